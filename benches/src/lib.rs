@@ -1,0 +1,1 @@
+//! Criterion benchmarks of pvchat; see the files beside this package.

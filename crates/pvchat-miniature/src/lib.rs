@@ -1,0 +1,1 @@
+//! The rendered miniature world, and the base model trained on it.

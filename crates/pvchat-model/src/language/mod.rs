@@ -1,0 +1,1 @@
+//! The Mistral-style language model with LoRA, cache and generation.

@@ -1,0 +1,16 @@
+//! The video language model of PVChat: vision encoder, Q-Former with Mixture-of-Heads attention,
+//! language model, personal tokens.
+
+pub mod error;
+pub mod init;
+pub mod language;
+pub mod moh;
+pub mod preprocess;
+pub mod prompt;
+pub mod qformer;
+pub mod subject;
+pub mod vilm;
+pub mod vision;
+pub mod weights;
+
+pub use error::{Error, Result};

@@ -1,0 +1,1 @@
+//! Mixture-of-Heads attention: one module, three routings.

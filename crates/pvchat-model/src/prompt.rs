@@ -1,0 +1,1 @@
+//! Prompts: pieces of text, visual tokens and subject tokens in one sequence.

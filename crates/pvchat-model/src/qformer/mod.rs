@@ -1,0 +1,1 @@
+//! The Q-Former: queries that read the vision tokens.

@@ -1,0 +1,1 @@
+//! A subject: the personal parameters of one learned person.

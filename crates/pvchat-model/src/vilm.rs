@@ -1,0 +1,1 @@
+//! The whole video language model.

@@ -1,0 +1,1 @@
+//! Reading and writing parameters under the names of the public checkpoints.

@@ -1,0 +1,134 @@
+//! Reading golden files and comparing with their tolerance: `|a-b| <= tolerance * (1 + |b|)`.
+#![allow(dead_code)] // each test target uses its own part
+
+use burn::prelude::*;
+use safetensors::{Dtype, SafeTensors};
+use std::path::{Path, PathBuf};
+
+/// The tolerance of values (absolute and relative).
+pub const VALUE: f64 = 1e-4;
+/// The tolerance of gradients.
+pub const GRADIENT: f64 = 2e-4;
+
+/// Where the golden files are: `PVCHAT_GOLDEN` or `fixtures/golden`.
+pub fn directory() -> PathBuf {
+    std::env::var_os("PVCHAT_GOLDEN").map(PathBuf::from).unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden"))
+}
+
+/// Every backend that golden data is checked on.
+pub fn devices() -> Vec<(&'static str, Device)> {
+    #[allow(unused_mut)]
+    let mut devices = Vec::new();
+    #[cfg(feature = "flex")]
+    devices.push(("flex", Device::flex()));
+    #[cfg(feature = "ndarray")]
+    #[allow(deprecated)]
+    devices.push(("ndarray", Device::ndarray()));
+    assert!(!devices.is_empty(), "golden tests need --features flex or ndarray");
+    devices
+}
+
+/// One golden safetensors file.
+pub struct Golden {
+    name: String,
+    bytes: Vec<u8>,
+    config: serde_json::Value,
+}
+
+impl Golden {
+    /// Opens `NAME.safetensors` in the golden directory.
+    pub fn open(name: &str) -> Self {
+        let path = directory().join(format!("{name}.safetensors"));
+        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let (_, header) = SafeTensors::read_metadata(&bytes).expect("safetensors header");
+        let config = header.metadata().as_ref().and_then(|map| map.get("config")).expect("config in the metadata");
+        Self { name: name.to_string(), config: serde_json::from_str(config).expect("config is JSON"), bytes }
+    }
+
+    /// The parsed `config` entry of the metadata.
+    pub fn config(&self) -> &serde_json::Value {
+        &self.config
+    }
+
+    /// An unsigned number of the config.
+    pub fn size(&self, key: &str) -> usize {
+        self.config[key].as_u64().unwrap_or_else(|| panic!("{}: config `{key}`", self.name)) as usize
+    }
+
+    /// A floating-point number of the config.
+    pub fn number(&self, key: &str) -> f64 {
+        self.config[key].as_f64().unwrap_or_else(|| panic!("{}: config `{key}`", self.name))
+    }
+
+    /// All tensor names.
+    pub fn names(&self) -> Vec<String> {
+        self.file().names().into_iter().map(String::from).collect()
+    }
+
+    /// The file as safetensors.
+    pub fn file(&self) -> SafeTensors<'_> {
+        SafeTensors::deserialize(&self.bytes).expect("safetensors")
+    }
+
+    /// Whether the file has a tensor of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.file().tensor(name).is_ok()
+    }
+
+    /// The shape of a tensor.
+    pub fn shape(&self, name: &str) -> Vec<usize> {
+        self.view(name).0
+    }
+
+    fn view(&self, name: &str) -> (Vec<usize>, Vec<u8>, Dtype) {
+        let file = self.file();
+        let view = file.tensor(name).unwrap_or_else(|error| panic!("{}: {name}: {error}", self.name));
+        (view.shape().to_vec(), view.data().to_vec(), view.dtype())
+    }
+
+    /// A tensor's values as f32 (from F32 or U8).
+    pub fn floats(&self, name: &str) -> Vec<f32> {
+        let (_, data, dtype) = self.view(name);
+        match dtype {
+            Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
+            Dtype::U8 => data.iter().map(|&b| f32::from(b)).collect(),
+            other => panic!("{}: {name} is {other:?}", self.name),
+        }
+    }
+
+    /// A tensor's values as integers (from I64).
+    pub fn integers(&self, name: &str) -> Vec<i64> {
+        let (_, data, dtype) = self.view(name);
+        assert_eq!(dtype, Dtype::I64, "{}: {name}", self.name);
+        data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect()
+    }
+
+    /// A float tensor on a device, in the file's layout.
+    pub fn tensor<const D: usize>(&self, name: &str, device: &Device) -> Tensor<D> {
+        Tensor::from_data(TensorData::new(self.floats(name), self.shape(name)), device)
+    }
+
+    /// An integer tensor on a device.
+    pub fn int_tensor<const D: usize>(&self, name: &str, device: &Device) -> Tensor<D, Int> {
+        Tensor::from_data(TensorData::new(self.integers(name), self.shape(name)), device)
+    }
+
+    /// Asserts that a tensor equals the golden one of that name within `tolerance * (1 + |b|)`.
+    pub fn assert_close<const D: usize>(&self, name: &str, found: Tensor<D>, tolerance: f64) {
+        assert_eq!(found.dims().to_vec(), self.shape(name), "{}: shape of {name}", self.name);
+        let found: Vec<f32> = found.into_data().iter::<f32>().collect();
+        assert_all_close(&format!("{}: {name}", self.name), &found, &self.floats(name), tolerance);
+    }
+}
+
+/// Asserts `|a-b| <= tolerance * (1 + |b|)` for every pair, naming the worst offender.
+pub fn assert_all_close(what: &str, found: &[f32], expected: &[f32], tolerance: f64) {
+    assert_eq!(found.len(), expected.len(), "{what}: length");
+    let worst = found.iter().zip(expected).enumerate().map(|(index, (&a, &b))| {
+        let excess = (f64::from(a) - f64::from(b)).abs() - tolerance * (1.0 + f64::from(b).abs());
+        (if excess.is_nan() { f64::INFINITY } else { excess }, index)
+    });
+    if let Some((excess, index)) = worst.max_by(|a, b| a.0.total_cmp(&b.0)) {
+        assert!(excess <= 0.0, "{what}[{index}]: found {}, expected {}", found[index], expected[index]);
+    }
+}

@@ -1,0 +1,1 @@
+//! Objectives and the two-stage training schedule of personalised video chat.

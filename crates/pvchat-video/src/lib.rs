@@ -1,0 +1,1 @@
+//! Video files to frames and back: open, probe, sample, decode, write.

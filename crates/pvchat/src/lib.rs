@@ -1,0 +1,1 @@
+//! Personalised video chat: learn a person from one video, ask about that person in others.

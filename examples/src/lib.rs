@@ -1,0 +1,1 @@
+//! Runnable examples of pvchat; see the files beside this package.
