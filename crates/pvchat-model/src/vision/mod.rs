@@ -1,1 +1,3 @@
 //! Vision encoders behind one trait.
+
+pub mod miniature;

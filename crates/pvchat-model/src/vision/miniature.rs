@@ -1,0 +1,377 @@
+//! The miniature's vision encoder: a convolutional stem over tubelets, attention inside and across
+//! tubelets, and read-out tokens for the people and the scene.
+//!
+//! It is the small sibling of [`InternVideo2`](super::internvideo2::InternVideo2) for clips of
+//! 64 px squares that has to be trained on two CPU cores.
+
+use burn::{
+    module::Param,
+    nn::{
+        Linear, PaddingConfig2d,
+        conv::{Conv2d, Conv2dConfig},
+    },
+    prelude::*,
+    tensor::activation::{relu, softmax},
+};
+use image::RgbImage;
+use pvchat_data::random::SeededStream;
+use serde::{Deserialize, Serialize};
+
+use crate::init;
+
+/// Sizes of the miniature encoder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MiniatureEncoderConfig {
+    /// Side of the square frames in pixels; a multiple of 16.
+    pub frame_side: usize,
+    /// Frames per clip; a multiple of `tubelet`.
+    pub frames: usize,
+    /// Frames that are stacked into the channels of one token grid.
+    pub tubelet: usize,
+    /// Channels after the first and the second convolution.
+    pub stem: [usize; 2],
+    /// Width of the tokens.
+    pub width: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width of the hidden layer of each block's MLP.
+    pub intermediate: usize,
+    /// Blocks that attend inside a tubelet.
+    pub blocks_inside: usize,
+    /// Blocks that attend over the whole clip.
+    pub blocks_across: usize,
+    /// Width of the identity embedding.
+    pub identity_width: usize,
+}
+
+impl Default for MiniatureEncoderConfig {
+    fn default() -> Self {
+        Self {
+            frame_side: 64,
+            frames: 8,
+            tubelet: 4,
+            stem: [48, 96],
+            width: 128,
+            heads: 4,
+            intermediate: 384,
+            blocks_inside: 2,
+            blocks_across: 2,
+            identity_width: 64,
+        }
+    }
+}
+
+/// What the read-out tokens stand for, in their order; a lone person is always the left one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readout {
+    /// Who the left person is.
+    LeftIdentity,
+    /// Who the right person is.
+    RightIdentity,
+    /// What the left person wears and does.
+    LeftFacts,
+    /// What the right person wears and does.
+    RightFacts,
+    /// Where the clip takes place.
+    Scene,
+}
+
+impl Readout {
+    /// Number of read-out tokens.
+    pub const COUNT: usize = 5;
+}
+
+/// Everything that the encoder computes for a batch of clips.
+#[derive(Clone, Debug)]
+pub struct MiniatureFeatures {
+    /// Patch tokens `[batch, tokens, width]`, tubelet by tubelet, row by row.
+    pub tokens: Tensor<3>,
+    /// Read-out tokens `[batch, 5, width]` in the order of [`Readout`].
+    pub readouts: Tensor<3>,
+}
+
+/// The miniature encoder; see the module's documentation.
+#[derive(Module, Debug)]
+pub struct MiniatureEncoder {
+    stem: Stem,
+    positions: Param<Tensor<2>>,
+    tubelets: Param<Tensor<2>>,
+    blocks: Vec<Block>,
+    norm: Norm,
+    readout: ReadoutPool,
+    identity: Linear,
+    #[module(skip)]
+    frames: usize,
+    #[module(skip)]
+    tubelet: usize,
+    #[module(skip)]
+    blocks_inside: usize,
+}
+
+impl MiniatureEncoderConfig {
+    /// Draws a new encoder.
+    pub fn init(&self, stream: &mut SeededStream, device: &Device) -> MiniatureEncoder {
+        let width = self.width;
+        let grid = self.frame_side / 8;
+        MiniatureEncoder {
+            stem: Stem::init(self, stream, device),
+            positions: init::normal_param(stream, [grid * grid, width], 0.02, device),
+            tubelets: init::normal_param(stream, [self.frames / self.tubelet, width], 0.02, device),
+            blocks: (0..self.blocks_inside + self.blocks_across).map(|_| Block::init(self, stream, device)).collect(),
+            norm: Norm::init(width, device),
+            readout: ReadoutPool::init(self, stream, device),
+            identity: init::linear(stream, width, self.identity_width, false, (width as f32).powf(-0.5), device),
+            frames: self.frames,
+            tubelet: self.tubelet,
+            blocks_inside: self.blocks_inside,
+        }
+    }
+}
+
+impl MiniatureEncoder {
+    /// Encodes clips `[batch, 3, frames, side, side]` of pixels in `0.0..=1.0`.
+    pub fn features(&self, pixels: Tensor<5>) -> MiniatureFeatures {
+        let [batch, channels, frames, height, width] = pixels.dims();
+        let tubelets = self.frames / self.tubelet;
+        debug_assert_eq!(frames, self.frames);
+        let stacked = pixels
+            .swap_dims(1, 2)
+            .reshape([batch * tubelets, self.tubelet * channels, height, width]);
+        let grid = self.stem.forward((stacked - 0.5) * 4.0);
+        let positions = self.positions.val().unsqueeze_dim::<3>(0);
+        let [tokens, hidden] = self.positions.dims();
+        let mut x = (grid + positions).reshape([batch, tubelets, tokens, hidden]) + self.tubelets.val().reshape([1, tubelets, 1, hidden]);
+        let mut x3 = x.reshape([batch * tubelets, tokens, hidden]);
+        for (index, block) in self.blocks.iter().enumerate() {
+            if index == self.blocks_inside {
+                x3 = x3.reshape([batch, tubelets * tokens, hidden]);
+            }
+            x3 = block.forward(x3);
+        }
+        x = x3.reshape([batch, tubelets, tokens, hidden]);
+        let tokens = self.norm.forward(x.reshape([batch, tubelets * tokens, hidden]));
+        let readouts = self.readout.forward(tokens.clone());
+        MiniatureFeatures { tokens, readouts }
+    }
+
+    /// Unit-length identity embeddings `[batch, 2, identity_width]` of the left and right person.
+    pub fn identity(&self, readouts: Tensor<3>) -> Tensor<3> {
+        let embedding = self.identity.forward(readouts.slice(s![.., 0..2]));
+        let length = embedding.clone().square().sum_dim(2).add_scalar(1e-6).sqrt();
+        embedding / length
+    }
+
+    /// What later stages see of a clip, `[batch, tokens / 4 + 5, width]`: the tokens averaged over
+    /// 2x2 neighbours, then the read-outs.
+    pub fn memory(&self, features: &MiniatureFeatures) -> Tensor<3> {
+        let [batch, tokens, width] = features.tokens.dims();
+        let tubelets = self.frames / self.tubelet;
+        let side = ((tokens / tubelets) as f64).sqrt() as usize;
+        let half = side / 2;
+        let pooled = features
+            .tokens
+            .clone()
+            .reshape([batch * tubelets * half, 2, half, 2 * width])
+            .mean_dim(1)
+            .reshape([batch * tubelets * half * half, 2, width])
+            .mean_dim(1)
+            .reshape([batch, tubelets * half * half, width]);
+        Tensor::cat(vec![pooled, features.readouts.clone()], 1)
+    }
+
+    /// Frames that a clip must have.
+    pub fn frames(&self) -> usize {
+        self.frames
+    }
+}
+
+/// Stacks clips of equally many frames of equal size into `[batch, 3, frames, height, width]` with
+/// pixels in `0.0..=1.0`.
+pub fn stack_clips(clips: &[&[RgbImage]], device: &Device) -> Tensor<5> {
+    let frames = clips.first().map_or(0, |clip| clip.len());
+    let (width, height) = clips.first().and_then(|clip| clip.first()).map_or((0, 0), RgbImage::dimensions);
+    let area = (width * height) as usize;
+    let mut values = vec![0.0_f32; clips.len() * 3 * frames * area];
+    for (clip, clip_values) in clips.iter().zip(values.chunks_exact_mut((3 * frames * area).max(1))) {
+        for (time, frame) in clip.iter().enumerate() {
+            for (position, pixel) in frame.pixels().enumerate() {
+                for channel in 0..3 {
+                    clip_values[(channel * frames + time) * area + position] = f32::from(pixel[channel]) / 255.0;
+                }
+            }
+        }
+    }
+    Tensor::from_data(TensorData::new(values, [clips.len(), 3, frames, height as usize, width as usize]), device)
+}
+
+/// A root-mean-square norm written in few operations, because fused norms are taken apart under
+/// autodiff.
+#[derive(Module, Debug)]
+struct Norm {
+    weight: Param<Tensor<1>>,
+}
+
+impl Norm {
+    fn init(width: usize, device: &Device) -> Self {
+        Self { weight: init::constant_param([width], 1.0, device) }
+    }
+
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let scale = x.clone().square().mean_dim(2).add_scalar(1e-6).sqrt().recip();
+        x * scale * self.weight.val().unsqueeze::<3>()
+    }
+}
+
+#[derive(Module, Debug)]
+struct Stem {
+    convolutions: Vec<Conv2d>,
+    norms: Vec<ChannelNorm>,
+    residual: Vec<Conv2d>,
+    residual_norms: Vec<ChannelNorm>,
+}
+
+impl Stem {
+    fn init(config: &MiniatureEncoderConfig, stream: &mut SeededStream, device: &Device) -> Self {
+        let channels = [3 * config.tubelet, config.stem[0], config.stem[1], config.width];
+        let mut convolution = |inputs: usize, outputs: usize, stride: usize, gain: f32| {
+            let mut layer = Conv2dConfig::new([inputs, outputs], [3, 3])
+                .with_stride([stride, stride])
+                .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+                .with_bias(false)
+                .init(device);
+            let std = gain * (2.0 / (9.0 * inputs as f32)).sqrt();
+            layer.weight = init::normal_param(stream, [outputs, inputs, 3, 3], std, device);
+            layer
+        };
+        let convolutions = channels.windows(2).map(|pair| convolution(pair[0], pair[1], 2, 1.0)).collect();
+        let residual = vec![convolution(config.width, config.width, 1, 1.0), convolution(config.width, config.width, 1, 0.0)];
+        Self {
+            convolutions,
+            norms: channels[1..].iter().map(|&count| ChannelNorm::init(count, device)).collect(),
+            residual,
+            residual_norms: vec![ChannelNorm::init(config.width, device)],
+        }
+    }
+
+    /// `[batch, channels, height, width]` to `[batch, positions, width]`.
+    fn forward(&self, mut x: Tensor<4>) -> Tensor<3> {
+        let last = self.convolutions.len() - 1;
+        for (index, (convolution, norm)) in self.convolutions.iter().zip(&self.norms).enumerate() {
+            x = norm.forward(convolution.forward(x));
+            if index < last {
+                x = relu(x);
+            }
+        }
+        let inner = relu(self.residual_norms[0].forward(self.residual[0].forward(relu(x.clone()))));
+        x = x + self.residual[1].forward(inner);
+        x.flatten::<3>(2, 3).swap_dims(1, 2)
+    }
+}
+
+/// Scales each clip's feature map to unit mean square, with a weight and a bias per channel: group
+/// norm with one group and without centring.
+#[derive(Module, Debug)]
+struct ChannelNorm {
+    weight: Param<Tensor<1>>,
+    bias: Param<Tensor<1>>,
+}
+
+impl ChannelNorm {
+    fn init(channels: usize, device: &Device) -> Self {
+        Self { weight: init::constant_param([channels], 1.0, device), bias: init::constant_param([channels], 0.0, device) }
+    }
+
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let [batch, channels, height, width] = x.dims();
+        let flat = x.clone().reshape([batch, channels * height * width]);
+        let scale = flat.square().mean_dim(1).add_scalar(1e-6).sqrt().recip().reshape([batch, 1, 1, 1]);
+        let weight = self.weight.val().reshape([1, channels, 1, 1]) * scale;
+        x * weight + self.bias.val().reshape([1, channels, 1, 1])
+    }
+}
+
+#[derive(Module, Debug)]
+struct Block {
+    attention_norm: Norm,
+    query_key_value: Linear,
+    output: Linear,
+    mlp_norm: Norm,
+    up: Linear,
+    down: Linear,
+    #[module(skip)]
+    heads: usize,
+}
+
+impl Block {
+    fn init(config: &MiniatureEncoderConfig, stream: &mut SeededStream, device: &Device) -> Self {
+        let (width, inner) = (config.width, config.intermediate);
+        let std = |inputs: usize| (inputs as f32).powf(-0.5);
+        Self {
+            attention_norm: Norm::init(width, device),
+            query_key_value: init::linear(stream, width, 3 * width, false, std(width), device),
+            output: init::linear(stream, width, width, true, 0.5 * std(width), device),
+            mlp_norm: Norm::init(width, device),
+            up: init::linear(stream, width, inner, true, std(width), device),
+            down: init::linear(stream, inner, width, true, 0.5 * std(inner), device),
+            heads: config.heads,
+        }
+    }
+
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let [batch, tokens, width] = x.dims();
+        let head = width / self.heads;
+        let projected = self.query_key_value.forward(self.attention_norm.forward(x.clone()));
+        let split = projected.reshape([batch, tokens, 3, self.heads, head]).permute([2, 0, 3, 1, 4]);
+        let part = |index: usize| split.clone().narrow(0, index, 1).squeeze_dim::<4>(0);
+        let scores = (part(0) * (head as f64).powf(-0.5)).matmul(part(1).swap_dims(2, 3));
+        let context = softmax(scores, 3).matmul(part(2)).swap_dims(1, 2).reshape([batch, tokens, width]);
+        let x = x + self.output.forward(context);
+        let inner = relu(self.up.forward(self.mlp_norm.forward(x.clone())));
+        x + self.down.forward(inner)
+    }
+}
+
+/// Learned queries that each collect one aspect of the clip.
+#[derive(Module, Debug)]
+struct ReadoutPool {
+    queries: Param<Tensor<2>>,
+    key_value: Linear,
+    output: Linear,
+    mlp_norm: Norm,
+    up: Linear,
+    down: Linear,
+    norm: Norm,
+    #[module(skip)]
+    heads: usize,
+}
+
+impl ReadoutPool {
+    fn init(config: &MiniatureEncoderConfig, stream: &mut SeededStream, device: &Device) -> Self {
+        let width = config.width;
+        let std = (width as f32).powf(-0.5);
+        Self {
+            queries: init::normal_param(stream, [Readout::COUNT, width], 1.0, device),
+            key_value: init::linear(stream, width, 2 * width, false, std, device),
+            output: init::linear(stream, width, width, true, std, device),
+            mlp_norm: Norm::init(width, device),
+            up: init::linear(stream, width, 2 * width, true, std, device),
+            down: init::linear(stream, 2 * width, width, true, 0.7 * std, device),
+            norm: Norm::init(width, device),
+            heads: config.heads,
+        }
+    }
+
+    fn forward(&self, tokens: Tensor<3>) -> Tensor<3> {
+        let [batch, count, width] = tokens.dims();
+        let head = width / self.heads;
+        let projected = self.key_value.forward(tokens).reshape([batch, count, 2, self.heads, head]).permute([2, 0, 3, 1, 4]);
+        let part = |index: usize| projected.clone().narrow(0, index, 1).squeeze_dim::<4>(0);
+        let queries = self.queries.val().reshape([1, Readout::COUNT, self.heads, head]).swap_dims(1, 2) * (head as f64).powf(-0.5);
+        let scores = queries.expand([batch, self.heads, Readout::COUNT, head]).matmul(part(0).swap_dims(2, 3));
+        let context = softmax(scores, 3).matmul(part(1)).swap_dims(1, 2).reshape([batch, Readout::COUNT, width]);
+        let x = self.output.forward(context);
+        let inner = relu(self.up.forward(self.mlp_norm.forward(x.clone())));
+        self.norm.forward(x + self.down.forward(inner))
+    }
+}

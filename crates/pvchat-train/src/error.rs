@@ -1,0 +1,54 @@
+//! The error of this crate.
+
+use std::path::PathBuf;
+
+/// Everything that can go wrong in `pvchat-train`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A configuration value that cannot work.
+    #[error("configuration: `{key}` is {value}, {remedy}")]
+    Config {
+        /// The key at fault.
+        key: &'static str,
+        /// Its value, as text.
+        value: String,
+        /// What would be accepted.
+        remedy: String,
+    },
+    /// A checkpoint that cannot be written or read.
+    #[error("checkpoint {}: {problem}; {remedy}", path.display())]
+    Checkpoint {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+        /// What to do about it.
+        remedy: String,
+    },
+    /// A checkpoint that belongs to another run.
+    #[error("checkpoint {} was made by another run: {differences}; delete the folder to start over", path.display())]
+    OtherRun {
+        /// The checkpoint's folder.
+        path: PathBuf,
+        /// What differs, as `key: here, there`.
+        differences: String,
+    },
+    /// The loss is not a number any more.
+    #[error("the loss became {loss} at step {step}; lower the learning rate")]
+    Diverged {
+        /// The step.
+        step: usize,
+        /// The loss.
+        loss: f32,
+    },
+    /// The observer asked to stop.
+    #[error("stopped at step {step} as asked; run again to resume")]
+    Stopped {
+        /// The first step that was not done.
+        step: usize,
+    },
+}
+
+/// Result with this crate's error.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,106 @@
+//! Gradients of a batch: shards computed on threads of their own, summed, clipped.
+
+use burn::{
+    module::{Module, ModuleVisitor, Param, ParamId},
+    optim::GradientsParams,
+    prelude::*,
+};
+
+/// The gradients of one batch and what each shard reported.
+pub struct BatchGradients<R> {
+    /// Sum of the shards' gradients.
+    pub gradients: GradientsParams,
+    /// What the closure returned beside the loss, in shard order.
+    pub reports: Vec<R>,
+}
+
+/// Computes `loss(model, shard)` and its gradients for every shard at the same time, one thread a
+/// shard, and sums the gradients in shard order, so that the result does not depend on timing.
+///
+/// Each thread works on a fork of the model (same parameter ids, a graph of its own) and inside a
+/// thread pool of one, so that the shards do not wait for each other inside tensor operations. The
+/// closure divides its loss so that the sum over shards is the batch's loss.
+pub fn batch_gradients<M, S, R>(model: &M, shards: Vec<S>, device: &Device, loss: impl Fn(&M, S) -> (Tensor<1>, R) + Sync) -> BatchGradients<R>
+where
+    M: Module + Send,
+    S: Send,
+    R: Send,
+{
+    let one = |model: M, shard: S| {
+        let (value, report) = loss(&model, shard);
+        (GradientsParams::from_grads(value.backward(), &model), report)
+    };
+    let mut results: Vec<(GradientsParams, R)> = if shards.len() == 1 {
+        shards.into_iter().map(|shard| one(model.clone(), shard)).collect()
+    } else {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = shards
+                .into_iter()
+                .map(|shard| {
+                    let fork = model.clone().fork(device);
+                    let one = &one;
+                    scope.spawn(move || match rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build() {
+                        Ok(_pool) => one(fork, shard),
+                        Err(_) => one(fork, shard),
+                    })
+                })
+                .collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect()
+        })
+    };
+    let (mut gradients, first) = results.remove(0);
+    let mut reports = vec![first];
+    for (other, report) in results {
+        add(model, &mut gradients, other);
+        reports.push(report);
+    }
+    BatchGradients { gradients, reports }
+}
+
+/// Adds `other` to `sum`, parameter by parameter.
+pub fn add<M: Module>(model: &M, sum: &mut GradientsParams, other: GradientsParams) {
+    struct Add<'a>(&'a mut GradientsParams, GradientsParams);
+    impl ModuleVisitor for Add<'_> {
+        fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
+            if let Some(new) = self.1.remove::<D>(parameter.id) {
+                let total = match self.0.remove::<D>(parameter.id) {
+                    Some(old) => old + new,
+                    None => new,
+                };
+                self.0.register(parameter.id, total);
+            }
+        }
+    }
+    model.visit(&mut Add(sum, other));
+}
+
+/// Scales all gradients so that their joint norm is at most `limit`; returns the norm before.
+pub fn clip_global<M: Module>(model: &M, gradients: &mut GradientsParams, limit: f64) -> f64 {
+    struct Norm<'a>(&'a GradientsParams, f64, Vec<ParamId>);
+    impl ModuleVisitor for Norm<'_> {
+        fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.0.get::<D>(parameter.id) {
+                self.1 += f64::from(gradient.square().sum().into_scalar::<f32>());
+                self.2.push(parameter.id);
+            }
+        }
+    }
+    struct Scale<'a>(&'a mut GradientsParams, f64);
+    impl ModuleVisitor for Scale<'_> {
+        fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.0.remove::<D>(parameter.id) {
+                self.0.register(parameter.id, gradient * self.1);
+            }
+        }
+    }
+    let mut norm = Norm(gradients, 0.0, Vec::new());
+    model.visit(&mut norm);
+    let total = norm.1.sqrt();
+    if total > limit {
+        model.visit(&mut Scale(gradients, limit / (total + 1e-6)));
+    }
+    total
+}

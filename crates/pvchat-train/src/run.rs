@@ -1,0 +1,163 @@
+//! The training loop: steps, schedule, clipping, checkpoints. What is trained, on what and with
+//! which loss is a [`Task`].
+
+use std::{
+    collections::BTreeMap,
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
+
+use burn::{
+    lr_scheduler::module_lr_scheduler::ModuleLrScheduler,
+    module::{Module, ParamGroup},
+    optim::ModuleOptimizer,
+    prelude::*,
+};
+
+use crate::{
+    Error, Result,
+    checkpoint::{CheckpointFolder, RunState},
+    gradients::{batch_gradients, clip_global},
+};
+
+/// What a run trains: where its batches come from and what their loss is.
+pub trait Task<M: Module>: Sync {
+    /// A part of a batch that one thread works on.
+    type Shard: Send;
+    /// What is told of a shard beside its loss.
+    type Report: Send;
+
+    /// The batch of a step, a function of the step alone, in shards.
+    fn shards(&self, step: usize) -> Vec<Self::Shard>;
+
+    /// The shard's share of the batch's loss.
+    fn loss(&self, model: &M, shard: Self::Shard) -> (Tensor<1>, Self::Report);
+
+    /// Sees the reports after a step; adaptive weights move here.
+    fn after_step(&mut self, _step: usize, _reports: &[Self::Report]) {}
+
+    /// State that a checkpoint keeps.
+    fn state(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    /// Takes back the state of a checkpoint.
+    fn restore(&mut self, _state: serde_json::Value) {}
+}
+
+/// How the learning rate moves over a run: warm-up, a constant part, then a cosine to `last`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Schedule {
+    /// Steps of linear warm-up.
+    pub warm_up: usize,
+    /// Share of the steps before the rate starts to fall.
+    pub constant: f64,
+    /// The factor at the end.
+    pub last: f64,
+}
+
+impl Schedule {
+    /// The factor on every learning rate at `step` of `steps`.
+    pub fn factor(&self, step: usize, steps: usize) -> f64 {
+        let warm = if self.warm_up == 0 { 1.0 } else { ((step + 1) as f64 / self.warm_up as f64).min(1.0) };
+        let share = (step as f64 + 0.5) / steps.max(1) as f64;
+        let fall = ((share - self.constant) / (1.0 - self.constant).max(1e-9)).clamp(0.0, 1.0);
+        warm * (self.last + (1.0 - self.last) * 0.5 * (1.0 + (std::f64::consts::PI * fall).cos()))
+    }
+}
+
+/// Everything about a run that is not its task.
+#[derive(Clone, Debug)]
+pub struct RunConfig {
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Learning rate of everything outside `groups`.
+    pub learning_rate: f64,
+    /// Parameter groups with learning rates of their own; the last that matches wins.
+    pub groups: Vec<(ParamGroup, f64)>,
+    /// How the rates move.
+    pub schedule: Schedule,
+    /// Limit of the joint gradient norm.
+    pub clip: f64,
+    /// Where checkpoints are kept, if anywhere.
+    pub checkpoints: Option<CheckpointFolder>,
+    /// Time between checkpoints.
+    pub checkpoint_every: Duration,
+    /// What identifies the run; a checkpoint with another fingerprint is refused.
+    pub fingerprint: BTreeMap<String, String>,
+}
+
+/// What the observer is told after every step.
+#[derive(Debug)]
+pub struct Progress<'a, R> {
+    /// Steps done.
+    pub step: usize,
+    /// Steps in all.
+    pub steps: usize,
+    /// The batch's loss.
+    pub loss: f32,
+    /// Joint gradient norm before clipping.
+    pub gradient_norm: f64,
+    /// The shards' reports.
+    pub reports: &'a [R],
+}
+
+/// Trains `model`, resuming from the newest checkpoint when there is one.
+///
+/// The observer may stop the run; a checkpoint is written first, if there is a folder for it.
+pub fn run<M, T>(
+    mut model: M,
+    mut optimizer: ModuleOptimizer,
+    config: &RunConfig,
+    task: &mut T,
+    device: &Device,
+    mut observe: impl FnMut(Progress<'_, T::Report>) -> ControlFlow<()>,
+) -> Result<M>
+where
+    M: Module + Send,
+    T: Task<M>,
+{
+    let mut first = 0;
+    if let Some(folder) = &config.checkpoints {
+        let (loaded, restored, state) = folder.load(model, optimizer, &config.fingerprint)?;
+        (model, optimizer) = (loaded, restored);
+        if let Some(state) = state {
+            first = state.step;
+            task.restore(state.task);
+        }
+    }
+    let mut saved = Instant::now();
+    for step in first..config.steps {
+        let shards = task.shards(step);
+        let result = batch_gradients(&model, shards, device, |model: &M, shard| {
+            let (loss, report) = task.loss(model, shard);
+            let value = loss.clone().into_scalar::<f32>();
+            (loss, (value, report))
+        });
+        let mut gradients = result.gradients;
+        let (losses, reports): (Vec<f32>, Vec<T::Report>) = result.reports.into_iter().unzip();
+        let loss: f32 = losses.iter().sum();
+        if !loss.is_finite() {
+            return Err(Error::Diverged { step, loss });
+        }
+        let gradient_norm = clip_global(&model, &mut gradients, config.clip);
+        let factor = config.schedule.factor(step, config.steps);
+        let mut rates = ModuleLrScheduler::new(config.learning_rate * factor);
+        for (group, rate) in &config.groups {
+            rates = rates.with_group(group.clone(), rate * factor);
+        }
+        model = optimizer.step(rates.step(), model, gradients);
+        task.after_step(step, &reports);
+        let flow = observe(Progress { step: step + 1, steps: config.steps, loss, gradient_norm, reports: &reports });
+        if let Some(folder) = &config.checkpoints
+            && (flow.is_break() || step + 1 == config.steps || saved.elapsed() >= config.checkpoint_every)
+        {
+            folder.save(&model, &optimizer, &RunState { step: step + 1, fingerprint: config.fingerprint.clone(), task: task.state() })?;
+            saved = Instant::now();
+        }
+        if flow.is_break() && step + 1 < config.steps {
+            return Err(Error::Stopped { step: step + 1 });
+        }
+    }
+    Ok(model)
+}
