@@ -26,7 +26,12 @@ fn chair(pen: &mut Pen<'_>, width: f32, pose: &Pose) {
     let (wood, half) = (Colour(110, 70, 40), width + 3.0);
     let seat = pose.hip.1;
     pen.rect(-half, pose.shoulder + 2.0, half, seat + 1.6).fill(wood.times(0.8));
-    pen.rect(-half - 0.6, seat - 0.4, half + 0.6, seat + 1.8).rect(-half, seat, -half + 1.8, 0.8).rect(half - 1.8, seat, half, 0.8);
+    pen.rect(-half - 0.6, seat - 0.4, half + 0.6, seat + 1.8).rect(-half, seat, -half + 1.8, 0.8).rect(
+        half - 1.8,
+        seat,
+        half,
+        0.8,
+    );
     pen.fill(wood);
 }
 
@@ -115,7 +120,12 @@ fn torso(pen: &mut Pen<'_>, person: &Person, length: f32) {
         Garment::Shirt => pen.polygon(&[(-3.0, 0.0), (3.0, 0.0), (0.0, 4.6)]).fill(skin.times(0.9)),
         Garment::Vest => {}
         Garment::Hoodie => {
-            pen.polygon(&[(-0.5 * width, length - 1.0), (0.5 * width, length - 1.0), (0.36 * width, length - 4.6), (-0.36 * width, length - 4.6)]);
+            pen.polygon(&[
+                (-0.5 * width, length - 1.0),
+                (0.5 * width, length - 1.0),
+                (0.36 * width, length - 4.6),
+                (-0.36 * width, length - 4.6),
+            ]);
             pen.fill(line);
             pen.line((-1.5, 1.5), (-1.5, 6.4), 0.7).line((1.5, 1.5), (1.5, 6.4), 0.7).fill(contrast(cloth));
         }

@@ -28,6 +28,12 @@ impl Colour {
         Self(channel(self.0, other.0), channel(self.1, other.1), channel(self.2, other.2))
     }
 
+    /// The sum of the channels' distances.
+    pub(super) fn distance(self, other: Self) -> u16 {
+        let channel = |a: u8, b: u8| u16::from(a.abs_diff(b));
+        channel(self.0, other.0) + channel(self.1, other.1) + channel(self.2, other.2)
+    }
+
     pub(super) fn brightness(self) -> f32 {
         0.3 * f32::from(self.0) + 0.59 * f32::from(self.1) + 0.11 * f32::from(self.2)
     }

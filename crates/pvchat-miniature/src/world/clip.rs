@@ -48,7 +48,7 @@ pub(super) const WORLD_WIDTH: f32 = 88.0;
 /// Where the camera's left edge stands without panning.
 const CAMERA_REST: f32 = 12.0;
 /// The free space to keep around a figure, in units.
-const MARGIN: f32 = 0.6;
+const MARGIN: f32 = 1.0;
 
 /// What a person wears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -198,7 +198,8 @@ impl Person {
     /// Shrinks and moves the figure as little as is needed to keep it inside every frame.
     fn within(mut self, camera: &Camera) -> Self {
         let rise = pose::height(&self);
-        let soles = 1.7;
+        // Shoes and their shadow.
+        let soles = 2.6;
         self.scale = self.scale.min((64.0 - 2.0 * MARGIN - 2.0 * camera.shake) / (rise + soles));
         let highest = camera.y + camera.shake + MARGIN + rise * self.scale;
         let lowest = camera.y + 64.0 - camera.shake - MARGIN - soles * self.scale;

@@ -233,8 +233,8 @@ impl Skin {
             Self::Fair => Colour(241, 194, 150),
             Self::Tan => Colour(214, 160, 110),
             Self::Olive => Colour(172, 116, 70),
-            Self::Brown => Colour(122, 76, 46),
-            Self::Dark => Colour(82, 50, 34),
+            Self::Brown => Colour(136, 90, 58),
+            Self::Dark => Colour(78, 48, 34),
         }
     }
 
@@ -250,7 +250,7 @@ impl FaceShape {
         match self {
             Self::Round => (9.8, 9.2),
             Self::Oval => (8.3, 9.9),
-            Self::Square => (9.2, 9.2),
+            Self::Square => (9.3, 9.1),
             Self::Long => (7.2, 10.7),
         }
     }
@@ -260,7 +260,7 @@ impl HairColour {
     pub(super) fn colour(self) -> Colour {
         match self {
             Self::Black => Colour(28, 24, 24),
-            Self::Brown => Colour(104, 62, 30),
+            Self::Brown => Colour(116, 66, 26),
             Self::Blond => Colour(236, 206, 96),
             Self::Red => Colour(196, 72, 28),
             Self::Grey => Colour(165, 165, 170),

@@ -25,6 +25,8 @@ mod place;
 mod pose;
 mod render;
 mod sheet;
+#[cfg(test)]
+mod tests;
 mod values;
 
 pub use clip::{Action, Camera, ClothColour, Clothing, Garment, Pattern, Person, Place, Scene, SceneOptions, Trousers};

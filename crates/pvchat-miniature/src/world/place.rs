@@ -80,7 +80,11 @@ impl Set<'_, '_> {
         let (sky, grass) = (self.jitter(150, 206, 250), self.jitter(98, 196, 88));
         self.halves(sky, grass);
         let (x, y) = (self.stream.range(12.0, 70.0), self.stream.range(5.0, 13.0));
-        self.pen.ellipse(x, y, 6.0, 2.6).ellipse(x + 5.0, y - 1.4, 5.0, 3.0).ellipse(x + 10.0, y, 5.5, 2.4).fill(Colour(250, 250, 252));
+        self.pen
+            .ellipse(x, y, 6.0, 2.6)
+            .ellipse(x + 5.0, y - 1.4, 5.0, 3.0)
+            .ellipse(x + 10.0, y, 5.5, 2.4)
+            .fill(Colour(250, 250, 252));
         let ground = self.ground;
         for base in [14.0, 34.0, 68.0] {
             let x = base + self.stream.range(-5.0, 7.0);
@@ -102,7 +106,7 @@ impl Set<'_, '_> {
         self.halves(wall, floor);
         self.skirting(wall.times(0.7));
         let ground = self.ground;
-        let x = self.stream.range(14.0, 30.0);
+        let x = self.stream.range(16.0, 34.0);
         let glass = self.jitter(150, 214, 226);
         self.pen.rect(x - 1.0, 7.0, x + 17.0, 29.0).fill(Colour(70, 84, 98));
         self.pen.rect(x, 8.0, x + 7.5, 28.0).rect(x + 8.5, 8.0, x + 16.0, 28.0).fill(glass);
@@ -111,10 +115,20 @@ impl Set<'_, '_> {
         self.pen.rect(x, ground - 11.5, x + 26.0, ground - 9.3).rect(x + 1.0, ground - 10.0, x + 3.0, ground + 4.0);
         self.pen.rect(x + 23.0, ground - 10.0, x + 25.0, ground + 4.0).fill(wood);
         let screen = x + self.stream.range(3.0, 10.0);
-        self.pen.rect(screen, ground - 23.0, screen + 13.0, ground - 13.6).rect(screen + 5.5, ground - 14.0, screen + 7.5, ground - 11.5);
+        self.pen.rect(screen, ground - 23.0, screen + 13.0, ground - 13.6).rect(
+            screen + 5.5,
+            ground - 14.0,
+            screen + 7.5,
+            ground - 11.5,
+        );
         self.pen.fill(Colour(26, 28, 34));
         self.pen.rect(screen + 0.9, ground - 22.0, screen + 12.1, ground - 14.6).fill(Colour(70, 160, 240));
-        self.pen.rect(screen + 2.0, ground - 20.6, screen + 8.0, ground - 19.8).rect(screen + 2.0, ground - 18.6, screen + 10.0, ground - 17.8);
+        self.pen.rect(screen + 2.0, ground - 20.6, screen + 8.0, ground - 19.8).rect(
+            screen + 2.0,
+            ground - 18.6,
+            screen + 10.0,
+            ground - 17.8,
+        );
         self.pen.fill(Colour(220, 240, 255));
     }
 
@@ -124,7 +138,10 @@ impl Set<'_, '_> {
         let ground = self.ground;
         let sea = self.jitter(30, 112, 190);
         self.pen.rect(LEFT, ground - 14.0, RIGHT, ground - 0.5).fill(sea);
-        self.pen.rect(LEFT, ground - 8.6, RIGHT, ground - 7.7).rect(LEFT, ground - 1.4, RIGHT, ground + 0.3).fill(Colour(240, 248, 252));
+        self.pen
+            .rect(LEFT, ground - 8.6, RIGHT, ground - 7.7)
+            .rect(LEFT, ground - 1.4, RIGHT, ground + 0.3)
+            .fill(Colour(240, 248, 252));
         let x = self.stream.range(16.0, 72.0);
         self.pen.ellipse(x, 9.0, 5.4, 5.4).fill(Colour(255, 226, 80));
         let x = if self.stream.chance(0.5) { self.stream.range(14.0, 24.0) } else { self.stream.range(64.0, 74.0) };
@@ -142,14 +159,19 @@ impl Set<'_, '_> {
         self.halves(wall, floor);
         self.skirting(wall.times(0.75));
         let ground = self.ground;
-        let x = self.stream.range(6.0, 12.0);
+        let x = self.stream.range(9.0, 16.0);
         let (wood, blanket) = (self.jitter(122, 76, 50), self.jitter(238, 146, 168));
         self.pen.rect(x - 2.0, ground - 15.0, x, ground + 4.0).rect(x + 24.0, ground - 7.0, x + 26.0, ground + 4.0).fill(wood);
         self.pen.rect(x, ground - 5.5, x + 24.0, ground + 1.8).fill(blanket);
         self.pen.ellipse(x + 5.0, ground - 6.6, 4.6, 2.2).fill(Colour(250, 246, 244));
-        let x = self.stream.range(70.0, 77.0);
+        let x = self.stream.range(66.0, 72.0);
         self.pen.rect(x - 0.6, ground - 20.0, x + 0.6, ground + 2.0).ellipse(x, ground + 2.0, 3.6, 1.2).fill(Colour(92, 72, 60));
-        self.pen.polygon(&[(x - 2.8, ground - 28.0), (x + 2.8, ground - 28.0), (x + 5.0, ground - 19.5), (x - 5.0, ground - 19.5)]);
+        self.pen.polygon(&[
+            (x - 2.8, ground - 28.0),
+            (x + 2.8, ground - 28.0),
+            (x + 5.0, ground - 19.5),
+            (x - 5.0, ground - 19.5),
+        ]);
         self.pen.fill(Colour(255, 226, 132));
         let x = self.stream.range(28.0, 58.0);
         let paint = self.jitter(240, 222, 150);
@@ -172,7 +194,7 @@ impl Set<'_, '_> {
         self.pen.rect(x, ground - 2.4, x + 27.0, ground - 0.8).fill(steel);
         self.pen.rect(x + 1.4, ground - 6.6, x + 26.0, ground - 2.2).fill(Colour(246, 248, 250));
         self.pen.ellipse(x + 22.0, ground - 7.4, 3.8, 1.9).fill(Colour(226, 238, 246));
-        let x = self.stream.range(12.0, 17.0);
+        let x = self.stream.range(14.0, 19.0);
         self.pen.rect(x - 0.5, ground - 30.0, x + 0.5, ground + 3.0).rect(x - 0.5, ground - 30.0, x + 4.0, ground - 29.2);
         self.pen.rect(x - 3.0, ground + 2.4, x + 3.0, ground + 3.4).fill(steel.times(0.8));
         self.pen.rect(x + 2.0, ground - 28.6, x + 6.0, ground - 21.0).fill(Colour(150, 206, 240));

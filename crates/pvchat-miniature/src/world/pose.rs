@@ -47,8 +47,8 @@ pub(super) fn height(person: &Person) -> f32 {
         HairStyle::Bald => 0.0,
         HairStyle::Spiky => 4.6,
         HairStyle::Mohawk => 5.0,
-        HairStyle::Curly => 3.4,
-        HairStyle::Short | HairStyle::Bob | HairStyle::Long | HairStyle::Ponytail => 1.8,
+        HairStyle::Curly => 3.7,
+        HairStyle::Short | HairStyle::Bob | HairStyle::Long | HairStyle::Ponytail => 2.3,
     };
     let jump = if person.action == Action::Jumping { JUMP } else { 0.0 };
     LEGS + TORSO + NECK + (person.identity.face.radii().1 + hair) * HEAD + jump
@@ -74,6 +74,7 @@ pub(super) fn reach(person: &Person) -> [f32; 2] {
         Action::Raising => reach[active] = reach[active].max(raised(person) + HAND),
         Action::Dancing => reach = reach.map(|side| (side + SWAY + 2.2).max(width + 5.5 + SWAY + HAND)),
         Action::Jumping => reach = reach.map(|side| side.max(width + 5.5 + HAND)),
+        Action::Walking => reach = reach.map(|side| side.max(width + 5.0 + HAND)),
         _ => {}
     }
     reach
