@@ -106,7 +106,7 @@ impl Pen<'_> {
     /// The line count that keeps an arc within a tenth of a pixel of the true curve.
     fn steps(&self, radius: f32, span: f32) -> usize {
         let full = 7.0 * (radius * self.scale).max(1.0).sqrt();
-        (full * span / TAU).ceil().max(2.0) as usize
+        (full * span / TAU).ceil().clamp(2.0, 512.0) as usize
     }
 
     fn arc(&mut self, centre: (f32, f32), radii: (f32, f32), from: f32, span: f32, first: bool) {

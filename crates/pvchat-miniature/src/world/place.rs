@@ -217,7 +217,7 @@ impl Set<'_, '_> {
                     for column in 0..3 {
                         let at = x + width * (0.12 + 0.29 * column as f32);
                         // Two of three windows are lit, in a pattern that the height decides.
-                        if (((y * 3.0) as usize + column * 5) % 3 != 0) == lit {
+                        if ((y * 3.0) as usize + column * 5).is_multiple_of(3) != lit {
                             self.pen.rect(at, y, at + 0.18 * width, y + 4.0);
                         }
                     }
