@@ -1,1 +1,3 @@
 //! The rendered miniature world, and the base model trained on it.
+
+pub mod world;
