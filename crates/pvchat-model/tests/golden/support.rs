@@ -45,6 +45,11 @@ impl Golden {
         Self { name: name.to_string(), config: serde_json::from_str(config).expect("config is JSON"), bytes }
     }
 
+    /// The file as the library's loader sees it.
+    pub fn source(&self) -> pvchat_model::weights::TensorSource {
+        pvchat_model::weights::TensorSource::from_bytes(&self.name, self.bytes.clone()).expect("safetensors")
+    }
+
     /// The parsed `config` entry of the metadata.
     pub fn config(&self) -> &serde_json::Value {
         &self.config
