@@ -52,7 +52,11 @@ impl MohAttentionConfig {
         }
         for (key, width) in [("query_width", self.query_width), ("key_width", self.key_width)] {
             if width == 0 {
-                return Err(Error::Config { key, value: "0".into(), remedy: format!("heads of width {} need an input", self.hidden) });
+                return Err(Error::Config {
+                    key,
+                    value: "0".into(),
+                    remedy: format!("heads of width {} need an input", self.hidden),
+                });
             }
         }
         self.routing.validate(self.heads)

@@ -22,6 +22,13 @@ const LARGEST_HEADER: u64 = 100_000_000;
 /// How many keys an error lists before it says how many more there are.
 const LISTED_KEYS: usize = 8;
 
+/// The part of a safetensors header that holds free text.
+#[derive(Default, serde::Deserialize)]
+struct TextEntries {
+    #[serde(rename = "__metadata__", default)]
+    entries: BTreeMap<String, String>,
+}
+
 /// A list of named tensors whose values stay on disk until they are applied to a module.
 #[derive(Clone)]
 pub struct TensorSource {
@@ -67,15 +74,14 @@ impl TensorSource {
             problem,
             remedy: "expected a complete safetensors file: fetch or write it again".into(),
         };
-        // Checked first, so that a broken header is reported here and never reaches the lazy reader.
-        let (_, metadata) =
-            safetensors::SafeTensors::read_metadata(header).map_err(|error| broken(format!("not readable as safetensors ({error})")))?;
         let tensors = match store.get_all_tensors() {
             Ok(tensors) => tensors.values().cloned().collect(),
             Err(SafetensorsStoreError::Io(source)) => return Err(Error::Io { file: origin, source }),
             Err(error) => return Err(broken(format!("not readable as safetensors ({error})"))),
         };
-        let metadata = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
+        // The store checked the header's structure but keeps its text entries to itself.
+        let metadata =
+            header.get(8..).and_then(|json| serde_json::from_slice::<TextEntries>(json).ok()).unwrap_or_default().entries;
         Ok(Self { origin, tensors, metadata, dtype: Some(DType::F32) })
     }
 

@@ -19,10 +19,13 @@ fn small(device: &Device) -> Small {
 }
 
 fn safetensors_bytes(entries: &[(&str, &[usize], Vec<f32>)]) -> Vec<u8> {
-    let bytes: Vec<Vec<u8>> = entries.iter().map(|(_, _, values)| values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
-    let views =
-        entries.iter().zip(&bytes).map(|((name, shape, _), data)| (*name, TensorView::new(Dtype::F32, shape.to_vec(), data).unwrap()));
-    safetensors::serialize(views, None).unwrap()
+    let bytes: Vec<Vec<u8>> =
+        entries.iter().map(|(_, _, values)| values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+    let views = entries
+        .iter()
+        .zip(&bytes)
+        .map(|((name, shape, _), data)| (*name, TensorView::new(Dtype::F32, shape.to_vec(), data).unwrap()));
+    safetensors::serialize(views, Some([("kind".to_string(), "test".to_string())].into())).unwrap()
 }
 
 fn complete() -> Vec<u8> {
@@ -85,7 +88,10 @@ fn broken_bytes_are_errors_at_every_length() {
         }
     }
     std::fs::write(&path, &whole).unwrap();
-    assert_eq!(TensorSource::open(&path).unwrap().names().count(), 4);
+    let opened = TensorSource::open(&path).unwrap();
+    assert_eq!(opened.names().count(), 4);
+    assert_eq!(opened.metadata()["kind"], "test");
+    assert_eq!(opened.metadata(), TensorSource::from_bytes("whole", whole.clone()).unwrap().metadata());
     assert!(matches!(TensorSource::open(&folder.path().join("absent")), Err(Error::Io { .. })));
     let mut lying = whole.clone();
     lying[..8].copy_from_slice(&u64::MAX.to_le_bytes());
