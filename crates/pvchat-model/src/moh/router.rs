@@ -20,9 +20,9 @@ pub enum Routing {
     Dense,
     /// MoH (arXiv 2410.11842): softmax over the routed logits, the `active` highest scores are kept.
     ///
-    /// The scale of a kept head is its score times `a2`, as the paper prints it; times
-    /// twice the number of routed heads (and shared heads times two) as its released code
-    /// scales, so that an undecided router starts near plain attention.
+    /// Scales: `2 a1` for a shared head, `2 a2 * routed * score` for a kept one, where the paper prints `a1 * score`
+    /// and `a2 * score`. The factors keep an undecided router near plain attention (MoH's own code multiplies by two
+    /// and by head counts for the same reason); shared heads have no scores of their own, as in ReMoH.
     TopK {
         /// Heads that are always on.
         shared: usize,

@@ -19,7 +19,7 @@ pub fn directory() -> PathBuf {
 
 /// Every backend that golden data is checked on.
 pub fn devices() -> Vec<(&'static str, Device)> {
-    #[allow(unused_mut)]
+    #[allow(unused_mut, clippy::vec_init_then_push)] // which backends there are depends on the features
     let mut devices = Vec::new();
     #[cfg(feature = "flex")]
     devices.push(("flex", Device::flex()));
