@@ -19,13 +19,13 @@ pub fn directory() -> PathBuf {
 
 /// Every backend that golden data is checked on.
 pub fn devices() -> Vec<(&'static str, Device)> {
-    #[allow(unused_mut, clippy::vec_init_then_push)] // which backends there are depends on the features
-    let mut devices = Vec::new();
-    #[cfg(feature = "flex")]
-    devices.push(("flex", Device::flex()));
-    #[cfg(feature = "ndarray")]
-    #[allow(deprecated)]
-    devices.push(("ndarray", Device::ndarray()));
+    #[allow(deprecated)] // upstream's word for the ndarray backend
+    let devices = Vec::from([
+        #[cfg(feature = "flex")]
+        ("flex", Device::flex()),
+        #[cfg(feature = "ndarray")]
+        ("ndarray", Device::ndarray()),
+    ]);
     assert!(!devices.is_empty(), "golden tests need --features flex or ndarray");
     devices
 }
