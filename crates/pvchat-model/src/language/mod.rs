@@ -31,3 +31,6 @@ pub use loss::{Labels, next_token_loss};
 pub use mistral::{Mistral, MistralConfig, MistralLayer, MistralMlp};
 pub use packing::Packing;
 pub use sampling::Filters;
+
+#[cfg(all(test, feature = "flex"))]
+mod tests;

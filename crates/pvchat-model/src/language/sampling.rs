@@ -170,7 +170,7 @@ mod tests {
         for _ in 0..10_000 {
             counts[draw(&[0.2, 0.0, 0.8], &mut stream)] += 1;
         }
-        assert!(counts[1] == 0 && (counts[0] as i32 - 2000).abs() < 150, "{counts:?}");
+        assert!(counts[1] == 0 && (counts[0] - 2000i32).abs() < 150, "{counts:?}");
         let mut first = [0; 3];
         for _ in 0..10_000 {
             let drawn = draw_several(&[0.2f32.ln(), f32::NEG_INFINITY, 0.8f32.ln()], 2, &mut stream);
