@@ -1,1 +1,36 @@
-//! The Mistral-style language model with LoRA, cache and generation.
+//! The Mistral-style language model: forward pass, LoRA, key-value cache, loss and generation.
+//!
+//! [`Mistral`] maps embeddings to hidden states and hidden states to logits. Everything that is
+//! personal comes in from outside: [`LoraAdapter`]s are attached to and taken from the linear
+//! layers, and the rows of a subject's token are handed to [`Mistral::embed_with`] and
+//! [`Mistral::logits`] for that call only, so that one frozen model serves every subject.
+//!
+//! - [`mistral`]: the configuration and the model; [`attention`], [`rope`]: its parts
+//! - [`lora`]: low-rank adapters as a side path
+//! - [`cache`]: keys and values of the tokens already seen
+//! - [`packing`]: masks and positions for many questions behind one visual prefix
+//! - [`loss`]: next-token cross entropy of the labelled positions only
+//! - [`sampling`], [`generate`], [`beams`]: from logits to an answer
+
+pub mod attention;
+pub mod beams;
+pub mod cache;
+pub mod generate;
+pub mod lora;
+pub mod loss;
+pub mod mistral;
+pub mod packing;
+pub mod rope;
+pub mod sampling;
+
+pub use attention::SelfAttention;
+pub use cache::KeyValueCache;
+pub use generate::{FinishReason, Generated, GenerationOptions, Prompt, Strategy, generate, generate_batch};
+pub use lora::{LoraAdapter, LoraConfig, LoraLinear};
+pub use loss::{Labels, next_token_loss};
+pub use mistral::{Mistral, MistralConfig, MistralLayer, MistralMlp};
+pub use packing::Packing;
+pub use sampling::Filters;
+
+#[cfg(all(test, feature = "flex"))]
+mod tests;

@@ -1,0 +1,193 @@
+//! Low-rank adaptation (LoRA) of a linear layer as a side path: `y = x W + scale (x A) B`.
+//!
+//! The dense product `A B` is never formed in a forward pass: with rank 16 the side path costs a
+//! few percent of the layer, the dense product would cost more than the layer itself.
+
+use burn::{
+    nn::{Linear, LinearConfig},
+    prelude::*,
+};
+use pvchat_data::random::SeededStream;
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result, init};
+
+/// Rank and strength of the adapters of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoraConfig {
+    /// Width of the bottleneck; the paper uses 16.
+    pub rank: usize,
+    /// The side path is scaled by `alpha / rank`; the paper uses 32.
+    pub alpha: f64,
+}
+
+impl LoraConfig {
+    /// The paper's setting: rank 16, alpha 32 (scale 2).
+    pub fn full() -> Self {
+        Self { rank: 16, alpha: 32.0 }
+    }
+
+    /// The factor on the side path.
+    pub fn scale(&self) -> f64 {
+        self.alpha / self.rank as f64
+    }
+
+    /// Checks that the numbers can work.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] when the rank is 0 or alpha is not finite.
+    pub fn validate(&self) -> Result<()> {
+        if self.rank == 0 {
+            return Err(Error::Config {
+                key: "lora.rank",
+                value: "0".into(),
+                remedy: "use at least 1, or no LoRA at all".into(),
+            });
+        }
+        if !self.alpha.is_finite() {
+            return Err(Error::Config { key: "lora.alpha", value: self.alpha.to_string(), remedy: "use a finite number".into() });
+        }
+        Ok(())
+    }
+}
+
+/// The trainable side path of one linear layer.
+#[derive(Module, Debug)]
+pub struct LoraAdapter {
+    /// `[inputs, rank]`, `lora_A` of the checkpoints.
+    pub a: Linear,
+    /// `[rank, outputs]`, `lora_B` of the checkpoints; zero at the start.
+    pub b: Linear,
+    /// `alpha / rank`.
+    pub scale: f64,
+}
+
+impl LoraAdapter {
+    /// A fresh adapter: A is Kaiming-uniform with a = sqrt 5 (bounds `±1/sqrt(inputs)`), B is zero,
+    /// so that the layer's output is unchanged at first.
+    pub fn new(stream: &mut SeededStream, inputs: usize, outputs: usize, config: LoraConfig, device: &Device) -> Self {
+        let bound = 1.0 / (inputs as f32).sqrt();
+        let values: Vec<f32> = (0..inputs * config.rank).map(|_| stream.range(-bound, bound)).collect();
+        let mut adapter = Self::zeros(inputs, outputs, config, device);
+        adapter.a.weight =
+            burn::module::Param::from_tensor(Tensor::from_data(TensorData::new(values, [inputs, config.rank]), device));
+        adapter
+    }
+
+    /// An adapter of zeros, allocated when first used: the frame for weights from a file.
+    pub fn zeros(inputs: usize, outputs: usize, config: LoraConfig, device: &Device) -> Self {
+        Self { a: zero_linear(inputs, config.rank, device), b: zero_linear(config.rank, outputs, device), scale: config.scale() }
+    }
+
+    /// `scale (x A) B` for rows `[rows, inputs]`.
+    pub fn forward(&self, rows: Tensor<2>) -> Tensor<2> {
+        // Scaling the narrow middle is cheaper than scaling the output.
+        self.b.forward(self.a.forward(rows) * self.scale)
+    }
+
+    /// The adapter's `[inputs, rank, outputs]`.
+    pub fn sizes(&self) -> [usize; 3] {
+        let [inputs, rank] = self.a.weight.lazy_shape().dims();
+        let [_, outputs] = self.b.weight.lazy_shape().dims();
+        [inputs, rank, outputs]
+    }
+}
+
+/// A linear layer without bias and with an optional LoRA side path.
+#[derive(Module, Debug)]
+pub struct LoraLinear {
+    /// The dense weight `[inputs, outputs]`.
+    pub base: Linear,
+    /// The side path, absent in the base model.
+    pub lora: Option<LoraAdapter>,
+}
+
+impl LoraLinear {
+    /// A layer with N(0, std) weights and no adapter.
+    pub fn new(stream: &mut SeededStream, inputs: usize, outputs: usize, std: f32, device: &Device) -> Self {
+        Self { base: init::linear(stream, inputs, outputs, false, std, device), lora: None }
+    }
+
+    /// A layer of zeros, allocated when first used: the frame for weights from a file.
+    pub fn zeros(inputs: usize, outputs: usize, device: &Device) -> Self {
+        Self { base: zero_linear(inputs, outputs, device), lora: None }
+    }
+
+    /// `[inputs, outputs]`.
+    pub fn sizes(&self) -> [usize; 2] {
+        self.base.weight.lazy_shape().dims()
+    }
+
+    /// `[.., inputs]` to `[.., outputs]`.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        let [inputs, outputs] = self.sizes();
+        let mut shape = x.dims();
+        let rows = shape.iter().take(D - 1).product::<usize>();
+        shape[D - 1] = outputs;
+        // One product of all rows; a batched one would repeat the weight under autodiff.
+        self.forward_rows(x.reshape([rows, inputs])).reshape(shape)
+    }
+
+    fn forward_rows(&self, rows: Tensor<2>) -> Tensor<2> {
+        match &self.lora {
+            Some(lora) => self.base.forward(rows.clone()) + lora.forward(rows),
+            None => self.base.forward(rows),
+        }
+    }
+
+    /// Adds a fresh adapter, replacing one that is there.
+    pub fn attach(&mut self, stream: &mut SeededStream, config: LoraConfig) {
+        let [inputs, outputs] = self.sizes();
+        self.lora = Some(LoraAdapter::new(stream, inputs, outputs, config, &self.base.weight.lazy_device()));
+    }
+
+    /// Takes the adapter off; the layer is the base layer again.
+    pub fn detach(&mut self) -> Option<LoraAdapter> {
+        self.lora.take()
+    }
+
+    /// Puts a given adapter on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] when the adapter was made for a layer of another size.
+    pub fn insert(&mut self, adapter: LoraAdapter) -> Result<()> {
+        let [inputs, outputs] = self.sizes();
+        let [adapter_inputs, rank, adapter_outputs] = adapter.sizes();
+        if [adapter_inputs, adapter_outputs] != [inputs, outputs] {
+            return Err(Error::Shape {
+                what: "LoRA adapter",
+                found: vec![adapter_inputs, rank, adapter_outputs],
+                expected: format!("[{inputs}, rank, {outputs}]"),
+            });
+        }
+        self.lora = Some(adapter);
+        Ok(())
+    }
+
+    /// The plain layer with the side path added into its weight: `W + scale A B`.
+    pub fn merge(mut self) -> Self {
+        if let Some(lora) = self.lora.take() {
+            let delta = lora.a.weight.val().matmul(lora.b.weight.val()).detach() * lora.scale;
+            let trained = self.base.weight.is_require_grad();
+            // The sum must be a leaf again, or the weight would silently stop being a parameter.
+            self.base.weight = self.base.weight.map(|weight| {
+                let merged = (weight + delta).detach();
+                if trained { merged.require_grad() } else { merged }
+            });
+        }
+        self
+    }
+
+    /// Base weights constant, adapter trained.
+    pub fn train_adapter_only(self) -> Self {
+        let Self { base, lora } = self;
+        Self { base: base.set_require_grad(false), lora: lora.map(|lora| lora.set_require_grad(true)) }
+    }
+}
+
+/// A linear layer without bias whose zeros are allocated on first use only.
+pub(super) fn zero_linear(inputs: usize, outputs: usize, device: &Device) -> Linear {
+    LinearConfig::new(inputs, outputs).with_bias(false).with_initializer(burn::nn::Initializer::Zeros).init(device)
+}
