@@ -12,7 +12,9 @@ pub const GRADIENT: f64 = 2e-4;
 
 /// Where the golden files are: `PVCHAT_GOLDEN` or `fixtures/golden`.
 pub fn directory() -> PathBuf {
-    std::env::var_os("PVCHAT_GOLDEN").map(PathBuf::from).unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden"))
+    std::env::var_os("PVCHAT_GOLDEN")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden"))
 }
 
 /// Every backend that golden data is checked on.
