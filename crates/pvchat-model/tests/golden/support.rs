@@ -19,13 +19,13 @@ pub fn directory() -> PathBuf {
 
 /// Every backend that golden data is checked on.
 pub fn devices() -> Vec<(&'static str, Device)> {
-    #[allow(unused_mut)]
-    let mut devices = Vec::new();
-    #[cfg(feature = "flex")]
-    devices.push(("flex", Device::flex()));
-    #[cfg(feature = "ndarray")]
-    #[allow(deprecated)]
-    devices.push(("ndarray", Device::ndarray()));
+    #[allow(deprecated)] // upstream's word for the ndarray backend
+    let devices = Vec::from([
+        #[cfg(feature = "flex")]
+        ("flex", Device::flex()),
+        #[cfg(feature = "ndarray")]
+        ("ndarray", Device::ndarray()),
+    ]);
     assert!(!devices.is_empty(), "golden tests need --features flex or ndarray");
     devices
 }
@@ -45,6 +45,11 @@ impl Golden {
         let (_, header) = SafeTensors::read_metadata(&bytes).expect("safetensors header");
         let config = header.metadata().as_ref().and_then(|map| map.get("config")).expect("config in the metadata");
         Self { name: name.to_string(), config: serde_json::from_str(config).expect("config is JSON"), bytes }
+    }
+
+    /// The file as the library's loader sees it.
+    pub fn source(&self) -> pvchat_model::weights::TensorSource {
+        pvchat_model::weights::TensorSource::from_bytes(&self.name, self.bytes.clone()).expect("safetensors")
     }
 
     /// The parsed `config` entry of the metadata.

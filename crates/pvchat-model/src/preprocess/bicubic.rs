@@ -1,0 +1,104 @@
+//! Bicubic resizing as PyTorch does it: a = -0.75, half-pixel centres, clamped edges, no antialias, no clamping.
+//!
+//! Most image libraries widen the kernel when shrinking and use a = -0.5, which gives other
+//! pixels than the published model was trained on.
+
+/// The parameter of the cubic kernel.
+const A: f64 = -0.75;
+
+/// One channel of an image, row by row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plane {
+    /// Pixels in a row.
+    pub width: usize,
+    /// All pixels; the length is a multiple of `width`.
+    pub values: Vec<f32>,
+}
+
+/// Four source positions of an output position, and their weights.
+struct Taps {
+    indices: [usize; 4],
+    weights: [f32; 4],
+}
+
+/// The taps of every output position when `from` positions become `to`.
+fn taps(from: usize, to: usize) -> Vec<Taps> {
+    let near = |x: f64| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
+    let far = |x: f64| ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;
+    (0..to)
+        .map(|index| {
+            let source = (index as f64 + 0.5) * from as f64 / to as f64 - 0.5;
+            let (base, t) = (source.floor(), source - source.floor());
+            let clamped = |offset: f64| (base + offset).clamp(0.0, (from - 1) as f64) as usize;
+            Taps {
+                indices: [clamped(-1.0), clamped(0.0), clamped(1.0), clamped(2.0)],
+                weights: [far(t + 1.0), near(t), near(1.0 - t), far(2.0 - t)].map(|weight| weight as f32),
+            }
+        })
+        .collect()
+}
+
+impl Plane {
+    /// Rows of the plane.
+    pub fn height(&self) -> usize {
+        self.values.len().checked_div(self.width).unwrap_or(0)
+    }
+
+    /// The plane stretched to another size; values may leave the range of the source (overshoot).
+    /// An empty plane, or an empty size, gives zeros.
+    pub fn resized(&self, width: usize, height: usize) -> Plane {
+        if self.values.is_empty() || width == 0 || height == 0 {
+            return Plane { width, values: vec![0.0; width * height] };
+        }
+        let columns = taps(self.width, width);
+        let mut wide = Vec::with_capacity(self.height() * width);
+        for row in self.values.chunks_exact(self.width) {
+            wide.extend(
+                columns
+                    .iter()
+                    .map(|tap| tap.indices.iter().zip(tap.weights).map(|(&index, weight)| row[index] * weight).sum::<f32>()),
+            );
+        }
+        let mut values = Vec::with_capacity(width * height);
+        for tap in taps(self.height(), height) {
+            let [a, b, c, d] = tap.indices.map(|row| &wide[row * width..(row + 1) * width]);
+            let [wa, wb, wc, wd] = tap.weights;
+            values.extend((0..width).map(|x| a[x] * wa + b[x] * wb + c[x] * wc + d[x] * wd));
+        }
+        Plane { width, values }
+    }
+
+    /// `count` columns from `start` on, row by row.
+    pub fn columns(&self, start: usize, count: usize) -> Vec<f32> {
+        self.values.chunks_exact(self.width).flat_map(|row| row.iter().skip(start).take(count)).copied().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_size_changes_nothing_and_a_constant_stays_constant() {
+        let plane = Plane { width: 3, values: vec![1., 250., 3., 7., 0., 255.] };
+        assert_eq!(plane.resized(3, 2), plane);
+        let flat = Plane { width: 5, values: vec![17.0; 20] };
+        assert!(flat.resized(9, 13).values.iter().all(|value| (value - 17.0).abs() < 1e-4));
+    }
+
+    #[test]
+    fn an_edge_overshoots_and_is_not_clamped() {
+        let step = Plane { width: 4, values: vec![0., 0., 255., 255.] };
+        let values = step.resized(16, 1).values;
+        assert!(values.iter().any(|&value| value < -5.0) && values.iter().any(|&value| value > 260.0), "{values:?}");
+    }
+
+    #[test]
+    fn shrinking_by_two_mixes_four_neighbours_without_antialias() {
+        // Centres fall between two pixels: weights of t = 0.5 are (-3, 19, 19, -3) / 32.
+        let plane = Plane { width: 4, values: vec![10., 20., 40., 80.] };
+        let first = (-3. * 10. + 19. * 10. + 19. * 20. - 3. * 40.) / 32.;
+        let second = (-3. * 20. + 19. * 40. + 19. * 80. - 3. * 80.) / 32.;
+        assert_eq!(plane.resized(2, 1).values, [first, second]);
+    }
+}

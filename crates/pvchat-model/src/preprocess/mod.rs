@@ -1,0 +1,157 @@
+//! Frames to tensors: resize, normalise, cut into tiles.
+//!
+//! ```text
+//! T frames, any size ── bicubic stretch to 2r x r ── normalise ─┬─ left  [T, 3, r, r]
+//!                                                               ├─ right [T, 3, r, r]
+//!                                                               └─ whole, shrunk again [T, 3, r, r]
+//! ```
+//!
+//! That is what the published model was trained on ([`PreprocessConfig::full`], r = 224). The
+//! miniature looks at one square per frame ([`PreprocessConfig::square`]).
+
+pub mod bicubic;
+
+use crate::{Error, Result};
+use bicubic::Plane;
+use burn::prelude::*;
+use image::RgbImage;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// Which images are made of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tiling {
+    /// The frame stretched to one square.
+    Square,
+    /// The frame stretched to 2:1: its left half, its right half, and the whole shrunk to a square, in this order.
+    LeftRightGlobal,
+}
+
+/// How frames become the input of a vision encoder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PreprocessConfig {
+    /// Height and width of an image that the encoder sees, in pixels.
+    pub resolution: usize,
+    /// Which images are made of a frame.
+    pub tiling: Tiling,
+    /// Mean of red, green and blue on the scale 0..1; subtracted.
+    pub mean: [f32; 3],
+    /// Standard deviation of the same; divided by.
+    pub deviation: [f32; 3],
+}
+
+impl PreprocessConfig {
+    /// The published preprocessing: tiles of 224 pixels, ImageNet statistics.
+    pub fn full() -> Self {
+        Self { tiling: Tiling::LeftRightGlobal, ..Self::square(224) }
+    }
+
+    /// One square per frame, ImageNet statistics.
+    pub fn square(resolution: usize) -> Self {
+        Self { resolution, tiling: Tiling::Square, mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225] }
+    }
+
+    /// Images per frame.
+    pub fn tiles(&self) -> usize {
+        match self.tiling {
+            Tiling::Square => 1,
+            Tiling::LeftRightGlobal => 3,
+        }
+    }
+
+    /// Size of the resized frame, width and height.
+    fn canvas(&self) -> (usize, usize) {
+        match self.tiling {
+            Tiling::Square => (self.resolution, self.resolution),
+            Tiling::LeftRightGlobal => (2 * self.resolution, self.resolution),
+        }
+    }
+
+    /// The clip tensor `[1, tiles, frames, 3, resolution, resolution]` of frames of one size.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] without frames, with empty frames or frames of different sizes; [`Error::Config`] for a
+    /// resolution of zero or a deviation that cannot be divided by.
+    pub fn clip_tensor(&self, frames: &[RgbImage], device: &Device) -> Result<Tensor<6>> {
+        self.validate()?;
+        check_frames(frames)?;
+        let (tiles, resolution) = (self.tiles(), self.resolution);
+        let image = 3 * resolution * resolution;
+        let per_frame: Vec<Vec<f32>> = frames.par_iter().map(|frame| self.images_of(frame)).collect();
+        let mut values = Vec::with_capacity(tiles * frames.len() * image);
+        for tile in 0..tiles {
+            per_frame.iter().for_each(|images| values.extend_from_slice(&images[tile * image..(tile + 1) * image]));
+        }
+        let shape = [1, tiles, frames.len(), 3, resolution, resolution];
+        Ok(Tensor::from_data(TensorData::new(values, shape), device))
+    }
+
+    fn validate(&self) -> Result<()> {
+        if self.resolution == 0 {
+            return Err(Error::Config { key: "resolution", value: "0".into(), remedy: "it must be at least 1 pixel".into() });
+        }
+        if let Some(zero) = self.deviation.iter().find(|value| !value.is_normal()) {
+            return Err(Error::Config { key: "deviation", value: zero.to_string(), remedy: "pixels are divided by it".into() });
+        }
+        Ok(())
+    }
+
+    /// All images of one frame, `[tiles, 3, resolution, resolution]`.
+    fn images_of(&self, frame: &RgbImage) -> Vec<f32> {
+        let (width, height) = self.canvas();
+        let planes: Vec<Plane> = (0..3)
+            .map(|channel| {
+                let mut plane = channel_plane(frame, channel).resized(width, height);
+                let (mean, deviation) = (self.mean[channel], self.deviation[channel]);
+                plane.values.iter_mut().for_each(|value| *value = (*value / 255.0 - mean) / deviation);
+                plane
+            })
+            .collect();
+        let concatenated = |cut: &dyn Fn(&Plane) -> Vec<f32>| planes.iter().flat_map(cut).collect::<Vec<f32>>();
+        let half = self.resolution;
+        match self.tiling {
+            Tiling::Square => concatenated(&|plane| plane.values.clone()),
+            Tiling::LeftRightGlobal => [
+                concatenated(&|plane| plane.columns(0, half)),
+                concatenated(&|plane| plane.columns(half, half)),
+                concatenated(&|plane| plane.resized(half, half).values),
+            ]
+            .concat(),
+        }
+    }
+}
+
+/// Frames stretched to a size, `[frames, 3, height, width]` on the scale 0..255, neither clamped nor normalised.
+///
+/// # Errors
+/// [`Error::Shape`] without frames, with empty frames or frames of different sizes.
+pub fn resize_frames(frames: &[RgbImage], width: usize, height: usize) -> Result<Vec<f32>> {
+    check_frames(frames)?;
+    let resized =
+        |frame: &RgbImage| (0..3).flat_map(|channel| channel_plane(frame, channel).resized(width, height).values).collect();
+    Ok(frames.par_iter().map(resized).collect::<Vec<Vec<f32>>>().concat())
+}
+
+/// Clip tensors `[batch, tiles, frames, 3, r, r]` as the encoder takes them, `[batch * tiles, 3, frames, r, r]`.
+pub fn encoder_pixels(clips: Tensor<6>) -> Tensor<5> {
+    clips.flatten::<5>(0, 1).swap_dims(1, 2)
+}
+
+fn channel_plane(frame: &RgbImage, channel: usize) -> Plane {
+    let values = frame.as_raw().iter().skip(channel).step_by(3).map(|&value| f32::from(value)).collect();
+    Plane { width: frame.width() as usize, values }
+}
+
+fn check_frames(frames: &[RgbImage]) -> Result<()> {
+    let size = frames.first().map_or((0, 0), RgbImage::dimensions);
+    let found = frames.iter().find(|frame| frame.dimensions() != size).map_or(size, RgbImage::dimensions);
+    if found != size || size.0 == 0 || size.1 == 0 {
+        let expected = match size {
+            (0, 0) => "at least one frame that is not empty".to_string(),
+            (width, height) => format!("[frames, {height}, {width}, 3] like the first frame, and not empty"),
+        };
+        return Err(Error::Shape { what: "clip", found: vec![frames.len(), found.1 as usize, found.0 as usize, 3], expected });
+    }
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! One layer: self-attention, cross-attention, feed-forward, each with its residual and norm.
+
+use super::config::{Activation, NormPlacement, QFormerConfig};
+use crate::{
+    Result, init,
+    moh::{Gates, MohAttention, MohAttentionConfig},
+};
+use burn::{
+    module::Param,
+    nn::{LayerNorm, Linear},
+    prelude::*,
+    tensor::activation,
+};
+use pvchat_data::random::SeededStream;
+
+/// The way out of a sub-layer: projection, residual sum, and the sub-layer's norm.
+#[derive(Module, Debug)]
+pub struct Output {
+    /// Back to `[hidden]`.
+    pub dense: Linear,
+    /// After the sum with [`NormPlacement::Post`], before the sub-layer with [`NormPlacement::Pre`].
+    pub norm: LayerNorm,
+}
+
+/// Gated attention with its output projection.
+#[derive(Module, Debug)]
+pub struct Attention {
+    /// `attention.self` of the checkpoint.
+    pub heads: MohAttention,
+    /// Projection and norm.
+    pub output: Output,
+}
+
+/// The way into a feed-forward.
+#[derive(Module, Debug)]
+pub struct Intermediate {
+    /// `[hidden] -> [intermediate]`.
+    pub dense: Linear,
+}
+
+/// One layer of the Q-Former.
+#[derive(Module, Debug)]
+pub struct Layer {
+    /// Self-attention over queries and text.
+    pub attention: Attention,
+    /// Cross-attention of the queries to the vision tokens.
+    pub crossattention: Option<Attention>,
+    /// Feed-forward of text rows.
+    pub intermediate: Option<Intermediate>,
+    /// Feed-forward of text rows.
+    pub output: Option<Output>,
+    /// Feed-forward of query rows.
+    pub intermediate_query: Intermediate,
+    /// Feed-forward of query rows.
+    pub output_query: Output,
+    #[module(skip)]
+    norm: NormPlacement,
+    #[module(skip)]
+    activation: Activation,
+}
+
+impl Layer {
+    pub(super) fn new(config: &QFormerConfig, index: usize, stream: &SeededStream, device: &Device) -> Result<Self> {
+        let (hidden, inner) = (config.hidden, config.intermediate);
+        let linear = |label: &str, inputs, outputs| {
+            init::linear(&mut stream.derive(label), inputs, outputs, true, config.initial_deviation, device)
+        };
+        let output = |label: &str, inputs| Output {
+            dense: linear(label, inputs, hidden),
+            norm: init::layer_norm(hidden, config.layer_norm_epsilon, device),
+        };
+        let attention = |label: &str, sizes: MohAttentionConfig| {
+            let heads = sizes.init(&stream.derive(label), device)?;
+            Result::Ok(Attention { heads, output: output(&format!("{label}.output"), hidden) })
+        };
+        let mut crossattention = match config.cross_attention(index) {
+            Some(sizes) => Some(attention("crossattention", sizes)?),
+            None => None,
+        };
+        if let (true, Some(cross)) = (config.tie_key_to_query_at_start, &mut crossattention) {
+            // A copy with an identity of its own: the two are trained apart.
+            cross.heads.key.weight = Param::from_tensor(cross.heads.query.weight.val().detach());
+        }
+        let text = config.vocabulary.is_some();
+        Ok(Self {
+            attention: attention("attention", config.self_attention(index))?,
+            crossattention,
+            intermediate: text.then(|| Intermediate { dense: linear("intermediate", hidden, inner) }),
+            output: text.then(|| output("output", inner)),
+            intermediate_query: Intermediate { dense: linear("intermediate_query", hidden, inner) },
+            output_query: output("output_query", inner),
+            norm: config.norm,
+            activation: config.activation,
+        })
+    }
+
+    /// One layer over `states` `[batch, queries + text, hidden]`, of which the first `queries` rows are queries.
+    ///
+    /// `record` is called with the name and the gates of each attention, in the order of computation.
+    pub fn forward(
+        &self,
+        states: Tensor<3>,
+        queries: usize,
+        memory: &Tensor<3>,
+        mask: Option<&Tensor<2, Bool>>,
+        record: &mut impl FnMut(&str, Option<Gates>),
+    ) -> Tensor<3> {
+        let states = self.residual(states, &self.attention.output, |x| {
+            let attended = self.attention.heads.forward(x.clone(), x, mask);
+            record("attention", attended.gates);
+            attended.context
+        });
+        let total = states.dims()[1];
+        let text = (total > queries).then(|| states.clone().narrow(1, queries, total - queries));
+        let mut query_rows = states.narrow(1, 0, queries);
+        if let Some(cross) = &self.crossattention {
+            query_rows = self.residual(query_rows, &cross.output, |x| {
+                let attended = cross.heads.forward(x, memory.clone(), None);
+                record("crossattention", attended.gates);
+                attended.context
+            });
+        }
+        let query_rows = self.feed_forward(query_rows, &self.intermediate_query, &self.output_query);
+        match (text, &self.intermediate, &self.output) {
+            (Some(text), Some(intermediate), Some(output)) => {
+                Tensor::cat(vec![query_rows, self.feed_forward(text, intermediate, output)], 1)
+            }
+            _ => query_rows,
+        }
+    }
+
+    fn feed_forward(&self, states: Tensor<3>, intermediate: &Intermediate, output: &Output) -> Tensor<3> {
+        self.residual(states, output, |x| {
+            let inner = intermediate.dense.forward(x);
+            match self.activation {
+                Activation::Gelu => activation::gelu(inner),
+                Activation::Relu => activation::relu(inner),
+            }
+        })
+    }
+
+    /// `norm(x + dense(sub_layer(x)))`, or `x + dense(sub_layer(norm(x)))` with pre-norm.
+    fn residual(&self, x: Tensor<3>, output: &Output, sub_layer: impl FnOnce(Tensor<3>) -> Tensor<3>) -> Tensor<3> {
+        match self.norm {
+            NormPlacement::Post => output.norm.forward(x.clone() + output.dense.forward(sub_layer(x))),
+            NormPlacement::Pre => x.clone() + output.dense.forward(sub_layer(output.norm.forward(x))),
+        }
+    }
+}
