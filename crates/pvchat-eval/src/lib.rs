@@ -1,1 +1,21 @@
 //! Metrics, tables and plots for personalised video chat.
+//!
+//! [`presence`](presence::presence) reads out of a free answer whether it says that the subject is there;
+//! [`accuracy`] counts such answers, [`bleu`] compares texts, [`bootstrap`] says how sure a figure is.
+//!
+//! ```
+//! use pvchat_eval::presence::{Presence, presence};
+//! let subject = "Aa".parse()?;
+//! assert_eq!(presence("I can't see <Aa> anywhere.", &subject), Presence::Absent);
+//! # Ok::<(), pvchat_data::Error>(())
+//! ```
+
+pub mod accuracy;
+pub mod bleu;
+pub mod bootstrap;
+pub mod error;
+pub mod plot;
+pub mod presence;
+pub mod table;
+
+pub use error::{Error, Result};

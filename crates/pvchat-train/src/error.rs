@@ -1,4 +1,4 @@
-//! The error of this crate.
+//! The error of this crate: what was wrong, with which key or value, and what to do.
 
 use std::path::PathBuf;
 
@@ -15,6 +15,42 @@ pub enum Error {
         value: String,
         /// What would be accepted.
         remedy: String,
+    },
+    /// A tensor whose shape does not fit.
+    #[error("{what} has shape {found:?} where {expected} is needed")]
+    Shape {
+        /// The tensor.
+        what: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape that would fit, in words.
+        expected: String,
+    },
+    /// The number of routed modules differs from the number that the adaptive state was made for.
+    #[error(
+        "{found} routed modules where the objective holds the state of {expected}; make it for this model, or load its own checkpoint"
+    )]
+    Modules {
+        /// Modules given.
+        found: usize,
+        /// Modules that the state is for.
+        expected: usize,
+    },
+    /// A router produced a value that is not a number or infinite. The adaptive state was not moved.
+    #[error(
+        "the router of module {module} produced a value that is not finite; lower the learning rate or go back to the last checkpoint"
+    )]
+    NotFinite {
+        /// Index of the module.
+        module: usize,
+    },
+    /// A tensor could not be read from its device.
+    #[error("reading {what} from its device failed: {problem}")]
+    Device {
+        /// The tensor.
+        what: &'static str,
+        /// The backend's answer.
+        problem: String,
     },
     /// A checkpoint that cannot be written or read.
     #[error("checkpoint {}: {problem}; {remedy}", path.display())]

@@ -1,8 +1,13 @@
 //! Objectives and the two-stage training schedule of personalised video chat.
+//!
+//! [`objective::Objective`] holds the routers of the Mixture-of-Heads attention to a target share of
+//! active heads; its loss is added to that of the language model. [`run::run`] is the training loop,
+//! with checkpoints that a killed process resumes from.
 
 pub mod checkpoint;
 pub mod error;
 pub mod gradients;
+pub mod objective;
 pub mod run;
 
 pub use error::{Error, Result};

@@ -1,0 +1,76 @@
+//! The error of this crate: what was wrong, with which file, place or value, and what to do.
+
+use crate::validate::Problem;
+use std::path::PathBuf;
+
+/// Everything that can go wrong in `pvchat-data`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A subject name without a letter or digit.
+    #[error("the subject name is empty; give 1 to {} letters or digits, for example `Aa`", crate::subject::LONGEST)]
+    SubjectEmpty,
+    /// A subject name that is too long.
+    #[error("the subject name {name:?} has {length} characters; give at most {}", crate::subject::LONGEST)]
+    SubjectTooLong {
+        /// The beginning of the name.
+        name: String,
+        /// Its length in characters.
+        length: usize,
+    },
+    /// A subject name with something else than letters and digits.
+    #[error("the subject name {name:?} holds {character:?}; use letters and digits only, in one pair of angle brackets or none")]
+    SubjectCharacter {
+        /// The name.
+        name: String,
+        /// The first character that cannot be used.
+        character: char,
+    },
+    /// A subject name that the prompt or the tokenizer uses for itself.
+    #[error("the subject name {name:?} is a control token of the language model or the prompt; choose another")]
+    SubjectReserved {
+        /// The name.
+        name: String,
+    },
+    /// Reading or writing failed.
+    #[error("{}: {source}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// A file larger than any dataset of text.
+    #[error("{} is larger than {limit} bytes; split the dataset, or check that this is its JSON file", file.display())]
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+        /// The largest size that is read.
+        limit: u64,
+    },
+    /// JSON that is broken or does not follow the schema.
+    #[error("{}: at {place}: {source}", file.display())]
+    Json {
+        /// The file.
+        file: PathBuf,
+        /// The place in the document, for example `videos[3].qa_pairs[0].answer`; `.` is the whole document.
+        place: String,
+        /// What is wrong there, with line and column.
+        source: serde_json::Error,
+    },
+    /// A dataset that cannot be used.
+    #[error("the dataset has {} problem(s), the first: {}", problems.len(), problems.first().map(Problem::to_string).unwrap_or_default())]
+    Invalid {
+        /// All problems, in the order of the videos.
+        problems: Vec<Problem>,
+    },
+    /// A validation share outside its range.
+    #[error("the validation share is {share}; give a number from 0 up to, but not including, 1")]
+    Share {
+        /// The value given.
+        share: f64,
+    },
+}
+
+/// Result with this crate's error.
+pub type Result<T> = std::result::Result<T, Error>;

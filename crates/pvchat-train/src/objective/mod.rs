@@ -1,0 +1,205 @@
+//! The routing objectives SPR and HAE (paper, section 3.3): hold the share of active routed heads to a target.
+//!
+//! With `A = top_k / routed heads` the target and `R` the activation of one module (share of gates that are on),
+//! `SPR = lambda * sparsity term` presses gates down, `HAE = w * (exp(2 (A - R)) - 1)` lifts them while `R < A`,
+//! and `lambda` follows `lambda * exp(k (R - A))`. Modules are summed and added to the language model's loss.
+
+mod config;
+mod module;
+pub mod terms;
+
+pub use config::{HaeGrowth, ObjectiveConfig, ObjectiveMode, SparsityTerm, Surrogate};
+
+use crate::{Error, Result};
+use burn::prelude::*;
+use module::{Counts, Sums};
+use serde::{Deserialize, Serialize};
+
+/// What one Mixture-of-Heads module routed in a forward pass.
+#[derive(Clone, Debug)]
+pub struct RoutedHeads {
+    /// Raw router output [batch, tokens, routed heads].
+    pub logits: Tensor<3>,
+    /// Gates after clamp and ReLU, before the softmax weight [batch, tokens, routed heads].
+    pub gates: Tensor<3>,
+    /// Rows that count, 1 or 0 [batch, tokens]; `None` counts all. Padded text should not count.
+    pub mask: Option<Tensor<2>>,
+}
+
+impl RoutedHeads {
+    /// All rows count.
+    pub fn new(logits: Tensor<3>, gates: Tensor<3>) -> Self {
+        Self { logits, gates, mask: None }
+    }
+
+    /// Only rows with a 1 in `mask` [batch, tokens] count.
+    pub fn with_mask(self, mask: Tensor<2>) -> Self {
+        Self { mask: Some(mask), ..self }
+    }
+}
+
+/// The adaptive weights of one module.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModuleState {
+    /// Sparsity weight, `beta` in the paper.
+    pub lambda: f64,
+    /// HAE weight.
+    pub weight: f64,
+}
+
+/// The value of the objective for one module.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModuleReport {
+    /// SPR: the sparsity term times `lambda`.
+    pub spr: f64,
+    /// The sparsity term alone.
+    pub sparsity: f64,
+    /// HAE times `weight`.
+    pub hae: f64,
+    /// HAE alone.
+    pub hae_unweighted: f64,
+    /// Share of gates that are on.
+    pub activation: f64,
+    /// The same per routed head.
+    pub activation_per_head: Vec<f64>,
+    /// Mean gate per routed head.
+    pub gate_mean_per_head: Vec<f64>,
+    /// The sparsity weight that was used.
+    pub lambda: f64,
+    /// The HAE weight that was used.
+    pub weight: f64,
+}
+
+/// Values of a whole forward pass.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ObjectiveReport {
+    /// Which equations were used.
+    pub mode: ObjectiveMode,
+    /// Which sparsity term was used.
+    pub sparsity: SparsityTerm,
+    /// One per module, in the order given.
+    pub modules: Vec<ModuleReport>,
+}
+
+impl ObjectiveReport {
+    /// SPR and HAE of all modules together: the value of the loss.
+    pub fn total(&self) -> f64 {
+        self.modules.iter().map(|module| module.spr + module.hae).sum()
+    }
+
+    /// Mean activation over modules; 0 without modules.
+    pub fn activation(&self) -> f64 {
+        self.modules.iter().map(|module| module.activation).sum::<f64>() / self.modules.len().max(1) as f64
+    }
+}
+
+/// The loss to be added to the language model's, and its values.
+#[derive(Clone, Debug)]
+pub struct Auxiliary {
+    /// Scalar [1], summed over modules; `None` for a model without routed modules.
+    pub loss: Option<Tensor<1>>,
+    /// The values that it is made of.
+    pub report: ObjectiveReport,
+}
+
+/// SPR and HAE with their adaptive state, which belongs into the checkpoint.
+///
+/// ```
+/// use pvchat_train::objective::{Objective, ObjectiveConfig};
+/// let objective = Objective::new(ObjectiveConfig::default(), 9)?;
+/// assert_eq!(objective.states()[0].lambda, 1e-8);
+/// # Ok::<(), pvchat_train::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Objective {
+    config: ObjectiveConfig,
+    states: Vec<ModuleState>,
+}
+
+impl Objective {
+    /// An objective for a model with this many routed modules, at the start of its adaptation.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for constants that cannot work.
+    pub fn new(config: ObjectiveConfig, modules: usize) -> Result<Self> {
+        config.validate()?;
+        let state = ModuleState { lambda: config.initial_lambda, weight: config.hae_weight };
+        Ok(Self { config, states: vec![state; modules] })
+    }
+
+    /// The constants.
+    pub fn config(&self) -> &ObjectiveConfig {
+        &self.config
+    }
+
+    /// The adaptive weights, one entry per module.
+    pub fn states(&self) -> &[ModuleState] {
+        &self.states
+    }
+
+    /// The objective of a training pass: moves the adaptive weights. Reads from the device once.
+    ///
+    /// # Errors
+    /// [`Error::Modules`], [`Error::Shape`], [`Error::NotFinite`], [`Error::Device`]; the state stays as it was.
+    pub fn train(&mut self, modules: &[RoutedHeads]) -> Result<Auxiliary> {
+        let counts = self.count(modules)?;
+        let mut used = self.states.clone();
+        let mut next = self.states.clone();
+        for ((used, next), counts) in used.iter_mut().zip(&mut next).zip(&counts) {
+            *next = self.config.adapt(*next, counts.activation(), counts.target);
+            if self.config.mode != ObjectiveMode::Paper {
+                *used = *next;
+            }
+        }
+        self.states = next;
+        Ok(self.assemble(&counts, &used))
+    }
+
+    /// The objective of an evaluation pass: the adaptive weights are used and stay.
+    ///
+    /// # Errors
+    /// Those of [`train`](Self::train).
+    pub fn measure(&self, modules: &[RoutedHeads]) -> Result<Auxiliary> {
+        Ok(self.assemble(&self.count(modules)?, &self.states))
+    }
+
+    /// Sums over rows of every module, checked, with one read for all of them.
+    fn count(&self, modules: &[RoutedHeads]) -> Result<Vec<Counts>> {
+        if modules.len() != self.states.len() {
+            return Err(Error::Modules { found: modules.len(), expected: self.states.len() });
+        }
+        let sums = modules.iter().enumerate().map(|(index, module)| Sums::new(index, module)).collect::<Result<Vec<_>>>()?;
+        if sums.is_empty() {
+            return Ok(Vec::new());
+        }
+        let plain = Tensor::cat(sums.iter().map(Sums::plain).collect(), 0);
+        let values = plain
+            .try_into_data()
+            .map_err(|error| format!("{error:?}"))
+            .and_then(|data| data.try_to_vec_as::<f32>().map_err(|error| format!("{error:?}")))
+            .map_err(|problem| Error::Device { what: "the activation of the routed heads", problem })?;
+        let mut rest = values.as_slice();
+        let mut counts = Vec::with_capacity(sums.len());
+        for (module, sums) in sums.into_iter().enumerate() {
+            let (own, after) = rest.split_at(sums.length());
+            rest = after;
+            if own.iter().any(|value| !value.is_finite()) {
+                return Err(Error::NotFinite { module });
+            }
+            let target = self.config.target_activation(sums.heads);
+            counts.push(Counts::new(sums, own, target));
+        }
+        Ok(counts)
+    }
+
+    fn assemble(&self, counts: &[Counts], states: &[ModuleState]) -> Auxiliary {
+        let (mut losses, mut modules) = (Vec::new(), Vec::new());
+        for (counts, state) in counts.iter().zip(states) {
+            let (loss, report) = counts.objective(&self.config, *state);
+            losses.push(loss);
+            modules.push(report);
+        }
+        let loss = losses.into_iter().reduce(|sum, loss| sum + loss);
+        Auxiliary { loss, report: ObjectiveReport { mode: self.config.mode, sparsity: self.config.sparsity, modules } }
+    }
+}
