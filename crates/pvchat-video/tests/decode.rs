@@ -1,0 +1,189 @@
+//! Decoding: each kind of clip against the ffmpeg program's frames, and what the reader says of it.
+
+mod common;
+
+use common::{TOLERANCE, clip, compare, files, fixtures, other};
+use pvchat_video::{Clip, Frame, SamplingPlan, VideoInfo, VideoReader};
+
+/// Compares a clip and checks the number and the size of its frames.
+fn check(name: &str, frames: usize, width: u32, height: u32) -> VideoInfo {
+    let found = compare(&clip(name)).unwrap().expect("the ffmpeg program reads its own clip");
+    assert_eq!((found.frames, found.width, found.height), (frames, width, height), "{name}");
+    assert!(found.max <= TOLERANCE, "{name}: {found:?}");
+    let mut reader = VideoReader::open(clip(name)).unwrap();
+    assert_eq!(reader.frame_count().unwrap(), frames, "{name}");
+    reader.info().clone()
+}
+
+#[test]
+fn h264_with_b_frames_is_drained_to_its_last_frame() {
+    let info = check("h264_b_frames.mp4", 50, 176, 144);
+    assert_eq!((info.codec.as_str(), info.stated_frames, info.rotation), ("h264", Some(50), 0));
+    assert_eq!((info.frame_rate, info.duration_seconds), (25.0, Some(2.0)));
+}
+
+#[test]
+fn rotated_clips_stand_upright() {
+    for (degrees, width, height) in [(90, 120, 176), (180, 176, 120), (270, 120, 176)] {
+        let info = check(&format!("h264_rotated_{degrees}.mp4"), 20, width, height);
+        assert_eq!((info.rotation, info.width, info.height), (degrees, width, height));
+    }
+}
+
+#[test]
+fn mirrored_clips_are_mirrored_back() {
+    // The matrix of the track is rewritten in place: mirrored left to right, top to bottom, and along both diagonals.
+    let one = 1 << 16;
+    for matrix in [[-one, 0, 0, one], [one, 0, 0, -one], [0, one, one, 0], [0, -one, -one, 0]] {
+        let mut bytes = std::fs::read(clip("h264_rotated_180.mp4")).unwrap();
+        let track = bytes.windows(4).position(|window| window == b"tkhd").unwrap();
+        let at = track + 4 + 40;
+        for (place, value) in [0, 4, 12, 16].into_iter().zip(matrix) {
+            bytes[at + place..at + place + 4].copy_from_slice(&i32::to_be_bytes(value));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mirrored.mp4");
+        std::fs::write(&path, bytes).unwrap();
+        let found = compare(&path).unwrap().unwrap();
+        assert!(found.frames == 20 && found.max <= TOLERANCE, "{matrix:?}: {found:?}");
+    }
+}
+
+#[test]
+fn ten_bits_and_full_range_and_both_matrices_give_the_right_colours() {
+    for name in ["h264_10_bit.mp4", "h264_full_range.mp4", "h264_bt709.mp4", "h264_bt601.mp4"] {
+        check(name, 30, 176, 144);
+    }
+}
+
+#[test]
+fn one_picture_has_the_same_colours_however_it_is_coded() {
+    // Independent of the ffmpeg program's opinion of the colours: all four were made from one picture.
+    let first = |name| Clip::open(clip(name), 1).unwrap().frames.remove(0);
+    let reference = first("h264_bt601.mp4");
+    for name in ["h264_10_bit.mp4", "h264_full_range.mp4", "h264_bt709.mp4"] {
+        let psnr = common::psnr(&reference, &first(name));
+        assert!(psnr > 30.0, "{name}: {psnr} dB");
+    }
+}
+
+#[test]
+fn other_codecs_and_odd_sizes_decode() {
+    assert_eq!(check("hevc.mp4", 30, 176, 144).codec, "hevc");
+    assert_eq!(check("mpeg4.mp4", 30, 176, 144).codec, "mpeg4");
+    assert_eq!(check("vp9.webm", 30, 176, 144).stated_frames, None);
+    check("h264_odd_size.mp4", 30, 175, 143);
+    check("ffv1_odd_size.mkv", 20, 175, 143);
+    check("h264_one_frame.mp4", 1, 176, 144);
+}
+
+#[test]
+fn every_generated_clip_is_compared() {
+    for path in files(&fixtures().join("clips")) {
+        let found = compare(&path).unwrap().expect("the ffmpeg program reads its own clip");
+        assert!(found.frames > 0 && found.max <= TOLERANCE, "{}: {found:?}", path.display());
+    }
+}
+
+#[test]
+fn times_are_those_of_display() {
+    check("h264_variable_rate.mp4", 50, 176, 144);
+    let mut reader = VideoReader::open(clip("h264_variable_rate.mp4")).unwrap();
+    let times: Vec<f64> = reader.frames().map(|frame| frame.unwrap().seconds).collect();
+    // Source frames 0, 3, 6, 7, 9, ... of 25 per second.
+    for (time, source) in times.iter().zip([0.0, 3.0, 6.0, 7.0, 9.0, 12.0]) {
+        assert!((time - source / 25.0).abs() < 1e-3, "{times:?}");
+    }
+    assert!(times.is_sorted());
+}
+
+#[test]
+fn sampled_frames_are_those_of_the_whole_clip() {
+    let mut reader = VideoReader::open(clip("h264_b_frames.mp4")).unwrap();
+    let all: Vec<Frame> = reader.frames().map(Result::unwrap).collect();
+    let clip_of = |plan| VideoReader::open(clip("h264_b_frames.mp4")).unwrap().sample(&plan).unwrap();
+    for (plan, indices) in [
+        (SamplingPlan::Uniform(8), vec![3, 9, 15, 21, 27, 34, 40, 46]),
+        (SamplingPlan::All, (0..50).collect()),
+        (SamplingPlan::Every(20), vec![0, 20, 40]),
+        (SamplingPlan::Indices(vec![49, 0, 7, 7]), vec![49, 0, 7, 7]),
+    ] {
+        let found = clip_of(plan.clone());
+        assert_eq!(found.indices, indices, "{plan:?}");
+        assert_eq!((found.frame_rate, &found.source), (25.0, &clip("h264_b_frames.mp4")));
+        for ((frame, time), &index) in found.frames.iter().zip(&found.times).zip(&indices) {
+            assert!(*frame == all[index].image, "{plan:?}: frame {index}");
+            assert!((time - index as f64 / 25.0).abs() < 1e-9, "{plan:?}: frame {index} at {time}");
+        }
+        assert_eq!(found.frames.len(), indices.len(), "{plan:?}");
+    }
+    // The same reader again, after its pass to the end.
+    assert_eq!(reader.sample(&SamplingPlan::Uniform(8)).unwrap(), clip_of(SamplingPlan::Uniform(8)));
+}
+
+#[test]
+fn a_short_clip_repeats_its_frames() {
+    let found = Clip::open(clip("h264_one_frame.mp4"), 8).unwrap();
+    assert_eq!(found.indices, [0; 8]);
+    assert_eq!(found.frames.len(), 8);
+    assert!(found.frames.iter().all(|frame| frame.dimensions() == (176, 144) && *frame == found.frames[0]));
+}
+
+#[test]
+fn the_number_of_frames_is_the_decoders_not_the_containers() {
+    let info = check("h264_edit_list.mp4", 25, 176, 144);
+    assert_eq!(info.stated_frames, Some(30));
+    let found = Clip::open(clip("h264_edit_list.mp4"), 8).unwrap();
+    assert_eq!(found.indices, pvchat_video::sampling::uniform_indices(25, 8));
+    assert_eq!(found.times[0], 0.04);
+}
+
+#[test]
+fn a_stream_without_a_stated_count_is_counted() {
+    let found = Clip::open(clip("vp9.webm"), 8).unwrap();
+    assert_eq!(found.indices, pvchat_video::sampling::uniform_indices(30, 8));
+}
+
+#[test]
+fn pictures_that_change_size_follow_the_first() {
+    let found = VideoReader::open(other("size_changes.h264")).unwrap().sample(&SamplingPlan::All).unwrap();
+    assert_eq!(found.frames.len(), 20);
+    assert!(found.frames.iter().all(|frame| frame.dimensions() == (176, 144)));
+    assert!(found.frames[10].pixels().any(|pixel| pixel.0[0] > 200), "the scaled frames are not black");
+}
+
+#[test]
+fn still_images_are_clips_of_one_frame() {
+    let mut reader = VideoReader::open(clip("still.png")).unwrap();
+    assert_eq!((reader.info().codec.as_str(), reader.info().width, reader.info().height), ("png", 48, 32));
+    assert_eq!(reader.frame_count().unwrap(), 1);
+    let image = image::open(clip("still.png")).unwrap().into_rgb8();
+    let found = reader.sample(&SamplingPlan::Uniform(4)).unwrap();
+    assert_eq!((found.indices.as_slice(), found.times.as_slice()), ([0; 4].as_slice(), [0.0; 4].as_slice()));
+    assert!(found.frames.iter().all(|frame| *frame == image));
+    assert_eq!(reader.frames().map(|frame| frame.unwrap().image).collect::<Vec<_>>(), [image]);
+}
+
+#[test]
+fn names_mean_files_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["concat:a|b.mp4", "http:%03d.mp4", "-i clip.mp4", "Größe \u{1F3AC}.mp4"] {
+        let path = folder.path().join(name);
+        std::fs::copy(clip("h264_one_frame.mp4"), &path).unwrap();
+        assert_eq!(Clip::open(&path, 1).unwrap().frames.len(), 1, "{name}");
+    }
+    #[cfg(target_os = "linux")]
+    {
+        let path = folder.path().join(std::ffi::OsStr::new("x").to_os_string());
+        let path = path.with_file_name(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"not \xff utf-8.mp4"));
+        std::fs::copy(clip("h264_one_frame.mp4"), &path).unwrap();
+        assert_eq!(Clip::open(&path, 1).unwrap().frames.len(), 1);
+    }
+}
+
+#[test]
+fn readers_may_move_between_threads() {
+    fn movable<T: Send>(_: &T) {}
+    let reader = VideoReader::open(clip("h264_one_frame.mp4")).unwrap();
+    movable(&reader);
+}

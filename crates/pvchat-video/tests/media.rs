@@ -1,0 +1,41 @@
+//! Every frame of every file in a directory against the ffmpeg program's: the generated clips, or those in PVCHAT_MEDIA.
+
+mod common;
+
+use common::{TOLERANCE, compare, files, fixtures};
+
+#[test]
+fn every_frame_of_every_file_equals_the_ffmpeg_programs() {
+    let directory = std::env::var_os("PVCHAT_MEDIA").map_or_else(|| fixtures().join("clips"), Into::into);
+    let (mut compared, mut wrong) = (0, Vec::new());
+    println!("{:<28} {:>6} {:>11} {:>5} {:>9}", "file", "frames", "size", "max", "mean");
+    for path in files(&directory) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        match compare(&path) {
+            Ok(Some(found)) => {
+                let size = format!("{}x{}", found.width, found.height);
+                println!("{name:<28} {:>6} {size:>11} {:>5} {:>9.5}", found.frames, found.max, found.mean);
+                compared += 1;
+                if found.max > TOLERANCE {
+                    wrong.push(name);
+                }
+            }
+            Ok(None) => wrong.push(format!("{name}: the ffmpeg program refuses it, the reader does not")),
+            // A text among the clips: right to refuse, if the program does so too.
+            Err(error) => {
+                println!("{name:<28} refused: {error}");
+                let reference = std::process::Command::new("bash")
+                    .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/fixtures.sh"))
+                    .arg("rgb24")
+                    .arg(&path)
+                    .output()
+                    .unwrap();
+                if !reference.stdout.is_empty() {
+                    wrong.push(format!("{name}: {error}"));
+                }
+            }
+        }
+    }
+    assert!(compared > 0, "no video in {}", directory.display());
+    assert!(wrong.is_empty(), "more than {TOLERANCE} levels apart: {wrong:?}");
+}

@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Installs what the video crate needs besides Rust: the FFmpeg libraries (5.1 or later), clang for their bindings, and the
+# ffmpeg program for tests and fixtures. Says and does nothing when all of it is there.
+set -euo pipefail
+
+packages=(libavcodec-dev libavformat-dev libavutil-dev libavfilter-dev libavdevice-dev libswscale-dev libswresample-dev
+    clang libclang-dev pkg-config ffmpeg gcc make)
+
+has_libraries() {
+    command -v pkg-config >/dev/null 2>&1 && pkg-config --exists libavcodec
+}
+
+if ! command -v dpkg-query >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>&1; then
+    missing=()
+    has_libraries || missing+=("the FFmpeg development libraries (libavcodec, libavformat, libavutil, libavfilter, libavdevice, libswscale, libswresample)")
+    for program in pkg-config clang ffmpeg make; do
+        command -v "$program" >/dev/null 2>&1 || missing+=("$program")
+    done
+    [ ${#missing[@]} -eq 0 ] && exit 0
+    {
+        echo "setup.sh knows Debian and Ubuntu only. Please install:"
+        printf '  %s\n' "${missing[@]}"
+        echo "macOS:  brew install ffmpeg pkg-config llvm"
+        echo "Fedora: dnf install ffmpeg-devel ffmpeg clang-devel pkgconf gcc make"
+        echo "Arch:   pacman -S ffmpeg clang pkgconf gcc make"
+    } >&2
+    has_libraries || exit 1
+    exit 0
+fi
+
+missing=()
+for package in "${packages[@]}"; do
+    status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) || status=missing
+    [ "$status" = installed ] || missing+=("$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+# Another distribution's or a self-built FFmpeg serves as well as the packages.
+if has_libraries && command -v clang >/dev/null 2>&1 && command -v ffmpeg >/dev/null 2>&1 &&
+    command -v cc >/dev/null 2>&1 && command -v make >/dev/null 2>&1 &&
+    pkg-config --exists libavformat libavutil libavfilter libavdevice libswscale libswresample; then
+    exit 0
+fi
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null 2>&1; then
+        echo "setup.sh: run as root: apt-get install ${missing[*]}" >&2
+        has_libraries || exit 1
+        exit 0
+    fi
+    as_root=(sudo)
+fi
+
+install() {
+    ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive "$@" </dev/null
+}
+
+echo "setup.sh: installing ${missing[*]}" >&2
+if ! install apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null 2>&1; then
+    # The lists of packages are old or absent.
+    install apt-get update -q >/dev/null || echo "setup.sh: apt-get update failed" >&2
+    install apt-get install -y -q --no-install-recommends "${missing[@]}" >/dev/null ||
+        echo "setup.sh: could not install ${missing[*]}; install them by hand" >&2
+fi
+has_libraries || {
+    echo "setup.sh: pkg-config does not find libavcodec; install libavcodec-dev and pkg-config" >&2
+    exit 1
+}
