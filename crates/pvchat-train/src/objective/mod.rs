@@ -13,6 +13,7 @@ pub use config::{HaeGrowth, ObjectiveConfig, ObjectiveMode, SparsityTerm, Surrog
 use crate::{Error, Result};
 use burn::prelude::*;
 use module::{Counts, Sums};
+use pvchat_model::moh::Gates;
 use serde::{Deserialize, Serialize};
 
 /// What one Mixture-of-Heads module routed in a forward pass.
@@ -35,6 +36,13 @@ impl RoutedHeads {
     /// Only rows with a 1 in `mask` [batch, tokens] count.
     pub fn with_mask(self, mask: Tensor<2>) -> Self {
         Self { mask: Some(mask), ..self }
+    }
+}
+
+impl From<&Gates> for RoutedHeads {
+    /// All rows count; add a mask where text is padded.
+    fn from(gates: &Gates) -> Self {
+        Self::new(gates.logits.clone(), gates.gates.clone())
     }
 }
 

@@ -6,3 +6,4 @@
 mod support;
 
 mod losses;
+mod qformer;
