@@ -70,7 +70,9 @@ cat a.h264 b.h264 >other/size_changes.h264
 render 176x144 50 -pix_fmt yuv420p "${x264[@]}" -movflags +faststart other/index_first.mp4
 render 176x144 50 -pix_fmt yuv420p "${x264[@]}" -movflags +empty_moov+frag_keyframe other/fragmented.mp4
 render 176x144 50 -pix_fmt yuv420p "${x264[@]}" other/clip.mkv
+ffmpeg -nostdin -v error -i other/index_first.mp4 -c copy other/clip.ts
 ffmpeg -nostdin -v error -f lavfi -i sine=duration=1 -c:a aac other/sound_only.m4a
+ffmpeg -nostdin -v error -i other/sound_only.m4a -i clips/still.png -map 0:a -map 1:v -c copy -disposition:v attached_pic other/sound_with_cover.m4a
 
 rm -f upright.mp4 a.h264 b.h264
 echo "$stamp" >stamp

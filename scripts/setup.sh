@@ -34,12 +34,6 @@ for package in "${packages[@]}"; do
     [ "$status" = installed ] || missing+=("$package")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
-# Another distribution's or a self-built FFmpeg serves as well as the packages.
-if has_libraries && command -v clang >/dev/null 2>&1 && command -v ffmpeg >/dev/null 2>&1 &&
-    command -v cc >/dev/null 2>&1 && command -v make >/dev/null 2>&1 &&
-    pkg-config --exists libavformat libavutil libavfilter libavdevice libswscale libswresample; then
-    exit 0
-fi
 
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then

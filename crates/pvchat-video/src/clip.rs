@@ -7,7 +7,7 @@ use image::RgbImage;
 use crate::{Result, SamplingPlan, VideoReader};
 
 /// Frames of one file, with their numbers and times.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Clip {
     /// The frames, upright RGB, all of one size, in the order of the plan.
     pub frames: Vec<RgbImage>,
@@ -28,5 +28,19 @@ impl Clip {
     /// Those of [`VideoReader::open`] and [`VideoReader::sample`].
     pub fn open(path: impl AsRef<Path>, segments: usize) -> Result<Self> {
         VideoReader::open(path)?.sample(&SamplingPlan::Uniform(segments))
+    }
+}
+
+impl std::fmt::Debug for Clip {
+    /// The sizes of the frames in place of their pixels.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Clip")
+            .field("frames", &self.frames.iter().map(RgbImage::dimensions).collect::<Vec<_>>())
+            .field("indices", &self.indices)
+            .field("times", &self.times)
+            .field("frame_rate", &self.frame_rate)
+            .field("source", &self.source)
+            .finish()
     }
 }

@@ -94,7 +94,8 @@ fn to_image(frame: &frame::Video) -> Result<RgbImage, ffmpeg::Error> {
     if row == 0 || stride < row || stride > i32::MAX as usize {
         return Err(ffmpeg::Error::Bug);
     }
-    let bytes = frame.data(0).chunks(stride).take(height as usize).flat_map(|line| line.iter().take(row).copied()).collect();
+    let mut bytes = Vec::with_capacity(row * height as usize);
+    frame.data(0).chunks(stride).filter_map(|line| line.get(..row)).for_each(|line| bytes.extend_from_slice(line));
     RgbImage::from_raw(width, height, bytes).ok_or(ffmpeg::Error::Bug)
 }
 
@@ -124,7 +125,9 @@ pub(crate) fn to_frame(image: &RgbImage) -> Result<frame::Video, ffmpeg::Error> 
     }
     let stride = frame.stride(0);
     for (to, from) in frame.data_mut(0).chunks_mut(stride).zip(image.as_raw().chunks(row)) {
-        to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+        if let Some(to) = to.get_mut(..row) {
+            to.copy_from_slice(from);
+        }
     }
     Ok(frame)
 }

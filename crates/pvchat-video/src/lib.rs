@@ -21,10 +21,10 @@
 //! Deliberately absent: audio, streaming from the network, hardware decoding, tone mapping of HDR video.
 
 mod clip;
+mod complete;
 mod convert;
 mod error;
 mod limits;
-mod mp4;
 mod orientation;
 mod pass;
 mod reader;

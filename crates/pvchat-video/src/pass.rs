@@ -13,7 +13,7 @@ use ffmpeg::{Dictionary, Packet, Rational, codec, decoder, frame, media};
 
 use crate::limits::Stopwatch;
 use crate::orientation::Orientation;
-use crate::{Error, Limits, Result, mp4};
+use crate::{Error, Limits, Result, complete};
 
 /// A frame as the decoder gives it, in its own pixel format and not yet turned.
 pub(crate) struct Decoded {
@@ -106,7 +106,8 @@ impl Pass {
             duration_seconds: None,
         };
         if let Some(stream) = self.input.stream(self.stream) {
-            statement.frame_rate = [stream.avg_frame_rate(), stream.rate()].into_iter().map(f64::from).find(|r| r.is_normal() && *r > 0.0);
+            statement.frame_rate =
+                [stream.avg_frame_rate(), stream.rate()].into_iter().map(f64::from).find(|r| r.is_normal() && *r > 0.0);
             statement.frames = usize::try_from(stream.frames()).ok().filter(|frames| *frames > 0);
             let of_stream = stream.duration() as f64 * f64::from(stream.time_base());
             let of_file = self.input.duration() as f64 / f64::from(ffmpeg::ffi::AV_TIME_BASE);
@@ -183,9 +184,10 @@ impl Pass {
         match read {
             Ok(()) => Ok(Some(packet)),
             Err(ffmpeg::Error::Eof) => Ok(None),
-            Err(error) => {
-                Err(Error::Truncated { path: self.path.clone(), reason: format!("reading stops after frame {}: {error}", self.index) })
-            }
+            Err(error) => Err(Error::Truncated {
+                path: self.path.clone(),
+                reason: format!("reading stops after frame {}: {error}", self.index),
+            }),
         }
     }
 
@@ -228,7 +230,7 @@ impl Pass {
 
 fn open_input(path: &Path, limits: &Limits, is_up: impl Fn() -> bool + Send + 'static) -> Result<Input> {
     let mut file = open_file(path)?;
-    if let Some(reason) = mp4::missing_part(&mut file).map_err(|source| Error::read(path, source))? {
+    if let Some(reason) = complete::missing_part(&mut file).map_err(|source| Error::read(path, source))? {
         return Err(Error::Truncated { path: path.to_path_buf(), reason });
     }
     std::io::Seek::rewind(&mut file).map_err(|source| Error::read(path, source))?;
@@ -262,8 +264,9 @@ fn open_decoder(path: &Path, limits: &Limits, parameters: codec::Parameters, tim
     let mut decoder = context.decoder();
     decoder.set_packet_time_base(time_base);
     decoder.set_threading(threading::Config::kind(threading::Type::Frame)); // count 0: one thread per core
-    // A picture may announce another size than the container: the decoder checks again before it allocates.
-    let pixels = limits.frame_pixels.clamp(1, i32::MAX as u64).to_string();
+    // A picture may announce another size than the container: the decoder checks before it allocates, roughly because it
+    // counts the padding of its buffers too.
+    let pixels = limits.frame_pixels.saturating_mul(2).saturating_add(1 << 20).min(i64::MAX as u64).to_string();
     let options: Dictionary = [("max_pixels", pixels.as_str())].into_iter().collect();
     decoder
         .open_as_with(codec, options)

@@ -33,7 +33,7 @@ pub struct VideoInfo {
 }
 
 /// One frame of a video.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Frame {
     /// Its number, counted from 0.
     pub index: usize,
@@ -43,11 +43,22 @@ pub struct Frame {
     pub image: RgbImage,
 }
 
+impl std::fmt::Debug for Frame {
+    /// The size of the picture in place of its pixels.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let size = self.image.dimensions();
+        formatter.debug_struct("Frame").field("index", &self.index).field("seconds", &self.seconds).field("image", &size).finish()
+    }
+}
+
 /// An open video file or still image.
 ///
 /// Frames are counted in the order of display. The decoder is drained at the end, so the last frames are not lost. Each
 /// call of a method that gives frames is one pass over the file from its beginning. Where a stream changes the size of its
 /// pictures midway, they are scaled to that of its first.
+///
+/// Still images (PNG, JPEG and WebP, recognised by their content) are decoded by the `image` crate and turned as their Exif
+/// data asks.
 pub struct VideoReader {
     path: PathBuf,
     limits: Limits,
@@ -149,7 +160,12 @@ impl VideoReader {
         };
         if picked == 0 {
             let remedy = "ask for one frame or more";
-            return Err(Error::InvalidSetting { path: self.path.clone(), name: "sampling plan", value: format!("{plan:?}"), remedy });
+            return Err(Error::InvalidSetting {
+                path: self.path.clone(),
+                name: "sampling plan",
+                value: format!("{plan:?}"),
+                remedy,
+            });
         }
         match plan {
             SamplingPlan::Uniform(segments) => {

@@ -11,7 +11,8 @@ use crate::{Error, Limits, Result};
 /// Reads a PNG, JPEG or WebP, recognised by its content and turned as its Exif data asks; transparency is dropped. `None`
 /// for every other file. GIF is left to the video side because it may move.
 pub(crate) fn open(path: &Path, limits: &Limits) -> Result<Option<(ImageFormat, RgbImage)>> {
-    let reader = ImageReader::new(BufReader::new(open_file(path)?)).with_guessed_format().map_err(|source| Error::read(path, source))?;
+    let reader =
+        ImageReader::new(BufReader::new(open_file(path)?)).with_guessed_format().map_err(|source| Error::read(path, source))?;
     let Some(format @ (ImageFormat::Png | ImageFormat::Jpeg | ImageFormat::WebP)) = reader.format() else { return Ok(None) };
     let failed = |error: image::ImageError| Error::Decode { path: path.to_path_buf(), frame: 0, reason: error.to_string() };
     let mut decoder = reader.into_decoder().map_err(failed)?;

@@ -183,7 +183,7 @@ impl Settings {
         if width == 0 || height == 0 || width > 16384 || height > 16384 {
             return invalid("frame size", size(), "H.264 takes 1 to 16384 pixels each way, resize the frames");
         }
-        if quality != Quality::Lossless && (width % 2 != 0 || height % 2 != 0) {
+        if quality != Quality::Lossless && !(width.is_multiple_of(2) && height.is_multiple_of(2)) {
             return invalid("frame size", size(), "crop or pad to even numbers, or write with Quality::Lossless");
         }
         if !(0.001..=1000.0).contains(&frames_per_second) {
@@ -206,7 +206,8 @@ impl Settings {
             Quality::RateFactor(factor) => ("crf", factor.to_string()),
             Quality::Lossless => ("qp", "0".to_string()),
         };
-        let codec = encoder::find_by_name(name).ok_or_else(|| Error::EncoderMissing { path: path.to_path_buf(), encoder: name })?;
+        let codec =
+            encoder::find_by_name(name).ok_or_else(|| Error::EncoderMissing { path: path.to_path_buf(), encoder: name })?;
         let failed = |error| Error::write(path, error);
         let mut context = codec::Context::new_with_codec(codec);
         context.set_flags(codec::Flags::GLOBAL_HEADER);

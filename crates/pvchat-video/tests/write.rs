@@ -23,7 +23,9 @@ fn scene(width: u32, height: u32, frames: u32) -> Vec<RgbImage> {
 /// Every level once in every channel, and no two pixels alike: nothing that a codec would find easy.
 fn noise(width: u32, height: u32, frames: u32) -> Vec<RgbImage> {
     let level = |x: u32, y: u32, t: u32, c: u32| {
-        (x.wrapping_mul(73) ^ y.wrapping_mul(179) ^ t.wrapping_mul(283) ^ c.wrapping_mul(97)).wrapping_mul(2_654_435_761).to_be_bytes()[0]
+        (x.wrapping_mul(73) ^ y.wrapping_mul(179) ^ t.wrapping_mul(283) ^ c.wrapping_mul(97))
+            .wrapping_mul(2_654_435_761)
+            .to_be_bytes()[0]
     };
     (0..frames).map(|t| RgbImage::from_fn(width, height, |x, y| Rgb([0, 1, 2].map(|c| level(x, y, t, c))))).collect()
 }
@@ -47,7 +49,7 @@ fn the_default_quality_is_above_35_decibels() {
         assert!((found.times[index] - index as f64 * 1001.0 / 30000.0).abs() < 1e-3, "frame {index} at {}", found.times[index]);
     }
     // And the ffmpeg program sees the same frames.
-    let found = compare(&path).unwrap().unwrap();
+    let found = compare(&path).unwrap();
     assert!(found.frames == 30 && found.max <= common::TOLERANCE, "{found:?}");
 }
 

@@ -54,9 +54,16 @@ pub struct Difference {
     pub mean: f64,
 }
 
-/// Compares every frame of a file with the ffmpeg program's; `Err` where the reader refuses the file, `Ok(None)` where only
-/// the program does.
-pub fn compare(path: &Path) -> Result<Option<Difference>, pvchat_video::Error> {
+/// The reader gives up on a file.
+#[derive(Debug)]
+pub struct Refusal {
+    pub error: pvchat_video::Error,
+    /// Whether the ffmpeg program gives no frame either.
+    pub by_both: bool,
+}
+
+/// Compares every frame of a file with the ffmpeg program's.
+pub fn compare(path: &Path) -> Result<Difference, Refusal> {
     let mut program = Command::new("bash")
         .arg(script())
         .arg("rgb24")
@@ -66,30 +73,26 @@ pub fn compare(path: &Path) -> Result<Option<Difference>, pvchat_video::Error> {
         .spawn()
         .expect("bash runs");
     let mut expected = BufReader::with_capacity(1 << 20, program.stdout.take().unwrap());
-    let result = compare_with(path, &mut expected);
-    drop(expected);
-    let succeeded = program.wait().unwrap().success();
-    let difference = result?;
-    if !succeeded && difference.frames == 0 {
-        return Ok(None);
-    }
-    assert!(succeeded, "{}: the ffmpeg program failed", path.display());
-    Ok(Some(difference))
+    let result = compare_with(path, &mut expected).map_err(|(error, frames)| {
+        let rest = std::io::copy(&mut expected, &mut std::io::sink()).unwrap();
+        Refusal { error, by_both: frames == 0 && rest == 0 }
+    });
+    let status = program.wait().unwrap();
+    assert!(result.is_err() || status.success(), "{}: the ffmpeg program failed", path.display());
+    result
 }
 
-fn compare_with(path: &Path, expected: &mut impl Read) -> Result<Difference, pvchat_video::Error> {
-    let mut reader = VideoReader::open(path)?;
+fn compare_with(path: &Path, expected: &mut impl Read) -> Result<Difference, (pvchat_video::Error, usize)> {
+    let mut reader = VideoReader::open(path).map_err(|error| (error, 0))?;
     let (width, height) = (reader.info().width, reader.info().height);
     let mut buffer = vec![0; width as usize * height as usize * 3];
     let mut difference = Difference { frames: 0, width, height, max: 0, mean: 0.0 };
     let mut sum = 0u64;
     for frame in reader.frames() {
-        let frame = frame?;
+        let frame = frame.map_err(|error| (error, difference.frames))?;
         assert_eq!(frame.image.dimensions(), (width, height), "{}: frame {}", path.display(), frame.index);
-        if let Err(error) = expected.read_exact(&mut buffer) {
-            assert_eq!(difference.frames, 0, "{}: the ffmpeg program has no frame {}: {error}", path.display(), frame.index);
-            return Ok(difference);
-        }
+        let read = expected.read_exact(&mut buffer);
+        assert!(read.is_ok(), "{}: the ffmpeg program gives no frame {}", path.display(), frame.index);
         let mut levels = 0u64;
         for (ours, theirs) in frame.image.as_raw().iter().zip(&buffer) {
             let apart = ours.abs_diff(*theirs);
