@@ -1,4 +1,7 @@
 //! The rendered miniature world, and the base model trained on it.
 
+pub mod base;
 pub mod pretrain;
+pub mod tokenizer;
+pub mod words;
 pub mod world;

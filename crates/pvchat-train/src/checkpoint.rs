@@ -88,6 +88,13 @@ impl CheckpointFolder {
         Ok((model, optimizer, Some(state)))
     }
 
+    /// Loads only the newest checkpoint's parameters; `None` when there is no checkpoint.
+    pub fn load_model<M: Module>(&self, model: M) -> Result<Option<M>> {
+        let Some(folder) = self.latest()? else { return Ok(None) };
+        let loaded = model.try_load_file(folder.join("model.bpk"));
+        loaded.map(Some).map_err(|error| failure(&folder, &error, "delete the folder to start over"))
+    }
+
     fn latest(&self) -> Result<Option<PathBuf>> {
         let file = self.0.join(LATEST);
         if !file.exists() {

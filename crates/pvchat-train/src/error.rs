@@ -84,6 +84,9 @@ pub enum Error {
         /// The first step that was not done.
         step: usize,
     },
+    /// The model reported an error.
+    #[error(transparent)]
+    Model(#[from] pvchat_model::Error),
 }
 
 /// Result with this crate's error.

@@ -38,6 +38,8 @@ pub struct MistralConfig {
     pub rope_theta: f64,
     /// Added to the mean square in the norms.
     pub rms_norm_epsilon: f64,
+    /// Standard deviation of the initial weights.
+    pub initial_deviation: f32,
     /// Adapters on every linear layer and on the head, or none.
     pub lora: Option<LoraConfig>,
 }
@@ -55,6 +57,7 @@ impl MistralConfig {
             intermediate: 14_336,
             rope_theta: 1e6,
             rms_norm_epsilon: 1e-5,
+            initial_deviation: 0.02,
             lora: Some(LoraConfig::full()),
         }
     }
@@ -94,19 +97,19 @@ impl MistralConfig {
         self.lora.map_or(Ok(()), |lora| lora.validate())
     }
 
-    /// A model with N(0, 0.02) weights, a function of the stream's seed.
+    /// A model with N(0, `initial_deviation`) weights, a function of the stream's seed.
     ///
     /// # Errors
     ///
     /// Those of [`validate`](Self::validate).
     pub fn init(&self, stream: &SeededStream, device: &Device) -> Result<Mistral> {
-        const STD: f32 = 0.02;
+        let deviation = self.initial_deviation;
         let mut model = MistralConfig { lora: None, ..self.clone() }.init_zeros(device)?;
         let table = [self.vocabulary, self.hidden];
-        model.embed_tokens.weight = init::normal_param(&mut stream.derive("embed_tokens"), table, STD, device);
+        model.embed_tokens.weight = init::normal_param(&mut stream.derive("embed_tokens"), table, deviation, device);
         for (name, layer) in model.linears_mut() {
             let [inputs, outputs] = layer.sizes();
-            *layer = LoraLinear::new(&mut stream.derive(&name), inputs, outputs, STD, device);
+            *layer = LoraLinear::new(&mut stream.derive(&name), inputs, outputs, deviation, device);
         }
         if let Some(lora) = self.lora {
             model.attach(stream, lora)?;

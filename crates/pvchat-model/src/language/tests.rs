@@ -26,6 +26,7 @@ fn config() -> MistralConfig {
         intermediate: 40,
         rope_theta: 10_000.0,
         rms_norm_epsilon: 1e-5,
+        initial_deviation: 0.02,
         lora: Some(LoraConfig { rank: 3, alpha: 6.0 }),
     }
 }

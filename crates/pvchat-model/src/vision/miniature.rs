@@ -17,7 +17,7 @@ use image::RgbImage;
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
-use crate::init;
+use crate::{answer::Memory, init};
 
 /// Sizes of the miniature encoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -178,6 +178,12 @@ impl MiniatureEncoder {
             .mean_dim(1)
             .reshape([batch, tubelets * half * half, width]);
         Tensor::cat(vec![pooled, features.readouts.clone()], 1)
+    }
+
+    /// Everything that later stages need of clips `[batch, 3, frames, side, side]` in `0.0..=1.0`.
+    pub fn remember(&self, pixels: Tensor<5>) -> Memory {
+        let features = self.features(pixels);
+        Memory { tokens: self.memory(&features), identity: self.identity(features.readouts) }
     }
 
     /// Frames that a clip must have.
