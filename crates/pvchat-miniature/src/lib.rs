@@ -1,6 +1,8 @@
 //! The rendered miniature world, and the base model trained on it.
 
 pub mod base;
+pub mod corpus;
+pub mod embedded;
 pub mod pretrain;
 pub mod tokenizer;
 pub mod words;
