@@ -73,11 +73,15 @@ impl SelfAttention {
 
 /// The mask `[batch, tokens, keys]`, true = hidden, as an addend for the scores.
 ///
-/// An addend has a cheaper gradient than a fill. It is finite, so that a token that may see
-/// nothing (padding) gets the mean of all values and not NaN.
+/// An addend has a cheaper gradient than a fill. It is minus infinity, whose exponential is found
+/// at once where that of a huge number takes the slow way through underflow. A token that may see
+/// nothing (padding) sees everything instead, because its softmax would not be a number.
 pub fn bias_of_mask(mask: Tensor<3, Bool>, dtype: DType) -> Tensor<4> {
-    let lowest = if dtype == DType::F16 { -3e4 } else { -1e30 };
-    (mask.inner().float().cast(dtype) * lowest).unsqueeze_dim::<4>(1)
+    let mask = mask.inner();
+    let shape = mask.dims();
+    let blind = mask.clone().all_dim(2).expand(shape);
+    let bias = Tensor::<3>::zeros(shape, (&mask.device(), dtype));
+    bias.mask_fill(mask.bool_and(blind.bool_not()), f32::NEG_INFINITY).unsqueeze_dim::<4>(1)
 }
 
 /// The causal mask `[1, tokens, keys]` of the last `tokens` of `keys` tokens, true = hidden.
