@@ -2,7 +2,7 @@
 
 use burn::{
     prelude::*,
-    tensor::{DType, activation::softmax},
+    tensor::{DType, activation::softmax, s},
 };
 
 use super::{KeyValueCache, LoraLinear, rope::Rotation};
@@ -12,8 +12,39 @@ use super::{KeyValueCache, LoraLinear, rope::Rotation};
 pub struct AttentionContext {
     /// Rotations of the tokens' positions.
     pub rotation: Rotation,
-    /// Added to the scores, `[batch or 1, 1, tokens, keys]`; absent when every key may be seen.
-    pub bias: Option<Tensor<4>>,
+    /// Who sees whom.
+    pub view: View,
+}
+
+/// Which keys the tokens of a forward pass see.
+#[derive(Debug)]
+pub enum View {
+    /// Every key.
+    Everything,
+    /// What an addend for the scores leaves over, `[batch or 1, 1, tokens, keys]`.
+    Masked(Tensor<4>),
+    /// `texts` texts of `length` tokens behind a prefix of `prefix` tokens: everything is causal, a
+    /// text sees the prefix and itself.
+    SharedPrefix {
+        /// Tokens before the first text.
+        prefix: usize,
+        /// Number of texts.
+        texts: usize,
+        /// Tokens of each text.
+        length: usize,
+        /// Causal addend of the prefix, `[1, 1, prefix, prefix]`.
+        prefix_bias: Tensor<4>,
+        /// Causal addend of a text, `[1, 1, length, length]`.
+        text_bias: Tensor<4>,
+    },
+}
+
+impl View {
+    /// The view of rows that are laid out as one prefix and texts of the same length.
+    pub fn shared_prefix(prefix: usize, texts: usize, length: usize, dtype: DType, device: &Device) -> Self {
+        let bias = |tokens: usize| bias_of_mask(causal_mask(tokens, tokens, device), dtype);
+        Self::SharedPrefix { prefix, texts, length, prefix_bias: bias(prefix), text_bias: bias(length) }
+    }
 }
 
 /// Self-attention of one layer.
@@ -46,7 +77,6 @@ impl SelfAttention {
     ) -> Tensor<3> {
         let [batch, tokens, _] = x.dims();
         let (heads, kv_heads, head_dim) = (self.heads, self.kv_heads, self.head_dim);
-        let group = heads / kv_heads;
         let split = |x: Tensor<3>, heads| x.reshape([batch, tokens, heads, head_dim]).swap_dims(1, 2);
 
         let queries = split(context.rotation.query(self.q_proj.forward(x.clone())), heads);
@@ -56,19 +86,69 @@ impl SelfAttention {
             Some(cache) => cache.append(layer, keys, values),
             None => [keys, values],
         };
-        let length = keys.dims()[2];
-
-        // The query heads of one group are rows of one product, so keys are never copied per head.
-        let queries = queries.reshape([batch, kv_heads, group * tokens, head_dim]);
-        let scores = queries.matmul(keys.swap_dims(2, 3)).reshape([batch, heads, tokens, length]);
-        let scores = match &context.bias {
-            Some(bias) => scores + bias.clone(),
-            None => scores,
+        let mixed = match &context.view {
+            View::Everything => attend(queries, keys, values, None),
+            View::Masked(bias) => attend(queries, keys, values, Some(bias)),
+            View::SharedPrefix { prefix, texts, length, prefix_bias, text_bias } => {
+                let start = *prefix;
+                let part = |x: &Tensor<4>, text: bool| match text {
+                    true => x.clone().slice(s![.., .., start..]),
+                    false => x.clone().slice(s![.., .., ..start]),
+                };
+                let [prefix_keys, prefix_values] = [part(&keys, false), part(&values, false)];
+                let texts = [*texts, *length];
+                let own = [part(&keys, true), part(&values, true)];
+                let shared = [prefix_keys.clone(), prefix_values.clone()];
+                let mixed_texts = attend_behind_prefix(part(&queries, true), shared, own, texts, text_bias);
+                let mixed_prefix = attend(part(&queries, false), prefix_keys, prefix_values, Some(prefix_bias));
+                Tensor::cat(vec![mixed_prefix, mixed_texts], 2)
+            }
         };
-        let weights = softmax(scores, 3).reshape([batch, kv_heads, group * tokens, length]);
-        let mixed = weights.matmul(values).reshape([batch, heads, tokens, head_dim]);
         self.o_proj.forward(mixed.swap_dims(1, 2).reshape([batch, tokens, heads * head_dim]))
     }
+}
+
+/// Queries `[batch, heads, tokens, width]` on keys and values `[batch, kv_heads, keys, width]`.
+fn attend(queries: Tensor<4>, keys: Tensor<4>, values: Tensor<4>, bias: Option<&Tensor<4>>) -> Tensor<4> {
+    let [batch, heads, tokens, width] = queries.dims();
+    let [_, kv_heads, length, _] = keys.dims();
+    // The query heads of one group are rows of one product, so keys are never copied per head.
+    let rows = heads / kv_heads * tokens;
+    let scores = queries.reshape([batch, kv_heads, rows, width]).matmul(keys.swap_dims(2, 3));
+    let scores = scores.reshape([batch, heads, tokens, length]);
+    let scores = match bias {
+        Some(bias) => scores + bias.clone(),
+        None => scores,
+    };
+    let weights = softmax(scores, 3).reshape([batch, kv_heads, rows, length]);
+    weights.matmul(values).reshape([batch, heads, tokens, width])
+}
+
+/// Like [`attend`] for the texts behind a prefix: scores exist for the prefix and for the own text
+/// only. With ten short questions behind one clip that is well under half of the full square.
+fn attend_behind_prefix(
+    queries: Tensor<4>,
+    [prefix_keys, prefix_values]: [Tensor<4>; 2],
+    [keys, values]: [Tensor<4>; 2],
+    [texts, length]: [usize; 2],
+    bias: &Tensor<4>,
+) -> Tensor<4> {
+    let [batch, heads, tokens, width] = queries.dims();
+    let [_, kv_heads, prefix, _] = prefix_keys.dims();
+    let group = heads / kv_heads;
+    let (blocks, rows) = (batch * kv_heads * texts, group * length);
+    // Rows in the order [batch, kv head, text, head of the group, token].
+    let queries = queries.reshape([batch * kv_heads, group, texts, length, width]).swap_dims(1, 2);
+    let on_prefix = queries.clone().reshape([batch, kv_heads, texts * rows, width]).matmul(prefix_keys.swap_dims(2, 3));
+    let keys = keys.reshape([blocks, length, width]).swap_dims(1, 2);
+    let on_own = queries.reshape([blocks, rows, width]).matmul(keys).reshape([blocks, group, length, length]) + bias.clone();
+    let scores = Tensor::cat(vec![on_prefix.reshape([blocks, rows, prefix]), on_own.reshape([blocks, rows, length])], 2);
+    let weights = softmax(scores, 2);
+    let from_prefix = weights.clone().slice(s![.., .., ..prefix]).reshape([batch, kv_heads, texts * rows, prefix]);
+    let from_prefix = from_prefix.matmul(prefix_values).reshape([blocks, rows, width]);
+    let from_own = weights.slice(s![.., .., prefix..]).matmul(values.reshape([blocks, length, width]));
+    let mixed = (from_prefix + from_own).reshape([batch * kv_heads, texts, group, length, width]).swap_dims(1, 2);
+    mixed.reshape([batch, heads, tokens, width])
 }
 
 /// The mask `[batch, tokens, keys]`, true = hidden, as an addend for the scores.

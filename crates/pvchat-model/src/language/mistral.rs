@@ -10,8 +10,8 @@ use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    KeyValueCache, LoraAdapter, LoraConfig, LoraLinear, SelfAttention,
-    attention::{AttentionContext, bias_of_mask, causal_mask},
+    KeyValueCache, LoraAdapter, LoraConfig, LoraLinear, Packing, SelfAttention,
+    attention::{AttentionContext, View, bias_of_mask, causal_mask},
     rope::Rotation,
 };
 use crate::{Error, Result, init};
@@ -251,20 +251,51 @@ impl Mistral {
         embeddings: Tensor<3>,
         positions: Tensor<2, Int>,
         mask: Option<Tensor<3, Bool>>,
-        mut cache: Option<&mut KeyValueCache>,
+        cache: Option<&mut KeyValueCache>,
     ) -> Tensor<3> {
-        let config = &self.config;
         let [_, tokens, _] = embeddings.dims();
         let keys = tokens + cache.as_ref().map_or(0, |cache| cache.len());
         let dtype = embeddings.dtype();
-        let mask = match mask {
-            None if tokens > 1 => Some(causal_mask(tokens, keys, &embeddings.device().inner())),
-            mask => mask,
+        let view = match mask {
+            Some(mask) => View::Masked(bias_of_mask(mask, dtype)),
+            None if tokens > 1 => View::Masked(bias_of_mask(causal_mask(tokens, keys, &embeddings.device().inner()), dtype)),
+            None => View::Everything,
         };
-        let context = AttentionContext {
-            rotation: Rotation::new(positions, config.heads, config.kv_heads, config.head_dim, config.rope_theta, dtype),
-            bias: mask.map(|mask| bias_of_mask(mask, dtype)),
+        self.run(embeddings, positions, view, cache)
+    }
+
+    /// Like [`forward`](Self::forward) for rows of texts behind a shared prefix, `[batch, tokens,
+    /// hidden]` as laid out by the packing. Where all rows have the same layout
+    /// ([`Packing::uniform`]) the parts of the attention that nobody sees are not computed at all.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] when the embeddings are not laid out by the packing.
+    pub fn forward_packed(&self, embeddings: Tensor<3>, packing: &Packing) -> Result<Tensor<3>> {
+        let found = embeddings.dims();
+        if found[..2] != [packing.rows(), packing.tokens()] {
+            let expected = format!("[{}, {}, hidden], as packed", packing.rows(), packing.tokens());
+            return Err(Error::Shape { what: "packed embeddings", found: found.to_vec(), expected });
+        }
+        let (device, dtype) = (embeddings.device().inner(), embeddings.dtype());
+        let view = match packing.uniform_layout() {
+            Some([prefix, texts, length]) => View::shared_prefix(prefix, texts, length, dtype, &device),
+            None => View::Masked(bias_of_mask(packing.mask(&device), dtype)),
         };
+        Ok(self.run(embeddings, packing.positions(&device), view, None))
+    }
+
+    fn run(
+        &self,
+        embeddings: Tensor<3>,
+        positions: Tensor<2, Int>,
+        view: View,
+        mut cache: Option<&mut KeyValueCache>,
+    ) -> Tensor<3> {
+        let config = &self.config;
+        let (tokens, dtype) = (embeddings.dims()[1], embeddings.dtype());
+        let rotation = Rotation::new(positions, config.heads, config.kv_heads, config.head_dim, config.rope_theta, dtype);
+        let context = AttentionContext { rotation, view };
         let mut hidden = embeddings;
         for (index, layer) in self.layers.iter().enumerate() {
             let normalised = layer.input_layernorm.forward(hidden.clone());

@@ -30,6 +30,31 @@ impl Packing {
         Ok(Self { rows, tokens })
     }
 
+    /// `rows` rows of `texts` texts of `length` tokens behind a prefix of `prefix` tokens: the layout
+    /// that is computed fastest. Shorter texts are filled up at their end with any token; nothing
+    /// before the filling sees it, so it only must not be labelled.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] when there is no row or no token.
+    pub fn uniform(rows: usize, prefix: usize, texts: usize, length: usize) -> Result<Self> {
+        Self::new(vec![(prefix, vec![length; texts]); rows])
+    }
+
+    /// `[prefix, texts, length]` when all rows have the same layout and all texts the same length,
+    /// with at least one token in each part.
+    pub fn uniform_layout(&self) -> Option<[usize; 3]> {
+        let (prefix, texts) = self.rows.first()?;
+        let length = *texts.first()?;
+        let same = self.rows.iter().all(|row| row.0 == *prefix && row.1 == *texts) && texts.iter().all(|n| *n == length);
+        (same && *prefix > 0 && length > 0).then_some([*prefix, texts.len(), length])
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Tokens per row, padding included.
     pub fn tokens(&self) -> usize {
         self.tokens

@@ -166,6 +166,39 @@ fn packed_texts_equal_separate_passes_in_logits_and_gradients() {
 }
 
 #[test]
+fn the_uniform_layout_equals_the_masked_one_in_values_and_gradients() {
+    let plain = Device::flex();
+    let model = model(&plain.clone().autodiff()).train_adapters_only();
+    let packing = Packing::uniform(2, 5, 3, 4).unwrap();
+    assert_eq!(packing.uniform_layout(), Some([5, 3, 4]));
+    assert_eq!(Packing::new(vec![(5, vec![4, 3])]).unwrap().uniform_layout(), None);
+    let x = random(21, [2, 17, HIDDEN], &plain);
+    let weight = random(22, [2, 17, HIDDEN], &plain);
+    let run = |fast: bool| {
+        let x = x.clone().autodiff().require_grad();
+        let hidden = match fast {
+            true => model.forward_packed(x.clone(), &packing).unwrap(),
+            false => model.forward(x.clone(), packing.positions(&plain), Some(packing.mask(&plain)), None),
+        };
+        let gradients = (hidden.clone() * weight.clone()).sum().backward();
+        let mut parameters = Gradients(&gradients, vec![]);
+        model.visit(&mut parameters);
+        (hidden.inner(), x.grad(&gradients).unwrap(), parameters.1.concat())
+    };
+    let (fast, masked) = (run(true), run(false));
+    assert_equal("hidden", fast.0, masked.0, 1e-5);
+    assert_equal("input gradient", fast.1, masked.1, 1e-4);
+    let largest = masked.2.iter().fold(1.0f32, |largest, x| largest.max(x.abs()));
+    assert!(fast.2.len() == masked.2.len() && fast.2.iter().zip(&masked.2).all(|(a, b)| (a - b).abs() <= 1e-5 * largest));
+    assert!(matches!(model.forward_packed(x.slice(s![.., 1..]), &packing), Err(Error::Shape { .. })));
+    // Rows of different layouts take the masked way.
+    let mixed = Packing::new(vec![(5, vec![4, 4]), (3, vec![2])]).unwrap();
+    let x = random(23, [2, 13, HIDDEN], &plain);
+    let expected = model.forward(x.clone(), mixed.positions(&plain), Some(mixed.mask(&plain)), None);
+    assert_equal("mixed", model.forward_packed(x, &mixed).unwrap(), expected, 0.0);
+}
+
+#[test]
 fn subject_rows_extend_table_and_head_for_one_call() {
     let plain = Device::flex();
     let device = plain.clone().autodiff();
