@@ -195,12 +195,33 @@ impl Vilm {
         let count = memory.tokens.dims()[1];
         let readout = memory.tokens.clone().narrow(1, count - Readout::COUNT + position, 1);
         let identity = memory.identity.clone().narrow(1, position, 1);
-        let personal = self.parameters.answer.enrol(readout, identity).ok_or_else(|| Error::Config {
-            key: "personal",
-            value: "null".into(),
-            remedy: "this model can only learn people by training".into(),
-        })?;
+        let personal = self.parameters.answer.enrol(readout, identity).ok_or_else(|| self.no_enrolment())?;
         Ok(Subject::from_tensors(self.subject_info(name, Origin::Enrolled), &personal))
+    }
+
+    /// Personal parameters from several clips of the same lone person: the mean over the clips.
+    ///
+    /// # Errors
+    /// As [`enrol`](Self::enrol).
+    pub fn enrol_mean(&self, memory: &Memory, name: &SubjectName) -> Result<Subject> {
+        let [clips, count, width] = memory.tokens.dims();
+        let identity_width = memory.identity.dims()[2];
+        let readouts = memory.tokens.clone().narrow(1, count - Readout::COUNT, 1).reshape([1, clips, width]);
+        let identities = memory.identity.clone().narrow(1, 0, 1).reshape([1, clips, identity_width]);
+        let each = self.parameters.answer.enrol(readouts, identities).ok_or_else(|| self.no_enrolment())?;
+        let identity = each.identity.mean_dim(1);
+        let length = identity.clone().square().sum_dim(2).add_scalar(1e-6).sqrt();
+        let mean = PersonalTensors {
+            tokens: each.tokens.mean_dim(1),
+            identity: identity / length,
+            word_row: each.word_row.mean_dim(1),
+            head_row: each.head_row.mean_dim(1),
+        };
+        Ok(Subject::from_tensors(self.subject_info(name, Origin::Enrolled), &mean))
+    }
+
+    fn no_enrolment(&self) -> Error {
+        Error::Config { key: "personal", value: "null".into(), remedy: "this model can only learn people by training".into() }
     }
 
     /// What a new subject file of this model says about itself.

@@ -98,9 +98,9 @@ pub struct LearnProgress {
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LearnReport {
-    /// Share of held-back clips judged rightly by the parameters that learning started from.
+    /// How the enrolled parameters judge the held-back clips.
     pub before: SelfCheck,
-    /// The same after learning.
+    /// How the learned ones do.
     pub after: SelfCheck,
     /// Whether the learned parameters were kept.
     pub kept_learned: bool,
@@ -244,15 +244,16 @@ impl Task<PersonalParameters> for LearnTask<'_> {
     }
 }
 
-/// Learns a person, starting from `start` (an enrolled subject), and keeps whichever of the two judges
-/// the held-back clips better.
+/// Learns a person, starting from `start`, and keeps the result if it judges the held-back clips at
+/// least as well as `enrolled`, the subject that one look gave; else keeps `enrolled`.
 ///
-/// The observer may stop early, which keeps `start`.
+/// When the observer asks to stop, learning ends with [`Error::Stopped`].
 ///
 /// # Errors
 /// [`Error::Config`] when there is nothing to learn from; what the model and the run report.
 pub fn learn(
     vilm: &Vilm,
+    enrolled: &Subject,
     start: &Subject,
     data: &LearnData,
     config: &LearnConfig,
@@ -309,9 +310,9 @@ pub fn learn(
     let learned = trained.valid().tensors(1);
     let mut info = vilm.subject_info(&start.info.name, Origin::Learned);
     let learned = Subject::from_tensors(info.clone(), &learned);
-    let (before, after) = (check(vilm, start, data)?, check(vilm, &learned, data)?);
+    let (before, after) = (check(vilm, enrolled, data)?, check(vilm, &learned, data)?);
     let kept_learned = (after.balanced_accuracy, -after.loss) >= (before.balanced_accuracy, -before.loss);
-    let kept = if kept_learned { learned } else { start.clone() };
+    let kept = if kept_learned { learned } else { enrolled.clone() };
     info.origin = kept.info.origin;
     let last = steps.last().map_or(0.0, |step| f64::from(step.loss));
     info.training = [

@@ -153,14 +153,21 @@ impl Learner<'_> {
                 Ok(Some(view.ask(&memory, &question, &view.default_options(), |_| ControlFlow::Continue(()))?.text))
             })?;
 
+        let start = self.start(vilm, &set, name)?;
         let data = self.encode(vilm, &set)?;
         let observe = &mut self.observe;
         let config = LearnConfig { seed: stream.derive("training").next_seed(), ..self.options.training.clone() };
-        let (mut subject, report) = learn(vilm, &enrolled, &data, &config, |progress| observe(LearnEvent::Training(progress)))?;
+        let (mut subject, report) = learn(vilm, &enrolled, &start, &data, &config, |progress| observe(LearnEvent::Training(progress)))?;
         if !report.kept_learned {
             subject.info.origin = Origin::Enrolled;
         }
         Ok(Learned { subject, report, set, rejected: made.rejected })
+    }
+
+    /// Where training starts: enrolment from the clip and all made positives together.
+    fn start(&self, vilm: &Vilm, set: &TrainingSet, name: &SubjectName) -> Result<Subject> {
+        let views: Vec<&[RgbImage]> = set.clips.iter().filter(|clip| clip.positive).map(|clip| clip.frames.as_slice()).collect();
+        Ok(vilm.enrol_mean(&vilm.remember(&views)?, name)?)
     }
 
     /// Encodes all clips once and sorts them into stages and the self-check.

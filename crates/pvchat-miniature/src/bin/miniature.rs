@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use pvchat_data::random::SeededStream;
 use pvchat_miniature::{
     base,
+    corpus::MiniatureCorpus,
     pretrain::{
         answer::{self, AnswerPretraining, AnswerTask},
         clips::EncodedClips,
@@ -22,7 +23,13 @@ use pvchat_miniature::{
     },
     tokenizer,
 };
-use pvchat_model::{moh::Routing, prompt::TextCodec, vision::miniature::MiniatureEncoderConfig};
+use pvchat_model::{
+    moh::Routing,
+    prompt::TextCodec,
+    vilm::{Vilm, VilmParameters},
+    vision::miniature::MiniatureEncoderConfig,
+    weights,
+};
 use pvchat_train::{
     checkpoint::CheckpointFolder,
     objective::{Objective, ObjectiveConfig},
@@ -67,6 +74,18 @@ enum Command {
         #[arg(long, value_enum, default_value = "relu")]
         routing: RoutingName,
     },
+    /// Puts both phases together: configuration, tokenizer, weights (f16) and the corpus of strangers.
+    Package {
+        /// Where the files go.
+        #[arg(long, default_value = "crates/pvchat-miniature/weights")]
+        output: PathBuf,
+        /// Routing of the Q-Former's heads.
+        #[arg(long, value_enum, default_value = "relu")]
+        routing: RoutingName,
+        /// Clips of strangers that learning chooses from.
+        #[arg(long, default_value_t = 2000)]
+        corpus: usize,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -97,11 +116,12 @@ impl RoutingName {
     }
 }
 
-pub fn main() -> Outcome {
+fn main() -> Outcome {
     let arguments = Arguments::parse();
     let device = Device::default().autodiff();
     match arguments.command {
         Command::Encoder { steps } => train_encoder(&arguments.folder, arguments.seed, steps, &device),
+        Command::Package { output, routing, corpus } => package(&arguments.folder, &output, routing, corpus, &device),
         Command::Answer { steps, groups, routing } => train_answer(&arguments.folder, arguments.seed, steps, groups, routing, &device),
     }
 }
@@ -196,7 +216,6 @@ fn train_answer(folder: &Path, seed: u64, steps: usize, groups: usize, routing: 
         })
     };
     let clips = encode(0..groups, "clips");
-    let held_back = encode(0..100, "validation clips");
     let model = AnswerPretraining::init(&config.answer, &stream.derive("initial"), device)?;
     println!("parameters: {}", model.num_params());
     let modules = if matches!(routing, RoutingName::Dense) { 0 } else { 2 * config.answer.qformer.layers };
@@ -216,7 +235,7 @@ fn train_answer(folder: &Path, seed: u64, steps: usize, groups: usize, routing: 
     let name = format!("answer-{}", routing.name());
     let run_config = run_config(folder.join(name), steps, (answer::ADAMW_RATE, answer::MUON_RATE), answer::muon_group(), fingerprint)?;
     let mut log = Log::new(20);
-    let trained = run(model, answer::optimizer(), &run_config, &mut task, device, |progress| {
+    run(model, answer::optimizer(), &run_config, &mut task, device, |progress| {
         let count = progress.reports.len() as f64;
         let mean = |part: &dyn Fn(&answer::AnswerReport) -> f64| progress.reports.iter().map(part).sum::<f64>() / count;
         let values = [
@@ -229,6 +248,41 @@ fn train_answer(folder: &Path, seed: u64, steps: usize, groups: usize, routing: 
         log.add(progress.step, progress.steps, &values);
         ControlFlow::Continue(())
     })?;
-    let _ = (trained, held_back);
+    Ok(())
+}
+
+/// Seed of the corpus of strangers.
+const CORPUS_SEED: u64 = 4242;
+
+fn package(folder: &Path, output: &Path, routing: RoutingName, corpus: usize, device: &Device) -> Outcome {
+    let plain = device.clone().inner();
+    let tokenizer = tokenizer::train().map_err(|error| error.to_string())?;
+    let codec = TextCodec::from_bytes("tokenizer.json", tokenizer.as_bytes(), pvchat_model::prompt::PromptFormat::miniature())?;
+    let config = base::config(codec.vocabulary(), routing.routing());
+    let stream = SeededStream::new(0);
+    let encoder = EncoderPretraining::init(&config.vision, &mut stream.derive("encoder"), &plain);
+    let encoder = CheckpointFolder::new(folder.join("encoder"))?.load_model(encoder)?.ok_or("train the encoder first")?;
+    let answer = AnswerPretraining::init(&config.answer, &stream, &plain)?;
+    let name = format!("answer-{}", routing.name());
+    let answer = CheckpointFolder::new(folder.join(name))?.load_model(answer)?.ok_or("train the answer model first")?;
+    let parameters = VilmParameters { vision_encoder: encoder.encoder.valid(), answer: answer.model.valid() };
+    std::fs::create_dir_all(output)?;
+    let weights = weights::to_bytes(&parameters)?;
+    let config_json = serde_json::to_vec_pretty(&config)?;
+    let vilm = Vilm::from_bytes(&config_json, tokenizer.as_bytes(), weights.clone(), &plain)?;
+    let strangers = MiniatureCorpus::make(&vilm, CORPUS_SEED, corpus)?;
+    let files = [
+        ("config.json", config_json),
+        ("tokenizer.json", tokenizer.into_bytes()),
+        ("model.safetensors", weights),
+        ("corpus.safetensors", strangers.to_bytes()?),
+    ];
+    for (name, bytes) in files {
+        println!("{name}: {} KiB", bytes.len() / 1024);
+        let mut file = tempfile::NamedTempFile::new_in(output)?;
+        std::io::Write::write_all(&mut file, &bytes)?;
+        file.persist(output.join(name))?;
+    }
+    println!("fingerprint {}", vilm.fingerprint());
     Ok(())
 }
