@@ -6,7 +6,7 @@
 
 use std::ops::RangeInclusive;
 
-use image::{GrayImage, Luma, RgbImage};
+use image::{GrayImage, ImageBuffer, Luma, RgbImage};
 use imageproc::morphology::{Mask, grayscale_close, grayscale_dilate, grayscale_erode};
 use imageproc::region_labelling::{Connectivity, connected_components};
 
@@ -141,7 +141,7 @@ fn distance(one: Colour, other: Colour) -> i16 {
 
 /// Keeps the connected patch that is largest when area counts less the further its centre is from the middle column.
 fn central_component(mask: &GrayImage) -> GrayImage {
-    let labels = connected_components(mask, Connectivity::Eight, ELSEWHERE);
+    let labels = patches_unlike(mask, Connectivity::Eight, ELSEWHERE);
     let mut patches: Vec<(f32, f32)> = Vec::new();
     for (column, _, label) in labels.enumerate_pixels() {
         let label = label.0[0] as usize;
@@ -169,7 +169,7 @@ fn central_component(mask: &GrayImage) -> GrayImage {
 
 /// Makes everything part of the mask that the mask encloses.
 fn fill_holes(mut mask: GrayImage) -> GrayImage {
-    let labels = connected_components(&mask, Connectivity::Four, PERSON);
+    let labels = patches_unlike(&mask, Connectivity::Four, PERSON);
     let (right, bottom) = (mask.width().saturating_sub(1), mask.height().saturating_sub(1));
     let mut outside = vec![false; labels.pixels().map(|label| label.0[0] as usize + 1).max().unwrap_or(0)];
     for (column, row, label) in labels.enumerate_pixels() {
@@ -183,4 +183,13 @@ fn fill_holes(mut mask: GrayImage) -> GrayImage {
         }
     }
     mask
+}
+
+/// Numbers the connected patches of pixels that are not `background`, from 1; 0 is the background.
+fn patches_unlike(mask: &GrayImage, connectivity: Connectivity, background: Luma<u8>) -> ImageBuffer<Luma<u32>, Vec<u32>> {
+    if mask.pixels().len() < 2 {
+        // imageproc 0.27 panics on a single pixel, which no person fills anyway.
+        return ImageBuffer::new(mask.width(), mask.height());
+    }
+    connected_components(mask, connectivity, background)
 }

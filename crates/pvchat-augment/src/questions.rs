@@ -185,6 +185,6 @@ mod tests {
         for word in texts.iter().flat_map(|text| text.split(' ')) {
             assert!(words.contains(&word), "{word:?}");
         }
-        assert!(words.is_sorted() && words.len() == 53, "{}", words.len());
+        assert!(words.is_sorted() && words.len() == 47, "{}", words.len());
     }
 }
