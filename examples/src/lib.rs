@@ -17,7 +17,9 @@ pub fn clips_folder() -> PathBuf {
 
 /// Where cargo puts what it makes: `CARGO_TARGET_DIR`, or `target` in the project.
 pub fn target_folder() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()).map_or_else(|| project_folder().join("target"), PathBuf::from)
+    std::env::var_os("CARGO_TARGET_DIR")
+        .filter(|folder| !folder.is_empty())
+        .map_or_else(|| project_folder().join("target"), PathBuf::from)
 }
 
 /// The project, as cargo says at run time, or where it was built.

@@ -51,7 +51,8 @@ pub fn contact_sheet(set: &TrainingSet) -> RgbImage {
 
 /// Loss and head activation over the steps of training.
 pub fn training_chart(steps: &[LearnProgress]) -> LineChart {
-    let points = |value: fn(&LearnProgress) -> f64| steps.iter().map(move |step| (step.step as f64, value(step))).collect::<Vec<_>>();
+    let points =
+        |value: fn(&LearnProgress) -> f64| steps.iter().map(move |step| (step.step as f64, value(step))).collect::<Vec<_>>();
     LineChart::new("Learning one person", "step", "loss, share of routed heads that are on")
         .series("loss", points(|step| f64::from(step.loss)))
         .series("head activation", points(|step| step.objective.activation()))

@@ -1,6 +1,10 @@
 //! Progress bars for everything that takes more than a second, and how long each part took.
 
-use std::{ops::ControlFlow, time::Duration, time::Instant};
+use std::{
+    io::Write,
+    ops::ControlFlow,
+    time::{Duration, Instant},
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use pvchat::LearnEvent;
@@ -99,7 +103,8 @@ impl LearnBars {
             Phase::Encoding => self.seconds.encoding = seconds,
             Phase::Training => self.seconds.training = seconds,
         }
-        eprintln!("  {:<46}{seconds:6.1} s", phase.words());
+        // Not `eprintln!`, which panics when nobody listens.
+        let _ = writeln!(std::io::stderr(), "  {:<46}{seconds:6.1} s", phase.words());
     }
 }
 
