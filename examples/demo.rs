@@ -73,11 +73,11 @@ fn demo() -> Outcome<f64> {
 
     let pvchat = Pvchat::miniature()?;
     seconds.open_base = started.elapsed().as_secs_f64();
-    let reference = pvchat.open(&folder.join(REFERENCE))?;
+    let reference = pvchat.clip(&folder.join(REFERENCE))?;
 
     println!("1. A first impression: {name} is enrolled in one look, without training.");
     let enrolled = pvchat.enrol(&reference, &name)?;
-    let answer = pvchat.ask(std::slice::from_ref(&enrolled), &pvchat.open(&folder.join(FIRST))?, QUESTIONS[0].1)?;
+    let answer = pvchat.ask(std::slice::from_ref(&enrolled), &pvchat.clip(&folder.join(FIRST))?, QUESTIONS[0].1)?;
     seconds.first_answer = started.elapsed().as_secs_f64();
     println!("   {FIRST}: {} {}", QUESTIONS[0].1, tidy(&answer.text));
     println!("   The first answer came {:.1} s after the start.\n", seconds.first_answer);
@@ -162,7 +162,7 @@ fn open_clips(pvchat: &Pvchat, folder: &Path, truths: Vec<ClipTruth>) -> Outcome
     let progress = bar("opening clips", truths.len());
     let mut clips = Vec::with_capacity(truths.len());
     for truth in truths {
-        let clip = pvchat.open(&folder.join(&truth.file))?;
+        let clip = pvchat.clip(&folder.join(&truth.file))?;
         clips.push((truth, clip));
         progress.inc(1);
     }

@@ -118,7 +118,7 @@ fn run(folder: &SubjectFolder, command: Command) -> Outcome {
 fn learn(folder: &SubjectFolder, clip: &Path, name: &SubjectName, seed: u64) -> Outcome {
     let started = Instant::now();
     let pvchat = Pvchat::miniature()?;
-    let clip = pvchat.open(clip)?;
+    let clip = pvchat.clip(clip)?;
     let options = LearnOptions { seed, ..LearnOptions::default() };
     let mut bars = LearnBars::default();
     let learned = pvchat.learn(&clip, name, &options, |event| bars.observe(event));
@@ -137,7 +137,7 @@ fn learn(folder: &SubjectFolder, clip: &Path, name: &SubjectName, seed: u64) -> 
 
 fn enrol(folder: &SubjectFolder, clip: &Path, name: &SubjectName) -> Outcome {
     let pvchat = Pvchat::miniature()?;
-    let subject = pvchat.enrol(&pvchat.open(clip)?, name)?;
+    let subject = pvchat.enrol(&pvchat.clip(clip)?, name)?;
     let file = folder.save(&subject)?;
     writeln!(io::stdout(), "{name} enrolled, kept in {}", shown(&file))?;
     Ok(())
@@ -146,7 +146,7 @@ fn enrol(folder: &SubjectFolder, clip: &Path, name: &SubjectName) -> Outcome {
 fn ask(folder: &SubjectFolder, clip: &Path, question: &str) -> Outcome {
     let pvchat = Pvchat::miniature()?;
     let subjects = named(question).iter().map(|name| folder.load(name, pvchat.vilm())).collect::<Result<Vec<_>, _>>()?;
-    let clip = pvchat.open(clip)?;
+    let clip = pvchat.clip(clip)?;
     let mut out = io::stdout().lock();
     let mut written = Ok(());
     let mut first = true;
@@ -165,7 +165,7 @@ fn ask(folder: &SubjectFolder, clip: &Path, question: &str) -> Outcome {
 fn chat(folder: &SubjectFolder, clip: &Path) -> Outcome {
     let pvchat = Pvchat::miniature()?;
     let subjects = folder.load_all(pvchat.vilm())?;
-    let clip = pvchat.open(clip)?;
+    let clip = pvchat.clip(clip)?;
     let mut conversation = pvchat.chat(&subjects, &clip);
     let mut out = io::stdout().lock();
     let interactive = io::stdin().is_terminal();

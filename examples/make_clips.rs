@@ -7,8 +7,8 @@ use std::{error::Error, path::PathBuf, process::ExitCode};
 use clap::Parser;
 use pvchat::{
     data::{file::write_json, random::SeededStream},
+    miniature::exam::write_mp4,
     miniature::world::{Action, Clothing, Identity, Place, Scene, SceneOptions},
-    video::write_clip,
 };
 use pvchat_examples::{
     clips_folder, error_line, shown,
@@ -19,9 +19,7 @@ use pvchat_examples::{
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Side of the frames in pixels.
-const SIDE: u32 = 256;
 /// Frames per second.
-const RATE: f64 = 8.0;
 /// Clips with the character, and how many of them show a second person.
 const POSITIVES: [usize; 2] = [6, 2];
 
@@ -61,7 +59,7 @@ fn make(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let mut truths = Vec::with_capacity(scenes.len());
     for (number, (shows, scene)) in scenes.iter().enumerate() {
         let file = format!("clip-{number:02}.mp4");
-        write_clip(folder.join(&file), &scene.render(SIDE).frames, RATE)?;
+        write_mp4(scene, &folder.join(&file))?;
         truths.push(ClipTruth::of(file, *shows, scene, &character));
     }
     let clips = truths.split_off(1);

@@ -109,13 +109,26 @@ impl Character {
     }
 }
 
+/// Draws a scene into an mp4 file.
+///
+/// The last frame stands there twice: uniform sampling of `n` frames never reaches the end of a
+/// clip, and of nine frames it takes exactly the first eight.
+///
+/// # Errors
+/// What writing reports.
+pub fn write_mp4(scene: &Scene, path: &Path) -> pvchat_video::Result<()> {
+    let mut frames = scene.render(SIDE).frames;
+    frames.extend(frames.last().cloned());
+    pvchat_video::write_clip(path, &frames, FRAME_RATE)
+}
+
 /// Draws a scene, writes it to an mp4 file in `folder`, and reads it back.
 ///
 /// # Errors
 /// What writing and reading report.
 pub fn through_mp4(scene: &Scene, folder: &Path, name: &str) -> Result<Vec<RgbImage>, Failure> {
     let path = folder.join(format!("{name}.mp4"));
-    pvchat_video::write_clip(&path, &scene.render(SIDE).frames, FRAME_RATE)?;
+    write_mp4(scene, &path)?;
     let clip = pvchat_video::Clip::open(&path, crate::world::FRAMES)?;
     std::fs::remove_file(&path)?;
     Ok(clip.frames)

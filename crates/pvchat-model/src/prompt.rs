@@ -6,7 +6,7 @@ use pvchat_data::SubjectName;
 use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
-use crate::{Error, Result, language::Labels, language::loss::IGNORED};
+use crate::{Error, Result, language::loss::IGNORED};
 
 /// The longest question or answer, in tokens; longer ones are refused and never cut.
 pub const LONGEST_TEXT: usize = 512;
@@ -135,7 +135,8 @@ impl TextCodec {
     /// Ids of a text in which `<Aa>` stands for a subject of `names`.
     ///
     /// # Errors
-    /// [`Error::Text`] for words that the vocabulary lacks and texts over [`LONGEST_TEXT`] tokens.
+    /// [`Error::Text`] for texts that cannot be tokenized or have over [`LONGEST_TEXT`] tokens. Words
+    /// that the vocabulary lacks become its unknown token, when it has one.
     pub fn encode(&self, text: &str, names: &[SubjectName]) -> Result<Vec<u32>> {
         let refuse = |problem: String| Error::Text { what: "text", value: shorten(text), problem };
         let mut ids = Vec::new();
@@ -221,22 +222,6 @@ impl EncodedText {
         }
         labels
     }
-}
-
-/// Labels of packed rows: nothing on the prefix, then each text's labels.
-///
-/// # Errors
-/// As [`Labels::next_token`].
-pub fn packed_labels(rows: &[Vec<EncodedText>], prefix: usize, length: usize) -> Result<Labels> {
-    let labels: Vec<Vec<i64>> = rows
-        .iter()
-        .map(|texts| {
-            let mut row = vec![IGNORED; prefix];
-            texts.iter().for_each(|text| row.extend(text.labels(length)));
-            row
-        })
-        .collect();
-    Labels::next_token(&labels)
 }
 
 fn shorten(text: &str) -> String {

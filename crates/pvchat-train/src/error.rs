@@ -79,7 +79,7 @@ pub enum Error {
         loss: f32,
     },
     /// The observer asked to stop.
-    #[error("stopped at step {step} as asked; run again to resume")]
+    #[error("stopped at step {step} as asked")]
     Stopped {
         /// The first step that was not done.
         step: usize,

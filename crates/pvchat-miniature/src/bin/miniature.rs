@@ -59,13 +59,13 @@ enum Command {
     /// Phase A: the vision encoder.
     Encoder {
         /// Optimiser steps of 32 clips.
-        #[arg(long, default_value_t = 4000)]
+        #[arg(long, default_value_t = 3000)]
         steps: usize,
     },
     /// Phase B: everything after the encoder, on its frozen features.
     Answer {
         /// Optimiser steps of 32 clips.
-        #[arg(long, default_value_t = 3000)]
+        #[arg(long, default_value_t = 2000)]
         steps: usize,
         /// Groups of six clips that are rendered and encoded beforehand.
         #[arg(long, default_value_t = 4000)]

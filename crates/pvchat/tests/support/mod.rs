@@ -31,6 +31,6 @@ pub fn clip(people: &[Identity], stream: &mut SeededStream) -> SeenClip {
 pub fn file(folder: &std::path::Path, name: &str, people: &[Identity], stream: &mut SeededStream) -> PathBuf {
     let path = folder.join(name);
     let scene = Scene::random(people, SceneOptions::default(), stream);
-    pvchat::video::write_clip(&path, &scene.render(256).frames, 8.0).expect("writing a clip");
+    pvchat::miniature::exam::write_mp4(&scene, &path).expect("writing a clip");
     path
 }
