@@ -16,14 +16,12 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-# One set of features, and always the whole workspace: cargo then resolves every command to the same features of the
-# same dependencies, and burn is compiled once and not once per command.
-FEATURES := pvchat/flex,pvchat/ndarray
+# Always the whole workspace with the same features: cargo then resolves every command to the same features of the same
+# dependencies, and burn is compiled once and not once per command.
+CARGO_FLAGS := --release --workspace
 ifeq ($(shell grep -qw avx512f /proc/cpuinfo 2>/dev/null && echo yes),yes)
-FEATURES := $(FEATURES),pvchat/x86-v4
+CARGO_FLAGS := $(CARGO_FLAGS) --features pvchat/x86-v4
 endif
-WORKSPACE_FLAGS := --workspace --features $(FEATURES)
-CARGO_FLAGS := --release $(WORKSPACE_FLAGS)
 
 .PHONY: help setup demo test lint check-cuda bench doc miniature
 
@@ -34,11 +32,13 @@ setup:
 	@scripts/setup.sh
 
 demo: setup
-	$(CARGO) build $(CARGO_FLAGS) --all-targets
+	$(CARGO) build $(CARGO_FLAGS) --bins --examples
 	$(TARGET)/release/examples/demo
 
+# The golden data is checked on a second backend too.
 test: setup
 	$(CARGO) test $(CARGO_FLAGS)
+	$(CARGO) test $(CARGO_FLAGS) --features pvchat/ndarray --test golden
 
 lint: setup
 	$(CARGO) fmt --all --check
@@ -54,7 +54,7 @@ check-cuda: setup
 # `cargo bench` has no --release: its profile is the release profile. Only targets named as benches run; arguments for
 # Criterion go into BENCH_ARGS.
 bench: setup
-	$(CARGO) bench $(WORKSPACE_FLAGS) --bench '*' -- $(BENCH_ARGS)
+	$(CARGO) bench $(filter-out --release,$(CARGO_FLAGS)) --bench '*' -- $(BENCH_ARGS)
 
 doc: setup
 	$(CARGO) doc $(CARGO_FLAGS) --no-deps
@@ -63,7 +63,7 @@ doc: setup
 # The allocator keeps freed pages: giving them back and asking again costs a good part of the training time.
 miniature: export MIMALLOC_PURGE_DELAY := -1
 miniature: setup
-	$(CARGO) build $(CARGO_FLAGS) --all-targets
+	$(CARGO) build $(CARGO_FLAGS) --bins
 	$(TARGET)/release/miniature encoder
 	$(TARGET)/release/miniature answer
 	$(TARGET)/release/miniature package

@@ -17,7 +17,9 @@ fn main_job(criterion: &mut Criterion) {
     group.sample_size(20);
     group.bench_function("see a clip", |bencher| bencher.iter(|| pvchat.see(&frames)));
     group.bench_function("enrol", |bencher| bencher.iter(|| pvchat.enrol(&seen, &name)));
-    group.bench_function("ask what somebody wears", |bencher| bencher.iter(|| pvchat.ask(&subjects, &seen, "What is <Aa> wearing?")));
+    group.bench_function("ask what somebody wears", |bencher| {
+        bencher.iter(|| pvchat.ask(&subjects, &seen, "What is <Aa> wearing?"))
+    });
     group.bench_function("render a 64 px clip", |bencher| {
         let scene = Scene::random(&[person], SceneOptions::default(), &mut stream.clone());
         bencher.iter(|| scene.render(64));

@@ -30,7 +30,10 @@ fn attention(criterion: &mut Criterion) {
         ];
         for (routing_name, routing) in routings {
             let stream = SeededStream::new(1);
-            let attention = MohAttentionConfig::new(hidden, heads, routing).with_key_width(key_width).init(&stream, &device).expect("valid sizes");
+            let attention = MohAttentionConfig::new(hidden, heads, routing)
+                .with_key_width(key_width)
+                .init(&stream, &device)
+                .expect("valid sizes");
             let x = init::normal(&mut stream.derive("x"), [batch, tokens, hidden], 1.0, &device);
             let memory = init::normal(&mut stream.derive("keys"), [batch, keys, key_width], 1.0, &device);
             group.bench_function(BenchmarkId::new(routing_name, "reference-kernel"), |bencher| {

@@ -48,6 +48,9 @@ struct Arguments {
     /// The folder of a base model; the embedded one when left out.
     #[arg(long)]
     base: Option<PathBuf>,
+    /// How to learn, as JSON (the fields of `LearnOptions`, those left out as usual).
+    #[arg(long)]
+    learn: Option<PathBuf>,
     /// Writes the results as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -76,22 +79,39 @@ fn main() -> Outcome<()> {
     let candidates = (0..arguments.characters)
         .map(|number| {
             let character = Character::draw(number, arguments.exam, Counts::default(), &seen);
-            let see = |scene, label: String| -> Outcome<SeenClip> { Ok(pvchat.see(&exam::through_mp4(scene, &folder, &label)?)?) };
+            let see =
+                |scene, label: String| -> Outcome<SeenClip> { Ok(pvchat.see(&exam::through_mp4(scene, &folder, &label)?)?) };
             let reference = see(&character.reference, format!("{number}-reference"))?;
-            let clips = character.clips.iter().enumerate().map(|(clip, one)| see(&one.scene, format!("{number}-{clip}"))).collect::<Outcome<Vec<_>>>()?;
+            let clips = character
+                .clips
+                .iter()
+                .enumerate()
+                .map(|(clip, one)| see(&one.scene, format!("{number}-{clip}")))
+                .collect::<Outcome<Vec<_>>>()?;
             Ok(Candidate { reference, clips, character })
         })
         .collect::<Outcome<Vec<_>>>()?;
     std::fs::remove_dir_all(&folder)?;
-    println!("{} clips drawn, encoded, decoded and seen in {:.0} s", candidates.iter().map(|one| one.clips.len() + 1).sum::<usize>(), started.elapsed().as_secs_f32());
+    println!(
+        "{} clips drawn, encoded, decoded and seen in {:.0} s",
+        candidates.iter().map(|one| one.clips.len() + 1).sum::<usize>(),
+        started.elapsed().as_secs_f32()
+    );
 
     let mut rows: BTreeMap<String, Vec<ExistenceAnswer>> = BTreeMap::new();
-    let enrolled = candidates.iter().map(|one| Ok(Enrol.personalize(pvchat.vilm(), &one.reference.frames, &name)?)).collect::<Outcome<Vec<Subject>>>()?;
+    let enrolled = candidates
+        .iter()
+        .map(|one| Ok(Enrol.personalize(pvchat.vilm(), &one.reference.frames, &name)?))
+        .collect::<Outcome<Vec<Subject>>>()?;
     rows.insert("enrol".into(), existence(&pvchat, &candidates, &enrolled)?);
     let mut described = vec![("enrol".to_string(), descriptions(&pvchat, &candidates, &enrolled)?)];
+    let options: LearnOptions = match &arguments.learn {
+        Some(file) => serde_json::from_slice(&std::fs::read(file)?)?,
+        None => LearnOptions::default(),
+    };
     let mut kept = 0;
     for seed in 0..arguments.seeds {
-        let options = LearnOptions { seed, ..LearnOptions::default() };
+        let options = LearnOptions { seed, ..options.clone() };
         let started = Instant::now();
         let mut learned = Vec::new();
         for candidate in &candidates {
@@ -184,7 +204,11 @@ fn untrained(subjects: &[Subject]) -> Vec<Subject> {
 /// The same clips with every pixel grey.
 fn blind(pvchat: &Pvchat, candidates: &[Candidate]) -> Outcome<Vec<Candidate>> {
     let grey = |clip: &SeenClip| -> Outcome<SeenClip> {
-        let frames: Vec<_> = clip.frames.iter().map(|frame| image::RgbImage::from_pixel(frame.width(), frame.height(), image::Rgb([127; 3]))).collect();
+        let frames: Vec<_> = clip
+            .frames
+            .iter()
+            .map(|frame| image::RgbImage::from_pixel(frame.width(), frame.height(), image::Rgb([127; 3])))
+            .collect();
         Ok(pvchat.see(&frames)?)
     };
     candidates
@@ -214,7 +238,9 @@ fn report(
     let learned: Vec<ExistenceAnswer> = rows
         .iter()
         .filter(|(name, _)| name.starts_with("learn"))
-        .flat_map(|(name, answers)| answers.iter().map(move |answer| ExistenceAnswer { clip: format!("{name} {}", answer.clip), ..answer.clone() }))
+        .flat_map(|(name, answers)| {
+            answers.iter().map(move |answer| ExistenceAnswer { clip: format!("{name} {}", answer.clip), ..answer.clone() })
+        })
         .collect();
     let mut figures = serde_json::Map::new();
     for (name, answers) in rows {
@@ -236,13 +262,29 @@ fn report(
         let enrolled: Vec<ExistenceAnswer> = rows
             .iter()
             .filter(|(name, _)| name.starts_with("learn"))
-            .flat_map(|(name, _)| rows["enrol"].iter().map(move |answer| ExistenceAnswer { clip: format!("{name} {}", answer.clip), ..answer.clone() }))
+            .flat_map(|(name, _)| {
+                rows["enrol"]
+                    .iter()
+                    .map(move |answer| ExistenceAnswer { clip: format!("{name} {}", answer.clip), ..answer.clone() })
+            })
             .collect();
         let difference = balanced_difference(&enrolled, &learned, 1000, &mut stream)?;
         println!("learn, {seeds} seeds together: {}", with_interval(balanced_estimate(&learned, 1000, &mut stream)));
-        println!("learn - enrol, paired: {}; learned parameters kept {kept} of {} times\n", with_interval(difference), seeds * candidates.len());
+        println!(
+            "learn - enrol, paired: {}; learned parameters kept {kept} of {} times\n",
+            with_interval(difference),
+            seeds * candidates.len()
+        );
     }
-    let mut table = Table::new(["descriptions", "clothing", "action", "place", "clothing, two people", "action, two people", "place, two people"]);
+    let mut table = Table::new([
+        "descriptions",
+        "clothing",
+        "action",
+        "place",
+        "clothing, two people",
+        "action, two people",
+        "place, two people",
+    ]);
     for (name, shares) in described {
         let cells = (0..2).flat_map(|company| shares.iter().map(move |share| fraction(share[company].rate())));
         table.row([name.clone()].into_iter().chain(cells));

@@ -18,8 +18,6 @@ use pvchat_examples::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Side of the frames in pixels.
-/// Frames per second.
 /// Clips with the character, and how many of them show a second person.
 const POSITIVES: [usize; 2] = [6, 2];
 

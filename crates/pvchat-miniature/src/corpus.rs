@@ -1,6 +1,5 @@
 //! The corpus of strangers that ships with the miniature: seeds and embeddings; only chosen clips are rendered.
 
-use burn::prelude::*;
 use image::RgbImage;
 use pvchat_augment::{Corpus, Failure};
 use pvchat_data::random::SeededStream;
@@ -35,7 +34,11 @@ pub fn empty_scenes(count: usize, side: u32, seed: u64) -> Vec<Vec<RgbImage>> {
     let root = SeededStream::new(seed);
     (0..count)
         .into_par_iter()
-        .map(|number| Scene::random(&[], SceneOptions::default(), &mut root.derive(format_args!("empty scene {number}"))).render(side).frames)
+        .map(|number| {
+            Scene::random(&[], SceneOptions::default(), &mut root.derive(format_args!("empty scene {number}")))
+                .render(side)
+                .frames
+        })
         .collect()
 }
 
@@ -88,7 +91,8 @@ impl MiniatureCorpus {
         if view.dtype() != Dtype::F32 || width == 0 {
             return Err(broken("embeddings are not F32"));
         }
-        let values: Vec<f32> = view.data().chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect();
+        let values: Vec<f32> =
+            view.data().chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect();
         let embeddings = values.chunks_exact(2 * width).map(|pair| [pair[..width].to_vec(), pair[width..].to_vec()]).collect();
         Ok(Self { seed, side, width, embeddings })
     }
@@ -100,7 +104,11 @@ impl MiniatureCorpus {
 }
 
 fn broken(problem: &str) -> Error {
-    Error::File { file: "corpus.safetensors".into(), problem: problem.into(), remedy: "use the file that came with the weights".into() }
+    Error::File {
+        file: "corpus.safetensors".into(),
+        problem: problem.into(),
+        remedy: "use the file that came with the weights".into(),
+    }
 }
 
 impl Corpus for MiniatureCorpus {

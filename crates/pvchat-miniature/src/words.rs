@@ -66,7 +66,8 @@ pub fn slot_words(description: &str) -> Vec<&str> {
 /// Every word that a description can contain.
 pub fn every_word() -> Vec<String> {
     use crate::world::{Action, ClothColour, FaceShape, Garment, HairColour, Place, Skin};
-    let mut words: Vec<&str> = vec!["a", ",", "face", "skin", "hair", "head", "glasses", "bald", "the", "person", "on", "left", "right"];
+    let mut words: Vec<&str> =
+        vec!["a", ",", "face", "skin", "hair", "head", "glasses", "bald", "the", "person", "on", "left", "right"];
     words.extend(Garment::ALL.map(Garment::word));
     words.extend(ClothColour::ALL.map(ClothColour::word));
     words.extend(Pattern::ALL.map(Pattern::word));
@@ -78,7 +79,8 @@ pub fn every_word() -> Vec<String> {
     words.extend(HairColour::ALL.map(HairColour::word));
     words.extend(Glasses::ALL.map(Glasses::word));
     words.extend(FacialHair::ALL.map(FacialHair::word));
-    let mut words: Vec<String> = words.into_iter().flat_map(str::split_whitespace).filter(|word| *word != "none").map(String::from).collect();
+    let mut words: Vec<String> =
+        words.into_iter().flat_map(str::split_whitespace).filter(|word| *word != "none").map(String::from).collect();
     words.sort();
     words.dedup();
     words

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result, init,
-    language::{FinishReason, GenerationOptions, KeyValueCache, Labels, Mistral, MistralConfig, Packing, Prompt, generate, loss::label_losses},
+    language::{
+        FinishReason, GenerationOptions, KeyValueCache, Labels, Mistral, MistralConfig, Packing, Prompt, generate,
+        loss::label_losses,
+    },
     moh::Gates,
     personal::{PersonalBridge, PersonalConfig, PersonalTensors},
     prompt::{EncodedText, TextCodec},
@@ -91,7 +94,8 @@ impl AnswerConfig {
         });
         Ok(AnswerModel {
             query_tokens: queries("query_tokens", self.query_tokens, 0.5),
-            extra_query_tokens: (self.extra_query_tokens > 0).then(|| queries("extra_query_tokens", self.extra_query_tokens, 0.0)),
+            extra_query_tokens: (self.extra_query_tokens > 0)
+                .then(|| queries("extra_query_tokens", self.extra_query_tokens, 0.0)),
             personal_query_tokens: queries("personal_query_tokens", self.personal_query_tokens, 0.5),
             memory_positions,
             personal: self.personal.as_ref().map(|personal| {
@@ -161,7 +165,9 @@ impl AnswerModel {
     /// The memory with its positions, and with the identity of the people added to their read-outs,
     /// which are the first of the read-outs at the end of the memory.
     fn placed(&self, memory: &Memory) -> Result<Tensor<3>> {
-        let (Some(positions), Some(personal)) = (&self.memory_positions, &self.personal) else { return Ok(memory.tokens.clone()) };
+        let (Some(positions), Some(personal)) = (&self.memory_positions, &self.personal) else {
+            return Ok(memory.tokens.clone());
+        };
         let [batch, count, width] = memory.tokens.dims();
         let expected = positions.dims();
         if [count, width] != expected {
@@ -206,8 +212,11 @@ impl AnswerModel {
         let (words, head) = rows.map_or((None, None), |[words, head]| (Some(words), Some(head)));
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [batch, count * length]), &device);
         let begin_ids: Vec<i32> = begin.iter().map(|&id| id as i32).collect();
-        let begin_ids = Tensor::<1, Int>::from_data(TensorData::new(begin_ids, [begin.len()]), &device).unsqueeze_dim::<2>(0).expand([batch, begin.len()]);
-        let embeddings = Tensor::cat(vec![self.lm.embed(begin_ids), visual.embeddings.clone(), self.lm.embed_with(ids, words)], 1);
+        let begin_ids = Tensor::<1, Int>::from_data(TensorData::new(begin_ids, [begin.len()]), &device)
+            .unsqueeze_dim::<2>(0)
+            .expand([batch, begin.len()]);
+        let embeddings =
+            Tensor::cat(vec![self.lm.embed(begin_ids), visual.embeddings.clone(), self.lm.embed_with(ids, words)], 1);
         let hidden = self.lm.forward_packed(embeddings, &packing)?;
         let labels: Vec<Vec<i64>> = texts
             .iter()
@@ -266,7 +275,11 @@ impl AnswerModel {
             prompt = prompt.with_subjects(words, head);
         }
         let generated = generate(&self.lm, prompt, options, on_token)?;
-        Ok(GeneratedAnswer { text: codec.decode(&generated.tokens, names)?, probabilities: generated.probabilities, complete: generated.finish == FinishReason::EndToken })
+        Ok(GeneratedAnswer {
+            text: codec.decode(&generated.tokens, names)?,
+            probabilities: generated.probabilities,
+            complete: generated.finish == FinishReason::EndToken,
+        })
     }
 
     /// The probability of each of `choices` as the first token of the answer, relative to their sum.

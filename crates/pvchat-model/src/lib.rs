@@ -11,7 +11,6 @@ pub mod preprocess;
 pub mod prompt;
 pub mod qformer;
 
-
 pub mod subject;
 pub mod vilm;
 pub mod vision;

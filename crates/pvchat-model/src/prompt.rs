@@ -87,7 +87,11 @@ impl TextCodec {
     /// # Errors
     /// [`Error::File`] when it cannot be read or lacks a piece of the format.
     pub fn from_bytes(name: &str, json: &[u8], format: PromptFormat) -> Result<Self> {
-        let file = |problem: String| Error::File { file: name.into(), problem, remedy: "use the tokenizer.json that came with the weights".into() };
+        let file = |problem: String| Error::File {
+            file: name.into(),
+            problem,
+            remedy: "use the tokenizer.json that came with the weights".into(),
+        };
         let tokenizer = Tokenizer::from_bytes(json).map_err(|error| file(error.to_string()))?;
         let id = |piece: &str| tokenizer.token_to_id(piece).ok_or_else(|| file(format!("has no token {piece:?}")));
         id(&format.begin)?;
@@ -152,7 +156,8 @@ impl TextCodec {
                 None => (rest, ""),
             };
             if !plain.trim().is_empty() {
-                let encoded = self.tokenizer.encode_fast(plain, false).map_err(|error| refuse(format!("cannot be tokenized: {error}")))?;
+                let encoded =
+                    self.tokenizer.encode_fast(plain, false).map_err(|error| refuse(format!("cannot be tokenized: {error}")))?;
                 ids.extend_from_slice(encoded.get_ids());
             }
             if let Some((_, index, _)) = next {
@@ -172,11 +177,19 @@ impl TextCodec {
     /// [`Error::Text`] for an empty question, and as [`encode`](Self::encode).
     pub fn encode_question(&self, question: &str, answer: Option<&str>, names: &[SubjectName]) -> Result<EncodedText> {
         if question.trim().is_empty() {
-            return Err(Error::Text { what: "question", value: question.into(), problem: "is empty; ask something such as \"is <Aa> in this video ?\"".into() });
+            return Err(Error::Text {
+                what: "question",
+                value: question.into(),
+                problem: "is empty; ask something such as \"is <Aa> in this video ?\"".into(),
+            });
         }
         for control in [&self.format.begin, &self.format.end, &self.format.before_question, &self.format.after_question] {
             if !control.is_empty() && question.contains(control.as_str()) {
-                return Err(Error::Text { what: "question", value: shorten(question), problem: format!("contains the control token {control:?}; leave it out") });
+                return Err(Error::Text {
+                    what: "question",
+                    value: shorten(question),
+                    problem: format!("contains the control token {control:?}; leave it out"),
+                });
             }
         }
         let begin = if self.format.begin_question { self.format.begin.as_str() } else { "" };
@@ -205,7 +218,9 @@ impl TextCodec {
             if run[0] < vocabulary {
                 parts.push(self.tokenizer.decode(run, true).map_err(|error| refuse(error.to_string()))?);
             } else {
-                parts.extend(run.iter().map(|&id| names.get((id - vocabulary) as usize).map_or("<?>".to_string(), SubjectName::to_string)));
+                parts.extend(
+                    run.iter().map(|&id| names.get((id - vocabulary) as usize).map_or("<?>".to_string(), SubjectName::to_string)),
+                );
             }
         }
         Ok(parts.join(" "))

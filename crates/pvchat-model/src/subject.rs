@@ -85,9 +85,14 @@ impl Subject {
         let Some(first) = subjects.first() else {
             return Err(Error::Shape { what: "subjects", found: vec![0], expected: "at least one".into() });
         };
-        let sizes = |subject: &Self| [subject.tokens.len(), subject.identity.len(), subject.word_row.len(), subject.head_row.len()];
+        let sizes =
+            |subject: &Self| [subject.tokens.len(), subject.identity.len(), subject.word_row.len(), subject.head_row.len()];
         if let Some(other) = subjects.iter().find(|subject| sizes(subject) != sizes(first)) {
-            return Err(Error::Shape { what: "subject", found: sizes(other).to_vec(), expected: format!("sizes {:?} as the first one", sizes(first)) });
+            return Err(Error::Shape {
+                what: "subject",
+                found: sizes(other).to_vec(),
+                expected: format!("sizes {:?} as the first one", sizes(first)),
+            });
         }
         let [tokens, width] = first.token_shape;
         let gather = |part: fn(&Self) -> &[f32]| {
@@ -126,8 +131,10 @@ impl Subject {
             ("word_row", vec![self.word_row.len()], bytes(&self.word_row)),
             ("head_row", vec![self.head_row.len()], bytes(&self.head_row)),
         ];
-        let views: std::result::Result<Vec<(&str, TensorView)>, _> =
-            parts.iter().map(|(name, shape, data)| TensorView::new(Dtype::F32, shape.clone(), data).map(|view| (*name, view))).collect();
+        let views: std::result::Result<Vec<(&str, TensorView)>, _> = parts
+            .iter()
+            .map(|(name, shape, data)| TensorView::new(Dtype::F32, shape.clone(), data).map(|view| (*name, view)))
+            .collect();
         let info = serde_json::to_string(&self.info).map_err(|error| error.to_string())?;
         let metadata = Some([(INFO.to_string(), info)].into());
         safetensors::serialize(views.map_err(|error| error.to_string())?, metadata).map_err(|error| error.to_string())
@@ -147,7 +154,11 @@ impl Subject {
         let bytes = std::fs::read(path).map_err(io)?;
         let broken = |error: String| file(format!("is not a complete subject file ({error})"), "learn the person again");
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| broken(error.to_string()))?;
-        let text = header.metadata().as_ref().and_then(|metadata| metadata.get(INFO)).ok_or_else(|| broken("no subject entry".into()))?;
+        let text = header
+            .metadata()
+            .as_ref()
+            .and_then(|metadata| metadata.get(INFO))
+            .ok_or_else(|| broken("no subject entry".into()))?;
         let info: SubjectInfo = serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
         if info.format_version != FORMAT_VERSION {
             let problem = format!("has format version {}, this program reads {FORMAT_VERSION}", info.format_version);
@@ -163,14 +174,17 @@ impl Subject {
             if view.dtype() != Dtype::F32 {
                 return Err(broken(format!("`{name}` is {:?} and not F32", view.dtype())));
             }
-            let values: Vec<f32> = view.data().chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect();
+            let values: Vec<f32> =
+                view.data().chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect();
             if values.iter().any(|value| !value.is_finite()) {
                 return Err(broken(format!("`{name}` has values that are not finite")));
             }
             Ok((view.shape().to_vec(), values))
         };
         let (shape, tokens) = read("personal_query_tokens")?;
-        let &[count, width] = shape.as_slice() else { return Err(broken(format!("`personal_query_tokens` has shape {shape:?}"))) };
+        let &[count, width] = shape.as_slice() else {
+            return Err(broken(format!("`personal_query_tokens` has shape {shape:?}")));
+        };
         Ok(Self {
             info,
             tokens,

@@ -116,7 +116,13 @@ impl Vilm {
     ///
     /// # Errors
     /// [`Error::Config`] when tokenizer and language model disagree about the vocabulary.
-    pub fn from_parts(parameters: VilmParameters, config: VilmConfig, codec: TextCodec, fingerprint: String, device: Device) -> Result<Self> {
+    pub fn from_parts(
+        parameters: VilmParameters,
+        config: VilmConfig,
+        codec: TextCodec,
+        fingerprint: String,
+        device: Device,
+    ) -> Result<Self> {
         if codec.vocabulary() != config.answer.language.vocabulary {
             return Err(Error::Config {
                 key: "vocabulary",
@@ -163,7 +169,11 @@ impl Vilm {
         let side = self.config.vision.frame_side as u32;
         frames
             .iter()
-            .map(|frame| if frame.dimensions() == (side, side) { frame.clone() } else { image::imageops::thumbnail(frame, side, side) })
+            .map(
+                |frame| {
+                    if frame.dimensions() == (side, side) { frame.clone() } else { image::imageops::thumbnail(frame, side, side) }
+                },
+            )
             .collect()
     }
 
@@ -197,27 +207,6 @@ impl Vilm {
         let identity = memory.identity.clone().narrow(1, position, 1);
         let personal = self.parameters.answer.enrol(readout, identity).ok_or_else(|| self.no_enrolment())?;
         Ok(Subject::from_tensors(self.subject_info(name, Origin::Enrolled), &personal))
-    }
-
-    /// Personal parameters from several clips of the same lone person: the mean over the clips.
-    ///
-    /// # Errors
-    /// As [`enrol`](Self::enrol).
-    pub fn enrol_mean(&self, memory: &Memory, name: &SubjectName) -> Result<Subject> {
-        let [clips, count, width] = memory.tokens.dims();
-        let identity_width = memory.identity.dims()[2];
-        let readouts = memory.tokens.clone().narrow(1, count - Readout::COUNT, 1).reshape([1, clips, width]);
-        let identities = memory.identity.clone().narrow(1, 0, 1).reshape([1, clips, identity_width]);
-        let each = self.parameters.answer.enrol(readouts, identities).ok_or_else(|| self.no_enrolment())?;
-        let identity = each.identity.mean_dim(1);
-        let length = identity.clone().square().sum_dim(2).add_scalar(1e-6).sqrt();
-        let mean = PersonalTensors {
-            tokens: each.tokens.mean_dim(1),
-            identity: identity / length,
-            word_row: each.word_row.mean_dim(1),
-            head_row: each.head_row.mean_dim(1),
-        };
-        Ok(Subject::from_tensors(self.subject_info(name, Origin::Enrolled), &mean))
     }
 
     fn no_enrolment(&self) -> Error {
@@ -267,8 +256,11 @@ const PRESENCE_QUESTION: &str = "is {} in this video ?";
 impl VilmView<'_> {
     /// The subjects that a question names, in the order in which it names them.
     pub fn named(&self, question: &str) -> Vec<&Subject> {
-        let mut found: Vec<(usize, &Subject)> =
-            self.subjects.iter().filter_map(|subject| question.find(&subject.info.name.to_string()).map(|at| (at, subject))).collect();
+        let mut found: Vec<(usize, &Subject)> = self
+            .subjects
+            .iter()
+            .filter_map(|subject| question.find(&subject.info.name.to_string()).map(|at| (at, subject)))
+            .collect();
         found.sort_by_key(|(at, _)| *at);
         found.into_iter().map(|(_, subject)| subject).collect()
     }
@@ -284,7 +276,11 @@ impl VilmView<'_> {
         let slots = vilm.config.answer.personal.as_ref().map_or(1, |personal| personal.slots);
         if subjects.len() > slots {
             let value = subjects.iter().map(|subject| subject.info.name.to_string()).collect::<Vec<_>>().join(" ");
-            return Err(Error::Text { what: "question", value, problem: format!("names {} people, at most {slots} are possible", subjects.len()) });
+            return Err(Error::Text {
+                what: "question",
+                value,
+                problem: format!("names {} people, at most {slots} are possible", subjects.len()),
+            });
         }
         let owned: Vec<Subject> = subjects.iter().map(|subject| (*subject).clone()).collect();
         let personal = if owned.is_empty() { None } else { Some(Subject::tensors(&owned, &vilm.device)?) };
@@ -297,7 +293,14 @@ impl VilmView<'_> {
             Some(Origin::Enrolled) => Obtained::Enrolled,
             Some(Origin::Learned) => Obtained::Learned,
         };
-        Ok(Reading { names: owned.iter().map(|subject| subject.info.name.clone()).collect(), personal, slots, cache, visual, obtained })
+        Ok(Reading {
+            names: owned.iter().map(|subject| subject.info.name.clone()).collect(),
+            personal,
+            slots,
+            cache,
+            visual,
+            obtained,
+        })
     }
 
     /// The probability that the `index`-th subject of a reading is in the clip: that of "yes"
@@ -308,11 +311,22 @@ impl VilmView<'_> {
     pub fn presence(&self, reading: &Reading, index: usize) -> Result<f32> {
         let codec = &self.vilm.codec;
         let (Some(yes), Some(no)) = (codec.token("yes"), codec.token("no")) else {
-            return Err(Error::Config { key: "vocabulary", value: "no `yes` and `no`".into(), remedy: "presence needs both words".into() });
+            return Err(Error::Config {
+                key: "vocabulary",
+                value: "no `yes` and `no`".into(),
+                remedy: "presence needs both words".into(),
+            });
         };
         let question = PRESENCE_QUESTION.replace("{}", &reading.names[index].to_string());
         let subjects = reading.personal.as_ref().map(|personal| (personal, reading.slots.clone()));
-        let choice = self.vilm.parameters.answer.first_token_choice(&reading.cache, codec, &question, &reading.names, subjects, &[yes, no])?;
+        let choice = self.vilm.parameters.answer.first_token_choice(
+            &reading.cache,
+            codec,
+            &question,
+            &reading.names,
+            subjects,
+            &[yes, no],
+        )?;
         Ok(choice[0])
     }
 
@@ -320,13 +334,21 @@ impl VilmView<'_> {
     ///
     /// # Errors
     /// [`Error::Text`] for questions that cannot be asked.
-    pub fn answer(&self, reading: &Reading, question: &str, options: &GenerationOptions, mut on_word: impl FnMut(&str) -> ControlFlow<()>) -> Result<Answer> {
+    pub fn answer(
+        &self,
+        reading: &Reading,
+        question: &str,
+        options: &GenerationOptions,
+        mut on_word: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Answer> {
         let codec = &self.vilm.codec;
         let subjects = reading.personal.as_ref().map(|personal| (personal, reading.slots.clone()));
         let generated =
-            self.vilm.parameters.answer.answer(&reading.cache, codec, question, &reading.names, subjects, options, |id| match codec.decode(&[id], &reading.names) {
-                Ok(word) => on_word(&word),
-                Err(_) => ControlFlow::Continue(()),
+            self.vilm.parameters.answer.answer(&reading.cache, codec, question, &reading.names, subjects, options, |id| {
+                match codec.decode(&[id], &reading.names) {
+                    Ok(word) => on_word(&word),
+                    Err(_) => ControlFlow::Continue(()),
+                }
             })?;
         let presence = (0..reading.names.len())
             .map(|index| Ok((reading.names[index].clone(), self.presence(reading, index)?)))
@@ -338,7 +360,13 @@ impl VilmView<'_> {
     ///
     /// # Errors
     /// Those of [`read`](Self::read) and [`answer`](Self::answer).
-    pub fn ask(&self, memory: &Memory, question: &str, options: &GenerationOptions, on_word: impl FnMut(&str) -> ControlFlow<()>) -> Result<Answer> {
+    pub fn ask(
+        &self,
+        memory: &Memory,
+        question: &str,
+        options: &GenerationOptions,
+        on_word: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Answer> {
         let reading = self.read(memory, &self.named(question))?;
         self.answer(&reading, question, options, on_word)
     }

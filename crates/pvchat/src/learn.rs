@@ -4,14 +4,15 @@ use std::ops::ControlFlow;
 
 use image::RgbImage;
 use pvchat_augment::{
-    Corpus, NegativeConfig, PositiveConfig, PositiveMaker, TrainingSet, TrainingSetBuilder, choose_negatives, questions,
+    Aspect, Corpus, Failure, NegativeConfig, PositiveConfig, PositiveMaker, TrainingSet, TrainingSetBuilder, choose_negatives,
+    questions,
 };
 use pvchat_data::{QaPair, SubjectName, random::SeededStream};
 use pvchat_model::{
     answer::Memory,
     prompt::EncodedText,
     subject::{Origin, Subject},
-    vilm::Vilm,
+    vilm::{Reading, Vilm},
 };
 use pvchat_train::personal::{LearnClip, LearnConfig, LearnData, LearnProgress, LearnReport, learn};
 use serde::{Deserialize, Serialize};
@@ -59,9 +60,9 @@ impl Default for LearnOptions {
     fn default() -> Self {
         Self {
             seed: 0,
-            positives: 63,
+            positives: 31,
             variation: PositiveConfig::default(),
-            negatives: NegativeConfig::default(),
+            negatives: NegativeConfig { hard: 24, random: 8, ..NegativeConfig::default() },
             least_similarity: 0.55,
             training: LearnConfig::default(),
         }
@@ -114,6 +115,8 @@ impl Personalizer for Learner<'_> {
 
 /// Clips that are encoded at a time.
 const ENCODED_AT_ONCE: usize = 8;
+/// Positives that are described.
+const DESCRIBED: usize = 16;
 /// Every so many clips, one is held back for the self-check.
 const HELD_BACK: usize = 4;
 
@@ -142,32 +145,19 @@ impl Learner<'_> {
 
         let _ = (self.observe)(LearnEvent::ChoosingNegatives);
         let negatives = choose_negatives(&reference, self.corpus, &self.options.negatives, &mut stream.derive("negatives"))?;
-        let view = vilm.with_subjects(&[]);
         let set = TrainingSetBuilder::new(name.clone(), clip.to_vec())?
             .positives(made.positives)
             .negatives(&negatives, self.corpus)?
-            .build(&mut stream.derive("questions"), |frames, aspect| {
-                // The frozen base describes "the person" of each made clip; the name is put in its place.
-                let question = questions::question(aspect, 0, "the person");
-                let memory = vilm.remember(&[frames])?;
-                Ok(Some(view.ask(&memory, &question, &view.default_options(), |_| ControlFlow::Continue(()))?.text))
-            })?;
+            .build(&mut stream.derive("questions"), describe(vilm))?;
 
-        let start = self.start(vilm, &set, name)?;
         let data = self.encode(vilm, &set)?;
         let observe = &mut self.observe;
         let config = LearnConfig { seed: stream.derive("training").next_seed(), ..self.options.training.clone() };
-        let (mut subject, report) = learn(vilm, &enrolled, &start, &data, &config, |progress| observe(LearnEvent::Training(progress)))?;
+        let (mut subject, report) = learn(vilm, &enrolled, &data, &config, |progress| observe(LearnEvent::Training(progress)))?;
         if !report.kept_learned {
             subject.info.origin = Origin::Enrolled;
         }
         Ok(Learned { subject, report, set, rejected: made.rejected })
-    }
-
-    /// Where training starts: enrolment from the clip and all made positives together.
-    fn start(&self, vilm: &Vilm, set: &TrainingSet, name: &SubjectName) -> Result<Subject> {
-        let views: Vec<&[RgbImage]> = set.clips.iter().filter(|clip| clip.positive).map(|clip| clip.frames.as_slice()).collect();
-        Ok(vilm.enrol_mean(&vilm.remember(&views)?, name)?)
     }
 
     /// Encodes all clips once and sorts them into stages and the self-check.
@@ -184,7 +174,9 @@ impl Learner<'_> {
                 let memory = vilm.remember(&frames)?;
                 data.token_shape = [memory.tokens.dims()[1], memory.tokens.dims()[2]];
                 data.identity_shape = [memory.identity.dims()[1], memory.identity.dims()[2]];
-                let rows = |values: Vec<f32>, shape: [usize; 2]| values.chunks(shape[0] * shape[1]).map(<[f32]>::to_vec).collect::<Vec<_>>();
+                let rows = |values: Vec<f32>, shape: [usize; 2]| {
+                    values.chunks(shape[0] * shape[1]).map(<[f32]>::to_vec).collect::<Vec<_>>()
+                };
                 let tokens = rows(memory.tokens.into_data().iter::<f32>().collect(), data.token_shape);
                 let identity = rows(memory.identity.into_data().iter::<f32>().collect(), data.identity_shape);
                 for (place, ((clip, tokens), identity)) in chunk.iter().zip(tokens).zip(identity).enumerate() {
@@ -203,6 +195,28 @@ impl Learner<'_> {
             }
         }
         Ok(data)
+    }
+}
+
+/// Describes "the person" of made clips in the words of the frozen base, for the name to be put in
+/// its place. The first clips are described; of the others only existence is asked.
+fn describe(vilm: &Vilm) -> impl FnMut(&[RgbImage], Aspect) -> std::result::Result<Option<String>, Failure> + '_ {
+    let view = vilm.with_subjects(&[]);
+    let mut described = 0;
+    let mut last: Option<(*const RgbImage, Reading)> = None;
+    move |frames, aspect| {
+        let reading = match last.take() {
+            Some((clip, reading)) if clip == frames.as_ptr() => reading,
+            _ if described == DESCRIBED => return Ok(None),
+            _ => {
+                described += 1;
+                view.read(&vilm.remember(&[frames])?, &[])?
+            }
+        };
+        let question = questions::question(aspect, 0, questions::GENERIC_SUBJECTS[0]);
+        let answer = view.answer(&reading, &question, &view.default_options(), |_| ControlFlow::Continue(()))?;
+        last = Some((frames.as_ptr(), reading));
+        Ok(Some(answer.text))
     }
 }
 

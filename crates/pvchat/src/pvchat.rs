@@ -211,7 +211,11 @@ impl Chat<'_> {
         let view = self.pvchat.vilm.with_subjects(self.subjects);
         if view.named(question).is_empty()
             && let Some(aspect) = free_text::classify(question)
-            && let Some(name) = self.history.iter().rev().find_map(|(asked, _)| view.named(asked).first().map(|subject| subject.info.name.to_string()))
+            && let Some(name) = self
+                .history
+                .iter()
+                .rev()
+                .find_map(|(asked, _)| view.named(asked).first().map(|subject| subject.info.name.to_string()))
         {
             full = questions::question(aspect, 0, &name);
         }
@@ -230,11 +234,17 @@ impl Chat<'_> {
 fn known_wording(question: &str, names: &[String]) -> String {
     let tidy = free_text::normalise_question(question);
     let subject = match names {
-        [] => questions::GENERIC_SUBJECTS.iter().rev().find(|generic| tidy.contains(*generic)).copied().unwrap_or(questions::GENERIC_SUBJECTS[0]),
+        [] => questions::GENERIC_SUBJECTS
+            .iter()
+            .rev()
+            .find(|generic| tidy.contains(*generic))
+            .copied()
+            .unwrap_or(questions::GENERIC_SUBJECTS[0]),
         [one] => one.as_str(),
         _ => return tidy,
     };
     let Some(aspect) = free_text::classify(&tidy) else { return tidy };
-    let known: Vec<String> = (0..questions::variants(aspect)).map(|variant| questions::question(aspect, variant, subject)).collect();
+    let known: Vec<String> =
+        (0..questions::variants(aspect)).map(|variant| questions::question(aspect, variant, subject)).collect();
     if known.contains(&tidy) { tidy } else { questions::question(aspect, 0, subject) }
 }

@@ -50,7 +50,9 @@ fn empty_questions_and_control_tokens_are_refused() {
 fn hostile_questions_never_panic() {
     let (person, _, mut stream) = people(2);
     let seen = clip(&[person], &mut stream);
-    for question in ["<<<>>>", "is <Zz> here", "\u{0}\u{7}", "🦀🦀🦀", "<Aa", "is <Aa> and <Aa> and <Aa>", "?", "\n\t.", "ｗｈｏ？"] {
+    for question in
+        ["<<<>>>", "is <Zz> here", "\u{0}\u{7}", "🦀🦀🦀", "<Aa", "is <Aa> and <Aa> and <Aa>", "?", "\n\t.", "ｗｈｏ？"]
+    {
         let _ = pvchat().ask(&[], &seen, question);
     }
 }

@@ -74,7 +74,8 @@ enum Command {
         #[arg(long, value_enum, default_value = "relu")]
         routing: RoutingName,
     },
-    /// Puts both phases together: configuration, tokenizer, weights (f16) and the corpus of strangers.
+    /// Puts both phases together: configuration, tokenizer, weights (f16), the corpus of strangers and
+    /// a report of the training.
     Package {
         /// Where the files go.
         #[arg(long, default_value = "crates/pvchat-miniature/weights")]
@@ -122,11 +123,19 @@ fn main() -> Outcome {
     match arguments.command {
         Command::Encoder { steps } => train_encoder(&arguments.folder, arguments.seed, steps, &device),
         Command::Package { output, routing, corpus } => package(&arguments.folder, &output, routing, corpus, &device),
-        Command::Answer { steps, groups, routing } => train_answer(&arguments.folder, arguments.seed, steps, groups, routing, &device),
+        Command::Answer { steps, groups, routing } => {
+            train_answer(&arguments.folder, arguments.seed, steps, groups, routing, &device)
+        }
     }
 }
 
-fn run_config(folder: PathBuf, steps: usize, rates: (f64, f64), muon: Option<burn::module::ParamGroup>, fingerprint: BTreeMap<String, String>) -> Result<RunConfig, Box<dyn Error>> {
+fn run_config(
+    folder: PathBuf,
+    steps: usize,
+    rates: (f64, f64),
+    muon: Option<burn::module::ParamGroup>,
+    fingerprint: BTreeMap<String, String>,
+) -> Result<RunConfig, Box<dyn Error>> {
     Ok(RunConfig {
         steps,
         learning_rate: rates.0,
@@ -159,7 +168,8 @@ impl Log {
         self.sums.iter_mut().zip(values).for_each(|(sum, value)| sum.1 += value.1);
         self.count += 1;
         if step.is_multiple_of(self.every) || step == steps {
-            let means: Vec<String> = self.sums.iter().map(|(name, sum)| format!("{name} {:.3}", sum / self.count as f64)).collect();
+            let means: Vec<String> =
+                self.sums.iter().map(|(name, sum)| format!("{name} {:.3}", sum / self.count as f64)).collect();
             println!("{:6.0} s  step {step}/{steps}  {}", self.started.elapsed().as_secs_f64(), means.join("  "));
             (self.sums, self.count) = (Vec::new(), 0);
         }
@@ -170,8 +180,13 @@ fn train_encoder(folder: &Path, seed: u64, steps: usize, device: &Device) -> Out
     let config = MiniatureEncoderConfig::default();
     let stream = SeededStream::new(seed).derive("encoder");
     let model = EncoderPretraining::init(&config, &mut stream.derive("initial"), device);
-    let mut task =
-        EncoderTask { config: config.clone(), groups: 4, shards: 2, stream: stream.derive("data"), device: device.clone().inner() };
+    let mut task = EncoderTask {
+        config: config.clone(),
+        groups: 4,
+        shards: 2,
+        stream: stream.derive("data"),
+        device: device.clone().inner(),
+    };
     let fingerprint = [("seed".to_string(), seed.to_string()), ("config".to_string(), format!("{config:?}"))].into();
     let rates = (encoder_task::ADAMW_RATE, encoder_task::MUON_RATE);
     let run_config = run_config(folder.join("encoder"), steps, rates, encoder_task::muon_group(), fingerprint)?;
@@ -219,7 +234,10 @@ fn train_answer(folder: &Path, seed: u64, steps: usize, groups: usize, routing: 
     let model = AnswerPretraining::init(&config.answer, &stream.derive("initial"), device)?;
     println!("parameters: {}", model.num_params());
     let modules = if matches!(routing, RoutingName::Dense) { 0 } else { 2 * config.answer.qformer.layers };
-    let objective = Objective::new(ObjectiveConfig { top_k: 2, initial_lambda: 1e-4, adaptation_rate: 0.01, ..ObjectiveConfig::straight_through() }, modules)?;
+    let objective = Objective::new(
+        ObjectiveConfig { top_k: 2, initial_lambda: 1e-4, adaptation_rate: 0.01, ..ObjectiveConfig::straight_through() },
+        modules,
+    )?;
     let mut task = AnswerTask {
         clips,
         codec: codec.clone(),
@@ -233,7 +251,8 @@ fn train_answer(folder: &Path, seed: u64, steps: usize, groups: usize, routing: 
     };
     let fingerprint = [("seed".to_string(), seed.to_string()), ("config".to_string(), format!("{config:?} {groups}"))].into();
     let name = format!("answer-{}", routing.name());
-    let run_config = run_config(folder.join(name), steps, (answer::ADAMW_RATE, answer::MUON_RATE), answer::muon_group(), fingerprint)?;
+    let run_config =
+        run_config(folder.join(name), steps, (answer::ADAMW_RATE, answer::MUON_RATE), answer::muon_group(), fingerprint)?;
     let mut log = Log::new(20);
     run(model, answer::optimizer(), &run_config, &mut task, device, |progress| {
         let count = progress.reports.len() as f64;
@@ -261,21 +280,31 @@ fn package(folder: &Path, output: &Path, routing: RoutingName, corpus: usize, de
     let config = base::config(codec.vocabulary(), routing.routing());
     let stream = SeededStream::new(0);
     let encoder = EncoderPretraining::init(&config.vision, &mut stream.derive("encoder"), &plain);
-    let encoder = CheckpointFolder::new(folder.join("encoder"))?.load_model(encoder)?.ok_or("train the encoder first")?;
+    let phases = [
+        CheckpointFolder::new(folder.join("encoder"))?,
+        CheckpointFolder::new(folder.join(format!("answer-{}", routing.name())))?,
+    ];
+    let encoder = phases[0].load_model(encoder)?.ok_or("train the encoder first")?;
     let answer = AnswerPretraining::init(&config.answer, &stream, &plain)?;
-    let name = format!("answer-{}", routing.name());
-    let answer = CheckpointFolder::new(folder.join(name))?.load_model(answer)?.ok_or("train the answer model first")?;
+    let answer = phases[1].load_model(answer)?.ok_or("train the answer model first")?;
+    let mut report = serde_json::json!({ "routing": routing.name(), "encoder": encoder_task::evaluate(&encoder, &config.vision, 256, 1000, &plain) });
+    for (name, phase) in ["encoder_run", "answer_run"].into_iter().zip(&phases) {
+        report[name] = serde_json::to_value(phase.state()?)?;
+    }
     let parameters = VilmParameters { vision_encoder: encoder.encoder.valid(), answer: answer.model.valid() };
     std::fs::create_dir_all(output)?;
+    report["parameters"] = parameters.num_params().into();
     let weights = weights::to_bytes(&parameters)?;
     let config_json = serde_json::to_vec_pretty(&config)?;
     let vilm = Vilm::from_bytes(&config_json, tokenizer.as_bytes(), weights.clone(), &plain)?;
     let strangers = MiniatureCorpus::make(&vilm, CORPUS_SEED, corpus)?;
+    report["fingerprint"] = vilm.fingerprint().into();
     let files = [
         ("config.json", config_json),
         ("tokenizer.json", tokenizer.into_bytes()),
         ("model.safetensors", weights),
         ("corpus.safetensors", strangers.to_bytes()?),
+        ("report.json", serde_json::to_vec_pretty(&report)?),
     ];
     for (name, bytes) in files {
         println!("{name}: {} KiB", bytes.len() / 1024);

@@ -43,7 +43,8 @@ pub fn draw_group(number: usize, stream: &SeededStream) -> Vec<KnownScene> {
                 people.push(Identity::random(&mut stream));
             }
             let scene = Scene::random(&people, SceneOptions::default(), &mut stream);
-            let known = |identity: &Identity| cast.iter().find(|&&member| members[member] == *identity).map(|&member| (number, member));
+            let known =
+                |identity: &Identity| cast.iter().find(|&&member| members[member] == *identity).map(|&member| (number, member));
             let people = scene.people.iter().map(|person| known(&person.identity)).collect();
             KnownScene { scene, people }
         })
@@ -131,7 +132,9 @@ impl EncodedClips {
             .collect();
         let identity: Vec<f32> = people
             .iter()
-            .flat_map(|&(clip, position)| self.identity[clip][position * self.identity_width..][..self.identity_width].iter().copied())
+            .flat_map(|&(clip, position)| {
+                self.identity[clip][position * self.identity_width..][..self.identity_width].iter().copied()
+            })
             .collect();
         [
             Tensor::from_data(TensorData::new(readouts, [shape[0], shape[1], self.width]), device),

@@ -7,7 +7,10 @@
 use crate::{Error, Result};
 use burn::{
     module::Module,
-    store::{BurnToPyTorchAdapter, FloatCastAdapter, KeyRemapper, ModuleAdapter, ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter, SafetensorsStore},
+    store::{
+        BurnToPyTorchAdapter, FloatCastAdapter, KeyRemapper, ModuleAdapter, ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter,
+        SafetensorsStore,
+    },
     store::{SafetensorsStoreError, burn_pack::Tensor as StoredTensor},
     tensor::DType,
 };
