@@ -61,7 +61,9 @@ pub enum Error {
     #[error("the corpus of negatives has no clips; give one with other people's clips")]
     EmptyCorpus,
     /// A corpus in which every clip may show the learned person.
-    #[error("none of the {clips} clips of the corpus is below the similarity ceiling of {ceiling}; raise `ceiling` or use another corpus")]
+    #[error(
+        "none of the {clips} clips of the corpus is below the similarity ceiling of {ceiling}; raise `ceiling` or use another corpus"
+    )]
     NoStrangers {
         /// The number of clips.
         clips: usize,
