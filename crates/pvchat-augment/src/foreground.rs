@@ -68,7 +68,7 @@ pub fn plausible(masks: &[GrayImage], shares: RangeInclusive<f32>) -> bool {
 pub fn person_rows(mask: &GrayImage) -> Option<(u32, u32)> {
     let mut rows = mask.rows().enumerate().filter(|(_, row)| row.clone().any(|pixel| pixel.0[0] == PERSON));
     let first = rows.next()?.0 as u32;
-    Some((first, rows.last().map_or(first, |(row, _)| row as u32)))
+    Some((first, rows.next_back().map_or(first, |(row, _)| row as u32)))
 }
 
 /// Checks that a clip has frames and that all are of the expected size and not empty.
