@@ -1,15 +1,17 @@
 //! Where the person is: a mask for every frame of a clip of one person, from colours alone.
 //!
 //! What stands at the left and right border of a frame is background, and so is everything else in the same row with
-//! one of its colours; the largest central patch of the rest is the person. A heuristic: it fails where furniture stands
-//! only behind the person, which is why a mask has to be [`plausible`] and every positive made with it is checked.
+//! one of its colours; the largest central patch of the rest is a first guess. It takes furniture behind the person for
+//! the person and loses hair or skin that has a colour of the border. Both are mended by what all frames together say of
+//! a colour: whether it is mostly seen in guesses and near their centre, or elsewhere. Still a heuristic,
+//! which is why a mask has to be [`plausible`] and every positive made with it is checked.
 
 use std::ops::RangeInclusive;
 
-use image::{GrayImage, ImageBuffer, Luma, RgbImage};
-use imageproc::morphology::{Mask, grayscale_close, grayscale_dilate, grayscale_erode};
-use imageproc::region_labelling::{Connectivity, connected_components};
+use image::{GrayImage, Luma, RgbImage};
 
+use crate::colour_odds::ColourOdds;
+use crate::mask::{PERSON, close, fill_holes, keep_central_patch, open};
 use crate::{Error, Result};
 
 /// The share of the width, on both sides, whose colours are background.
@@ -17,11 +19,18 @@ const BORDER_SHARE: f32 = 0.14;
 /// The L1 distance in red, green and blue (0 to 765) beyond which a colour is another one.
 const COLOUR_DISTANCE: i16 = 42;
 /// Border colours that are this close count as one; well below [`COLOUR_DISTANCE`].
-const SAME_COLOUR: i16 = 6;
-/// Mask value of the person.
-const PERSON: Luma<u8> = Luma([255]);
-/// Mask value of everything else.
-const ELSEWHERE: Luma<u8> = Luma([0]);
+const SAME_COLOUR: i16 = 14;
+
+/// How often the masks are mended by the colours that they hold.
+const ROUNDS: usize = 2;
+/// The distance from the mask's centre, in widths of the frame, at which a pixel's word for its colour has faded to 1/e.
+const TRUSTED_REACH: f32 = 0.12;
+/// The distance from the mask's centre, in widths of the frame, at which a pixel has lost 1 in the logarithm of its odds.
+const BODY_REACH: f32 = 0.16;
+/// The logarithm of the odds at the mask's centre for a colour seen as often on the person as elsewhere.
+const CENTRE_ODDS: f32 = 3.0;
+/// What the first guess adds to the logarithm of the odds, or takes from it.
+const GUESS_ODDS: f32 = 0.2;
 
 type Colour = [i16; 3];
 
@@ -33,14 +42,21 @@ type Colour = [i16; 3];
 /// [`Error::NoFrames`], [`Error::EmptyFrame`], [`Error::FrameSize`].
 pub fn person_masks(frames: &[RgbImage]) -> Result<Vec<GrayImage>> {
     check_sizes(frames, "the clip", frames.first().map(RgbImage::dimensions))?;
-    let structure = Structure::new();
-    Ok(frames.iter().map(|frame| person_mask(frame, &structure)).collect())
+    let guesses: Vec<GrayImage> = frames.iter().map(unlike_border).collect();
+    let mut masks: Vec<GrayImage> = guesses.iter().map(clean).collect();
+    if masks.iter().all(|mask| area_share(mask) == 0.0) {
+        return Ok(masks);
+    }
+    for _ in 0..ROUNDS {
+        masks = refine(frames, &guesses, &masks);
+    }
+    Ok(masks)
 }
 
 /// The share of a mask's pixels that are on the person, 0 to 1.
 pub fn area_share(mask: &GrayImage) -> f32 {
-    let person = mask.pixels().filter(|&&pixel| pixel == PERSON).count();
-    person as f32 / mask.pixels().len().max(1) as f32
+    let person = mask.iter().filter(|&&pixel| pixel == PERSON).count();
+    person as f32 / mask.len().max(1) as f32
 }
 
 /// Whether every mask covers a share of its frame that a person may cover.
@@ -50,9 +66,9 @@ pub fn plausible(masks: &[GrayImage], shares: RangeInclusive<f32>) -> bool {
 
 /// The first and the last row of a mask with a pixel of the person; `None` when there is none.
 pub fn person_rows(mask: &GrayImage) -> Option<(u32, u32)> {
-    let mut rows = mask.rows().enumerate().filter(|(_, row)| row.clone().any(|&pixel| pixel == PERSON));
+    let mut rows = mask.rows().enumerate().filter(|(_, row)| row.clone().any(|pixel| pixel.0[0] == PERSON));
     let first = rows.next()?.0 as u32;
-    Some((first, rows.last().map_or(first, |(row, _)| row as u32)))
+    Some((first, rows.next_back().map_or(first, |(row, _)| row as u32)))
 }
 
 /// Checks that a clip has frames and that all are of the expected size and not empty.
@@ -71,25 +87,40 @@ pub(crate) fn check_sizes(frames: &[RgbImage], clip: &str, expected: Option<(u32
     Ok(())
 }
 
-/// The structuring elements of the morphology.
-struct Structure {
-    three: Mask,
-    two: Mask,
-    /// `two` turned by 180 degrees, so that an opening with this even element does not move the mask.
-    two_turned: Mask,
+/// Fills gaps, drops specks and keeps the one patch that is most likely a person.
+fn clean(mask: &GrayImage) -> GrayImage {
+    let mut mask = open(&close(mask));
+    keep_central_patch(&mut mask);
+    fill_holes(&mut mask);
+    mask
 }
 
-impl Structure {
-    fn new() -> Self {
-        let square = GrayImage::from_pixel(2, 2, PERSON);
-        Self { three: Mask::square(1), two: Mask::from_image(&square, 0, 0), two_turned: Mask::from_image(&square, 1, 1) }
+/// New masks from the first guesses, the colours of the masks so far and the distance from their centres.
+fn refine(frames: &[RgbImage], guesses: &[GrayImage], masks: &[GrayImage]) -> Vec<GrayImage> {
+    let centres: Vec<f32> = masks.iter().map(centre_column).collect();
+    let odds = ColourOdds::count(frames, masks, &centres, |off| (-(off / TRUSTED_REACH).powi(2)).exp());
+    let mut refined = Vec::with_capacity(masks.len());
+    for ((frame, guess), centre) in frames.iter().zip(guesses).zip(centres) {
+        let width = frame.width() as f32;
+        let place = |column: u32| CENTRE_ODDS - ((column as f32 - centre) / (width * BODY_REACH)).powi(2);
+        let places: Vec<f32> = (0..frame.width()).map(place).collect();
+        let mut mask = GrayImage::new(frame.width(), frame.height());
+        for (((column, _, pixel), guess), on) in frame.enumerate_pixels().zip(guess.iter()).zip(mask.iter_mut()) {
+            let guessed = if *guess > 0 { GUESS_ODDS } else { -GUESS_ODDS };
+            if odds.of(pixel.0) + places[column as usize] + guessed > 0.0 {
+                *on = PERSON;
+            }
+        }
+        refined.push(clean(&mask));
     }
+    refined
 }
 
-fn person_mask(frame: &RgbImage, structure: &Structure) -> GrayImage {
-    let closed = grayscale_close(&unlike_border(frame), &structure.three);
-    let opened = grayscale_dilate(&grayscale_erode(&closed, &structure.two), &structure.two_turned);
-    fill_holes(central_component(&opened))
+/// The mean column of a mask; the middle when it is empty.
+fn centre_column(mask: &GrayImage) -> f32 {
+    let on = mask.enumerate_pixels().filter(|(_, _, pixel)| pixel.0[0] > 0);
+    let (count, sum) = on.fold((0.0_f32, 0.0), |(count, sum), (column, _, _)| (count + 1.0, sum + column as f32));
+    if count > 0.0 { sum / count } else { mask.width() as f32 / 2.0 }
 }
 
 /// The pixels whose colour is found nowhere in the outer columns of their own row and the rows above and below it.
@@ -108,7 +139,7 @@ fn unlike_border(frame: &RgbImage) -> GrayImage {
         for column in 0..width {
             let colour = colour_at(frame, column, row);
             if colours.iter().all(|&other| distance(colour, other) > COLOUR_DISTANCE) {
-                mask.put_pixel(column, row, PERSON);
+                mask.put_pixel(column, row, Luma([PERSON]));
             }
         }
     }
@@ -137,59 +168,4 @@ fn colour_at(frame: &RgbImage, column: u32, row: u32) -> Colour {
 
 fn distance(one: Colour, other: Colour) -> i16 {
     (one[0] - other[0]).abs() + (one[1] - other[1]).abs() + (one[2] - other[2]).abs()
-}
-
-/// Keeps the connected patch that is largest when area counts less the further its centre is from the middle column.
-fn central_component(mask: &GrayImage) -> GrayImage {
-    let labels = patches_unlike(mask, Connectivity::Eight, ELSEWHERE);
-    let mut patches: Vec<(f32, f32)> = Vec::new();
-    for (column, _, label) in labels.enumerate_pixels() {
-        let label = label.0[0] as usize;
-        if patches.len() <= label {
-            patches.resize(label + 1, (0.0, 0.0));
-        }
-        patches[label].0 += 1.0;
-        patches[label].1 += column as f32 + 0.5;
-    }
-    let width = mask.width() as f32;
-    let weight = |&(area, columns): &(f32, f32)| {
-        let off_centre = (columns / area.max(1.0) - width / 2.0) / (width / 4.0);
-        area * (-off_centre * off_centre).exp()
-    };
-    // Label 0 is the background.
-    let best = (1..patches.len()).max_by(|&one, &other| weight(&patches[one]).total_cmp(&weight(&patches[other])));
-    let mut person = GrayImage::new(mask.width(), mask.height());
-    for (pixel, label) in person.pixels_mut().zip(labels.pixels()) {
-        if Some(label.0[0] as usize) == best {
-            *pixel = PERSON;
-        }
-    }
-    person
-}
-
-/// Makes everything part of the mask that the mask encloses.
-fn fill_holes(mut mask: GrayImage) -> GrayImage {
-    let labels = patches_unlike(&mask, Connectivity::Four, PERSON);
-    let (right, bottom) = (mask.width().saturating_sub(1), mask.height().saturating_sub(1));
-    let mut outside = vec![false; labels.pixels().map(|label| label.0[0] as usize + 1).max().unwrap_or(0)];
-    for (column, row, label) in labels.enumerate_pixels() {
-        if column == 0 || row == 0 || column == right || row == bottom {
-            outside[label.0[0] as usize] = true;
-        }
-    }
-    for (pixel, label) in mask.pixels_mut().zip(labels.pixels()) {
-        if !outside[label.0[0] as usize] {
-            *pixel = PERSON;
-        }
-    }
-    mask
-}
-
-/// Numbers the connected patches of pixels that are not `background`, from 1; 0 is the background.
-fn patches_unlike(mask: &GrayImage, connectivity: Connectivity, background: Luma<u8>) -> ImageBuffer<Luma<u32>, Vec<u32>> {
-    if mask.pixels().len() < 2 {
-        // imageproc 0.27 panics on a single pixel, which no person fills anyway.
-        return ImageBuffer::new(mask.width(), mask.height());
-    }
-    connected_components(mask, connectivity, background)
 }

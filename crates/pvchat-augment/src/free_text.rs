@@ -27,7 +27,7 @@ pub fn normalise_question(text: &str) -> String {
 
 /// Finds what a question in any wording asks about: the first telling word decides. `None` when there is none.
 ///
-/// A question with both a telling word and words of existence ("what is <Aa> doing in this video") asks for the former.
+/// A question with both a telling word and words of existence ("what is the person doing in this video") asks for the former.
 ///
 /// ```
 /// use pvchat_augment::{free_text::classify, questions::Aspect};

@@ -19,11 +19,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod colour_odds;
 pub mod error;
 #[cfg(test)]
 mod figures;
 pub mod foreground;
 pub mod free_text;
+mod mask;
 pub mod negatives;
 mod pixels;
 pub mod positive_config;

@@ -1,8 +1,6 @@
 //! What is done to the pixels of one frame: new clothes, another place in the frame, another background, other light.
 
-use image::{GrayImage, RgbImage};
-use imageproc::filter::gaussian_blur_f32;
-use imageproc::geometric_transformations::{Border, Interpolation, Projection, warp};
+use image::{GrayImage, RgbImage, imageops};
 
 use crate::foreground::person_rows;
 
@@ -27,27 +25,71 @@ pub(crate) fn recolour(frame: &mut RgbImage, mask: &GrayImage, hue: f32, saturat
     }
 }
 
-/// Scales about the centre, then shifts by pixels (right and down); beyond the edge the edge is repeated.
-pub(crate) fn movement(width: u32, height: u32, scale: f32, shift: [f32; 2]) -> Projection {
-    let centre = [(width as f32 - 1.0) / 2.0, (height as f32 - 1.0) / 2.0];
-    Projection::translate(centre[0] + shift[0], centre[1] + shift[1])
-        * Projection::scale(scale, scale)
-        * Projection::translate(-centre[0], -centre[1])
+/// Where every column and row of a moved frame comes from: scaled about the centre, then shifted; beyond the edge the
+/// edge is repeated.
+pub(crate) struct Movement {
+    columns: Vec<Tap>,
+    rows: Vec<Tap>,
 }
 
-/// Moves a frame.
-pub(crate) fn move_frame(frame: &RgbImage, movement: Projection) -> RgbImage {
-    warp(frame, movement, Interpolation::Bilinear, Border::Replicate)
+/// Two neighbouring places and the share of the second, in 256ths.
+struct Tap {
+    first: usize,
+    second: usize,
+    share: u32,
 }
 
-/// Moves a mask; its edge becomes soft.
-pub(crate) fn move_mask(mask: &GrayImage, movement: Projection) -> GrayImage {
-    warp(mask, movement, Interpolation::Bilinear, Border::Replicate)
+impl Movement {
+    /// A movement of frames of this size; `shift` is in pixels, right and down.
+    pub(crate) fn new(width: u32, height: u32, scale: f32, shift: [f32; 2]) -> Self {
+        let taps = |side: u32, shift: f32| {
+            let (centre, last) = ((side as f32 - 1.0) / 2.0, side.saturating_sub(1) as f32);
+            let tap = |place: u32| {
+                let from = ((place as f32 - centre - shift) / scale + centre).clamp(0.0, last);
+                let first = from as usize;
+                Tap { first, second: (first + 1).min(last as usize), share: (from.fract() * 256.0).round() as u32 }
+            };
+            (0..side).map(tap).collect()
+        };
+        Self { columns: taps(width, shift[0]), rows: taps(height, shift[1]) }
+    }
+
+    /// Moves a frame.
+    pub(crate) fn frame(&self, frame: &RgbImage) -> RgbImage {
+        let mut moved = frame.clone();
+        self.bytes::<3>(frame, &mut moved);
+        moved
+    }
+
+    /// Moves a mask; its edge becomes soft.
+    pub(crate) fn mask(&self, mask: &GrayImage) -> GrayImage {
+        let mut moved = mask.clone();
+        self.bytes::<1>(mask, &mut moved);
+        moved
+    }
+
+    /// Bilinear, in pixels of `CHANNELS` bytes.
+    fn bytes<const CHANNELS: usize>(&self, from: &[u8], to: &mut [u8]) {
+        let length = self.columns.len() * CHANNELS;
+        for (row, to) in self.rows.iter().zip(to.chunks_exact_mut(length)) {
+            let (above, below) = (&from[row.first * length..][..length], &from[row.second * length..][..length]);
+            for (column, to) in self.columns.iter().zip(to.chunks_exact_mut(CHANNELS)) {
+                for (channel, to) in to.iter_mut().enumerate() {
+                    let between = |line: &[u8]| {
+                        let at = |place: usize| u32::from(line[place * CHANNELS + channel]);
+                        at(column.first) * (256 - column.share) + at(column.second) * column.share
+                    };
+                    let sum = between(above) * (256 - row.share) + between(below) * row.share;
+                    *to = ((sum + (1 << 15)) >> 16) as u8;
+                }
+            }
+        }
+    }
 }
 
 /// The person of `frame` in front of `scene`, blended along the blurred mask; all three of one size.
 pub(crate) fn composite(frame: &RgbImage, mask: &GrayImage, scene: &RgbImage) -> RgbImage {
-    let soft = gaussian_blur_f32(mask, (frame.width() as f32 * EDGE_SOFTNESS).max(0.3));
+    let soft = imageops::blur(mask, (frame.width() as f32 * EDGE_SOFTNESS).max(0.3));
     let mut result = scene.clone();
     for ((pixel, person), share) in result.pixels_mut().zip(frame.pixels()).zip(soft.pixels()) {
         let share = f32::from(share.0[0]) / 255.0;
@@ -125,12 +167,16 @@ mod tests {
     #[test]
     fn movement_repeats_the_edge_and_scales_about_the_centre() {
         let frame = RgbImage::from_fn(9, 9, |column, row| Rgb([column as u8 * 10, row as u8 * 10, 7]));
-        let shifted = move_frame(&frame, movement(9, 9, 1.0, [2.0, -1.0]));
+        let shifted = Movement::new(9, 9, 1.0, [2.0, -1.0]).frame(&frame);
         assert_eq!(shifted.get_pixel(5, 3).0, [30, 40, 7]);
         assert_eq!(shifted.get_pixel(0, 8).0, [0, 80, 7]);
-        let larger = move_frame(&frame, movement(9, 9, 2.0, [0.0, 0.0]));
+        let larger = Movement::new(9, 9, 2.0, [0.0, 0.0]).frame(&frame);
         assert_eq!(larger.get_pixel(4, 4).0, [40, 40, 7]);
         assert_eq!(larger.get_pixel(8, 0).0, [60, 20, 7]);
+        // Half a pixel lies between its neighbours.
+        let half = Movement::new(9, 9, 1.0, [0.5, 0.0]).frame(&frame);
+        assert_eq!(half.get_pixel(5, 3).0, [45, 30, 7]);
+        assert_eq!(Movement::new(9, 9, 1.0, [0.0, 0.0]).frame(&frame), frame);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::foreground::{check_sizes, person_masks, plausible};
-use crate::pixels;
+use crate::pixels::{self, Movement};
 use crate::{Error, Failure, PositiveConfig, Result};
 
 /// One change on the way from the reference to a positive, with all that is needed to repeat it.
@@ -228,9 +228,9 @@ impl PositiveMaker {
                     masks.iter_mut().for_each(imageops::flip_horizontal_in_place);
                 }
                 &Step::Moved { scale, shift } => {
-                    let movement = pixels::movement(width, height, scale, shift);
-                    frames = frames.iter().map(|frame| pixels::move_frame(frame, movement)).collect();
-                    masks = masks.iter().map(|mask| pixels::move_mask(mask, movement)).collect();
+                    let movement = Movement::new(width, height, scale, shift);
+                    frames = frames.iter().map(|frame| movement.frame(frame)).collect();
+                    masks = masks.iter().map(|mask| movement.mask(mask)).collect();
                 }
                 &Step::Composited { scene } => {
                     let scene = self.scenes[scene].iter().cycle();
