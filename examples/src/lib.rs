@@ -1,1 +1,105 @@
-//! Runnable examples of pvchat; see the files beside this package.
+//! What the examples share: the truth about the fixture clips, progress bars, pictures and reports.
+
+pub mod pictures;
+pub mod progress;
+pub mod report;
+pub mod truth;
+
+use std::{
+    error::Error,
+    path::{Path, PathBuf},
+};
+
+/// The folder that holds the fixture clips and the truth about them.
+pub fn clips_folder() -> PathBuf {
+    project_folder().join("fixtures").join("clips")
+}
+
+/// Where cargo puts what it makes: `CARGO_TARGET_DIR`, or `target` in the project.
+pub fn target_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .filter(|folder| !folder.is_empty())
+        .map_or_else(|| project_folder().join("target"), PathBuf::from)
+}
+
+/// The project, as cargo says at run time, or where it was built.
+fn project_folder() -> PathBuf {
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}
+
+/// A path as a user would type it: relative to the current folder where it lies below.
+pub fn shown(path: &Path) -> String {
+    let current = std::env::current_dir().unwrap_or_default();
+    path.strip_prefix(&current).unwrap_or(path).display().to_string()
+}
+
+/// An error with its causes in one line; a cause that is already told is not told twice.
+pub fn error_line(error: &(dyn Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+        cause = error.source();
+    }
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A text of the model with its punctuation where people put it.
+pub fn tidy(text: &str) -> String {
+    [",", ".", "?", "!"].iter().fold(text.trim().to_string(), |text, mark| text.replace(&format!(" {mark}"), mark))
+}
+
+/// The text in lines of at most `width` characters, broken between words; a longer word gets a line of its own.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let last = lines.len() - 1;
+        if lines[last].is_empty() {
+            lines[last].push_str(word);
+        } else if lines[last].chars().count() + 1 + word.chars().count() <= width {
+            lines[last].push(' ');
+            lines[last].push_str(word);
+        } else {
+            lines.push(word.to_string());
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Outer(std::io::Error);
+
+    impl std::fmt::Display for Outer {
+        fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            formatter.write_str("cannot read\nthe clip")
+        }
+    }
+
+    impl Error for Outer {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+
+    #[test]
+    fn errors_are_one_line_with_their_causes() {
+        let error = Outer(std::io::Error::other("the disk is gone"));
+        assert_eq!(error_line(&error), "cannot read the clip: the disk is gone");
+    }
+
+    #[test]
+    fn texts_are_tidied_and_wrapped_without_losing_a_word() {
+        assert_eq!(tidy("yes , <Aa> is in the video ."), "yes, <Aa> is in the video.");
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("", 7), [""]);
+        assert_eq!(wrap("extraordinary word", 5), ["extraordinary", "word"]);
+    }
+}

@@ -1,13 +1,16 @@
 //! The video language model of PVChat: vision encoder, Q-Former with Mixture-of-Heads attention,
 //! language model, personal tokens.
 
+pub mod answer;
 pub mod error;
 pub mod init;
 pub mod language;
 pub mod moh;
+pub mod personal;
 pub mod preprocess;
 pub mod prompt;
 pub mod qformer;
+
 pub mod subject;
 pub mod vilm;
 pub mod vision;

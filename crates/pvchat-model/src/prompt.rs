@@ -1,1 +1,248 @@
-//! Prompts: pieces of text, visual tokens and subject tokens in one sequence.
+//! Prompts: text and visual tokens in one sequence, words and subject names to token ids and back.
+
+use std::path::Path;
+
+use pvchat_data::SubjectName;
+use serde::{Deserialize, Serialize};
+use tokenizers::Tokenizer;
+
+use crate::{Error, Result, language::loss::IGNORED};
+
+/// The longest question or answer, in tokens; longer ones are refused and never cut.
+pub const LONGEST_TEXT: usize = 512;
+
+/// The literal pieces around visual tokens, question and answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PromptFormat {
+    /// Stands in front of every piece of text.
+    pub begin: String,
+    /// Before the first tile.
+    pub opening: String,
+    /// Between two tiles.
+    pub between: String,
+    /// After the last tile, before the question.
+    pub before_question: String,
+    /// After the question, before the answer.
+    pub after_question: String,
+    /// After the answer.
+    pub end: String,
+    /// Whether `[<Aa>]` stands in front of a question.
+    pub name_in_front: bool,
+    /// Whether the piece with the question begins with `begin` too.
+    pub begin_question: bool,
+}
+
+impl PromptFormat {
+    /// The published one (Mistral's instruction format).
+    pub fn full() -> Self {
+        Self {
+            begin: "<s>".into(),
+            opening: "[INST] <Video>".into(),
+            between: "</Video><Video>".into(),
+            before_question: "</Video>[/INST] [INST]".into(),
+            after_question: "[/INST]".into(),
+            end: "</s>".into(),
+            name_in_front: true,
+            begin_question: true,
+        }
+    }
+
+    /// The miniature's: `<bos>` visual tokens `<q>` question `<a>` answer `<eos>`.
+    pub fn miniature() -> Self {
+        Self {
+            begin: "<bos>".into(),
+            opening: String::new(),
+            between: String::new(),
+            before_question: "<q>".into(),
+            after_question: "<a>".into(),
+            end: "<eos>".into(),
+            name_in_front: false,
+            begin_question: false,
+        }
+    }
+}
+
+/// The tokenizer with the prompt format; subject names get the ids after its vocabulary, in the
+/// order of the subjects that take part.
+#[derive(Clone, Debug)]
+pub struct TextCodec {
+    tokenizer: Tokenizer,
+    format: PromptFormat,
+    end: u32,
+}
+
+/// A question, with an answer or without, as token ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncodedText {
+    /// The ids.
+    pub ids: Vec<u32>,
+    /// The position of the first token of the answer; the length when there is no answer.
+    pub answer_start: usize,
+}
+
+impl TextCodec {
+    /// From a tokenizer in memory.
+    ///
+    /// # Errors
+    /// [`Error::File`] when it cannot be read or lacks a piece of the format.
+    pub fn from_bytes(name: &str, json: &[u8], format: PromptFormat) -> Result<Self> {
+        let file = |problem: String| Error::File {
+            file: name.into(),
+            problem,
+            remedy: "use the tokenizer.json that came with the weights".into(),
+        };
+        let tokenizer = Tokenizer::from_bytes(json).map_err(|error| file(error.to_string()))?;
+        let id = |piece: &str| tokenizer.token_to_id(piece).ok_or_else(|| file(format!("has no token {piece:?}")));
+        id(&format.begin)?;
+        let end = id(&format.end)?;
+        Ok(Self { tokenizer, format, end })
+    }
+
+    /// From a tokenizer.json.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Self::from_bytes), and [`Error::Io`].
+    pub fn open(path: &Path, format: PromptFormat) -> Result<Self> {
+        let json = std::fs::read(path).map_err(|source| Error::Io { file: path.into(), source })?;
+        Self::from_bytes(&path.display().to_string(), &json, format)
+    }
+
+    /// Size of the vocabulary; the first subject's id.
+    pub fn vocabulary(&self) -> usize {
+        self.tokenizer.get_vocab_size(true)
+    }
+
+    /// The id of a token.
+    pub fn token(&self, text: &str) -> Option<u32> {
+        self.tokenizer.token_to_id(text)
+    }
+
+    /// The id that ends an answer.
+    pub fn end_token(&self) -> u32 {
+        self.end
+    }
+
+    /// The ids of the text in front of each tile's visual tokens, for `tiles` tiles.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn before_tiles(&self, tiles: usize) -> Result<Vec<Vec<u32>>> {
+        (0..tiles)
+            .map(|tile| {
+                let text = if tile == 0 { &self.format.opening } else { &self.format.between };
+                self.encode(&format!("{}{text}", self.format.begin), &[])
+            })
+            .collect()
+    }
+
+    /// Ids of a text in which `<Aa>` stands for a subject of `names`.
+    ///
+    /// # Errors
+    /// [`Error::Text`] for texts that cannot be tokenized or have over [`LONGEST_TEXT`] tokens. Words
+    /// that the vocabulary lacks become its unknown token, when it has one.
+    pub fn encode(&self, text: &str, names: &[SubjectName]) -> Result<Vec<u32>> {
+        let refuse = |problem: String| Error::Text { what: "text", value: shorten(text), problem };
+        let mut ids = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let next = names
+                .iter()
+                .enumerate()
+                .filter_map(|(index, name)| rest.find(&name.to_string()).map(|at| (at, index, name.to_string().len())))
+                .min();
+            let (plain, after) = match next {
+                Some((at, _, length)) => (&rest[..at], &rest[at + length..]),
+                None => (rest, ""),
+            };
+            if !plain.trim().is_empty() {
+                let encoded =
+                    self.tokenizer.encode_fast(plain, false).map_err(|error| refuse(format!("cannot be tokenized: {error}")))?;
+                ids.extend_from_slice(encoded.get_ids());
+            }
+            if let Some((_, index, _)) = next {
+                ids.push((self.vocabulary() + index) as u32);
+            }
+            rest = after;
+        }
+        if ids.len() > LONGEST_TEXT {
+            return Err(refuse(format!("has {} tokens, at most {LONGEST_TEXT} are possible", ids.len())));
+        }
+        Ok(ids)
+    }
+
+    /// A question and, for training, its answer.
+    ///
+    /// # Errors
+    /// [`Error::Text`] for an empty question, and as [`encode`](Self::encode).
+    pub fn encode_question(&self, question: &str, answer: Option<&str>, names: &[SubjectName]) -> Result<EncodedText> {
+        if question.trim().is_empty() {
+            return Err(Error::Text {
+                what: "question",
+                value: question.into(),
+                problem: "is empty; ask something such as \"is <Aa> in this video ?\"".into(),
+            });
+        }
+        for control in [&self.format.begin, &self.format.end, &self.format.before_question, &self.format.after_question] {
+            if !control.is_empty() && question.contains(control.as_str()) {
+                return Err(Error::Text {
+                    what: "question",
+                    value: shorten(question),
+                    problem: format!("contains the control token {control:?}; leave it out"),
+                });
+            }
+        }
+        let begin = if self.format.begin_question { self.format.begin.as_str() } else { "" };
+        let name = match names.first() {
+            Some(name) if self.format.name_in_front => format!("[{name}]"),
+            _ => String::new(),
+        };
+        let head = format!("{begin}{}{name}{question}{}", self.format.before_question, self.format.after_question);
+        let mut ids = self.encode(&head, names)?;
+        let answer_start = ids.len();
+        if let Some(answer) = answer {
+            ids.extend(self.encode(&format!("{answer}{}", self.format.end), names)?);
+        }
+        Ok(EncodedText { ids, answer_start })
+    }
+
+    /// The text of ids, subject ids as names.
+    ///
+    /// # Errors
+    /// [`Error::Text`] when the tokenizer cannot decode them.
+    pub fn decode(&self, ids: &[u32], names: &[SubjectName]) -> Result<String> {
+        let vocabulary = self.vocabulary() as u32;
+        let refuse = |problem: String| Error::Text { what: "answer", value: format!("{ids:?}"), problem };
+        let mut parts = Vec::new();
+        for run in ids.chunk_by(|a, b| (*a < vocabulary) == (*b < vocabulary)) {
+            if run[0] < vocabulary {
+                parts.push(self.tokenizer.decode(run, true).map_err(|error| refuse(error.to_string()))?);
+            } else {
+                parts.extend(
+                    run.iter().map(|&id| names.get((id - vocabulary) as usize).map_or("<?>".to_string(), SubjectName::to_string)),
+                );
+            }
+        }
+        Ok(parts.join(" "))
+    }
+}
+
+impl EncodedText {
+    /// Labels of the text: ignored up to the answer, the answer's ids after it, for a row of
+    /// `length` tokens.
+    pub fn labels(&self, length: usize) -> Vec<i64> {
+        let mut labels = vec![IGNORED; length];
+        for (place, &id) in self.ids.iter().enumerate().skip(self.answer_start).take_while(|(place, _)| *place < length) {
+            labels[place] = i64::from(id);
+        }
+        labels
+    }
+}
+
+fn shorten(text: &str) -> String {
+    let mut short: String = text.chars().take(60).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}

@@ -1,1 +1,197 @@
-//! A subject: the personal parameters of one learned person.
+//! A subject: the personal parameters of one learned person, a small safetensors file.
+
+use std::{collections::BTreeMap, io::Write, path::Path};
+
+use burn::prelude::*;
+use pvchat_data::SubjectName;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result, personal::PersonalTensors};
+
+/// The version of the file format that this code writes.
+pub const FORMAT_VERSION: u32 = 1;
+/// The largest subject file that is read, in bytes.
+const LARGEST_FILE: u64 = 64 << 20;
+
+/// How a subject came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// One forward pass of one clip, no training.
+    Enrolled,
+    /// Trained on clips made from one clip.
+    Learned,
+}
+
+/// What a subject file says about itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubjectInfo {
+    /// Version of the file format.
+    pub format_version: u32,
+    /// The subject's name.
+    pub name: SubjectName,
+    /// Fingerprint of the base model that it was made for.
+    pub base: String,
+    /// How it came about.
+    pub origin: Origin,
+    /// Figures of the training, by name.
+    pub training: BTreeMap<String, f64>,
+}
+
+/// Personal query tokens, rows and identity of one person.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subject {
+    /// What the file says about itself.
+    pub info: SubjectInfo,
+    /// Personal query tokens, row by row.
+    pub tokens: Vec<f32>,
+    /// Tokens and width.
+    pub token_shape: [usize; 2],
+    /// Unit-length identity embedding; empty for bases that have none.
+    pub identity: Vec<f32>,
+    /// Row of the word table.
+    pub word_row: Vec<f32>,
+    /// Row of the head.
+    pub head_row: Vec<f32>,
+}
+
+const INFO: &str = "subject";
+
+impl Subject {
+    /// Takes row `index` of personal tensors with one subject per row.
+    pub fn from_tensors(info: SubjectInfo, personal: &PersonalTensors) -> Self {
+        let values = |tensor: Tensor<2>| tensor.into_data().iter::<f32>().collect::<Vec<f32>>();
+        let [batch, subjects, count, width] = personal.tokens.dims();
+        let flat = |tensor: &Tensor<3>| {
+            let [batch, subjects, width] = tensor.dims();
+            values(tensor.clone().reshape([batch * subjects, width]))
+        };
+        Self {
+            info,
+            tokens: values(personal.tokens.clone().reshape([batch * subjects * count, width])),
+            token_shape: [count, width],
+            identity: flat(&personal.identity),
+            word_row: flat(&personal.word_row),
+            head_row: flat(&personal.head_row),
+        }
+    }
+
+    /// The parameters of several subjects as one row `[1, subjects, ..]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there is none or their sizes differ.
+    pub fn tensors(subjects: &[Self], device: &Device) -> Result<PersonalTensors> {
+        let Some(first) = subjects.first() else {
+            return Err(Error::Shape { what: "subjects", found: vec![0], expected: "at least one".into() });
+        };
+        let sizes =
+            |subject: &Self| [subject.tokens.len(), subject.identity.len(), subject.word_row.len(), subject.head_row.len()];
+        if let Some(other) = subjects.iter().find(|subject| sizes(subject) != sizes(first)) {
+            return Err(Error::Shape {
+                what: "subject",
+                found: sizes(other).to_vec(),
+                expected: format!("sizes {:?} as the first one", sizes(first)),
+            });
+        }
+        let [tokens, width] = first.token_shape;
+        let gather = |part: fn(&Self) -> &[f32]| {
+            let values: Vec<f32> = subjects.iter().flat_map(|subject| part(subject).iter().copied()).collect();
+            Tensor::<3>::from_data(TensorData::new(values, [1, subjects.len(), part(first).len()]), device)
+        };
+        Ok(PersonalTensors {
+            tokens: gather(|subject| &subject.tokens).reshape([1, subjects.len(), tokens, width]),
+            identity: gather(|subject| &subject.identity),
+            word_row: gather(|subject| &subject.word_row),
+            head_row: gather(|subject| &subject.head_row),
+        })
+    }
+
+    /// Writes the file: to a temporary name beside it first, so that nothing half-written remains.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let io = |source: std::io::Error| Error::Io { file: path.to_path_buf(), source };
+        let bytes = self.to_bytes().map_err(|problem| io(std::io::Error::other(problem)))?;
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).map_err(io)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
+        file.write_all(&bytes).map_err(io)?;
+        file.as_file().sync_all().map_err(io)?;
+        file.persist(path).map_err(|error| io(error.error))?;
+        Ok(())
+    }
+
+    fn to_bytes(&self) -> std::result::Result<Vec<u8>, String> {
+        let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+        let parts = [
+            ("personal_query_tokens", self.token_shape.to_vec(), bytes(&self.tokens)),
+            ("identity", vec![self.identity.len()], bytes(&self.identity)),
+            ("word_row", vec![self.word_row.len()], bytes(&self.word_row)),
+            ("head_row", vec![self.head_row.len()], bytes(&self.head_row)),
+        ];
+        let views: std::result::Result<Vec<(&str, TensorView)>, _> = parts
+            .iter()
+            .map(|(name, shape, data)| TensorView::new(Dtype::F32, shape.clone(), data).map(|view| (*name, view)))
+            .collect();
+        let info = serde_json::to_string(&self.info).map_err(|error| error.to_string())?;
+        let metadata = Some([(INFO.to_string(), info)].into());
+        safetensors::serialize(views.map_err(|error| error.to_string())?, metadata).map_err(|error| error.to_string())
+    }
+
+    /// Reads a subject that was made for the base model with that fingerprint.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read; [`Error::File`] when it is no subject file, is cut
+    /// short, has another format version, or was made for another base model.
+    pub fn load(path: &Path, base: &str) -> Result<Self> {
+        let io = |source: std::io::Error| Error::Io { file: path.to_path_buf(), source };
+        let file = |problem: String, remedy: &str| Error::File { file: path.to_path_buf(), problem, remedy: remedy.into() };
+        if std::fs::metadata(path).map_err(io)?.len() > LARGEST_FILE {
+            return Err(file("is far too large for a subject".into(), "choose a subject file"));
+        }
+        let bytes = std::fs::read(path).map_err(io)?;
+        let broken = |error: String| file(format!("is not a complete subject file ({error})"), "learn the person again");
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| broken(error.to_string()))?;
+        let text = header
+            .metadata()
+            .as_ref()
+            .and_then(|metadata| metadata.get(INFO))
+            .ok_or_else(|| broken("no subject entry".into()))?;
+        let info: SubjectInfo = serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
+        if info.format_version != FORMAT_VERSION {
+            let problem = format!("has format version {}, this program reads {FORMAT_VERSION}", info.format_version);
+            return Err(file(problem, "learn the person again with this program"));
+        }
+        if info.base != base {
+            let problem = format!("was made for the base model {}, not for {base}", info.base);
+            return Err(file(problem, "open that base model, or learn the person again with this one"));
+        }
+        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| broken(error.to_string()))?;
+        let read = |name: &str| -> Result<(Vec<usize>, Vec<f32>)> {
+            let view = tensors.tensor(name).map_err(|error| broken(error.to_string()))?;
+            if view.dtype() != Dtype::F32 {
+                return Err(broken(format!("`{name}` is {:?} and not F32", view.dtype())));
+            }
+            let values: Vec<f32> =
+                view.data().chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect();
+            if values.iter().any(|value| !value.is_finite()) {
+                return Err(broken(format!("`{name}` has values that are not finite")));
+            }
+            Ok((view.shape().to_vec(), values))
+        };
+        let (shape, tokens) = read("personal_query_tokens")?;
+        let &[count, width] = shape.as_slice() else {
+            return Err(broken(format!("`personal_query_tokens` has shape {shape:?}")));
+        };
+        Ok(Self {
+            info,
+            tokens,
+            token_shape: [count, width],
+            identity: read("identity")?.1,
+            word_row: read("word_row")?.1,
+            head_row: read("head_row")?.1,
+        })
+    }
+}

@@ -17,6 +17,9 @@ use crate::{Error, Result};
 pub struct RunState {
     /// Steps done.
     pub step: usize,
+    /// Wall-clock seconds of training so far, over all resumptions.
+    #[serde(default)]
+    pub seconds: f64,
     /// Names and values that identify the run: configuration, data, seed.
     pub fingerprint: BTreeMap<String, String>,
     /// State of the task, for example adaptive weights.
@@ -72,20 +75,33 @@ impl CheckpointFolder {
         fingerprint: &BTreeMap<String, String>,
     ) -> Result<(M, ModuleOptimizer, Option<RunState>)> {
         let Some(folder) = self.latest()? else { return Ok((model, optimizer, None)) };
-        let remedy = "delete the folder to start over";
-        let text = fs::read(folder.join("state.json")).map_err(|error| failure(&folder, &error, remedy))?;
-        let state: RunState = serde_json::from_slice(&text).map_err(|error| failure(&folder, &error, remedy))?;
+        let state = read_state(&folder)?;
         let differences: Vec<String> = fingerprint
             .iter()
             .filter(|(key, value)| state.fingerprint.get(*key) != Some(value))
-            .map(|(key, value)| format!("{key}: {value} here, {} there", state.fingerprint.get(key).map_or("nothing", String::as_str)))
+            .map(|(key, value)| {
+                format!("{key}: {value} here, {} there", state.fingerprint.get(key).map_or("nothing", String::as_str))
+            })
             .collect();
         if !differences.is_empty() {
             return Err(Error::OtherRun { path: folder, differences: differences.join("; ") });
         }
-        let model = model.try_load_file(folder.join("model.bpk")).map_err(|error| failure(&folder, &error, remedy))?;
-        let optimizer = optimizer.load(folder.join("optimizer.bpk")).map_err(|error| failure(&folder, &error, remedy))?;
+        let model = model.try_load_file(folder.join("model.bpk")).map_err(|error| failure(&folder, &error, REMEDY))?;
+        let optimizer = optimizer.load(folder.join("optimizer.bpk")).map_err(|error| failure(&folder, &error, REMEDY))?;
         Ok((model, optimizer, Some(state)))
+    }
+
+    /// Loads only the newest checkpoint's parameters; `None` when there is no checkpoint.
+    pub fn load_model<M: Module>(&self, model: M) -> Result<Option<M>> {
+        let Some(folder) = self.latest()? else { return Ok(None) };
+        let loaded = model.try_load_file(folder.join("model.bpk"));
+        loaded.map(Some).map_err(|error| failure(&folder, &error, REMEDY))
+    }
+
+    /// The state of the newest checkpoint; `None` when there is no checkpoint.
+    pub fn state(&self) -> Result<Option<RunState>> {
+        let Some(folder) = self.latest()? else { return Ok(None) };
+        read_state(&folder).map(Some)
     }
 
     fn latest(&self) -> Result<Option<PathBuf>> {
@@ -93,14 +109,20 @@ impl CheckpointFolder {
         if !file.exists() {
             return Ok(None);
         }
-        let remedy = "delete the folder to start over";
-        let text = fs::read(&file).map_err(|error| failure(&file, &error, remedy))?;
-        let name: String = serde_json::from_slice(&text).map_err(|error| failure(&file, &error, remedy))?;
+        let text = fs::read(&file).map_err(|error| failure(&file, &error, REMEDY))?;
+        let name: String = serde_json::from_slice(&text).map_err(|error| failure(&file, &error, REMEDY))?;
         if name.contains(['/', '\\']) {
-            return Err(failure(&file, &"names a path outside its folder", remedy));
+            return Err(failure(&file, &"names a path outside its folder", REMEDY));
         }
         Ok(Some(self.0.join(name)))
     }
+}
+
+const REMEDY: &str = "delete the folder to start over";
+
+fn read_state(folder: &Path) -> Result<RunState> {
+    let text = fs::read(folder.join("state.json")).map_err(|error| failure(folder, &error, REMEDY))?;
+    serde_json::from_slice(&text).map_err(|error| failure(folder, &error, REMEDY))
 }
 
 fn failure(path: &Path, problem: &(impl std::fmt::Display + ?Sized), remedy: &str) -> Error {

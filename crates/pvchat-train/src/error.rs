@@ -79,11 +79,14 @@ pub enum Error {
         loss: f32,
     },
     /// The observer asked to stop.
-    #[error("stopped at step {step} as asked; run again to resume")]
+    #[error("stopped at step {step} as asked")]
     Stopped {
         /// The first step that was not done.
         step: usize,
     },
+    /// The model reported an error.
+    #[error(transparent)]
+    Model(#[from] pvchat_model::Error),
 }
 
 /// Result with this crate's error.

@@ -20,7 +20,12 @@ pub struct BatchGradients<R> {
 /// Each thread works on a fork of the model (same parameter ids, a graph of its own) and inside a
 /// thread pool of one, so that the shards do not wait for each other inside tensor operations. The
 /// closure divides its loss so that the sum over shards is the batch's loss.
-pub fn batch_gradients<M, S, R>(model: &M, shards: Vec<S>, device: &Device, loss: impl Fn(&M, S) -> (Tensor<1>, R) + Sync) -> BatchGradients<R>
+pub fn batch_gradients<M, S, R>(
+    model: &M,
+    shards: Vec<S>,
+    device: &Device,
+    loss: impl Fn(&M, S) -> (Tensor<1>, R) + Sync,
+) -> BatchGradients<R>
 where
     M: Module + Send,
     S: Send,
@@ -45,10 +50,7 @@ where
                     })
                 })
                 .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect()
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
         })
     };
     let (mut gradients, first) = results.remove(0);

@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod error;
 pub mod gradients;
 pub mod objective;
+pub mod personal;
 pub mod run;
 
 pub use error::{Error, Result};

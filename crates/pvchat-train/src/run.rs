@@ -117,12 +117,13 @@ where
     M: Module + Send,
     T: Task<M>,
 {
-    let mut first = 0;
+    let (mut first, mut earlier) = (0, 0.0);
+    let started = Instant::now();
     if let Some(folder) = &config.checkpoints {
         let (loaded, restored, state) = folder.load(model, optimizer, &config.fingerprint)?;
         (model, optimizer) = (loaded, restored);
         if let Some(state) = state {
-            first = state.step;
+            (first, earlier) = (state.step, state.seconds);
             task.restore(state.task);
         }
     }
@@ -152,7 +153,9 @@ where
         if let Some(folder) = &config.checkpoints
             && (flow.is_break() || step + 1 == config.steps || saved.elapsed() >= config.checkpoint_every)
         {
-            folder.save(&model, &optimizer, &RunState { step: step + 1, fingerprint: config.fingerprint.clone(), task: task.state() })?;
+            let seconds = earlier + started.elapsed().as_secs_f64();
+            let state = RunState { step: step + 1, seconds, fingerprint: config.fingerprint.clone(), task: task.state() };
+            folder.save(&model, &optimizer, &state)?;
             saved = Instant::now();
         }
         if flow.is_break() && step + 1 < config.steps {

@@ -1,1 +1,29 @@
 //! Personalised video chat: learn a person from one video, ask about that person in others.
+//!
+//! [`Pvchat`] is a base model, [`Pvchat::clip`] opens a clip, [`Pvchat::enrol`] and [`Pvchat::learn`] turn a
+//! clip of a person into a [`Subject`], [`Pvchat::ask`] answers questions about subjects in other clips, and
+//! [`SubjectFolder`] keeps and forgets them. Everything else is in the crates below, which are
+//! re-exported here: [`video`], [`data`], [`model`], [`augment`], [`train`], [`eval`], [`miniature`].
+
+mod error;
+mod folder;
+mod learn;
+mod pvchat;
+
+pub use error::{Error, Result};
+pub use folder::SubjectFolder;
+pub use learn::{Enrol, LearnEvent, LearnOptions, Learned, Learner, Personalizer};
+pub use pvchat::{Chat, Pvchat, SeenClip};
+
+pub use pvchat_augment as augment;
+pub use pvchat_data as data;
+pub use pvchat_data::SubjectName;
+pub use pvchat_eval as eval;
+pub use pvchat_miniature as miniature;
+pub use pvchat_model as model;
+pub use pvchat_model::{
+    subject::Subject,
+    vilm::{Answer, Obtained, Vilm},
+};
+pub use pvchat_train as train;
+pub use pvchat_video as video;

@@ -1,22 +1,45 @@
 //! Trains the base model of the miniature world: `make miniature` runs it.
 
-use std::{ops::ControlFlow, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
 
 use burn::{module::Module, prelude::*};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use pvchat_data::random::SeededStream;
-use pvchat_miniature::pretrain::{
-    encoder::EncoderPretraining,
-    encoder_task::{self, EncoderTask},
+use pvchat_miniature::{
+    base,
+    corpus::MiniatureCorpus,
+    pretrain::{
+        answer::{self, AnswerPretraining, AnswerTask},
+        clips::EncodedClips,
+        encoder::EncoderPretraining,
+        encoder_task::{self, EncoderTask},
+    },
+    tokenizer,
 };
-use pvchat_model::vision::miniature::MiniatureEncoderConfig;
+use pvchat_model::{
+    moh::Routing,
+    prompt::TextCodec,
+    vilm::{Vilm, VilmParameters},
+    vision::miniature::MiniatureEncoderConfig,
+    weights,
+};
 use pvchat_train::{
     checkpoint::CheckpointFolder,
+    objective::{Objective, ObjectiveConfig},
     run::{RunConfig, Schedule, run},
 };
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+type Outcome = Result<(), Box<dyn Error>>;
 
 /// Trains the base model of the miniature world; a killed run resumes where it was.
 #[derive(Parser)]
@@ -36,56 +59,259 @@ enum Command {
     /// Phase A: the vision encoder.
     Encoder {
         /// Optimiser steps of 32 clips.
-        #[arg(long, default_value_t = 4000)]
+        #[arg(long, default_value_t = 3000)]
         steps: usize,
+    },
+    /// Phase B: everything after the encoder, on its frozen features.
+    Answer {
+        /// Optimiser steps of 32 clips.
+        #[arg(long, default_value_t = 2000)]
+        steps: usize,
+        /// Groups of six clips that are rendered and encoded beforehand.
+        #[arg(long, default_value_t = 4000)]
+        groups: usize,
+        /// Routing of the Q-Former's heads.
+        #[arg(long, value_enum, default_value = "relu")]
+        routing: RoutingName,
+    },
+    /// Puts both phases together: configuration, tokenizer, weights (f16), the corpus of strangers and
+    /// a report of the training.
+    Package {
+        /// Where the files go.
+        #[arg(long, default_value = "crates/pvchat-miniature/weights")]
+        output: PathBuf,
+        /// Routing of the Q-Former's heads.
+        #[arg(long, value_enum, default_value = "relu")]
+        routing: RoutingName,
+        /// Clips of strangers that learning chooses from.
+        #[arg(long, default_value_t = 2000)]
+        corpus: usize,
     },
 }
 
-pub fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments = Arguments::parse();
-    let device = Device::default().autodiff();
-    match arguments.command {
-        Command::Encoder { steps } => encoder(&arguments.folder, arguments.seed, steps, &device),
+#[derive(Clone, Copy, ValueEnum)]
+enum RoutingName {
+    /// Plain attention.
+    Dense,
+    /// The two best of four routed heads.
+    TopK,
+    /// ReLU-routed.
+    Relu,
+}
+
+impl RoutingName {
+    fn routing(self) -> Routing {
+        match self {
+            Self::Dense => Routing::Dense,
+            Self::TopK => Routing::TopK { shared: 4, active: 2 },
+            Self::Relu => base::ROUTING,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dense => "dense",
+            Self::TopK => "top-k",
+            Self::Relu => "relu",
+        }
     }
 }
 
-fn encoder(folder: &std::path::Path, seed: u64, steps: usize, device: &Device) -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Outcome {
+    let arguments = Arguments::parse();
+    let device = Device::default().autodiff();
+    match arguments.command {
+        Command::Encoder { steps } => train_encoder(&arguments.folder, arguments.seed, steps, &device),
+        Command::Package { output, routing, corpus } => package(&arguments.folder, &output, routing, corpus, &device),
+        Command::Answer { steps, groups, routing } => {
+            train_answer(&arguments.folder, arguments.seed, steps, groups, routing, &device)
+        }
+    }
+}
+
+fn run_config(
+    folder: PathBuf,
+    steps: usize,
+    rates: (f64, f64),
+    muon: Option<burn::module::ParamGroup>,
+    fingerprint: BTreeMap<String, String>,
+) -> Result<RunConfig, Box<dyn Error>> {
+    Ok(RunConfig {
+        steps,
+        learning_rate: rates.0,
+        groups: muon.map(|group| (group, rates.1)).into_iter().collect(),
+        schedule: Schedule { warm_up: 50, constant: 0.5, last: 0.02 },
+        clip: 1.0,
+        checkpoints: Some(CheckpointFolder::new(folder)?),
+        checkpoint_every: Duration::from_secs(30),
+        fingerprint,
+    })
+}
+
+/// Running means of named figures, printed every so many steps.
+struct Log {
+    started: Instant,
+    every: usize,
+    sums: Vec<(&'static str, f64)>,
+    count: usize,
+}
+
+impl Log {
+    fn new(every: usize) -> Self {
+        Self { started: Instant::now(), every, sums: Vec::new(), count: 0 }
+    }
+
+    fn add(&mut self, step: usize, steps: usize, values: &[(&'static str, f64)]) {
+        if self.sums.is_empty() {
+            self.sums = values.iter().map(|(name, _)| (*name, 0.0)).collect();
+        }
+        self.sums.iter_mut().zip(values).for_each(|(sum, value)| sum.1 += value.1);
+        self.count += 1;
+        if step.is_multiple_of(self.every) || step == steps {
+            let means: Vec<String> =
+                self.sums.iter().map(|(name, sum)| format!("{name} {:.3}", sum / self.count as f64)).collect();
+            println!("{:6.0} s  step {step}/{steps}  {}", self.started.elapsed().as_secs_f64(), means.join("  "));
+            (self.sums, self.count) = (Vec::new(), 0);
+        }
+    }
+}
+
+fn train_encoder(folder: &Path, seed: u64, steps: usize, device: &Device) -> Outcome {
     let config = MiniatureEncoderConfig::default();
     let stream = SeededStream::new(seed).derive("encoder");
     let model = EncoderPretraining::init(&config, &mut stream.derive("initial"), device);
-    println!("parameters: {}", model.num_params());
-    let mut task =
-        EncoderTask { config: config.clone(), groups: 4, shards: 2, stream: stream.derive("data"), device: device.clone().inner() };
-    let muon = encoder_task::muon_group().ok_or("parameter group")?;
-    let run_config = RunConfig {
-        steps,
-        learning_rate: encoder_task::ADAMW_RATE,
-        groups: vec![(muon, encoder_task::MUON_RATE)],
-        schedule: Schedule { warm_up: 50, constant: 0.5, last: 0.02 },
-        clip: 1.0,
-        checkpoints: Some(CheckpointFolder::new(folder.join("encoder"))?),
-        checkpoint_every: Duration::from_secs(60),
-        fingerprint: [("seed".to_string(), seed.to_string()), ("config".to_string(), format!("{config:?}"))].into(),
+    let mut task = EncoderTask {
+        config: config.clone(),
+        groups: 4,
+        shards: 2,
+        stream: stream.derive("data"),
+        device: device.clone().inner(),
     };
-    let started = std::time::Instant::now();
-    let mut sums = [0.0_f32; 5];
+    let fingerprint = [("seed".to_string(), seed.to_string()), ("config".to_string(), format!("{config:?}"))].into();
+    let rates = (encoder_task::ADAMW_RATE, encoder_task::MUON_RATE);
+    let run_config = run_config(folder.join("encoder"), steps, rates, encoder_task::muon_group(), fingerprint)?;
+    let mut log = Log::new(20);
     let trained = run(model, encoder_task::optimizer(), &run_config, &mut task, device, |progress| {
-        for report in progress.reports {
-            let parts = [report.identity, report.facts, report.scene, report.contrastive, report.dense];
-            for (sum, part) in sums.iter_mut().zip(parts) {
-                *sum += part / progress.reports.len() as f32;
-            }
-        }
-        if progress.step % 20 == 0 {
-            let mean = sums.map(|sum| sum / 20.0);
-            sums = [0.0; 5];
-            println!(
-                "{:5.0}s step {}/{} identity {:.3} facts {:.3} scene {:.3} contrastive {:.3} dense {:.3} norm {:.2}",
-                started.elapsed().as_secs_f32(), progress.step, progress.steps, mean[0], mean[1], mean[2], mean[3], mean[4], progress.gradient_norm
-            );
-        }
+        let mean = |part: fn(&pvchat_miniature::pretrain::encoder::EncoderLosses) -> f32| {
+            progress.reports.iter().map(|report| f64::from(part(report))).sum::<f64>() / progress.reports.len() as f64
+        };
+        let values = [
+            ("identity", mean(|losses| losses.identity)),
+            ("facts", mean(|losses| losses.facts)),
+            ("scene", mean(|losses| losses.scene)),
+            ("contrastive", mean(|losses| losses.contrastive)),
+            ("dense", mean(|losses| losses.dense)),
+        ];
+        log.add(progress.step, progress.steps, &values);
         ControlFlow::Continue(())
     })?;
     println!("{}", encoder_task::evaluate(&trained, &config, 128, 1000, device));
+    Ok(())
+}
+
+fn train_answer(folder: &Path, seed: u64, steps: usize, groups: usize, routing: RoutingName, device: &Device) -> Outcome {
+    let plain = device.clone().inner();
+    let tokenizer = tokenizer::train().map_err(|error| error.to_string())?;
+    let format = pvchat_model::prompt::PromptFormat::miniature();
+    let codec = TextCodec::from_bytes("tokenizer.json", tokenizer.as_bytes(), format)?;
+    let config = base::config(codec.vocabulary(), routing.routing());
+    let stream = SeededStream::new(seed).derive("answer");
+    let fresh = EncoderPretraining::init(&config.vision, &mut stream.derive("unused"), &plain);
+    let encoder = CheckpointFolder::new(folder.join("encoder"))?.load_model(fresh)?.ok_or("train the encoder first")?;
+    println!("encoder: {}", encoder_task::evaluate(&encoder, &config.vision, 64, 1000, &plain));
+    let encoder = encoder.encoder.valid();
+    let side = config.vision.frame_side as u32;
+    let (started, done) = (Instant::now(), AtomicUsize::new(0));
+    let encode = |range: std::ops::Range<usize>, label: &str| {
+        EncodedClips::make(&encoder, side, range, &stream.derive(label), &plain, |count| {
+            let total = done.fetch_add(count, Ordering::Relaxed) + count;
+            if total % 2400 < count {
+                println!("{:6.0} s  {total} clips encoded", started.elapsed().as_secs_f64());
+            }
+        })
+    };
+    let clips = encode(0..groups, "clips");
+    let model = AnswerPretraining::init(&config.answer, &stream.derive("initial"), device)?;
+    println!("parameters: {}", model.num_params());
+    let modules = if matches!(routing, RoutingName::Dense) { 0 } else { 2 * config.answer.qformer.layers };
+    let objective = Objective::new(
+        ObjectiveConfig { top_k: 2, initial_lambda: 1e-4, adaptation_rate: 0.01, ..ObjectiveConfig::straight_through() },
+        modules,
+    )?;
+    let mut task = AnswerTask {
+        clips,
+        codec: codec.clone(),
+        slots: config.answer.personal.as_ref().map_or(1, |personal| personal.slots),
+        batch: 16,
+        shards: 2,
+        questions: 6,
+        objective,
+        stream: stream.derive("episodes"),
+        device: plain.clone(),
+    };
+    let fingerprint = [("seed".to_string(), seed.to_string()), ("config".to_string(), format!("{config:?} {groups}"))].into();
+    let name = format!("answer-{}", routing.name());
+    let run_config =
+        run_config(folder.join(name), steps, (answer::ADAMW_RATE, answer::MUON_RATE), answer::muon_group(), fingerprint)?;
+    let mut log = Log::new(20);
+    run(model, answer::optimizer(), &run_config, &mut task, device, |progress| {
+        let count = progress.reports.len() as f64;
+        let mean = |part: &dyn Fn(&answer::AnswerReport) -> f64| progress.reports.iter().map(part).sum::<f64>() / count;
+        let values = [
+            ("loss", mean(&|report| f64::from(report.loss))),
+            ("existence", mean(&|report| f64::from(report.existence))),
+            ("activation", mean(&|report| report.objective.activation())),
+            ("routers", mean(&|report| report.objective.total())),
+            ("norm", progress.gradient_norm),
+        ];
+        log.add(progress.step, progress.steps, &values);
+        ControlFlow::Continue(())
+    })?;
+    Ok(())
+}
+
+/// Seed of the corpus of strangers.
+const CORPUS_SEED: u64 = 4242;
+
+fn package(folder: &Path, output: &Path, routing: RoutingName, corpus: usize, device: &Device) -> Outcome {
+    let plain = device.clone().inner();
+    let tokenizer = tokenizer::train().map_err(|error| error.to_string())?;
+    let codec = TextCodec::from_bytes("tokenizer.json", tokenizer.as_bytes(), pvchat_model::prompt::PromptFormat::miniature())?;
+    let config = base::config(codec.vocabulary(), routing.routing());
+    let stream = SeededStream::new(0);
+    let encoder = EncoderPretraining::init(&config.vision, &mut stream.derive("encoder"), &plain);
+    let phases = [
+        CheckpointFolder::new(folder.join("encoder"))?,
+        CheckpointFolder::new(folder.join(format!("answer-{}", routing.name())))?,
+    ];
+    let encoder = phases[0].load_model(encoder)?.ok_or("train the encoder first")?;
+    let answer = AnswerPretraining::init(&config.answer, &stream, &plain)?;
+    let answer = phases[1].load_model(answer)?.ok_or("train the answer model first")?;
+    let mut report = serde_json::json!({ "routing": routing.name(), "encoder": encoder_task::evaluate(&encoder, &config.vision, 256, 1000, &plain) });
+    for (name, phase) in ["encoder_run", "answer_run"].into_iter().zip(&phases) {
+        report[name] = serde_json::to_value(phase.state()?)?;
+    }
+    let parameters = VilmParameters { vision_encoder: encoder.encoder.valid(), answer: answer.model.valid() };
+    std::fs::create_dir_all(output)?;
+    report["parameters"] = parameters.num_params().into();
+    let weights = weights::to_bytes(&parameters)?;
+    let config_json = serde_json::to_vec_pretty(&config)?;
+    let vilm = Vilm::from_bytes(&config_json, tokenizer.as_bytes(), weights.clone(), &plain)?;
+    let strangers = MiniatureCorpus::make(&vilm, CORPUS_SEED, corpus)?;
+    report["fingerprint"] = vilm.fingerprint().into();
+    let files = [
+        ("config.json", config_json),
+        ("tokenizer.json", tokenizer.into_bytes()),
+        ("model.safetensors", weights),
+        ("corpus.safetensors", strangers.to_bytes()?),
+        ("report.json", serde_json::to_vec_pretty(&report)?),
+    ];
+    for (name, bytes) in files {
+        println!("{name}: {} KiB", bytes.len() / 1024);
+        let mut file = tempfile::NamedTempFile::new_in(output)?;
+        std::io::Write::write_all(&mut file, &bytes)?;
+        file.persist(output.join(name))?;
+    }
+    println!("fingerprint {}", vilm.fingerprint());
     Ok(())
 }

@@ -12,7 +12,9 @@ use pvchat_model::{
     vision::miniature::{MiniatureEncoder, MiniatureEncoderConfig, stack_clips},
 };
 
-use crate::world::{ATTRIBUTE_SIZES, Action, ClothColour, Garment, Identity, Pattern, Person, PersonTruth, Place, Scene, SceneOptions, Truth};
+use crate::world::{
+    ATTRIBUTE_SIZES, Action, ClothColour, Garment, Identity, Pattern, Person, PersonTruth, Place, Scene, SceneOptions, Truth,
+};
 
 /// Sizes of the classes that tell what a person wears and does.
 pub(super) const FACT_SIZES: [usize; 4] = [Garment::ALL.len(), ClothColour::ALL.len(), Pattern::ALL.len(), Action::ALL.len()];
@@ -129,7 +131,9 @@ impl EncoderBatch {
                     let frames = tubelet * config.tubelet..(tubelet + 1) * config.tubelet;
                     let mean = |point: fn(&PersonTruth) -> [f32; 2]| {
                         let points = truth.people[place][frames.clone()].iter().map(point);
-                        points.fold((0.0, 0.0), |sum, at| (sum.0 + at[0] / frames.len() as f32, sum.1 + at[1] / frames.len() as f32))
+                        points.fold((0.0, 0.0), |sum, at| {
+                            (sum.0 + at[0] / frames.len() as f32, sum.1 + at[1] / frames.len() as f32)
+                        })
                     };
                     let base = clip * tubelets * grid * grid + tubelet * grid * grid;
                     head_tokens.extend(cells(mean(|at| at.head), grid).map(|cell| (base + cell) as i32));
@@ -145,12 +149,9 @@ impl EncoderBatch {
         let mut same = vec![0.0; count * count];
         for (row, person) in people.iter().enumerate() {
             let visible = person.identity.visible();
-            one_hot(
-                &mut identity[row * classes..][..classes],
-                &ATTRIBUTE_SIZES,
-                &person.identity.attributes(),
-                |index| visible[index],
-            );
+            one_hot(&mut identity[row * classes..][..classes], &ATTRIBUTE_SIZES, &person.identity.attributes(), |index| {
+                visible[index]
+            });
             one_hot(&mut clothing[row * FACTS..][..FACTS], &FACT_SIZES, &facts(person), |_| true);
             for (column, other) in people.iter().enumerate() {
                 same[row * count + column] = f32::from(row != column && person.identity == other.identity);
@@ -246,7 +247,8 @@ impl EncoderPretraining {
             let part = features.readouts.clone().slice(s![.., start..start + 2]).reshape([clips * 2, width]);
             part.select(0, batch.people_rows.clone())
         };
-        let identity = grouped_cross_entropy(self.identity_head.forward(pair(0)), batch.identity_targets.clone(), &ATTRIBUTE_SIZES);
+        let identity =
+            grouped_cross_entropy(self.identity_head.forward(pair(0)), batch.identity_targets.clone(), &ATTRIBUTE_SIZES);
         let facts = grouped_cross_entropy(self.facts_head.forward(pair(2)), batch.facts_targets.clone(), &FACT_SIZES);
         let scene_logits = self.scene_head.forward(features.readouts.clone().slice(s![.., 4..5]).reshape([clips, width]));
         let places = Place::ALL.len();

@@ -9,7 +9,7 @@ use pvchat_data::random::SeededStream;
 use pvchat_model::vision::miniature::MiniatureEncoderConfig;
 use pvchat_train::run::Task;
 
-use super::encoder::{EncoderBatch, EncoderLosses, EncoderPretraining, FACT_SIZES, draw_scenes, facts};
+use super::encoder::{EncoderBatch, EncoderLosses, EncoderPretraining, draw_scenes, facts};
 use crate::world::{Identity, Scene, SceneOptions};
 
 /// Renders fresh clips for every step, so that no clip is ever seen twice.
@@ -42,7 +42,8 @@ impl Task<EncoderPretraining> for EncoderTask {
 
 /// The matrices inside the attention blocks, which Muon trains.
 pub fn muon_group() -> Option<ParamGroup> {
-    ParamGroup::from_any_regexes(vec![r"encoder\.(blocks\.\d+|readout)\.(query_key_value|key_value|output|up|down)\.weight$"]).ok()
+    ParamGroup::from_any_regexes(vec![r"encoder\.(blocks\.\d+|readout)\.(query_key_value|key_value|output|up|down)\.weight$"])
+        .ok()
 }
 
 /// Learning rate of the parameters that AdamW trains.
@@ -62,7 +63,7 @@ pub fn optimizer() -> ModuleOptimizer {
 }
 
 /// What the heads read on clips that were never trained on, as shares of right answers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct EncoderReport {
     /// Each of the eleven attributes, in the order of [`Identity::attributes`].
     pub attributes: Vec<f32>,
@@ -78,13 +79,34 @@ pub struct EncoderReport {
 
 /// Share of pairs (a from `high`, b from `low`) with a > b.
 fn area_under_curve(high: &[f32], low: &[f32]) -> f32 {
-    let wins: f32 = high.iter().map(|a| low.iter().map(|b| if a > b { 1.0 } else if a == b { 0.5 } else { 0.0 }).sum::<f32>()).sum();
+    let wins: f32 = high
+        .iter()
+        .map(|a| {
+            low.iter()
+                .map(|b| {
+                    if a > b {
+                        1.0
+                    } else if a == b {
+                        0.5
+                    } else {
+                        0.0
+                    }
+                })
+                .sum::<f32>()
+        })
+        .sum();
     wins / (high.len() * low.len()).max(1) as f32
 }
 
 /// Measures an encoder on `groups` groups of four clips (a person twice, a look-alike with one and
 /// one with two differences); a quarter of the clips hold a second person.
-pub fn evaluate(model: &EncoderPretraining, config: &MiniatureEncoderConfig, groups: usize, seed: u64, device: &Device) -> EncoderReport {
+pub fn evaluate(
+    model: &EncoderPretraining,
+    config: &MiniatureEncoderConfig,
+    groups: usize,
+    seed: u64,
+    device: &Device,
+) -> EncoderReport {
     let model = model.valid();
     let device = device.clone().inner();
     let mut stream = SeededStream::new(seed).derive("encoder validation");
@@ -148,9 +170,4 @@ impl std::fmt::Display for EncoderReport {
             self.random
         )
     }
-}
-
-/// The sizes of the classes, for callers that decode the heads themselves.
-pub fn fact_sizes() -> [usize; 4] {
-    FACT_SIZES
 }

@@ -1,5 +1,7 @@
 //! Training the base model of the miniature world from scratch: first the encoder, then the bridge
 //! and the language model on the frozen encoder's features.
 
+pub mod answer;
+pub mod clips;
 pub mod encoder;
 pub mod encoder_task;

@@ -22,7 +22,7 @@ pub enum View {
     /// Every key.
     Everything,
     /// What an addend for the scores leaves over, `[batch or 1, 1, tokens, keys]`.
-    Masked(Tensor<4>),
+    Masked(Box<Tensor<4>>),
     /// `texts` texts of `length` tokens behind a prefix of `prefix` tokens: everything is causal, a
     /// text sees the prefix and itself.
     SharedPrefix {
@@ -32,18 +32,21 @@ pub enum View {
         texts: usize,
         /// Tokens of each text.
         length: usize,
-        /// Causal addend of the prefix, `[1, 1, prefix, prefix]`.
-        prefix_bias: Tensor<4>,
-        /// Causal addend of a text, `[1, 1, length, length]`.
-        text_bias: Tensor<4>,
+        /// Causal addends of the prefix, `[1, 1, prefix, prefix]`, and of a text.
+        biases: Box<[Tensor<4>; 2]>,
     },
 }
 
 impl View {
+    /// The view that a mask `[batch or 1, tokens, keys]`, true = hidden, leaves over.
+    pub fn masked(mask: Tensor<3, Bool>, dtype: DType) -> Self {
+        Self::Masked(Box::new(bias_of_mask(mask, dtype)))
+    }
+
     /// The view of rows that are laid out as one prefix and texts of the same length.
     pub fn shared_prefix(prefix: usize, texts: usize, length: usize, dtype: DType, device: &Device) -> Self {
         let bias = |tokens: usize| bias_of_mask(causal_mask(tokens, tokens, device), dtype);
-        Self::SharedPrefix { prefix, texts, length, prefix_bias: bias(prefix), text_bias: bias(length) }
+        Self::SharedPrefix { prefix, texts, length, biases: Box::new([bias(prefix), bias(length)]) }
     }
 }
 
@@ -89,7 +92,8 @@ impl SelfAttention {
         let mixed = match &context.view {
             View::Everything => attend(queries, keys, values, None),
             View::Masked(bias) => attend(queries, keys, values, Some(bias)),
-            View::SharedPrefix { prefix, texts, length, prefix_bias, text_bias } => {
+            View::SharedPrefix { prefix, texts, length, biases } => {
+                let [prefix_bias, text_bias] = &**biases;
                 let start = *prefix;
                 let part = |x: &Tensor<4>, text: bool| match text {
                     true => x.clone().slice(s![.., .., start..]),

@@ -4,7 +4,8 @@ use pvchat_data::random::SeededStream;
 
 use super::{
     Filters, FinishReason, Generated, GenerationOptions, Mistral, Prompt,
-    generate::{Decoder, forbid_early_end},
+    decoder::Decoder,
+    generate::forbid_early_end,
     sampling::{draw_several, log_softmax, penalise},
 };
 
@@ -62,7 +63,7 @@ pub(super) fn search(
     length_penalty: f32,
     mut sampling: Option<(Filters, SeededStream)>,
 ) -> Generated {
-    let seen = prompt.seen_of_first_row();
+    let seen = prompt.seen.first().cloned().unwrap_or_default();
     let mut running = vec![Beam { tokens: vec![], probabilities: vec![], sum: ABSENT }; beams];
     running[0].sum = 0.0;
     let mut finished = Finished { limit: beams, length_penalty, answers: vec![] };

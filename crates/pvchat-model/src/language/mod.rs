@@ -5,16 +5,18 @@
 //! layers, and the rows of a subject's token are handed to [`Mistral::embed_with`] and
 //! [`Mistral::logits`] for that call only, so that one frozen model serves every subject.
 //!
-//! - [`mistral`]: the configuration and the model; [`attention`], [`rope`]: its parts
+//! - [`config`], [`mistral`]: the configuration and the model; [`attention`], [`rope`]: its parts
 //! - [`lora`]: low-rank adapters as a side path
 //! - [`cache`]: keys and values of the tokens already seen
 //! - [`packing`]: masks and positions for many questions behind one visual prefix
 //! - [`loss`]: next-token cross entropy of the labelled positions only
-//! - [`sampling`], [`generate`], [`beams`]: from logits to an answer
+//! - [`sampling`], [`mod@generate`], [`beams`]: from logits to an answer
 
 pub mod attention;
 pub mod beams;
 pub mod cache;
+pub mod config;
+mod decoder;
 pub mod generate;
 pub mod lora;
 pub mod loss;
@@ -25,10 +27,11 @@ pub mod sampling;
 
 pub use attention::SelfAttention;
 pub use cache::KeyValueCache;
+pub use config::MistralConfig;
 pub use generate::{FinishReason, Generated, GenerationOptions, Prompt, Strategy, generate, generate_batch};
 pub use lora::{LoraAdapter, LoraConfig, LoraLinear};
 pub use loss::{Labels, next_token_loss};
-pub use mistral::{Mistral, MistralConfig, MistralLayer, MistralMlp};
+pub use mistral::{Mistral, MistralLayer, MistralMlp};
 pub use packing::Packing;
 pub use sampling::Filters;
 

@@ -87,6 +87,14 @@ impl QFormerConfig {
         }
     }
 
+    /// The number of routed attentions, those that return gates.
+    pub fn routed_modules(&self) -> usize {
+        if self.routing == Routing::Dense {
+            return 0;
+        }
+        (self.routed_from_layer..self.layers).map(|layer| 1 + usize::from(layer.is_multiple_of(self.cross_attention_every))).sum()
+    }
+
     /// Self-attention of a layer.
     pub(super) fn self_attention(&self, layer: usize) -> MohAttentionConfig {
         let routing = if layer < self.routed_from_layer { Routing::Dense } else { self.routing };

@@ -17,7 +17,7 @@ use image::RgbImage;
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
-use crate::init;
+use crate::{answer::Memory, init};
 
 /// Sizes of the miniature encoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -135,13 +135,12 @@ impl MiniatureEncoder {
         let [batch, channels, frames, height, width] = pixels.dims();
         let tubelets = self.frames / self.tubelet;
         debug_assert_eq!(frames, self.frames);
-        let stacked = pixels
-            .swap_dims(1, 2)
-            .reshape([batch * tubelets, self.tubelet * channels, height, width]);
+        let stacked = pixels.swap_dims(1, 2).reshape([batch * tubelets, self.tubelet * channels, height, width]);
         let grid = self.stem.forward((stacked - 0.5) * 4.0);
         let positions = self.positions.val().unsqueeze_dim::<3>(0);
         let [tokens, hidden] = self.positions.dims();
-        let mut x = (grid + positions).reshape([batch, tubelets, tokens, hidden]) + self.tubelets.val().reshape([1, tubelets, 1, hidden]);
+        let mut x =
+            (grid + positions).reshape([batch, tubelets, tokens, hidden]) + self.tubelets.val().reshape([1, tubelets, 1, hidden]);
         let mut x3 = x.reshape([batch * tubelets, tokens, hidden]);
         for (index, block) in self.blocks.iter().enumerate() {
             if index == self.blocks_inside {
@@ -178,6 +177,12 @@ impl MiniatureEncoder {
             .mean_dim(1)
             .reshape([batch, tubelets * half * half, width]);
         Tensor::cat(vec![pooled, features.readouts.clone()], 1)
+    }
+
+    /// Everything that later stages need of clips `[batch, 3, frames, side, side]` in `0.0..=1.0`.
+    pub fn remember(&self, pixels: Tensor<5>) -> Memory {
+        let features = self.features(pixels);
+        Memory { tokens: self.memory(&features), identity: self.identity(features.readouts) }
     }
 
     /// Frames that a clip must have.
@@ -367,7 +372,8 @@ impl ReadoutPool {
         let head = width / self.heads;
         let projected = self.key_value.forward(tokens).reshape([batch, count, 2, self.heads, head]).permute([2, 0, 3, 1, 4]);
         let part = |index: usize| projected.clone().narrow(0, index, 1).squeeze_dim::<4>(0);
-        let queries = self.queries.val().reshape([1, Readout::COUNT, self.heads, head]).swap_dims(1, 2) * (head as f64).powf(-0.5);
+        let queries =
+            self.queries.val().reshape([1, Readout::COUNT, self.heads, head]).swap_dims(1, 2) * (head as f64).powf(-0.5);
         let scores = queries.expand([batch, self.heads, Readout::COUNT, head]).matmul(part(0).swap_dims(2, 3));
         let context = softmax(scores, 3).matmul(part(1)).swap_dims(1, 2).reshape([batch, Readout::COUNT, width]);
         let x = self.output.forward(context);

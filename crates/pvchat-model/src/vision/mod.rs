@@ -1,6 +1,5 @@
 //! Vision encoders behind one trait.
 
-
 pub mod internvideo2;
 pub mod miniature;
 pub mod positions;

@@ -7,7 +7,10 @@
 use crate::{Error, Result};
 use burn::{
     module::Module,
-    store::{FloatCastAdapter, KeyRemapper, ModuleAdapter, ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter, SafetensorsStore},
+    store::{
+        BurnToPyTorchAdapter, FloatCastAdapter, KeyRemapper, ModuleAdapter, ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter,
+        SafetensorsStore,
+    },
     store::{SafetensorsStoreError, burn_pack::Tensor as StoredTensor},
     tensor::DType,
 };
@@ -234,6 +237,19 @@ pub fn apply_tensors<M: Module>(module: &mut M, source: &TensorSource, renames: 
     }
     let missing = result.missing.into_iter().map(|(path, _)| path).collect();
     Ok(Applied { origin: source.origin.clone(), missing, unused: result.unused })
+}
+
+/// All parameters of a module as safetensors in half precision, in PyTorch's layout; what
+/// [`apply_tensors`] reads back.
+///
+/// # Errors
+/// [`Error::File`] when they cannot be serialised.
+pub fn to_bytes<M: Module>(module: &M) -> Result<Vec<u8>> {
+    let failure = |problem: String| Error::File { file: "weights".into(), problem, remedy: "try again".into() };
+    let adapter = BurnToPyTorchAdapter.chain(FloatCastAdapter::to(DType::F16));
+    let mut store = SafetensorsStore::from_bytes(None).with_to_adapter(adapter);
+    module.save_into(&mut store).map_err(|error| failure(error.to_string()))?;
+    store.get_bytes().map_err(|error| failure(error.to_string()))
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ fn tiny(golden: &Golden, device: &Device) -> Mistral {
         intermediate: golden.size("intermediate"),
         rope_theta: golden.number("rope_theta"),
         rms_norm_epsilon: golden.number("rms_norm_eps"),
+        initial_deviation: 0.02,
         lora: None,
     };
     let mut model = config.init_zeros(device).unwrap();

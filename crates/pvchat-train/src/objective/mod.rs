@@ -163,6 +163,19 @@ impl Objective {
         Ok(self.assemble(&counts, &used))
     }
 
+    /// Moves the adaptive weights by what the shards of one batch reported: their mean activation.
+    /// For passes that ran on copies of this objective, on threads of their own.
+    pub fn advance(&mut self, reports: &[ObjectiveReport]) {
+        for (index, state) in self.states.iter_mut().enumerate() {
+            let modules: Vec<&ModuleReport> = reports.iter().filter_map(|report| report.modules.get(index)).collect();
+            if let Some(first) = modules.first() {
+                let activation = modules.iter().map(|module| module.activation).sum::<f64>() / modules.len() as f64;
+                let target = self.config.target_activation(first.activation_per_head.len());
+                *state = self.config.adapt(*state, activation, target);
+            }
+        }
+    }
+
     /// The objective of an evaluation pass: the adaptive weights are used and stay.
     ///
     /// # Errors

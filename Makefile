@@ -1,0 +1,69 @@
+# The commands of this repository. Each one installs what is missing first (scripts/setup.sh), and is silent about it
+# when nothing is.
+#
+#   make demo        learns a character from one clip and asks about it in others
+#   make test        every test
+#   make lint        formatting, clippy, documentation, and the types of the cuda feature
+#   make bench       Criterion benchmarks
+#   make doc         the API documentation, in target/doc
+#   make miniature   trains the shipped base model from scratch (hours; resumes where it was stopped)
+#   make setup       only installs what is missing
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+
+# Always the whole workspace with the same features: cargo then resolves every command to the same features of the same
+# dependencies, and burn is compiled once and not once per command.
+CARGO_FLAGS := --release --workspace
+ifeq ($(shell grep -qw avx512f /proc/cpuinfo 2>/dev/null && echo yes),yes)
+CARGO_FLAGS := $(CARGO_FLAGS) --features pvchat/x86-v4
+endif
+
+.PHONY: help setup demo test lint check-cuda bench doc miniature
+
+help:
+	@sed -n 's/^#   make /make /p' $(firstword $(MAKEFILE_LIST))
+
+setup:
+	@scripts/setup.sh
+
+demo: setup
+	$(CARGO) build $(CARGO_FLAGS) --bins --examples
+	$(TARGET)/release/examples/demo
+
+# The golden data is checked on a second backend too.
+test: setup
+	$(CARGO) test $(CARGO_FLAGS)
+	$(CARGO) test $(CARGO_FLAGS) --features pvchat/ndarray --test golden
+
+lint: setup
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(CARGO_FLAGS) --no-deps
+	$(MAKE) --no-print-directory check-cuda
+
+# Types only: with DOCS_RS the build script of the CUDA backend neither downloads nor links LLVM, so that neither a GPU
+# nor a toolkit is needed. A folder of its own, because cuda would change the features of everything else.
+check-cuda: setup
+	DOCS_RS=1 CARGO_TARGET_DIR=$(TARGET)/cuda $(CARGO) check --release --package pvchat-model --features cuda
+
+# `cargo bench` has no --release: its profile is the release profile. Only targets named as benches run; arguments for
+# Criterion go into BENCH_ARGS.
+bench: setup
+	$(CARGO) bench $(filter-out --release,$(CARGO_FLAGS)) --bench '*' -- $(BENCH_ARGS)
+
+doc: setup
+	$(CARGO) doc $(CARGO_FLAGS) --no-deps
+	@echo "$(TARGET)/doc/pvchat/index.html"
+
+# The allocator keeps freed pages: giving them back and asking again costs a good part of the training time.
+miniature: export MIMALLOC_PURGE_DELAY := -1
+miniature: setup
+	$(CARGO) build $(CARGO_FLAGS) --bins
+	$(TARGET)/release/miniature encoder
+	$(TARGET)/release/miniature answer
+	$(TARGET)/release/miniature package

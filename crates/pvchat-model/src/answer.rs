@@ -1,0 +1,327 @@
+//! Everything after the vision encoder: from what a clip looks like to words about it.
+
+use std::ops::ControlFlow;
+
+use burn::{module::Param, nn::Linear, prelude::*};
+use pvchat_data::{SubjectName, random::SeededStream};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Result, init,
+    language::{
+        FinishReason, GenerationOptions, KeyValueCache, Labels, Mistral, MistralConfig, Packing, Prompt, generate,
+        loss::label_losses,
+    },
+    moh::Gates,
+    personal::{PersonalBridge, PersonalConfig, PersonalTensors},
+    prompt::{EncodedText, TextCodec},
+    qformer::{QFormer, QFormerConfig},
+    vision::miniature::Readout,
+};
+
+/// Sizes of an [`AnswerModel`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnswerConfig {
+    /// General query tokens.
+    pub query_tokens: usize,
+    /// Further general query tokens (zero at the start); 0 leaves them out.
+    pub extra_query_tokens: usize,
+    /// Personal query tokens per subject.
+    pub personal_query_tokens: usize,
+    /// The amortised personal part, for encoders that tell people apart; without it a subject's
+    /// tokens and rows are used as they are, as published.
+    pub personal: Option<PersonalConfig>,
+    /// The Q-Former.
+    pub qformer: QFormerConfig,
+    /// The language model.
+    pub language: MistralConfig,
+}
+
+/// What later stages see of a batch of clips; made once per clip.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    /// Vision tokens `[batch, memory_tokens, encoder_width]`.
+    pub tokens: Tensor<3>,
+    /// Unit-length identity embeddings of the people `[batch, people, identity_width]`.
+    pub identity: Tensor<3>,
+}
+
+/// The visual part of a prompt.
+#[derive(Clone, Debug)]
+pub struct Visual {
+    /// `[batch, tokens, hidden]` in the language model's space.
+    pub embeddings: Tensor<3>,
+    /// The routed attentions' gates, by module name.
+    pub gates: Vec<(String, Gates)>,
+    /// The personal queries' last states `[batch, subjects, tokens, width]`.
+    pub personal_states: Option<Tensor<4>>,
+}
+
+/// The Q-Former, the projector, the language model and the personal part.
+#[derive(Module, Debug)]
+pub struct AnswerModel {
+    /// `[1, queries, width]`.
+    pub query_tokens: Param<Tensor<3>>,
+    /// `[1, queries, width]`.
+    pub extra_query_tokens: Option<Param<Tensor<3>>>,
+    /// `[1, tokens, width]`, where every subject starts from.
+    pub personal_query_tokens: Param<Tensor<3>>,
+    memory_positions: Option<Param<Tensor<2>>>,
+    /// The amortised personal part.
+    pub personal: Option<PersonalBridge>,
+    /// The Q-Former.
+    pub qformer: QFormer,
+    /// From the Q-Former's width to the language model's.
+    pub project_up: Linear,
+    /// The language model.
+    pub lm: Mistral,
+}
+
+impl AnswerConfig {
+    /// Draws a new model.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the sizes contradict each other.
+    pub fn init(&self, stream: &SeededStream, device: &Device) -> Result<AnswerModel> {
+        let (width, hidden) = (self.qformer.hidden, self.language.hidden);
+        let queries = |label: &str, count: usize, deviation: f32| {
+            init::normal_param(&mut stream.derive(label), [1, count, width], deviation, device)
+        };
+        let memory_positions = self.personal.as_ref().map(|personal| {
+            let shape = [personal.memory_tokens, self.qformer.encoder_width];
+            init::normal_param(&mut stream.derive("memory_positions"), shape, 0.1, device)
+        });
+        Ok(AnswerModel {
+            query_tokens: queries("query_tokens", self.query_tokens, 0.5),
+            extra_query_tokens: (self.extra_query_tokens > 0)
+                .then(|| queries("extra_query_tokens", self.extra_query_tokens, 0.0)),
+            personal_query_tokens: queries("personal_query_tokens", self.personal_query_tokens, 0.5),
+            memory_positions,
+            personal: self.personal.as_ref().map(|personal| {
+                PersonalBridge::init(personal, self.personal_query_tokens, [width, hidden], &stream.derive("personal"), device)
+            }),
+            qformer: self.qformer.init(&stream.derive("qformer"), device)?,
+            project_up: init::linear(&mut stream.derive("project_up"), width, hidden, true, (width as f32).powf(-0.5), device),
+            lm: self.language.init(&stream.derive("lm"), device)?,
+        })
+    }
+}
+
+/// What [`AnswerModel::losses`] returns.
+#[derive(Clone, Debug)]
+pub struct AnswerLosses {
+    /// Cross entropy of every answer token, `[labels]`.
+    pub tokens: Tensor<1>,
+    /// The labels, in the same order.
+    pub labels: Vec<i32>,
+}
+
+impl AnswerModel {
+    /// Parameters of a new subject from one look; see [`PersonalBridge::enrol`]. `None` for a model
+    /// without an amortised part.
+    pub fn enrol(&self, readout: Tensor<3>, identity: Tensor<3>) -> Option<PersonalTensors> {
+        self.personal.as_ref().map(|personal| personal.enrol(self.personal_query_tokens.val(), readout, identity))
+    }
+
+    /// The subjects' rows of the word table and of the head, both `[batch, subjects, hidden]`.
+    pub fn rows(&self, subjects: &PersonalTensors, slots: Tensor<2, Int>) -> [Tensor<3>; 2] {
+        match &self.personal {
+            Some(personal) => personal.rows(subjects, slots),
+            None => [subjects.word_row.clone(), subjects.head_row.clone()],
+        }
+    }
+
+    /// The visual tokens of clips for the subjects that the questions are about; `slots`
+    /// `[batch, subjects]` is each subject's name slot. Without subjects only the general queries
+    /// take part.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the memory does not fit the Q-Former.
+    pub fn visual(&self, memory: &Memory, subjects: Option<(&PersonalTensors, Tensor<2, Int>)>) -> Result<Visual> {
+        let batch = memory.tokens.dims()[0];
+        let general = |tokens: &Param<Tensor<3>>| {
+            let [_, count, width] = tokens.dims();
+            tokens.val().expand([batch, count, width])
+        };
+        let mut queries = vec![general(&self.query_tokens)];
+        queries.extend(self.extra_query_tokens.as_ref().map(general));
+        let shared: usize = queries.iter().map(|part| part.dims()[1]).sum();
+        if let Some((subjects, slots)) = &subjects {
+            queries.push(match &self.personal {
+                Some(personal) => personal.queries(subjects, memory.identity.clone(), slots.clone()),
+                None => subjects.tokens.clone().flatten::<3>(1, 2),
+            });
+        }
+        let tokens = self.placed(memory)?;
+        let output = self.qformer.forward(Tensor::cat(queries, 1), tokens, None)?;
+        let personal_states = subjects.map(|(personal, _)| {
+            let [_, subjects, tokens, width] = personal.tokens.dims();
+            output.query_states.clone().narrow(1, shared, subjects * tokens).reshape([batch, subjects, tokens, width])
+        });
+        Ok(Visual { embeddings: self.project_up.forward(output.query_states), gates: output.gates, personal_states })
+    }
+
+    /// The memory with its positions, and with the identity of the people added to their read-outs,
+    /// which are the first of the read-outs at the end of the memory.
+    fn placed(&self, memory: &Memory) -> Result<Tensor<3>> {
+        let (Some(positions), Some(personal)) = (&self.memory_positions, &self.personal) else {
+            return Ok(memory.tokens.clone());
+        };
+        let [batch, count, width] = memory.tokens.dims();
+        let expected = positions.dims();
+        if [count, width] != expected {
+            let expected = format!("[batch, {}, {}]", expected[0], expected[1]);
+            return Err(Error::Shape { what: "memory", found: vec![batch, count, width], expected });
+        }
+        let identity = personal.project_identity(memory.identity.clone());
+        let people = identity.dims()[1];
+        let first = count - Readout::COUNT;
+        let tokens = memory.tokens.clone() + positions.val().unsqueeze_dim::<3>(0);
+        let seen = tokens.clone().narrow(1, first, people) + identity;
+        let rest = first + people;
+        Ok(Tensor::cat(vec![tokens.clone().narrow(1, 0, first), seen, tokens.narrow(1, rest, count - rest)], 1))
+    }
+
+    /// Cross entropy of every answer token of packed questions: row `i` of `texts` asks about row
+    /// `i` of `visual`. `begin` are the ids in front of the visual tokens.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] and [`Error::Config`] when rows do not fit each other.
+    pub fn losses(
+        &self,
+        visual: &Visual,
+        begin: &[u32],
+        texts: &[Vec<EncodedText>],
+        subjects: Option<(&PersonalTensors, Tensor<2, Int>)>,
+    ) -> Result<AnswerLosses> {
+        let [batch, tokens, _] = visual.embeddings.dims();
+        let count = texts.iter().map(Vec::len).max().unwrap_or(0);
+        let length = texts.iter().flatten().map(|text| text.ids.len()).max().unwrap_or(0);
+        let prefix = begin.len() + tokens;
+        let packing = Packing::uniform(batch, prefix, count, length)?;
+        let mut ids = Vec::with_capacity(batch * count * length);
+        for row in texts {
+            for place in 0..count {
+                let text = row.get(place).map_or(&[][..], |text| &text.ids);
+                ids.extend((0..length).map(|at| text.get(at).map_or(0, |&id| id as i32)));
+            }
+        }
+        let device = visual.embeddings.device();
+        let rows = subjects.map(|(personal, slots)| self.rows(personal, slots));
+        let (words, head) = rows.map_or((None, None), |[words, head]| (Some(words), Some(head)));
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [batch, count * length]), &device);
+        let begin_ids: Vec<i32> = begin.iter().map(|&id| id as i32).collect();
+        let begin_ids = Tensor::<1, Int>::from_data(TensorData::new(begin_ids, [begin.len()]), &device)
+            .unsqueeze_dim::<2>(0)
+            .expand([batch, begin.len()]);
+        let embeddings =
+            Tensor::cat(vec![self.lm.embed(begin_ids), visual.embeddings.clone(), self.lm.embed_with(ids, words)], 1);
+        let hidden = self.lm.forward_packed(embeddings, &packing)?;
+        let labels: Vec<Vec<i64>> = texts
+            .iter()
+            .map(|row| {
+                let mut labels = vec![crate::language::loss::IGNORED; prefix];
+                row.iter().for_each(|text| labels.extend(text.labels(length)));
+                labels.resize(packing.tokens(), crate::language::loss::IGNORED);
+                labels
+            })
+            .collect();
+        let labels = Labels::next_token(&labels)?;
+        let tokens = label_losses(&self.lm, hidden, &labels, head)?;
+        Ok(AnswerLosses { tokens, labels: labels.targets().to_vec() })
+    }
+
+    /// Reads a clip's visual tokens into a cache that any number of questions can be asked on.
+    /// `visual` holds one clip.
+    pub fn read(&self, visual: &Visual, begin: &[u32]) -> KeyValueCache {
+        let [_, tokens, _] = visual.embeddings.dims();
+        let device = visual.embeddings.device();
+        let begin_ids: Vec<i32> = begin.iter().map(|&id| id as i32).collect();
+        let begin_ids = Tensor::<2, Int>::from_data(TensorData::new(begin_ids, [1, begin.len()]), &device);
+        let embeddings = Tensor::cat(vec![self.lm.embed(begin_ids), visual.embeddings.clone()], 1);
+        let prefix = begin.len() + tokens;
+        let mut cache = self.lm.cache(prefix + 96);
+        let positions = Tensor::<1, Int>::arange(0..prefix as i64, &device).unsqueeze_dim::<2>(0);
+        self.lm.forward(embeddings, positions, None, Some(&mut cache));
+        cache
+    }
+
+    /// Answers one question on a cache made by [`read`](Self::read).
+    ///
+    /// `subjects` is a single row. The callback gets the answer's ids as they are chosen.
+    ///
+    /// # Errors
+    /// Those of [`TextCodec::encode_question`] and of [`generate`].
+    #[allow(clippy::too_many_arguments)] // the parts of a prompt
+    pub fn answer(
+        &self,
+        cache: &KeyValueCache,
+        codec: &TextCodec,
+        question: &str,
+        names: &[SubjectName],
+        subjects: Option<(&PersonalTensors, Tensor<2, Int>)>,
+        options: &GenerationOptions,
+        on_token: impl FnMut(u32) -> ControlFlow<()>,
+    ) -> Result<GeneratedAnswer> {
+        let text = codec.encode_question(question, None, names)?;
+        let device = self.lm.device().inner();
+        let ids: Vec<i32> = text.ids.iter().map(|&id| id as i32).collect();
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, text.ids.len()]), &device);
+        let rows = subjects.map(|(personal, slots)| self.rows(personal, slots));
+        let embeddings = self.lm.embed_with(ids, rows.as_ref().map(|rows| rows[0].clone()));
+        let mut prompt = Prompt::from_embeddings(embeddings).with_prefix(cache.clone());
+        if let Some([words, head]) = rows {
+            prompt = prompt.with_subjects(words, head);
+        }
+        let generated = generate(&self.lm, prompt, options, on_token)?;
+        Ok(GeneratedAnswer {
+            text: codec.decode(&generated.tokens, names)?,
+            probabilities: generated.probabilities,
+            complete: generated.finish == FinishReason::EndToken,
+        })
+    }
+
+    /// The probability of each of `choices` as the first token of the answer, relative to their sum.
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer).
+    pub fn first_token_choice(
+        &self,
+        cache: &KeyValueCache,
+        codec: &TextCodec,
+        question: &str,
+        names: &[SubjectName],
+        subjects: Option<(&PersonalTensors, Tensor<2, Int>)>,
+        choices: &[u32],
+    ) -> Result<Vec<f32>> {
+        let text = codec.encode_question(question, None, names)?;
+        let device = self.lm.device().inner();
+        let count = text.ids.len();
+        let ids: Vec<i32> = text.ids.iter().map(|&id| id as i32).collect();
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, count]), &device);
+        let rows = subjects.map(|(personal, slots)| self.rows(personal, slots));
+        let embeddings = self.lm.embed_with(ids, rows.as_ref().map(|rows| rows[0].clone()));
+        let mut cache = cache.clone();
+        let start = cache.len();
+        let positions = Tensor::<1, Int>::arange(start as i64..(start + count) as i64, &device).unsqueeze_dim::<2>(0);
+        let hidden = self.lm.forward(embeddings, positions, None, Some(&mut cache));
+        let logits: Vec<f32> = self.lm.logits(hidden.narrow(1, count - 1, 1), None).into_data().iter::<f32>().collect();
+        let chosen: Vec<f32> = choices.iter().map(|&id| logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY)).collect();
+        let highest = chosen.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let weights: Vec<f32> = chosen.iter().map(|logit| (logit - highest).exp()).collect();
+        let sum: f32 = weights.iter().sum();
+        Ok(weights.into_iter().map(|weight| weight / sum.max(f32::MIN_POSITIVE)).collect())
+    }
+}
+
+/// A generated answer as text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GeneratedAnswer {
+    /// The answer.
+    pub text: String,
+    /// The probability of each of its tokens.
+    pub probabilities: Vec<f32>,
+    /// Whether it ended by itself.
+    pub complete: bool,
+}

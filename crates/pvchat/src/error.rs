@@ -1,0 +1,45 @@
+//! The error of the facade: what went wrong in which part, or what the caller has to change.
+
+use std::path::PathBuf;
+
+/// Everything that can go wrong in `pvchat`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A video cannot be read or written.
+    #[error(transparent)]
+    Video(#[from] pvchat_video::Error),
+    /// A name or a dataset is not usable.
+    #[error(transparent)]
+    Data(#[from] pvchat_data::Error),
+    /// The model, its files or a prompt.
+    #[error(transparent)]
+    Model(#[from] pvchat_model::Error),
+    /// Making training clips failed.
+    #[error(transparent)]
+    Augment(#[from] pvchat_augment::Error),
+    /// Training failed.
+    #[error(transparent)]
+    Train(#[from] pvchat_train::Error),
+    /// A subject that is not in the folder.
+    #[error("no subject {name} in {}; known are: {known}", folder.display())]
+    UnknownSubject {
+        /// Who was asked for.
+        name: String,
+        /// Where subjects are kept.
+        folder: PathBuf,
+        /// Who is there.
+        known: String,
+    },
+    /// A file or folder of subjects cannot be read or changed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+}
+
+/// Result with this crate's error.
+pub type Result<T> = std::result::Result<T, Error>;

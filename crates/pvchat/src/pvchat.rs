@@ -1,0 +1,250 @@
+//! The facade: a base model with everything that learning needs.
+
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use burn::prelude::*;
+use image::RgbImage;
+use pvchat_augment::{Corpus, free_text, questions};
+use pvchat_data::SubjectName;
+use pvchat_miniature::{
+    corpus::{self, MiniatureCorpus},
+    embedded,
+};
+use pvchat_model::{
+    answer::Memory,
+    subject::Subject,
+    vilm::{Answer, Vilm},
+};
+use pvchat_video::Clip;
+
+use crate::{Enrol, LearnEvent, LearnOptions, Learned, Learner, Personalizer, Result};
+
+/// Empty places that people are put in while they are learned.
+const EMPTY_SCENES: usize = 40;
+/// Seed of the empty places.
+const EMPTY_SCENES_SEED: u64 = 77;
+
+/// A base model with the strangers that it learns people against.
+///
+/// ```
+/// use pvchat::{Pvchat, data::random::SeededStream, miniature::world::{Identity, Scene, SceneOptions}, video};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// // Somebody in two clips (any mp4 of the miniature world; here drawn on the spot).
+/// let (mut stream, folder) = (SeededStream::new(5), std::env::temp_dir());
+/// let somebody = Identity::random(&mut stream);
+/// let [first, second] = ["first.mp4", "second.mp4"].map(|name| folder.join(name));
+/// for path in [&first, &second] {
+///     let scene = Scene::random(&[somebody], SceneOptions::default(), &mut stream);
+///     video::write_clip(path, &scene.render(256).frames, 8.0)?;
+/// }
+/// let pvchat = Pvchat::miniature()?;
+/// let subject = pvchat.enrol(&pvchat.clip(&first)?, &"Aa".parse()?)?;
+/// let answer = pvchat.ask(&[subject], &pvchat.clip(&second)?, "Is <Aa> in this video?")?;
+/// println!("{} ({:.0} % sure that <Aa> is there)", answer.text, 100.0 * answer.presence[0].1);
+/// # Ok(()) }
+/// ```
+pub struct Pvchat {
+    vilm: Vilm,
+    corpus: Box<dyn Corpus + Send>,
+    scenes: Vec<Vec<RgbImage>>,
+}
+
+/// A clip, decoded, sampled and seen once by the vision encoder.
+#[derive(Debug)]
+pub struct SeenClip {
+    /// The sampled frames, prepared for the encoder.
+    pub frames: Vec<RgbImage>,
+    /// What the encoder made of them.
+    pub memory: Memory,
+    /// Where the clip comes from, when it comes from a file.
+    pub source: Option<PathBuf>,
+}
+
+impl Pvchat {
+    /// The embedded miniature on the first backend that is compiled in (the CPU, unless features say otherwise).
+    ///
+    /// # Errors
+    /// [`Error::Model`](crate::Error::Model) when the embedded files do not fit together, which a test rules out.
+    pub fn miniature() -> Result<Self> {
+        Self::miniature_on(&Device::default())
+    }
+
+    /// The embedded miniature on a device.
+    ///
+    /// # Errors
+    /// As [`miniature`](Self::miniature).
+    pub fn miniature_on(device: &Device) -> Result<Self> {
+        let vilm = embedded::vilm(device)?;
+        let strangers = embedded::corpus(&vilm)?;
+        Ok(Self::new(vilm, Box::new(strangers), Vec::new()))
+    }
+
+    /// A base model in a folder with config.json, tokenizer.json, model.safetensors and
+    /// corpus.safetensors, as `make miniature` writes them.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) for files that cannot be read, [`Error::Model`](crate::Error::Model)
+    /// for files that are damaged or do not fit together.
+    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            std::fs::read(&path).map_err(|source| crate::Error::Io { path, source })
+        };
+        let vilm = Vilm::from_bytes(&read("config.json")?, &read("tokenizer.json")?, read("model.safetensors")?, device)?;
+        let strangers = MiniatureCorpus::from_bytes(&read("corpus.safetensors")?, vilm.config().vision.frame_side as u32)?;
+        Ok(Self::new(vilm, Box::new(strangers), Vec::new()))
+    }
+
+    /// A base model with a corpus of strangers and empty scenes of the caller's; without scenes, the
+    /// miniature's are drawn when somebody is learned.
+    pub fn new(vilm: Vilm, corpus: Box<dyn Corpus + Send>, scenes: Vec<Vec<RgbImage>>) -> Self {
+        Self { vilm, corpus, scenes }
+    }
+
+    /// The base model.
+    pub fn vilm(&self) -> &Vilm {
+        &self.vilm
+    }
+
+    /// Opens a clip: decodes the frames that the model samples and encodes them.
+    ///
+    /// # Errors
+    /// [`Error::Video`](crate::Error::Video), which names the file and what to do.
+    pub fn clip(&self, path: &Path) -> Result<SeenClip> {
+        let clip = Clip::open(path, self.vilm.frames())?;
+        let mut seen = self.see(&clip.frames)?;
+        seen.source = Some(path.to_path_buf());
+        Ok(seen)
+    }
+
+    /// Encodes frames that are in memory; as many as the model samples.
+    ///
+    /// # Errors
+    /// [`Error::Model`](crate::Error::Model) for another number of frames.
+    pub fn see(&self, frames: &[RgbImage]) -> Result<SeenClip> {
+        let frames = self.vilm.prepare(frames);
+        let memory = self.vilm.remember(&[&frames])?;
+        Ok(SeenClip { frames, memory, source: None })
+    }
+
+    /// Makes a subject of the person in a clip in one look, without training.
+    ///
+    /// # Errors
+    /// [`Error::Model`](crate::Error::Model) when the model cannot do that.
+    pub fn enrol(&self, clip: &SeenClip, name: &SubjectName) -> Result<Subject> {
+        Enrol.personalize(&self.vilm, &clip.frames, name)
+    }
+
+    /// Learns the person in a clip. `observe` is told what is going on and can stop the training.
+    ///
+    /// # Errors
+    /// What augmentation and training report.
+    pub fn learn(
+        &self,
+        clip: &SeenClip,
+        name: &SubjectName,
+        options: &LearnOptions,
+        mut observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<Learned> {
+        let drawn;
+        let scenes = if self.scenes.is_empty() {
+            drawn = corpus::empty_scenes(EMPTY_SCENES, self.vilm.config().vision.frame_side as u32, EMPTY_SCENES_SEED);
+            &drawn
+        } else {
+            &self.scenes
+        };
+        Learner { corpus: self.corpus.as_ref(), scenes, options, observe: &mut observe }.learn(&self.vilm, &clip.frames, name)
+    }
+
+    /// Answers a question about a clip. The question may be worded freely; wording that the model
+    /// was not trained on is mapped to the nearest that it was.
+    ///
+    /// # Errors
+    /// [`Error::Model`](crate::Error::Model) for an empty question, one with control tokens, or one
+    /// that names too many people.
+    pub fn ask(&self, subjects: &[Subject], clip: &SeenClip, question: &str) -> Result<Answer> {
+        self.ask_streaming(subjects, clip, question, |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`ask`](Self::ask), with every word of the answer handed to `on_word` as it is chosen.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn ask_streaming(
+        &self,
+        subjects: &[Subject],
+        clip: &SeenClip,
+        question: &str,
+        on_word: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Answer> {
+        let view = self.vilm.with_subjects(subjects);
+        let names: Vec<String> = view.named(question).iter().map(|subject| subject.info.name.to_string()).collect();
+        let asked = known_wording(question, &names);
+        Ok(view.ask(&clip.memory, &asked, &view.default_options(), on_word)?)
+    }
+
+    /// A conversation about one clip, with its history.
+    pub fn chat<'a>(&'a self, subjects: &'a [Subject], clip: &'a SeenClip) -> Chat<'a> {
+        Chat { pvchat: self, subjects, clip, history: Vec::new() }
+    }
+}
+
+/// A conversation about one clip. Every question is answered from the clip; the history is kept for
+/// the caller and lets a question leave the name out ("and where?") once somebody was named.
+pub struct Chat<'a> {
+    pvchat: &'a Pvchat,
+    subjects: &'a [Subject],
+    clip: &'a SeenClip,
+    history: Vec<(String, Answer)>,
+}
+
+impl Chat<'_> {
+    /// Asks the next question.
+    ///
+    /// # Errors
+    /// As [`Pvchat::ask`].
+    pub fn ask(&mut self, question: &str) -> Result<&Answer> {
+        let mut full = question.to_string();
+        let view = self.pvchat.vilm.with_subjects(self.subjects);
+        if view.named(question).is_empty()
+            && let Some(aspect) = free_text::classify(question)
+            && let Some(name) = self
+                .history
+                .iter()
+                .rev()
+                .find_map(|(asked, _)| view.named(asked).first().map(|subject| subject.info.name.to_string()))
+        {
+            full = questions::question(aspect, 0, &name);
+        }
+        let answer = self.pvchat.ask(self.subjects, self.clip, &full)?;
+        self.history.push((full, answer));
+        Ok(&self.history[self.history.len() - 1].1)
+    }
+
+    /// Questions and answers so far.
+    pub fn history(&self) -> &[(String, Answer)] {
+        &self.history
+    }
+}
+
+/// The question in a wording that the miniature was trained on, when one is near; else tidied up.
+fn known_wording(question: &str, names: &[String]) -> String {
+    let tidy = free_text::normalise_question(question);
+    let subject = match names {
+        [] => questions::GENERIC_SUBJECTS
+            .iter()
+            .rev()
+            .find(|generic| tidy.contains(*generic))
+            .copied()
+            .unwrap_or(questions::GENERIC_SUBJECTS[0]),
+        [one] => one.as_str(),
+        _ => return tidy,
+    };
+    let Some(aspect) = free_text::classify(&tidy) else { return tidy };
+    let known: Vec<String> =
+        (0..questions::variants(aspect)).map(|variant| questions::question(aspect, variant, subject)).collect();
+    if known.contains(&tidy) { tidy } else { questions::question(aspect, 0, subject) }
+}

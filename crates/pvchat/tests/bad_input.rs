@@ -1,0 +1,124 @@
+//! Bad input gives a typed error that names the thing and the remedy, leaves nothing half-written
+//! and never panics.
+
+mod support;
+
+use std::{fs, path::Path};
+
+use pvchat::{Error, SubjectFolder, SubjectName, Vilm, miniature::embedded, model};
+use support::{clip, people, pvchat};
+
+fn message(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+#[test]
+fn clips_that_cannot_be_opened_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("notes.mp4");
+    fs::write(&text, "this is not a video, however long it may be").unwrap();
+    let empty = folder.path().join("empty.mp4");
+    fs::write(&empty, "").unwrap();
+    for path in [Path::new("/nowhere/at/all.mp4"), text.as_path(), empty.as_path(), folder.path()] {
+        let error = pvchat().clip(path).unwrap_err();
+        assert!(matches!(error, Error::Video(_)), "{error:?}");
+        assert!(message(&error).contains(&*path.to_string_lossy()), "{error}");
+    }
+}
+
+#[test]
+fn a_clip_with_another_number_of_frames_is_refused() {
+    let frames = vec![image::RgbImage::new(64, 64); 3];
+    let error = pvchat().see(&frames).unwrap_err();
+    assert!(message(&error).contains("8 frames"), "{error}");
+    assert!(pvchat().see(&[]).is_err());
+}
+
+#[test]
+fn empty_questions_and_control_tokens_are_refused() {
+    let (person, _, mut stream) = people(1);
+    let seen = clip(&[person], &mut stream);
+    for question in ["", "   ", "<eos>", "is <bos> here ?", "<a> yes", "what <q> is this"] {
+        let error = pvchat().ask(&[], &seen, question).unwrap_err();
+        assert!(matches!(error, Error::Model(model::Error::Text { .. })), "{question:?}: {error:?}");
+    }
+    let long = "what ".repeat(4000);
+    assert!(message(pvchat().ask(&[], &seen, &long).unwrap_err()).contains("tokens"));
+}
+
+#[test]
+fn hostile_questions_never_panic() {
+    let (person, _, mut stream) = people(2);
+    let seen = clip(&[person], &mut stream);
+    for question in
+        ["<<<>>>", "is <Zz> here", "\u{0}\u{7}", "🦀🦀🦀", "<Aa", "is <Aa> and <Aa> and <Aa>", "?", "\n\t.", "ｗｈｏ？"]
+    {
+        let _ = pvchat().ask(&[], &seen, question);
+    }
+}
+
+#[test]
+fn names_that_cannot_be_used_are_refused() {
+    for name in ["", "<>", "bos", "<eos>", "INST", "Aa Bb", "<Aa", "a/b", "..", "ThisNameIsFarTooLong"] {
+        assert!(name.parse::<SubjectName>().is_err(), "{name:?}");
+    }
+    assert_eq!("<Aa>".parse::<SubjectName>().unwrap(), "Aa".parse().unwrap());
+}
+
+#[test]
+fn a_subject_of_another_base_a_damaged_and_an_unknown_one_are_refused() {
+    let (person, _, mut stream) = people(3);
+    let name: SubjectName = "Aa".parse().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let subjects = SubjectFolder::new(folder.path().join("subjects"));
+    let mut subject = pvchat().enrol(&clip(&[person], &mut stream), &name).unwrap();
+    let file = subjects.save(&subject).unwrap();
+    assert_eq!(subjects.load(&name, pvchat().vilm()).unwrap(), subject);
+
+    let bytes = fs::read(&file).unwrap();
+    for length in [0, 7, 8, 100, bytes.len() / 2, bytes.len() - 1] {
+        fs::write(&file, &bytes[..length]).unwrap();
+        let error = subjects.load(&name, pvchat().vilm()).unwrap_err();
+        assert!(matches!(error, Error::Model(model::Error::File { .. })), "{length}: {error:?}");
+    }
+    subject.info.base = "0123456789abcdef".into();
+    subjects.save(&subject).unwrap();
+    let error = message(subjects.load(&name, pvchat().vilm()).unwrap_err());
+    assert!(error.contains("0123456789abcdef") && error.contains(pvchat().vilm().fingerprint()), "{error}");
+
+    let error = subjects.load(&"Zz".parse().unwrap(), pvchat().vilm()).unwrap_err();
+    assert!(matches!(error, Error::UnknownSubject { .. }) && message(&error).contains("<Aa>"), "{error}");
+}
+
+#[test]
+fn a_subject_that_cannot_be_written_leaves_nothing_behind() {
+    let (person, _, mut stream) = people(4);
+    let subject = pvchat().enrol(&clip(&[person], &mut stream), &"Aa".parse().unwrap()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let taken = folder.path().join("taken");
+    fs::write(&taken, "a file where a folder is needed").unwrap();
+    let error = SubjectFolder::new(&taken).save(&subject).unwrap_err();
+    assert!(message(&error).contains("taken"), "{error}");
+    // A name taken by a folder: the file cannot be put in its place.
+    let subjects = SubjectFolder::new(folder.path().join("subjects"));
+    fs::create_dir_all(subjects.file(&subject.info.name)).unwrap();
+    assert!(subjects.save(&subject).is_err());
+    let left: Vec<_> = fs::read_dir(subjects.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+}
+
+#[test]
+fn damaged_base_files_are_refused() {
+    let device = pvchat().vilm().device().clone();
+    let files = embedded::FILES;
+    for length in [0, 5, 8, 200, files.weights.len() / 3, files.weights.len() - 1] {
+        let error = Vilm::from_bytes(files.config, files.tokenizer, files.weights[..length].to_vec(), &device).unwrap_err();
+        assert!(matches!(error, model::Error::File { .. }), "{length}: {error:?}");
+    }
+    let text = String::from_utf8(files.config.to_vec()).unwrap();
+    let unknown = text.replacen('{', "{\n  \"temperatur\": 1,", 1);
+    let error = Vilm::from_bytes(unknown.as_bytes(), files.tokenizer, files.weights.to_vec(), &device).unwrap_err();
+    assert!(message(&error).contains("temperatur"), "{error}");
+    let error = Vilm::from_bytes(files.config, b"{}", files.weights.to_vec(), &device).unwrap_err();
+    assert!(message(&error).contains("tokenizer.json"), "{error}");
+}

@@ -1,0 +1,122 @@
+//! The main job on the embedded model: a person in one clip gets a name, and questions about that
+//! person are answered in clips that it never saw.
+
+mod support;
+
+use std::ops::ControlFlow;
+
+use pvchat::{LearnEvent, LearnOptions, Obtained, SubjectFolder, SubjectName, train::personal::LearnConfig};
+use support::{clip, file, people, pvchat};
+
+fn name(text: &str) -> SubjectName {
+    text.parse().unwrap()
+}
+
+/// Shares of right answers over a few people; far above chance, far below what the figures in the
+/// README say, so that it fails when something breaks and not when the dice fall badly.
+#[test]
+fn enrolled_people_are_recognised_and_strangers_are_not() {
+    let (mut right, mut total) = (0, 0);
+    for seed in 100..108 {
+        let (person, stranger, mut stream) = people(seed);
+        let subject = pvchat().enrol(&clip(&[person], &mut stream), &name("Aa")).unwrap();
+        for (who, present) in [(person, true), (stranger, false)] {
+            let answer =
+                pvchat().ask(std::slice::from_ref(&subject), &clip(&[who], &mut stream), "Is <Aa> in this video?").unwrap();
+            assert_eq!(answer.presence[0].0, name("Aa"));
+            assert_eq!(answer.obtained, Obtained::Enrolled);
+            assert_eq!(answer.text.starts_with("yes"), answer.presence[0].1 > 0.5, "{answer:?}");
+            right += usize::from(answer.text.starts_with("yes") == present);
+            total += 1;
+        }
+    }
+    assert!(right * 10 >= total * 8, "{right} of {total}");
+}
+
+#[test]
+fn the_place_is_told_and_an_absent_subject_is_refused() {
+    let (person, stranger, mut stream) = people(200);
+    let subject = pvchat().enrol(&clip(&[person], &mut stream), &name("Aa")).unwrap();
+    let subjects = [subject];
+    let answer = pvchat().ask(&subjects, &clip(&[person], &mut stream), "where is <Aa>").unwrap();
+    assert!(answer.text.starts_with("<Aa> is"), "{answer:?}");
+    let refusal = pvchat().ask(&subjects, &clip(&[stranger], &mut stream), "What is <Aa> doing?").unwrap();
+    assert_eq!(refusal.text, "<Aa> is not in the video .");
+}
+
+#[test]
+fn other_subjects_do_not_change_an_answer_by_a_bit() {
+    let (one, two, mut stream) = people(300);
+    let first = pvchat().enrol(&clip(&[one], &mut stream), &name("Aa")).unwrap();
+    let second = pvchat().enrol(&clip(&[two], &mut stream), &name("Bb")).unwrap();
+    let seen = clip(&[one, two], &mut stream);
+    let question = "Is <Bb> in this video?";
+    let alone = pvchat().ask(std::slice::from_ref(&second), &seen, question).unwrap();
+    let together = pvchat().ask(&[first.clone(), second.clone()], &seen, question).unwrap();
+    assert_eq!(alone, together);
+    let both = pvchat().ask(&[first, second], &seen, "are <Aa> and <Bb> in this video ?").unwrap();
+    assert_eq!(both.presence.len(), 2);
+}
+
+#[test]
+fn clips_come_through_mp4_and_subjects_through_a_folder_that_forgets() {
+    let folder = tempfile::tempdir().unwrap();
+    let (person, _, mut stream) = people(400);
+    let reference = pvchat().clip(&file(folder.path(), "reference.mp4", &[person], &mut stream)).unwrap();
+    assert_eq!(reference.frames.len(), 8);
+    let subjects = SubjectFolder::new(folder.path().join("subjects"));
+    let saved = subjects.save(&pvchat().enrol(&reference, &name("Aa")).unwrap()).unwrap();
+    assert!(std::fs::metadata(&saved).unwrap().len() < 20_000);
+    assert_eq!(subjects.names().unwrap(), [name("Aa")]);
+    let loaded = subjects.load_all(pvchat().vilm()).unwrap();
+    let answer = pvchat().ask(&loaded, &reference, "Is <Aa> here?").unwrap();
+    assert!(answer.text.starts_with("yes"), "the very clip it was enrolled from: {answer:?}");
+    assert!(subjects.forget(&name("Aa")).unwrap());
+    assert!(!subjects.forget(&name("Aa")).unwrap());
+    assert!(subjects.names().unwrap().is_empty());
+}
+
+#[test]
+fn a_conversation_remembers_whom_it_is_about() {
+    let (person, _, mut stream) = people(500);
+    let seen = clip(&[person], &mut stream);
+    let subjects = [pvchat().enrol(&seen, &name("Aa")).unwrap()];
+    let mut chat = pvchat().chat(&subjects, &seen);
+    chat.ask("Is <Aa> in this video?").unwrap();
+    let second = chat.ask("And where?").unwrap().clone();
+    assert!(second.text.contains("<Aa>"), "{second:?}");
+    assert_eq!(chat.history().len(), 2);
+}
+
+#[test]
+fn learning_is_repeatable_checks_itself_and_can_be_stopped() {
+    let (person, _, mut stream) = people(600);
+    let reference = clip(&[person], &mut stream);
+    let mut options = LearnOptions {
+        positives: 11,
+        training: LearnConfig { image_steps: 2, clip_steps: 3, batch: 8, ..LearnConfig::default() },
+        ..LearnOptions::default()
+    };
+    (options.negatives.hard, options.negatives.random) = (6, 6);
+    let mut steps = 0;
+    let learn =
+        |observe: &mut dyn FnMut(LearnEvent<'_>) -> ControlFlow<()>| pvchat().learn(&reference, &name("Aa"), &options, observe);
+    let one = learn(&mut |event| {
+        steps += usize::from(matches!(event, LearnEvent::Training(_)));
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!(steps, 5);
+    assert_eq!(one.report.steps.len(), 5);
+    assert!(!one.report.steps[1].video && one.report.steps[2].video, "images first, then clips");
+    assert_eq!(one.set.clips.len(), 1 + 11 + 12);
+    let two = learn(&mut |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!(one.subject, two.subject, "the same seed gives the same subject");
+    let better = one.report.after.balanced_accuracy > one.report.before.balanced_accuracy;
+    assert_eq!(one.report.kept_learned, better);
+    let stopped = learn(&mut |event| match event {
+        LearnEvent::Training(_) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    assert!(stopped.is_err());
+}

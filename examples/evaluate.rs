@@ -1,0 +1,298 @@
+//! Examines the miniature on characters that its base never saw, and prints the tables of the README.
+//!
+//! `evaluate --help` says what can be varied. Every clip goes through an mp4 file.
+
+use std::{collections::BTreeMap, error::Error, ops::ControlFlow, path::PathBuf, time::Instant};
+
+use clap::Parser;
+use pvchat::{
+    Enrol, LearnOptions, Personalizer, Pvchat, SeenClip, Subject, SubjectName,
+    augment::questions::{self, Aspect},
+    data::random::SeededStream,
+    eval::{
+        accuracy::{ClipClass, ExistenceAnswer, ExistenceScore, balanced_difference, balanced_estimate},
+        bootstrap::Share,
+        presence::Presence,
+        table::{Table, fraction, with_interval},
+    },
+    miniature::{
+        exam::{self, Cast, Character, Counts},
+        words,
+    },
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Examines the miniature on characters that its base never saw.
+#[derive(Parser)]
+struct Arguments {
+    /// Characters.
+    #[arg(long, default_value_t = 20)]
+    characters: usize,
+    /// Seeds of learning; 0 examines enrolment only.
+    #[arg(long, default_value_t = 3)]
+    seeds: u64,
+    /// Seed of the characters.
+    #[arg(long, default_value_t = 2026)]
+    exam: u64,
+    /// Steps of the base's encoder pretraining, so that its people can be left out.
+    #[arg(long, default_value_t = 3000)]
+    encoder_steps: usize,
+    /// Groups of the base's answer pretraining.
+    #[arg(long, default_value_t = 4000)]
+    groups: usize,
+    /// Also runs the controls: untrained tokens, shuffled identities, no video.
+    #[arg(long)]
+    controls: bool,
+    /// The folder of a base model; the embedded one when left out.
+    #[arg(long)]
+    base: Option<PathBuf>,
+    /// How to learn, as JSON (the fields of `LearnOptions`, those left out as usual).
+    #[arg(long)]
+    learn: Option<PathBuf>,
+    /// Writes the results as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// A character with its clips seen by the encoder.
+struct Candidate {
+    reference: SeenClip,
+    clips: Vec<SeenClip>,
+    character: Character,
+}
+
+fn main() -> Outcome<()> {
+    let arguments = Arguments::parse();
+    let pvchat = match &arguments.base {
+        Some(folder) => Pvchat::open(folder, &Default::default())?,
+        None => Pvchat::miniature()?,
+    };
+    let name: SubjectName = "Aa".parse()?;
+    let seen = exam::seen_in_pretraining(1, arguments.encoder_steps, arguments.groups);
+    let folder = std::env::temp_dir().join(format!("pvchat-exam-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    let started = Instant::now();
+    let candidates = (0..arguments.characters)
+        .map(|number| {
+            let character = Character::draw(number, arguments.exam, Counts::default(), &seen);
+            let see =
+                |scene, label: String| -> Outcome<SeenClip> { Ok(pvchat.see(&exam::through_mp4(scene, &folder, &label)?)?) };
+            let reference = see(&character.reference, format!("{number}-reference"))?;
+            let clips = character
+                .clips
+                .iter()
+                .enumerate()
+                .map(|(clip, one)| see(&one.scene, format!("{number}-{clip}")))
+                .collect::<Outcome<Vec<_>>>()?;
+            Ok(Candidate { reference, clips, character })
+        })
+        .collect::<Outcome<Vec<_>>>()?;
+    std::fs::remove_dir_all(&folder)?;
+    println!(
+        "{} clips drawn, encoded, decoded and seen in {:.0} s",
+        candidates.iter().map(|one| one.clips.len() + 1).sum::<usize>(),
+        started.elapsed().as_secs_f32()
+    );
+
+    let mut rows: BTreeMap<String, Vec<ExistenceAnswer>> = BTreeMap::new();
+    let enrolled = candidates
+        .iter()
+        .map(|one| Ok(Enrol.personalize(pvchat.vilm(), &one.reference.frames, &name)?))
+        .collect::<Outcome<Vec<Subject>>>()?;
+    rows.insert("enrol".into(), existence(&pvchat, &candidates, &enrolled)?);
+    let mut described = vec![("enrol".to_string(), descriptions(&pvchat, &candidates, &enrolled)?)];
+    let options: LearnOptions = match &arguments.learn {
+        Some(file) => serde_json::from_slice(&std::fs::read(file)?)?,
+        None => LearnOptions::default(),
+    };
+    let mut kept = 0;
+    for seed in 0..arguments.seeds {
+        let options = LearnOptions { seed, ..options.clone() };
+        let started = Instant::now();
+        let mut learned = Vec::new();
+        for candidate in &candidates {
+            let result = pvchat.learn(&candidate.reference, &name, &options, |_| ControlFlow::Continue(()))?;
+            kept += usize::from(result.report.kept_learned);
+            learned.push(result.subject);
+        }
+        println!("seed {seed}: {:.1} s per subject learned", started.elapsed().as_secs_f32() / candidates.len() as f32);
+        rows.insert(format!("learn, seed {seed}"), existence(&pvchat, &candidates, &learned)?);
+        if seed == 0 {
+            described.push(("learn".into(), descriptions(&pvchat, &candidates, &learned)?));
+        }
+    }
+    if arguments.controls {
+        rows.insert("control: untrained tokens".into(), existence(&pvchat, &candidates, &untrained(&enrolled))?);
+        let mut shuffled = enrolled.clone();
+        shuffled.rotate_left(1);
+        rows.insert("control: shuffled identities".into(), existence(&pvchat, &candidates, &shuffled)?);
+        rows.insert("control: no video".into(), existence(&pvchat, &blind(&pvchat, &candidates)?, &enrolled)?);
+    }
+    report(&rows, &described, kept, &candidates, arguments.json)
+}
+
+/// Asks for the presence of each subject in all of its character's clips.
+fn existence(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]) -> Outcome<Vec<ExistenceAnswer>> {
+    let mut answers = Vec::new();
+    for (number, (candidate, subject)) in candidates.iter().zip(subjects).enumerate() {
+        let view = pvchat.vilm().with_subjects(std::slice::from_ref(subject));
+        for (clip, (seen, truth)) in candidate.clips.iter().zip(&candidate.character.clips).enumerate() {
+            let presence = view.presence(&view.read(&seen.memory, &[subject])?, 0)?;
+            let class = match truth.cast {
+                Cast::Positive => ClipClass::Positive,
+                Cast::LookAlike1 | Cast::LookAlike2 => ClipClass::LookAlike,
+                Cast::Random => ClipClass::Random,
+            };
+            let found = if presence > 0.5 { Presence::Present } else { Presence::Absent };
+            answers.push(ExistenceAnswer { clip: format!("{number}-{clip}"), class, found });
+        }
+    }
+    Ok(answers)
+}
+
+/// Asks for clothes, action and place on the clips with the character: shares of answers whose
+/// content is all right, alone and in company.
+fn descriptions(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]) -> Outcome<[[Share; 2]; 3]> {
+    let mut shares = [[Share::default(); 2]; 3];
+    for (candidate, subject) in candidates.iter().zip(subjects) {
+        let view = pvchat.vilm().with_subjects(std::slice::from_ref(subject));
+        for (seen, truth) in candidate.clips.iter().zip(&candidate.character.clips) {
+            let Some(position) = truth.position else { continue };
+            let reading = view.read(&seen.memory, &[subject])?;
+            for (share, aspect) in shares.iter_mut().zip([Aspect::Clothing, Aspect::Action, Aspect::Location]) {
+                let name = subject.info.name.to_string();
+                let question = questions::question(aspect, 0, &name);
+                let answer = view.answer(&reading, &question, &view.default_options(), |_| ControlFlow::Continue(()))?;
+                let truth_text = words::description(aspect, &truth.scene, position).unwrap_or_default();
+                let expected = questions::description_answer(aspect, &name, &truth_text);
+                share[usize::from(truth.scene.people.len() > 1)].add(sorted(&answer.text) == sorted(&expected));
+            }
+        }
+    }
+    Ok(shares)
+}
+
+fn sorted(answer: &str) -> Vec<&str> {
+    let mut words = words::slot_words(answer);
+    words.sort_unstable();
+    words
+}
+
+/// Subjects whose parameters are noise of the same size.
+fn untrained(subjects: &[Subject]) -> Vec<Subject> {
+    let mut stream = SeededStream::new(99);
+    let mut noise = |values: &[f32]| {
+        let size = (values.iter().map(|value| value * value).sum::<f32>() / values.len().max(1) as f32).sqrt();
+        values.iter().map(|_| stream.normal() * size).collect::<Vec<f32>>()
+    };
+    subjects
+        .iter()
+        .map(|subject| Subject {
+            tokens: noise(&subject.tokens),
+            identity: noise(&subject.identity),
+            word_row: noise(&subject.word_row),
+            head_row: noise(&subject.head_row),
+            ..subject.clone()
+        })
+        .collect()
+}
+
+/// The same clips with every pixel grey.
+fn blind(pvchat: &Pvchat, candidates: &[Candidate]) -> Outcome<Vec<Candidate>> {
+    let grey = |clip: &SeenClip| -> Outcome<SeenClip> {
+        let frames: Vec<_> = clip
+            .frames
+            .iter()
+            .map(|frame| image::RgbImage::from_pixel(frame.width(), frame.height(), image::Rgb([127; 3])))
+            .collect();
+        Ok(pvchat.see(&frames)?)
+    };
+    candidates
+        .iter()
+        .map(|one| {
+            let clips = one.clips.iter().map(grey).collect::<Outcome<Vec<_>>>()?;
+            Ok(Candidate { reference: grey(&one.reference)?, clips, character: one.character.clone() })
+        })
+        .collect()
+}
+
+fn report(
+    rows: &BTreeMap<String, Vec<ExistenceAnswer>>,
+    described: &[(String, [[Share; 2]; 3])],
+    kept: usize,
+    candidates: &[Candidate],
+    json: Option<PathBuf>,
+) -> Outcome<()> {
+    let mut stream = SeededStream::new(7);
+    let mut table = Table::new(["existence", "positives", "look-alikes 2", "look-alikes 1", "random", "balanced [95 %]"]);
+    let casts: Vec<Cast> = candidates.iter().flat_map(|one| one.character.clips.iter().map(|clip| clip.cast)).collect();
+    let share = |answers: &[ExistenceAnswer], cast: Cast| {
+        let mut share = Share::default();
+        answers.iter().zip(&casts).filter(|(_, one)| **one == cast).for_each(|(answer, _)| share.add(answer.is_right()));
+        share.rate()
+    };
+    let learned: Vec<ExistenceAnswer> = rows
+        .iter()
+        .filter(|(name, _)| name.starts_with("learn"))
+        .flat_map(|(name, answers)| {
+            answers.iter().map(move |answer| ExistenceAnswer { clip: format!("{name} {}", answer.clip), ..answer.clone() })
+        })
+        .collect();
+    let mut figures = serde_json::Map::new();
+    for (name, answers) in rows {
+        let estimate = balanced_estimate(answers, 1000, &mut stream);
+        table.row([
+            name.clone(),
+            fraction(share(answers, Cast::Positive)),
+            fraction(share(answers, Cast::LookAlike2)),
+            fraction(share(answers, Cast::LookAlike1)),
+            fraction(share(answers, Cast::Random)),
+            with_interval(estimate),
+        ]);
+        let score = ExistenceScore::of(answers);
+        figures.insert(name.clone(), serde_json::json!({ "score": score, "balanced": score.balanced() }));
+    }
+    println!("{}", table.to_markdown());
+    if !learned.is_empty() {
+        let seeds = rows.keys().filter(|name| name.starts_with("learn")).count();
+        let enrolled: Vec<ExistenceAnswer> = rows
+            .iter()
+            .filter(|(name, _)| name.starts_with("learn"))
+            .flat_map(|(name, _)| {
+                rows["enrol"]
+                    .iter()
+                    .map(move |answer| ExistenceAnswer { clip: format!("{name} {}", answer.clip), ..answer.clone() })
+            })
+            .collect();
+        let difference = balanced_difference(&enrolled, &learned, 1000, &mut stream)?;
+        println!("learn, {seeds} seeds together: {}", with_interval(balanced_estimate(&learned, 1000, &mut stream)));
+        println!(
+            "learn - enrol, paired: {}; learned parameters kept {kept} of {} times\n",
+            with_interval(difference),
+            seeds * candidates.len()
+        );
+    }
+    let mut table = Table::new([
+        "descriptions",
+        "clothing",
+        "action",
+        "place",
+        "clothing, two people",
+        "action, two people",
+        "place, two people",
+    ]);
+    for (name, shares) in described {
+        let cells = (0..2).flat_map(|company| shares.iter().map(move |share| fraction(share[company].rate())));
+        table.row([name.clone()].into_iter().chain(cells));
+        figures.insert(format!("descriptions, {name}"), serde_json::to_value(shares)?);
+    }
+    println!("{}", table.to_markdown());
+    if let Some(path) = json {
+        std::fs::write(path, serde_json::to_vec_pretty(&figures)?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! The figures that the demo writes to `report.json`.
+
+use pvchat::{
+    eval::{accuracy::ExistenceScore, bootstrap::Share},
+    train::personal::SelfCheck,
+};
+use serde::Serialize;
+
+use crate::progress::LearnSeconds;
+
+/// Everything that the demo measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The learned name.
+    pub subject: String,
+    /// Seed of learning.
+    pub seed: u64,
+    /// Threads of the training.
+    pub threads: usize,
+    /// Which subject was kept: `learned`, or `enrolled` where training did not help.
+    pub kept: &'static str,
+    /// How well held-back clips were judged before training.
+    pub self_check_before: SelfCheck,
+    /// The same after training.
+    pub self_check_after: SelfCheck,
+    /// Positives that the self-check of the augmentation drew again.
+    pub redrawn_positives: usize,
+    /// Balanced existence accuracy of the kept subject.
+    pub balanced_existence_accuracy: f64,
+    /// The same of the subject that was enrolled in one look.
+    pub balanced_existence_accuracy_enrolled: f64,
+    /// The right answers by kind of clip.
+    pub existence: ExistenceScore,
+    /// The right answers to the other questions.
+    pub descriptions: DescriptionScore,
+    /// Where the time went.
+    pub seconds: Seconds,
+    /// The most memory that the process held, in MiB, where the system says so.
+    pub peak_memory_mib: Option<f64>,
+}
+
+/// Right answers to questions that ask for a description.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DescriptionScore {
+    /// Garment, colour and pattern all right.
+    pub clothing: Share,
+    /// Single details of face and hair.
+    pub face_details: Share,
+    /// The action.
+    pub action: Share,
+    /// The place.
+    pub place: Share,
+    /// Questions about the absent subject that were refused.
+    pub refusals: Share,
+}
+
+/// Where the time went, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Seconds {
+    /// Opening the base model.
+    pub open_base: f64,
+    /// From the start of the process to the first answer, with an enrolled subject.
+    pub first_answer: f64,
+    /// Learning in all.
+    pub learn: f64,
+    /// The parts of learning.
+    pub learn_parts: LearnSeconds,
+    /// Opening a clip, on average.
+    pub open_clip: f64,
+    /// Answering a question about an opened clip, on average.
+    pub ask: f64,
+    /// The whole demo.
+    pub total: f64,
+}
+
+/// The most memory that this process has held, in MiB; `None` where the system does not say.
+pub fn peak_memory_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib / 1024.0)
+}
+
+/// A share as `5 of 6 (83 %)`.
+pub fn in_words(share: Share) -> String {
+    match share.rate() {
+        Some(rate) => format!("{} of {} ({:.0} %)", share.right, share.total, 100.0 * rate),
+        None => "none asked".to_string(),
+    }
+}
