@@ -171,27 +171,29 @@ impl TextCodec {
         Ok(ids)
     }
 
+    /// Checks that a question is not empty and free of control tokens.
+    ///
+    /// # Errors
+    /// [`Error::Text`] that says which.
+    pub fn check_question(&self, question: &str) -> Result<()> {
+        let refuse = |problem: String| Err(Error::Text { what: "question", value: shorten(question), problem });
+        if question.trim().is_empty() {
+            return refuse("is empty; ask something such as \"is <Aa> in this video ?\"".into());
+        }
+        let format = &self.format;
+        let controls = [&format.begin, &format.end, &format.before_question, &format.after_question];
+        match controls.into_iter().find(|control| !control.is_empty() && question.contains(control.as_str())) {
+            Some(control) => refuse(format!("contains the control token {control:?}; leave it out")),
+            None => Ok(()),
+        }
+    }
+
     /// A question and, for training, its answer.
     ///
     /// # Errors
-    /// [`Error::Text`] for an empty question, and as [`encode`](Self::encode).
+    /// As [`check_question`](Self::check_question) and [`encode`](Self::encode).
     pub fn encode_question(&self, question: &str, answer: Option<&str>, names: &[SubjectName]) -> Result<EncodedText> {
-        if question.trim().is_empty() {
-            return Err(Error::Text {
-                what: "question",
-                value: question.into(),
-                problem: "is empty; ask something such as \"is <Aa> in this video ?\"".into(),
-            });
-        }
-        for control in [&self.format.begin, &self.format.end, &self.format.before_question, &self.format.after_question] {
-            if !control.is_empty() && question.contains(control.as_str()) {
-                return Err(Error::Text {
-                    what: "question",
-                    value: shorten(question),
-                    problem: format!("contains the control token {control:?}; leave it out"),
-                });
-            }
-        }
+        self.check_question(question)?;
         let begin = if self.format.begin_question { self.format.begin.as_str() } else { "" };
         let name = match names.first() {
             Some(name) if self.format.name_in_front => format!("[{name}]"),

@@ -180,6 +180,7 @@ impl Pvchat {
         question: &str,
         on_word: impl FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Answer> {
+        self.vilm.codec().check_question(question)?;
         let view = self.vilm.with_subjects(subjects);
         let names: Vec<String> = view.named(question).iter().map(|subject| subject.info.name.to_string()).collect();
         let asked = known_wording(question, &names);
