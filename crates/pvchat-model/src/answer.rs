@@ -252,7 +252,7 @@ impl AnswerModel {
     /// `subjects` is a single row. The callback gets the answer's ids as they are chosen.
     ///
     /// # Errors
-    /// Those of [`TextCodec::encode_question`] and of [`generate`].
+    /// Those of [`TextCodec::encode_question`] and of [`generate()`].
     #[allow(clippy::too_many_arguments)] // the parts of a prompt
     pub fn answer(
         &self,

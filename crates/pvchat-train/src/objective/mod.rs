@@ -23,7 +23,7 @@ pub struct RoutedHeads {
     pub logits: Tensor<3>,
     /// Gates after clamp and ReLU, before the softmax weight [batch, tokens, routed heads].
     pub gates: Tensor<3>,
-    /// Rows that count, 1 or 0 [batch, tokens]; `None` counts all. Padded text should not count.
+    /// Rows that count, 1 or 0 `[batch, tokens]`; `None` counts all. Padded text should not count.
     pub mask: Option<Tensor<2>>,
 }
 
@@ -33,7 +33,7 @@ impl RoutedHeads {
         Self { logits, gates, mask: None }
     }
 
-    /// Only rows with a 1 in `mask` [batch, tokens] count.
+    /// Only rows with a 1 in `mask` `[batch, tokens]` count.
     pub fn with_mask(self, mask: Tensor<2>) -> Self {
         Self { mask: Some(mask), ..self }
     }
@@ -104,7 +104,7 @@ impl ObjectiveReport {
 /// The loss to be added to the language model's, and its values.
 #[derive(Clone, Debug)]
 pub struct Auxiliary {
-    /// Scalar [1], summed over modules; `None` for a model without routed modules.
+    /// Scalar `[1]`, summed over modules; `None` for a model without routed modules.
     pub loss: Option<Tensor<1>>,
     /// The values that it is made of.
     pub report: ObjectiveReport,

@@ -7,9 +7,9 @@ use burn::{prelude::*, tensor::FloatDType};
 /// Sums over the rows of one module, still on the device.
 pub(super) struct Sums {
     pub(super) heads: usize,
-    /// [rows, heads]
+    /// `[rows, heads]`
     logits: Tensor<2>,
-    /// [rows, 1]
+    /// `[rows, 1]`
     mask: Option<Tensor<2>>,
     logit_sums: Tensor<1>,
     gate_sums: Tensor<1>,
@@ -101,7 +101,7 @@ impl Counts {
         if self.empty { self.target } else { mean(&self.active_share) }
     }
 
-    /// The loss [1] and its values under the given weights.
+    /// The loss `[1]` and its values under the given weights.
     pub(super) fn objective(&self, config: &ObjectiveConfig, state: ModuleState) -> (Tensor<1>, ModuleReport) {
         let (sums, activation) = (&self.sums, self.activation());
         let (term, sparsity) = match config.sparsity {

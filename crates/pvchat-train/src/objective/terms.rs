@@ -6,7 +6,7 @@ use burn::prelude::*;
 /// The squared norm below which the mean router output counts as zero, so that its gradient stays finite.
 const TINY_SQUARE: f64 = 1e-24;
 
-/// Sum over rows of `values` [rows, heads], rows weighted by `mask` [rows, 1] if given. Gives [heads].
+/// Sum over rows of `values` `[rows, heads]`, rows weighted by `mask` `[rows, 1]` if given. Gives `[heads]`.
 pub fn head_sums(values: Tensor<2>, mask: Option<&Tensor<2>>) -> Tensor<1> {
     let heads = values.dims()[1];
     let values = match mask {
@@ -16,12 +16,12 @@ pub fn head_sums(values: Tensor<2>, mask: Option<&Tensor<2>>) -> Tensor<1> {
     values.sum_dim(0).reshape([heads])
 }
 
-/// Which gates [rows, heads] are on, as 0 and 1. Without gradient.
+/// Which gates `[rows, heads]` are on, as 0 and 1. Without gradient.
 pub fn active(gates: Tensor<2>) -> Tensor<2> {
     gates.detach().greater_elem(0.0).float()
 }
 
-/// The smooth stand-in for "this head is on" of logits [rows, heads]: only its slope is used.
+/// The smooth stand-in for "this head is on" of logits `[rows, heads]`: only its slope is used.
 ///
 /// `sigmoid(steepness * x) + tail * min(x, 0)`; with `clamp` the sigmoid alone, of the clamped logit.
 pub fn surrogate(logits: Tensor<2>, shape: &Surrogate, gate_range: [f64; 2]) -> Tensor<2> {
@@ -33,19 +33,19 @@ pub fn surrogate(logits: Tensor<2>, shape: &Surrogate, gate_range: [f64; 2]) -> 
     }
 }
 
-/// SPR as printed: norm over heads of the mean router output, from its sums [heads] over `count` rows.
+/// SPR as printed: norm over heads of the mean router output, from its sums `[heads]` over `count` rows.
 pub fn router_mean_norm(logit_sums: Tensor<1>, count: f64) -> Tensor<1> {
     (logit_sums / count).square().sum().clamp_min(TINY_SQUARE).sqrt()
 }
 
-/// SPR as released: `sum_h f_h * g_h` with constant active shares, from gate sums [heads] over `count` rows.
+/// SPR as released: `sum_h f_h * g_h` with constant active shares, from gate sums `[heads]` over `count` rows.
 pub fn load_balance(gate_sums: Tensor<1>, active_share: &[f64], count: f64) -> Tensor<1> {
     let device = gate_sums.device();
     let share: Vec<f32> = active_share.iter().map(|&share| share as f32).collect();
     (gate_sums * Tensor::<1>::from_data(TensorData::from(share.as_slice()), &device) / count).sum()
 }
 
-/// SPR of the straight-through variant: the mean gate, from gate sums [heads] over `count` rows.
+/// SPR of the straight-through variant: the mean gate, from gate sums `[heads]` over `count` rows.
 pub fn mean_gate(gate_sums: Tensor<1>, count: f64) -> Tensor<1> {
     gate_sums.mean() / count
 }
