@@ -247,6 +247,21 @@ impl AnswerModel {
         cache
     }
 
+    /// A question's word embeddings `[1, tokens, hidden]`, and the subjects' rows.
+    fn question(
+        &self,
+        codec: &TextCodec,
+        question: &str,
+        names: &[SubjectName],
+        subjects: Option<(&PersonalTensors, Tensor<2, Int>)>,
+    ) -> Result<(Tensor<3>, Option<[Tensor<3>; 2]>)> {
+        let ids: Vec<i32> = codec.encode_question(question, None, names)?.ids.into_iter().map(|id| id as i32).collect();
+        let count = ids.len();
+        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, count]), &self.lm.device().inner());
+        let rows = subjects.map(|(personal, slots)| self.rows(personal, slots));
+        Ok((self.lm.embed_with(ids, rows.as_ref().map(|rows| rows[0].clone())), rows))
+    }
+
     /// Answers one question on a cache made by [`read`](Self::read).
     ///
     /// `subjects` is a single row. The callback gets the answer's ids as they are chosen.
@@ -264,12 +279,7 @@ impl AnswerModel {
         options: &GenerationOptions,
         on_token: impl FnMut(u32) -> ControlFlow<()>,
     ) -> Result<GeneratedAnswer> {
-        let text = codec.encode_question(question, None, names)?;
-        let device = self.lm.device().inner();
-        let ids: Vec<i32> = text.ids.iter().map(|&id| id as i32).collect();
-        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, text.ids.len()]), &device);
-        let rows = subjects.map(|(personal, slots)| self.rows(personal, slots));
-        let embeddings = self.lm.embed_with(ids, rows.as_ref().map(|rows| rows[0].clone()));
+        let (embeddings, rows) = self.question(codec, question, names, subjects)?;
         let mut prompt = Prompt::from_embeddings(embeddings).with_prefix(cache.clone());
         if let Some([words, head]) = rows {
             prompt = prompt.with_subjects(words, head);
@@ -295,13 +305,8 @@ impl AnswerModel {
         subjects: Option<(&PersonalTensors, Tensor<2, Int>)>,
         choices: &[u32],
     ) -> Result<Vec<f32>> {
-        let text = codec.encode_question(question, None, names)?;
-        let device = self.lm.device().inner();
-        let count = text.ids.len();
-        let ids: Vec<i32> = text.ids.iter().map(|&id| id as i32).collect();
-        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, count]), &device);
-        let rows = subjects.map(|(personal, slots)| self.rows(personal, slots));
-        let embeddings = self.lm.embed_with(ids, rows.as_ref().map(|rows| rows[0].clone()));
+        let (embeddings, _) = self.question(codec, question, names, subjects)?;
+        let (count, device) = (embeddings.dims()[1], embeddings.device());
         let mut cache = cache.clone();
         let start = cache.len();
         let positions = Tensor::<1, Int>::arange(start as i64..(start + count) as i64, &device).unsqueeze_dim::<2>(0);

@@ -192,6 +192,16 @@ impl EncoderBatch {
     }
 }
 
+impl EncoderBatch {
+    /// Of the read-outs `[clips, 5, width]` the left and the right one from `start`, for every person
+    /// of the batch: `[people, width]`.
+    fn of_people(&self, readouts: &Tensor<3>, start: i32) -> Tensor<2> {
+        let [clips, _, width] = readouts.dims();
+        let pair = readouts.clone().slice(s![.., start..start + 2]).reshape([clips * 2, width]);
+        pair.select(0, self.people_rows.clone())
+    }
+}
+
 fn repeat_rows(rows: &Tensor<2>, times: usize) -> Tensor<2> {
     let [count, width] = rows.dims();
     rows.clone().unsqueeze_dim::<3>(1).repeat_dim(1, times).reshape([count * times, width])
@@ -243,10 +253,7 @@ impl EncoderPretraining {
         let features = self.encoder.features(batch.pixels.clone());
         let width = features.tokens.dims()[2];
         let clips = batch.clips;
-        let pair = |start: i32| {
-            let part = features.readouts.clone().slice(s![.., start..start + 2]).reshape([clips * 2, width]);
-            part.select(0, batch.people_rows.clone())
-        };
+        let pair = |start: i32| batch.of_people(&features.readouts, start);
         let identity =
             grouped_cross_entropy(self.identity_head.forward(pair(0)), batch.identity_targets.clone(), &ATTRIBUTE_SIZES);
         let facts = grouped_cross_entropy(self.facts_head.forward(pair(2)), batch.facts_targets.clone(), &FACT_SIZES);
@@ -324,10 +331,7 @@ impl EncoderPretraining {
         let features = self.encoder.features(batch.pixels.clone());
         let width = features.tokens.dims()[2];
         let clips = batch.clips;
-        let pair = |start: i32| {
-            let part = features.readouts.clone().slice(s![.., start..start + 2]).reshape([clips * 2, width]);
-            part.select(0, batch.people_rows.clone())
-        };
+        let pair = |start: i32| batch.of_people(&features.readouts, start);
         let places = Place::ALL.len();
         let scene = self.scene_head.forward(features.readouts.clone().slice(s![.., 4..5]).reshape([clips, width]));
         let embeddings = self.encoder.identity(features.readouts.clone());
