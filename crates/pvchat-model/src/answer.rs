@@ -162,8 +162,9 @@ impl AnswerModel {
         Ok(Visual { embeddings: self.project_up.forward(output.query_states), gates: output.gates, personal_states })
     }
 
-    /// The memory with its positions, and with the identity of the people added to their read-outs,
-    /// which are the first of the read-outs at the end of the memory.
+    /// The memory with its positions, and with the identity of the people added to their read-outs:
+    /// the first of those at the end of the memory say who they are, the next what they wear and do.
+    /// A subject's queries, which hold its identity too, so find both in one step.
     fn placed(&self, memory: &Memory) -> Result<Tensor<3>> {
         let (Some(positions), Some(personal)) = (&self.memory_positions, &self.personal) else {
             return Ok(memory.tokens.clone());
@@ -178,8 +179,8 @@ impl AnswerModel {
         let people = identity.dims()[1];
         let first = count - Readout::COUNT;
         let tokens = memory.tokens.clone() + positions.val().unsqueeze_dim::<3>(0);
-        let seen = tokens.clone().narrow(1, first, people) + identity;
-        let rest = first + people;
+        let seen = tokens.clone().narrow(1, first, 2 * people) + identity.repeat_dim(1, 2);
+        let rest = first + 2 * people;
         Ok(Tensor::cat(vec![tokens.clone().narrow(1, 0, first), seen, tokens.narrow(1, rest, count - rest)], 1))
     }
 

@@ -89,7 +89,9 @@ pub struct RunConfig {
 
 /// What the observer is told after every step.
 #[derive(Debug)]
-pub struct Progress<'a, R> {
+pub struct Progress<'a, M, R> {
+    /// The model after the step.
+    pub model: &'a M,
     /// Steps done.
     pub step: usize,
     /// Steps in all.
@@ -111,7 +113,7 @@ pub fn run<M, T>(
     config: &RunConfig,
     task: &mut T,
     device: &Device,
-    mut observe: impl FnMut(Progress<'_, T::Report>) -> ControlFlow<()>,
+    mut observe: impl FnMut(Progress<'_, M, T::Report>) -> ControlFlow<()>,
 ) -> Result<M>
 where
     M: Module + Send,
@@ -149,7 +151,8 @@ where
         }
         model = optimizer.step(rates.step(), model, gradients);
         task.after_step(step, &reports);
-        let flow = observe(Progress { step: step + 1, steps: config.steps, loss, gradient_norm, reports: &reports });
+        let flow =
+            observe(Progress { model: &model, step: step + 1, steps: config.steps, loss, gradient_norm, reports: &reports });
         if let Some(folder) = &config.checkpoints
             && (flow.is_break() || step + 1 == config.steps || saved.elapsed() >= config.checkpoint_every)
         {

@@ -20,6 +20,7 @@ use pvchat_miniature::{
         clips::EncodedClips,
         encoder::EncoderPretraining,
         encoder_task::{self, EncoderTask},
+        validation::Validator,
     },
     tokenizer,
 };
@@ -27,7 +28,7 @@ use pvchat_model::{
     moh::Routing,
     prompt::TextCodec,
     vilm::{Vilm, VilmParameters},
-    vision::miniature::MiniatureEncoderConfig,
+    vision::miniature::{MiniatureEncoder, MiniatureEncoderConfig},
     weights,
 };
 use pvchat_train::{
@@ -65,7 +66,7 @@ enum Command {
     /// Phase B: everything after the encoder, on its frozen features.
     Answer {
         /// Optimiser steps of 32 clips.
-        #[arg(long, default_value_t = 2000)]
+        #[arg(long, default_value_t = 3000)]
         steps: usize,
         /// Groups of six clips that are rendered and encoded beforehand.
         #[arg(long, default_value_t = 4000)]
@@ -73,6 +74,9 @@ enum Command {
         /// Routing of the Q-Former's heads.
         #[arg(long, value_enum, default_value = "relu")]
         routing: RoutingName,
+        /// Takes the encoder of the base in this folder instead of that of phase A.
+        #[arg(long)]
+        encoder_of: Option<PathBuf>,
     },
     /// Puts both phases together: configuration, tokenizer, weights (f16), the corpus of strangers and
     /// a report of the training.
@@ -86,6 +90,9 @@ enum Command {
         /// Clips of strangers that learning chooses from.
         #[arg(long, default_value_t = 2000)]
         corpus: usize,
+        /// Takes the encoder of the base in this folder instead of that of phase A.
+        #[arg(long)]
+        encoder_of: Option<PathBuf>,
     },
 }
 
@@ -122,9 +129,13 @@ fn main() -> Outcome {
     let device = Device::default().autodiff();
     match arguments.command {
         Command::Encoder { steps } => train_encoder(&arguments.folder, arguments.seed, steps, &device),
-        Command::Package { output, routing, corpus } => package(&arguments.folder, &output, routing, corpus, &device),
-        Command::Answer { steps, groups, routing } => {
-            train_answer(&arguments.folder, arguments.seed, steps, groups, routing, &device)
+        Command::Package { output, routing, corpus, encoder_of } => {
+            let encoder = encoder(&arguments.folder, encoder_of.as_deref(), 256, &device)?;
+            package(&arguments.folder, &output, encoder, routing, corpus, &device)
+        }
+        Command::Answer { steps, groups, routing, encoder_of } => {
+            let encoder = encoder(&arguments.folder, encoder_of.as_deref(), 64, &device)?.parameters;
+            train_answer(&arguments.folder, arguments.seed, &encoder, steps, groups, routing, &device)
         }
     }
 }
@@ -209,21 +220,59 @@ fn train_encoder(folder: &Path, seed: u64, steps: usize, device: &Device) -> Out
     Ok(())
 }
 
-fn train_answer(folder: &Path, seed: u64, steps: usize, groups: usize, routing: RoutingName, device: &Device) -> Outcome {
+/// A trained encoder with what is known of its training.
+struct TrainedEncoder {
+    parameters: MiniatureEncoder,
+    figures: serde_json::Value,
+    run: serde_json::Value,
+}
+
+/// The encoder of a packaged base, or of phase A, which is judged on `groups` groups of clips.
+fn encoder(folder: &Path, base: Option<&Path>, groups: usize, device: &Device) -> Result<TrainedEncoder, Box<dyn Error>> {
+    let plain = device.clone().inner();
+    if let Some(base) = base {
+        let read = |name: &str| std::fs::read(base.join(name)).map_err(|error| format!("{}: {error}", base.join(name).display()));
+        let report: serde_json::Value = serde_json::from_slice(&read("report.json")?)?;
+        let vilm = Vilm::from_bytes(&read("config.json")?, &read("tokenizer.json")?, read("model.safetensors")?, &plain)?;
+        let parameters = vilm.parameters().vision_encoder.clone();
+        return Ok(TrainedEncoder { parameters, figures: report["encoder"].clone(), run: report["encoder_run"].clone() });
+    }
+    let checkpoints = CheckpointFolder::new(folder.join("encoder"))?;
+    let config = MiniatureEncoderConfig::default();
+    let fresh = EncoderPretraining::init(&config, &mut SeededStream::new(0), &plain);
+    let trained = checkpoints.load_model(fresh)?.ok_or("train the encoder first")?;
+    let figures = encoder_task::evaluate(&trained, &config, groups, 1000, &plain);
+    println!("encoder: {figures}");
+    let run = serde_json::to_value(checkpoints.state()?)?;
+    Ok(TrainedEncoder { parameters: trained.encoder.valid(), figures: serde_json::to_value(&figures)?, run })
+}
+
+/// Groups of six clips that phase B is judged on, with people and clips of their own.
+const VALIDATION_GROUPS: usize = 150;
+/// Batches of validation.
+const VALIDATION_BATCHES: usize = 36;
+/// Steps between two validations.
+const VALIDATE_EVERY: usize = 250;
+
+fn train_answer(
+    folder: &Path,
+    seed: u64,
+    encoder: &MiniatureEncoder,
+    steps: usize,
+    groups: usize,
+    routing: RoutingName,
+    device: &Device,
+) -> Outcome {
     let plain = device.clone().inner();
     let tokenizer = tokenizer::train().map_err(|error| error.to_string())?;
     let format = pvchat_model::prompt::PromptFormat::miniature();
     let codec = TextCodec::from_bytes("tokenizer.json", tokenizer.as_bytes(), format)?;
     let config = base::config(codec.vocabulary(), routing.routing());
     let stream = SeededStream::new(seed).derive("answer");
-    let fresh = EncoderPretraining::init(&config.vision, &mut stream.derive("unused"), &plain);
-    let encoder = CheckpointFolder::new(folder.join("encoder"))?.load_model(fresh)?.ok_or("train the encoder first")?;
-    println!("encoder: {}", encoder_task::evaluate(&encoder, &config.vision, 64, 1000, &plain));
-    let encoder = encoder.encoder.valid();
     let side = config.vision.frame_side as u32;
     let (started, done) = (Instant::now(), AtomicUsize::new(0));
     let encode = |range: std::ops::Range<usize>, label: &str| {
-        EncodedClips::make(&encoder, side, range, &stream.derive(label), &plain, |count| {
+        EncodedClips::make(encoder, side, range, &stream.derive(label), &plain, |count| {
             let total = done.fetch_add(count, Ordering::Relaxed) + count;
             if total % 2400 < count {
                 println!("{:6.0} s  {total} clips encoded", started.elapsed().as_secs_f64());
@@ -249,6 +298,7 @@ fn train_answer(folder: &Path, seed: u64, steps: usize, groups: usize, routing: 
         stream: stream.derive("episodes"),
         device: plain.clone(),
     };
+    let validator = Validator::new(&task, encode(0..VALIDATION_GROUPS, "validation"), VALIDATION_BATCHES)?;
     let fingerprint = [("seed".to_string(), seed.to_string()), ("config".to_string(), format!("{config:?} {groups}"))].into();
     let name = format!("answer-{}", routing.name());
     let run_config =
@@ -265,6 +315,16 @@ fn train_answer(folder: &Path, seed: u64, steps: usize, groups: usize, routing: 
             ("norm", progress.gradient_norm),
         ];
         log.add(progress.step, progress.steps, &values);
+        if progress.step.is_multiple_of(VALIDATE_EVERY) || progress.step == progress.steps {
+            match validator.judge(&progress.model.model) {
+                Ok(counts) => {
+                    let shares: Vec<String> =
+                        counts.iter().map(|(kind, [right, all])| format!("{kind} {:.3}", *right as f64 / *all as f64)).collect();
+                    println!("          validation  {}", shares.join("  "));
+                }
+                Err(error) => println!("          validation failed: {error}"),
+            }
+        }
         ControlFlow::Continue(())
     })?;
     Ok(())
@@ -273,27 +333,30 @@ fn train_answer(folder: &Path, seed: u64, steps: usize, groups: usize, routing: 
 /// Seed of the corpus of strangers.
 const CORPUS_SEED: u64 = 4242;
 
-fn package(folder: &Path, output: &Path, routing: RoutingName, corpus: usize, device: &Device) -> Outcome {
+fn package(
+    folder: &Path,
+    output: &Path,
+    encoder: TrainedEncoder,
+    routing: RoutingName,
+    corpus: usize,
+    device: &Device,
+) -> Outcome {
     let plain = device.clone().inner();
     let tokenizer = tokenizer::train().map_err(|error| error.to_string())?;
     let codec = TextCodec::from_bytes("tokenizer.json", tokenizer.as_bytes(), pvchat_model::prompt::PromptFormat::miniature())?;
     let config = base::config(codec.vocabulary(), routing.routing());
-    let stream = SeededStream::new(0);
-    let encoder = EncoderPretraining::init(&config.vision, &mut stream.derive("encoder"), &plain);
-    let phases = [
-        CheckpointFolder::new(folder.join("encoder"))?,
-        CheckpointFolder::new(folder.join(format!("answer-{}", routing.name())))?,
-    ];
-    let encoder = phases[0].load_model(encoder)?.ok_or("train the encoder first")?;
-    let answer = AnswerPretraining::init(&config.answer, &stream, &plain)?;
-    let answer = phases[1].load_model(answer)?.ok_or("train the answer model first")?;
-    let mut report = serde_json::json!({ "routing": routing.name(), "encoder": encoder_task::evaluate(&encoder, &config.vision, 256, 1000, &plain) });
-    for (name, phase) in ["encoder_run", "answer_run"].into_iter().zip(&phases) {
-        report[name] = serde_json::to_value(phase.state()?)?;
-    }
-    let parameters = VilmParameters { vision_encoder: encoder.encoder.valid(), answer: answer.model.valid() };
+    let checkpoints = CheckpointFolder::new(folder.join(format!("answer-{}", routing.name())))?;
+    let answer = AnswerPretraining::init(&config.answer, &SeededStream::new(0), &plain)?;
+    let answer = checkpoints.load_model(answer)?.ok_or("train the answer model first")?;
+    let parameters = VilmParameters { vision_encoder: encoder.parameters, answer: answer.model.valid() };
     std::fs::create_dir_all(output)?;
-    report["parameters"] = parameters.num_params().into();
+    let mut report = serde_json::json!({
+        "routing": routing.name(),
+        "encoder": encoder.figures,
+        "encoder_run": encoder.run,
+        "answer_run": serde_json::to_value(checkpoints.state()?)?,
+        "parameters": parameters.num_params(),
+    });
     let weights = weights::to_bytes(&parameters)?;
     let config_json = serde_json::to_vec_pretty(&config)?;
     let vilm = Vilm::from_bytes(&config_json, tokenizer.as_bytes(), weights.clone(), &plain)?;

@@ -13,7 +13,7 @@ use burn::{
 use pvchat_augment::questions::{self, Aspect};
 use pvchat_data::{SubjectName, random::SeededStream};
 use pvchat_model::{
-    answer::{AnswerConfig, AnswerModel},
+    answer::{AnswerConfig, AnswerLosses, AnswerModel, Visual},
     init,
     prompt::{EncodedText, TextCodec},
 };
@@ -60,6 +60,8 @@ pub struct Episode {
     pub present: Vec<bool>,
     /// Questions with answers.
     pub texts: Vec<EncodedText>,
+    /// What each question is about, for [`validation`](super::validation).
+    pub kinds: Vec<&'static str>,
 }
 
 /// What a shard reports.
@@ -97,6 +99,9 @@ pub struct AnswerTask {
 
 /// The members of a group who can be enrolled, and the clips where each is alone.
 const REFERENCES: [&[usize]; 3] = [&[0, 1], &[2, 3], &[5]];
+/// How often a clip with a single person is drawn again: clips with two are rare, and saying who of
+/// them wears what has to be learned from those.
+const REDRAW_LONE: f32 = 0.5;
 /// Weight of yes and no against other words.
 const EXISTENCE_WEIGHT: f32 = 4.0;
 
@@ -106,6 +111,18 @@ fn names(slots: &[usize]) -> Vec<SubjectName> {
 }
 
 impl AnswerTask {
+    /// The same on other clips.
+    pub fn with_clips(&self, clips: EncodedClips) -> Self {
+        Self {
+            clips,
+            codec: self.codec.clone(),
+            objective: self.objective.clone(),
+            stream: self.stream.clone(),
+            device: self.device.clone(),
+            ..*self
+        }
+    }
+
     fn groups(&self) -> usize {
         self.clips.clips.len() / GROUP
     }
@@ -142,6 +159,9 @@ impl AnswerTask {
     pub fn episode(&self, subjects: usize, stream: &mut SeededStream) -> pvchat_model::Result<Episode> {
         loop {
             let clip = stream.below(self.clips.clips.len());
+            if self.clips.clips[clip].people.len() == 1 && stream.chance(REDRAW_LONE) {
+                continue;
+            }
             let mut members: Vec<(usize, usize)> = Vec::new();
             let mut references = Vec::new();
             for _ in 0..subjects {
@@ -160,8 +180,9 @@ impl AnswerTask {
             let known = &self.clips.clips[clip].people;
             let positions: Vec<Option<usize>> =
                 members.iter().map(|member| known.iter().position(|person| *person == Some(*member))).collect();
-            let texts = self.texts(clip, &slots, &positions, stream)?;
-            return Ok(Episode { clip, references, slots, present: positions.iter().map(Option::is_some).collect(), texts });
+            let (texts, kinds) = self.texts(clip, &slots, &positions, stream)?;
+            let present = positions.iter().map(Option::is_some).collect();
+            return Ok(Episode { clip, references, slots, present, texts, kinds });
         }
     }
 
@@ -171,8 +192,9 @@ impl AnswerTask {
         slots: &[usize],
         positions: &[Option<usize>],
         stream: &mut SeededStream,
-    ) -> pvchat_model::Result<Vec<EncodedText>> {
+    ) -> pvchat_model::Result<(Vec<EncodedText>, Vec<&'static str>)> {
         let scene = &self.clips.clips[clip].scene;
+        let company = scene.people.len() > 1;
         let names = names(slots);
         let title: Vec<String> = names.iter().map(SubjectName::to_string).collect();
         let ask = |aspect: Aspect, subject: &str, stream: &mut SeededStream| {
@@ -180,11 +202,12 @@ impl AnswerTask {
         };
         let mut texts = Vec::with_capacity(self.questions);
         for (name, position) in title.iter().zip(positions) {
-            texts.push((ask(Aspect::Existence, name, stream), questions::existence_answer(name, position.is_some())));
+            let kind = if position.is_some() { "yes" } else { "no" };
+            texts.push((ask(Aspect::Existence, name, stream), questions::existence_answer(name, position.is_some()), kind));
         }
         if let ([first, second], [a, b]) = (title.as_slice(), positions) {
             let question = questions::pair_question(stream.below(questions::pair_variants()), [first, second]);
-            texts.push((question, questions::pair_answer([first, second], [a.is_some(), b.is_some()])));
+            texts.push((question, questions::pair_answer([first, second], [a.is_some(), b.is_some()]), "both"));
         }
         // Descriptions of the subjects: two of someone present, one refusal of someone absent.
         for (name, position) in title.iter().zip(positions) {
@@ -192,7 +215,9 @@ impl AnswerTask {
             aspects.truncate(if position.is_some() && title.len() == 1 { 2 } else { 1 });
             for aspect in aspects {
                 let answer = position.and_then(|position| words::answer(aspect, scene, position, name));
-                texts.push((ask(aspect, name, stream), answer.unwrap_or_else(|| questions::absent_answer(aspect, name))));
+                let kind = if answer.is_some() { described(aspect, company) } else { "refusal" };
+                let answer = answer.unwrap_or_else(|| questions::absent_answer(aspect, name));
+                texts.push((ask(aspect, name, stream), answer, kind));
             }
         }
         while texts.len() < self.questions {
@@ -200,15 +225,17 @@ impl AnswerTask {
             let subject = words::generic_subject(position, scene.people.len());
             let aspect = draw_aspects(stream)[0];
             if let Some(answer) = words::answer(aspect, scene, position, subject) {
-                texts.push((ask(aspect, subject, stream), answer));
+                texts.push((ask(aspect, subject, stream), answer, "unnamed"));
             }
         }
         texts.truncate(self.questions);
-        texts.iter().map(|(question, answer)| self.codec.encode_question(question, Some(answer), &names)).collect()
+        let encoded: pvchat_model::Result<Vec<EncodedText>> =
+            texts.iter().map(|(question, answer, _)| self.codec.encode_question(question, Some(answer), &names)).collect();
+        Ok((encoded?, texts.iter().map(|text| text.2).collect()))
     }
 
-    fn losses(&self, training: &AnswerPretraining, episodes: &[Episode]) -> pvchat_model::Result<(Tensor<1>, AnswerReport)> {
-        let model = &training.model;
+    /// What the model makes of the episodes' clips, and the cross entropy of their answers.
+    pub(super) fn forward(&self, model: &AnswerModel, episodes: &[Episode]) -> pvchat_model::Result<(Visual, AnswerLosses)> {
         let (batch, subjects) = (episodes.len(), episodes[0].slots.len());
         let clips: Vec<usize> = episodes.iter().map(|episode| episode.clip).collect();
         let memory = self.clips.memory(&clips, &self.device);
@@ -228,6 +255,11 @@ impl AnswerTask {
         let texts: Vec<Vec<EncodedText>> = episodes.iter().map(|episode| episode.texts.clone()).collect();
         let begin = self.codec.before_tiles(1)?.concat();
         let answers = model.losses(&visual, &begin, &texts, Some((&personal, slots)))?;
+        Ok((visual, answers))
+    }
+
+    fn losses(&self, training: &AnswerPretraining, episodes: &[Episode]) -> pvchat_model::Result<(Tensor<1>, AnswerReport)> {
+        let (visual, answers) = self.forward(&training.model, episodes)?;
         let (yes, no) = (self.codec.token("yes"), self.codec.token("no"));
         let is_existence = |label: &i32| Some(*label as u32) == yes || Some(*label as u32) == no;
         let weights: Vec<f32> =
@@ -240,9 +272,8 @@ impl AnswerTask {
             values.iter().zip(&answers.labels).filter(|(_, label)| is_existence(label)).map(|(value, _)| *value).collect();
         let mut total_loss = loss;
         if let Some(states) = visual.personal_states {
-            let [batch, subjects, tokens, width] = states.dims();
+            let [batch, subjects, _, width] = states.dims();
             let mean = states.mean_dim(2).reshape([batch * subjects, width]);
-            debug_assert!(tokens > 0);
             let sign: Vec<f32> =
                 episodes.iter().flat_map(|episode| episode.present.iter().map(|&here| if here { 1.0 } else { -1.0 })).collect();
             let logits = training.match_head.forward(mean).reshape([batch * subjects]);
@@ -274,6 +305,18 @@ impl AnswerTask {
 
 fn empty_report(objective: &Objective) -> ObjectiveReport {
     ObjectiveReport { mode: objective.config().mode, sparsity: objective.config().sparsity, modules: Vec::new() }
+}
+
+/// The name under which answers about an aspect are counted.
+fn described(aspect: Aspect, company: bool) -> &'static str {
+    match (aspect, company) {
+        (Aspect::Clothing, false) => "clothing",
+        (Aspect::Clothing, true) => "clothing, company",
+        (Aspect::Action, false) => "action",
+        (Aspect::Action, true) => "action, company",
+        (Aspect::Location, _) => "place",
+        _ => "face",
+    }
 }
 
 /// The describable aspects in random order, the place in front nearly half of the time: asked for as

@@ -5,3 +5,4 @@ pub mod answer;
 pub mod clips;
 pub mod encoder;
 pub mod encoder_task;
+pub mod validation;
