@@ -63,5 +63,10 @@ fn subjects(criterion: &mut Criterion) {
     std::fs::remove_dir_all(&folder).expect("the folder of this benchmark");
 }
 
-criterion_group!(benches, subjects);
+criterion_group! {
+    name = benches;
+    // Plots want a font that this workspace's plotting library does not bring; the figures are printed.
+    config = Criterion::default().without_plots();
+    targets = subjects
+}
 criterion_main!(benches);
