@@ -107,6 +107,40 @@ fn a_subject_weighs_what_is_said_and_its_file_brings_it_back() {
 }
 
 #[test]
+fn each_choice_trains_what_its_name_says_and_nothing_else() {
+    let (person, _, mut stream) = people(807);
+    let reference = clip(&[person], &mut stream);
+    let vilm = pvchat().vilm();
+    let (base, vision) = (vilm.parameters(), &vilm.config().vision);
+    for (trains, prefixes) in [
+        (Trains::Personal, &["answer.qformer.encoder.layer.1.crossattention.heads.router_alpha"][..]),
+        (Trains::PersonalAndBridge, &["answer.qformer.encoder.layer.0.intermediate_query", "answer.project_up"][..]),
+        (Trains::PersonalBridgeAndVision, &["vision_encoder.blocks.2", "vision_encoder.blocks.3", "vision_encoder.readout"][..]),
+    ] {
+        let subject = learned(trains, &reference, &name("Aa"));
+        let its = subject.adaptation.as_ref().unwrap();
+        assert_eq!(its.changes_vision(), trains == Trains::PersonalBridgeAndVision);
+        let before =
+            model::adaptation::Adaptation::collect(trains, its.lora, &base.answer, Some(&base.vision_encoder), vision).unwrap();
+        let moved: Vec<&String> =
+            before.parameters.iter().filter(|(name, value)| its.parameters[*name] != **value).map(|(name, _)| name).collect();
+        for prefix in prefixes {
+            assert!(moved.iter().any(|name| name.starts_with(prefix)), "{trains}: {prefix} has not moved");
+        }
+        let share = moved.len() as f64 / before.parameters.len() as f64;
+        assert!(share > 0.9, "{trains}: only {share:.2} of the base's parameters that it trains have moved");
+        // Every linear layer of the language model has an adapter, and B is not zero any more.
+        let adapters: Vec<_> = its.parameters.iter().filter(|(name, _)| name.ends_with(".lora.b.weight")).collect();
+        assert_eq!(adapters.len(), 3 * 7 + 1);
+        assert!(adapters.iter().all(|(_, value)| value.values.iter().any(|number| *number != 0.0)));
+        for frozen in ["vision_encoder.stem", "vision_encoder.blocks.0", "vision_encoder.blocks.1", "answer.lm.embed_tokens"] {
+            assert!(!its.parameters.keys().any(|name| name.starts_with(frozen)), "{trains}: {frozen}");
+        }
+        assert!(!its.parameters.keys().any(|name| name.contains(".base.")), "{trains}: dense weights of the language model");
+    }
+}
+
+#[test]
 fn a_subject_that_changes_the_base_is_asked_about_alone() {
     let (person, other, mut stream) = people(801);
     let both = clip(&[person, other], &mut stream);
