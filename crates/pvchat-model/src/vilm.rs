@@ -317,8 +317,9 @@ impl VilmView<'_> {
     /// it changes in the base.
     ///
     /// # Errors
-    /// [`Error::NotComposable`] for a subject with an [`Adaptation`] among others, [`Error::Text`] for more subjects than the model has name slots, [`Error::Shape`] for a
-    /// memory of another model.
+    /// [`Error::NotComposable`] for a subject with an [`Adaptation`] among others, or one that wants the clip to be looked at
+    /// with its own encoder ([`Vilm::adapted`]); [`Error::Text`] for more subjects than the model has name slots,
+    /// [`Error::Shape`] for a memory of another model.
     pub fn read(&self, memory: &Memory, subjects: &[&Subject]) -> Result<Reading> {
         let vilm = self.vilm;
         let slots = vilm.config.answer.personal.as_ref().map_or(1, |personal| personal.slots);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use pvchat::{
-    Answer, Error, LearnOptions, Pvchat, SeenClip, Subject, SubjectFolder, SubjectName, model,
+    Answer, Error, LearnOptions, SeenClip, Subject, SubjectFolder, SubjectName, model,
     train::personal::{LearnConfig, Trains},
 };
 use support::{clip, people, pvchat};
@@ -310,22 +310,22 @@ fn a_subject_can_be_renamed_but_not_onto_another() {
     let folder = tempfile::tempdir().unwrap();
     let subjects = SubjectFolder::new(folder.path());
     let (person, other, mut stream) = people(806);
-    let vilm = |pvchat: &'static Pvchat| pvchat.vilm();
+    let vilm = pvchat().vilm();
     let seen = clip(&[person], &mut stream);
     let subject = pvchat().enrol(&seen, &name("Aa")).unwrap();
     subjects.save(&subject).unwrap();
     subjects.save(&pvchat().enrol(&clip(&[other], &mut stream), &name("Bb")).unwrap()).unwrap();
-    let taken = subjects.rename(&name("Aa"), &name("Bb"), vilm(pvchat())).unwrap_err();
+    let taken = subjects.rename(&name("Aa"), &name("Bb"), vilm).unwrap_err();
     assert!(matches!(taken, Error::NameTaken { .. }) && taken.to_string().contains("<Bb>"), "{taken}");
-    assert!(subjects.rename(&name("Aa"), &name("q"), vilm(pvchat())).is_err(), "a token of the model");
-    assert!(matches!(subjects.rename(&name("Zz"), &name("Yy"), vilm(pvchat())), Err(Error::UnknownSubject { .. })));
+    assert!(subjects.rename(&name("Aa"), &name("q"), vilm).is_err(), "a token of the model");
+    assert!(matches!(subjects.rename(&name("Zz"), &name("Yy"), vilm), Err(Error::UnknownSubject { .. })));
     fs::create_dir(subjects.learning(&name("Aa"))).unwrap();
-    assert!(matches!(subjects.rename(&name("Aa"), &name("Cc"), vilm(pvchat())), Err(Error::Unfinished { .. })));
+    assert!(matches!(subjects.rename(&name("Aa"), &name("Cc"), vilm), Err(Error::Unfinished { .. })));
     fs::remove_dir(subjects.learning(&name("Aa"))).unwrap();
-    let file = subjects.rename(&name("Aa"), &name("Cc"), vilm(pvchat())).unwrap();
+    let file = subjects.rename(&name("Aa"), &name("Cc"), vilm).unwrap();
     assert_eq!(file, subjects.file(&name("Cc")));
     assert_eq!(subjects.names().unwrap(), [name("Bb"), name("Cc")]);
-    let renamed = subjects.load(&name("Cc"), vilm(pvchat())).unwrap();
+    let renamed = subjects.load(&name("Cc"), vilm).unwrap();
     assert_eq!(renamed, subject.clone().renamed(name("Cc")));
     let asked = |subject: Subject, question: &str| pvchat().ask(&[subject], &seen, question).unwrap().presence[0].1.to_bits();
     assert_eq!(asked(renamed, "is <Cc> in this video ?"), asked(subject, "is <Aa> in this video ?"));

@@ -150,7 +150,8 @@ impl Task<LearnParameters> for LearnTask<'_> {
     }
 
     fn failure(&self, reports: Vec<Self::Report>) -> Option<Error> {
-        reports.into_iter().find_map(Result::err)
+        // That a router's output is no number is said better by the error that names step and batch.
+        reports.into_iter().filter_map(Result::err).find(|error| !matches!(error, Error::NotFinite { .. }))
     }
 
     fn after_step(&mut self, step: usize, reports: &[Self::Report]) {
