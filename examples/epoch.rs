@@ -181,11 +181,12 @@ fn run(folder: &Path, schedule: Schedule, epochs: usize) -> Outcome<()> {
     let mut config = LearnConfig { trains: Trains::Personal, image_steps: 0, threads: THREADS, ..LearnConfig::default() };
     let mut seconds = Vec::new();
     let mut last_loss = 0.0;
+    let mut encoding_seconds = 0.0;
     match schedule {
         Schedule::Packed => {
             let begun = Instant::now();
             let data = encoded(&pvchat, folder, &task, false)?;
-            let encoding = begun.elapsed().as_secs_f64();
+            encoding_seconds = begun.elapsed().as_secs_f64();
             let steps = task.clips.len() / STEP;
             (config.clip_steps, config.batch) = (epochs * steps, STEP);
             let mut since = Instant::now();
@@ -193,7 +194,7 @@ fn run(folder: &Path, schedule: Schedule, epochs: usize) -> Outcome<()> {
                 last_loss = progress.loss;
                 if progress.step % steps == 0 {
                     // The first epoch pays for the features of all.
-                    seconds.push(since.elapsed().as_secs_f64() + if seconds.is_empty() { encoding } else { 0.0 });
+                    seconds.push(since.elapsed().as_secs_f64() + if seconds.is_empty() { encoding_seconds } else { 0.0 });
                     since = Instant::now();
                 }
                 ControlFlow::Continue(())
@@ -207,6 +208,7 @@ fn run(folder: &Path, schedule: Schedule, epochs: usize) -> Outcome<()> {
             for _ in 0..epochs {
                 let since = Instant::now();
                 let data = encoded(&pvchat, folder, &task, true)?;
+                encoding_seconds = since.elapsed().as_secs_f64();
                 learn(pvchat.vilm(), &start, &data, &config, &LearnRun::default(), |progress| {
                     last_loss = progress.loss;
                     ControlFlow::Continue(())
@@ -225,6 +227,7 @@ fn run(folder: &Path, schedule: Schedule, epochs: usize) -> Outcome<()> {
         "questions": questions,
         "threads": THREADS,
         "epoch_seconds": seconds,
+        "of_which_decoding_and_encoding": encoding_seconds,
         "last_loss": last_loss,
         "peak_mib": peak.map(|kib| kib / 1024.0),
     });

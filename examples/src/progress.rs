@@ -37,7 +37,7 @@ impl Phase {
             Self::MakingPositives => "making other clips of the same person",
             Self::ChoosingNegatives => "choosing similar strangers, describing clips",
             Self::Encoding => "encoding every clip once",
-            Self::Training => "training tokens and rows of the name",
+            Self::Training => "training",
         }
     }
 }

@@ -142,7 +142,8 @@ impl SubjectFolder {
         Ok(folder)
     }
 
-    /// Gives a subject another name; returns its file.
+    /// Gives a subject another name; returns its file. What [`keep_data`](Self::keep_data) wrote holds the old name and is
+    /// deleted.
     ///
     /// # Errors
     /// [`Error::NameTaken`], [`Error::Unfinished`] while it is being learned under the old name, those of
@@ -158,7 +159,6 @@ impl SubjectFolder {
         }
         // The new file first: whatever happens in between, the subject is there under one of its names.
         let file = self.save(&subject.renamed(to.clone()))?;
-        // What was kept to be looked at holds the old name in its questions.
         self.forget(from)?;
         Ok(file)
     }
@@ -201,8 +201,11 @@ fn delete(path: &Path, kept: Kept, receipt: &mut Receipt) -> Result<()> {
         Err(source) => return Err(io(source)),
     };
     if about.is_dir() {
-        for entry in fs::read_dir(path).map_err(io)? {
-            delete(&entry.map_err(io)?.path(), kept, receipt)?;
+        let entries: io::Result<Vec<PathBuf>> = fs::read_dir(path).map_err(io)?.map(|entry| Ok(entry?.path())).collect();
+        let mut entries = entries.map_err(io)?;
+        entries.sort();
+        for entry in entries {
+            delete(&entry, kept, receipt)?;
         }
         return fs::remove_dir(path).map_err(io);
     }
