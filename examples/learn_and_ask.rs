@@ -33,7 +33,7 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples (after `cargo run --release --example learn_and_ask --`):
-  learn fixtures/clips/clip-00.mp4 --name Aa              under a minute, the careful way
+  learn fixtures/clips/clip-00.mp4 --name Aa              under a minute; when interrupted, goes on where it was
   enrol fixtures/clips/clip-00.mp4 --name Bb              one look, no training
   ask fixtures/clips/clip-03.mp4 \"What is <Aa> doing?\"    quotes keep < and > from the shell
   ask fixtures/clips/clip-03.mp4 \"Is <Aa> in this video?\"
@@ -121,10 +121,10 @@ fn learn(folder: &SubjectFolder, clip: &Path, name: &SubjectName, seed: u64) -> 
     let clip = pvchat.clip(clip)?;
     let options = LearnOptions { seed, ..LearnOptions::default() };
     let mut bars = LearnBars::default();
-    let learned = pvchat.learn(&clip, name, &options, |event| bars.observe(event));
+    let learned = folder.learn(&pvchat, &clip, name, &options, |event| bars.observe(event));
     bars.finish();
     let learned = learned?;
-    let file = folder.save(&learned.subject)?;
+    let file = folder.file(name);
     let mut out = io::stdout().lock();
     let [before, after] = [learned.report.before, learned.report.after].map(|check| 100.0 * check.balanced_accuracy);
     writeln!(out, "{name} learned in {:.0} s, kept in {}", started.elapsed().as_secs_f64(), shown(&file))?;
@@ -218,10 +218,11 @@ fn list(folder: &SubjectFolder) -> Outcome {
 }
 
 fn forget(folder: &SubjectFolder, name: &SubjectName) -> Outcome {
-    if !folder.forget(name)? {
+    let receipt = folder.forget(name)?;
+    if receipt.is_empty() {
         return Err(format!("no subject {name} in {}; `list` shows who is there", shown(folder.path())).into());
     }
-    writeln!(io::stdout(), "{name} is forgotten")?;
+    writeln!(io::stdout(), "{receipt}")?;
     Ok(())
 }
 

@@ -37,7 +37,7 @@ impl Phase {
             Self::MakingPositives => "making other clips of the same person",
             Self::ChoosingNegatives => "choosing similar strangers, describing clips",
             Self::Encoding => "encoding every clip once",
-            Self::Training => "training tokens and rows of the name",
+            Self::Training => "training",
         }
     }
 }
@@ -110,7 +110,7 @@ impl LearnBars {
 
 /// A bar with a count and a message.
 pub fn bar(words: &'static str, total: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("  {prefix:<46}{bar:24} {pos}/{len}  {elapsed}  {wide_msg}");
+    let style = ProgressStyle::with_template("  {prefix:<46}{bar:24} {pos}/{len}  {elapsed}, {eta} left  {wide_msg}");
     let bar = ProgressBar::new(total as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar.with_prefix(words)
 }

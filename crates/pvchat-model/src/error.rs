@@ -46,6 +46,16 @@ pub enum Error {
         /// What is wrong and what would be accepted.
         problem: String,
     },
+    /// Subjects that cannot be asked about together, or with this view of the base.
+    #[error("{name}, learned with the choice `{trains}`, cannot be asked about here: {remedy}")]
+    NotComposable {
+        /// The subject.
+        name: String,
+        /// What was trained.
+        trains: crate::adaptation::Trains,
+        /// What to do instead.
+        remedy: &'static str,
+    },
     /// Reading or writing failed.
     #[error("{}: {source}", file.display())]
     Io {

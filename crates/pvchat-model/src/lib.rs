@@ -1,6 +1,7 @@
 //! The video language model of PVChat: vision encoder, Q-Former with Mixture-of-Heads attention,
 //! language model, personal tokens.
 
+pub mod adaptation;
 pub mod answer;
 pub mod error;
 pub mod init;

@@ -171,6 +171,21 @@ impl TextCodec {
         Ok(ids)
     }
 
+    /// Checks that a subject's name is not a token of this tokenizer: the two could not be told apart in a question.
+    ///
+    /// # Errors
+    /// [`Error::Text`] that says so.
+    pub fn check_name(&self, name: &SubjectName) -> Result<()> {
+        match self.token(&name.to_string()) {
+            None => Ok(()),
+            Some(_) => Err(Error::Text {
+                what: "subject name",
+                value: name.to_string(),
+                problem: "is a token of the language model; choose another name".into(),
+            }),
+        }
+    }
+
     /// Checks that a question is not empty and free of control tokens.
     ///
     /// # Errors

@@ -1,16 +1,23 @@
 //! A subject: the personal parameters of one learned person, a small safetensors file.
 
-use std::{collections::BTreeMap, io::Write, path::Path};
+use std::{collections::BTreeMap, io::Write, path::Path, sync::Arc};
 
 use burn::prelude::*;
 use pvchat_data::SubjectName;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, personal::PersonalTensors};
+use crate::{
+    Error, Result,
+    adaptation::{Adaptation, Trains, Values},
+    language::LoraConfig,
+    personal::PersonalTensors,
+};
 
-/// The version of the file format that this code writes.
+/// The version of the file format of subjects that are tokens and rows.
 pub const FORMAT_VERSION: u32 = 1;
+/// The version of files that hold an [`Adaptation`] too: programs that only know the first would leave it out.
+pub const ADAPTED_VERSION: u32 = 2;
 /// The largest subject file that is read, in bytes.
 const LARGEST_FILE: u64 = 64 << 20;
 
@@ -39,7 +46,8 @@ pub struct SubjectInfo {
     pub training: BTreeMap<String, f64>,
 }
 
-/// Personal query tokens, rows and identity of one person.
+/// Personal query tokens, rows and identity of one person: the form in which several subjects can be asked about
+/// together. An [`Adaptation`] may come with it, for questions about this subject alone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subject {
     /// What the file says about itself.
@@ -54,9 +62,28 @@ pub struct Subject {
     pub word_row: Vec<f32>,
     /// Row of the head.
     pub head_row: Vec<f32>,
+    /// What it changes in the base, for itself alone; shared by clones.
+    pub adaptation: Option<Arc<Adaptation>>,
 }
 
 const INFO: &str = "subject";
+const ADAPTATION: &str = "adaptation";
+
+/// The one text entry of the file: with several, their order and so the file's bytes would be left to chance.
+#[derive(Serialize, Deserialize)]
+struct FileInfo {
+    #[serde(flatten)]
+    subject: SubjectInfo,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    adaptation: Option<AdaptationInfo>,
+}
+
+/// What the file says about its adaptation.
+#[derive(Serialize, Deserialize)]
+struct AdaptationInfo {
+    trains: Trains,
+    lora: LoraConfig,
+}
 
 impl Subject {
     /// Takes row `index` of personal tensors with one subject per row.
@@ -74,7 +101,32 @@ impl Subject {
             identity: flat(&personal.identity),
             word_row: flat(&personal.word_row),
             head_row: flat(&personal.head_row),
+            adaptation: None,
         }
+    }
+
+    /// The subject with what it changes in the base for itself alone.
+    pub fn with_adaptation(mut self, adaptation: Adaptation) -> Self {
+        self.info.format_version = ADAPTED_VERSION;
+        self.adaptation = Some(Arc::new(adaptation));
+        self
+    }
+
+    /// The same person under another name.
+    pub fn renamed(mut self, name: SubjectName) -> Self {
+        self.info.name = name;
+        self
+    }
+
+    /// Whether it can be asked about together with others.
+    pub fn is_composable(&self) -> bool {
+        self.adaptation.is_none()
+    }
+
+    /// Bytes that its values take in memory.
+    pub fn bytes(&self) -> usize {
+        let values = self.tokens.len() + self.identity.len() + self.word_row.len() + self.head_row.len();
+        4 * values + self.adaptation.as_ref().map_or(0, |adaptation| adaptation.bytes())
     }
 
     /// The parameters of several subjects as one row `[1, subjects, ..]`.
@@ -116,7 +168,9 @@ impl Subject {
         let bytes = self.to_bytes().map_err(|problem| io(std::io::Error::other(problem)))?;
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(io)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
+        // Named after the file, so that whoever deletes the subject finds what a killed process left.
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let mut file = tempfile::Builder::new().prefix(&format!(".{name}.")).tempfile_in(folder).map_err(io)?;
         file.write_all(&bytes).map_err(io)?;
         file.as_file().sync_all().map_err(io)?;
         file.persist(path).map_err(|error| io(error.error))?;
@@ -125,17 +179,28 @@ impl Subject {
 
     fn to_bytes(&self) -> std::result::Result<Vec<u8>, String> {
         let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-        let parts = [
+        let own = [
             ("personal_query_tokens", self.token_shape.to_vec(), bytes(&self.tokens)),
             ("identity", vec![self.identity.len()], bytes(&self.identity)),
             ("word_row", vec![self.word_row.len()], bytes(&self.word_row)),
             ("head_row", vec![self.head_row.len()], bytes(&self.head_row)),
         ];
+        let mut parts: Vec<(String, Vec<usize>, Vec<u8>)> =
+            own.into_iter().map(|(name, shape, data)| (name.to_string(), shape, data)).collect();
+        let format_version = if self.is_composable() { FORMAT_VERSION } else { ADAPTED_VERSION };
+        let mut info = FileInfo { subject: SubjectInfo { format_version, ..self.info.clone() }, adaptation: None };
+        if let Some(adaptation) = &self.adaptation {
+            info.adaptation = Some(AdaptationInfo { trains: adaptation.trains, lora: adaptation.lora });
+            let parameters = adaptation.parameters.iter();
+            parts.extend(
+                parameters.map(|(name, value)| (format!("{ADAPTATION}.{name}"), value.shape.clone(), bytes(&value.values))),
+            );
+        }
         let views: std::result::Result<Vec<(&str, TensorView)>, _> = parts
             .iter()
-            .map(|(name, shape, data)| TensorView::new(Dtype::F32, shape.clone(), data).map(|view| (*name, view)))
+            .map(|(name, shape, data)| TensorView::new(Dtype::F32, shape.clone(), data).map(|view| (name.as_str(), view)))
             .collect();
-        let info = serde_json::to_string(&self.info).map_err(|error| error.to_string())?;
+        let info = serde_json::to_string(&info).map_err(|error| error.to_string())?;
         let metadata = Some([(INFO.to_string(), info)].into());
         safetensors::serialize(views.map_err(|error| error.to_string())?, metadata).map_err(|error| error.to_string())
     }
@@ -159,9 +224,10 @@ impl Subject {
             .as_ref()
             .and_then(|metadata| metadata.get(INFO))
             .ok_or_else(|| broken("no subject entry".into()))?;
-        let info: SubjectInfo = serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
-        if info.format_version != FORMAT_VERSION {
-            let problem = format!("has format version {}, this program reads {FORMAT_VERSION}", info.format_version);
+        let FileInfo { subject: info, adaptation } = serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
+        if !(FORMAT_VERSION..=ADAPTED_VERSION).contains(&info.format_version) {
+            let problem =
+                format!("has format version {}, this program reads {FORMAT_VERSION} to {ADAPTED_VERSION}", info.format_version);
             return Err(file(problem, "learn the person again with this program"));
         }
         if info.base != base {
@@ -181,6 +247,21 @@ impl Subject {
             }
             Ok((view.shape().to_vec(), values))
         };
+        let adaptation = match info.format_version {
+            ADAPTED_VERSION => {
+                let AdaptationInfo { trains, lora } = adaptation.ok_or_else(|| broken("no adaptation entry".into()))?;
+                let prefix = format!("{ADAPTATION}.");
+                let mut parameters = BTreeMap::new();
+                for full in tensors.names() {
+                    if let Some(name) = full.strip_prefix(&prefix) {
+                        let (shape, values) = read(full)?;
+                        parameters.insert(name.to_string(), Values { shape, values });
+                    }
+                }
+                Some(Arc::new(Adaptation { trains, lora, parameters }))
+            }
+            _ => None,
+        };
         let (shape, tokens) = read("personal_query_tokens")?;
         let &[count, width] = shape.as_slice() else {
             return Err(broken(format!("`personal_query_tokens` has shape {shape:?}")));
@@ -192,6 +273,7 @@ impl Subject {
             identity: read("identity")?.1,
             word_row: read("word_row")?.1,
             head_row: read("head_row")?.1,
+            adaptation,
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The whole video language model: one frozen base, looked through with the eyes of any subjects.
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, sync::Arc};
 
 use burn::{module::Module, prelude::*};
 use image::RgbImage;
@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     Error, Result,
+    adaptation::{Adaptation, Trains},
     answer::{AnswerConfig, AnswerModel, Memory, Visual},
     language::{GenerationOptions, KeyValueCache},
     personal::PersonalTensors,
@@ -64,6 +65,7 @@ pub struct Vilm {
     codec: TextCodec,
     fingerprint: String,
     device: Device,
+    adapted: Option<Arc<Adaptation>>,
 }
 
 /// How an answer was obtained.
@@ -130,7 +132,7 @@ impl Vilm {
                 remedy: format!("the tokenizer has {} tokens", codec.vocabulary()),
             });
         }
-        Ok(Self { parameters: parameters.no_grad(), config, codec, fingerprint, device })
+        Ok(Self { parameters: parameters.no_grad(), config, codec, fingerprint, device, adapted: None })
     }
 
     /// The configuration.
@@ -224,10 +226,54 @@ impl Vilm {
         }
     }
 
+    /// The base as a subject with an [`Adaptation`] wants it; all other parameters are shared, not copied. Only needed
+    /// for subjects that change the vision encoder: clips are then to be looked at with the result.
+    ///
+    /// # Errors
+    /// [`Error::Config`] and [`Error::Shape`] when the adaptation does not fit this base.
+    pub fn adapted(&self, subject: &Subject) -> Result<Self> {
+        let parameters = match &subject.adaptation {
+            Some(adaptation) => adaptation.adapt(&self.parameters)?,
+            None => self.parameters.clone(),
+        };
+        Ok(Self {
+            parameters: parameters.no_grad(),
+            config: self.config.clone(),
+            codec: self.codec.clone(),
+            fingerprint: self.fingerprint.clone(),
+            device: self.device.clone(),
+            adapted: subject.adaptation.clone(),
+        })
+    }
+
+    /// The answer model for these subjects, where it is another than this base's.
+    fn answer_for(&self, subjects: &[&Subject]) -> Result<Option<Box<AnswerModel>>> {
+        if subjects.len() > 1
+            && let Some(subject) = subjects.iter().find(|subject| !subject.is_composable())
+        {
+            return Err(not_composable(subject, "ask about it alone, or learn it again with the choice `composable`"));
+        }
+        let Some(subject) = subjects.first() else { return Ok(None) };
+        match (&self.adapted, &subject.adaptation) {
+            (None, None) => Ok(None),
+            (Some(mine), Some(its)) if Arc::ptr_eq(mine, its) || mine == its => Ok(None),
+            (Some(_), _) => Err(not_composable(subject, "this base is adapted to somebody else; ask the base itself")),
+            (None, Some(its)) if its.changes_vision() => {
+                Err(not_composable(subject, "look at the clip, and ask, with `Vilm::adapted`"))
+            }
+            (None, Some(its)) => Ok(Some(Box::new(its.answer(&self.parameters.answer)?.no_grad()))),
+        }
+    }
+
     /// A cheap view of the model with these subjects in place.
     pub fn with_subjects<'a>(&'a self, subjects: &'a [Subject]) -> VilmView<'a> {
         VilmView { vilm: self, subjects }
     }
+}
+
+fn not_composable(subject: &Subject, remedy: &'static str) -> Error {
+    let trains = subject.adaptation.as_ref().map_or(Trains::Composable, |adaptation| adaptation.trains);
+    Error::NotComposable { name: subject.info.name.to_string(), trains, remedy }
 }
 
 /// The base with some subjects; see [`Vilm::with_subjects`].
@@ -245,6 +291,8 @@ pub struct Reading {
     personal: Option<PersonalTensors>,
     slots: Tensor<2, Int>,
     cache: KeyValueCache,
+    /// The answer model, where the subject brings its own.
+    answer: Option<Box<AnswerModel>>,
     /// The visual tokens and the gates that made them.
     pub visual: Visual,
     obtained: Obtained,
@@ -265,14 +313,15 @@ impl VilmView<'_> {
         found.into_iter().map(|(_, subject)| subject).collect()
     }
 
-    /// Reads a clip for questions about `subjects`; only their tokens and rows take part.
+    /// Reads a clip for questions about `subjects`; only their tokens and rows take part, and for a single subject what
+    /// it changes in the base.
     ///
     /// # Errors
-    /// [`Error::Text`] for more subjects than the model has name slots, [`Error::Shape`] for a
-    /// memory of another model.
+    /// [`Error::NotComposable`] for a subject with an [`Adaptation`] among others, or one that wants the clip to be looked at
+    /// with its own encoder ([`Vilm::adapted`]); [`Error::Text`] for more subjects than the model has name slots,
+    /// [`Error::Shape`] for a memory of another model.
     pub fn read(&self, memory: &Memory, subjects: &[&Subject]) -> Result<Reading> {
         let vilm = self.vilm;
-        let answer = &vilm.parameters.answer;
         let slots = vilm.config.answer.personal.as_ref().map_or(1, |personal| personal.slots);
         if subjects.len() > slots {
             let value = subjects.iter().map(|subject| subject.info.name.to_string()).collect::<Vec<_>>().join(" ");
@@ -282,6 +331,8 @@ impl VilmView<'_> {
                 problem: format!("names {} people, at most {slots} are possible", subjects.len()),
             });
         }
+        let own = vilm.answer_for(subjects)?;
+        let answer = own.as_deref().unwrap_or(&vilm.parameters.answer);
         let owned: Vec<Subject> = subjects.iter().map(|subject| (*subject).clone()).collect();
         let personal = if owned.is_empty() { None } else { Some(Subject::tensors(&owned, &vilm.device)?) };
         let slots = Tensor::<1, Int>::arange(0..owned.len().max(1) as i64, &vilm.device).unsqueeze_dim::<2>(0);
@@ -298,9 +349,14 @@ impl VilmView<'_> {
             personal,
             slots,
             cache,
+            answer: own,
             visual,
             obtained,
         })
+    }
+
+    fn answer_model<'a>(&'a self, reading: &'a Reading) -> &'a AnswerModel {
+        reading.answer.as_deref().unwrap_or(&self.vilm.parameters.answer)
     }
 
     /// The probability that the `index`-th subject of a reading is in the clip: that of "yes"
@@ -319,7 +375,7 @@ impl VilmView<'_> {
         };
         let question = PRESENCE_QUESTION.replace("{}", &reading.names[index].to_string());
         let subjects = reading.personal.as_ref().map(|personal| (personal, reading.slots.clone()));
-        let choice = self.vilm.parameters.answer.first_token_choice(
+        let choice = self.answer_model(reading).first_token_choice(
             &reading.cache,
             codec,
             &question,
@@ -344,7 +400,7 @@ impl VilmView<'_> {
         let codec = &self.vilm.codec;
         let subjects = reading.personal.as_ref().map(|personal| (personal, reading.slots.clone()));
         let generated =
-            self.vilm.parameters.answer.answer(&reading.cache, codec, question, &reading.names, subjects, options, |id| {
+            self.answer_model(reading).answer(&reading.cache, codec, question, &reading.names, subjects, options, |id| {
                 match codec.decode(&[id], &reading.names) {
                     Ok(word) => on_word(&word),
                     Err(_) => ControlFlow::Continue(()),

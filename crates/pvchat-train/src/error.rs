@@ -70,19 +70,50 @@ pub enum Error {
         /// What differs, as `key: here, there`.
         differences: String,
     },
-    /// The loss is not a number any more.
-    #[error("the loss became {loss} at step {step}; lower the learning rate")]
+    /// The folder of checkpoints is held by another training.
+    #[error(
+        "{} is in use{}; wait for that training or stop it, or choose another folder",
+        folder.display(),
+        if process.is_empty() { String::new() } else { format!(" by process {process}") }
+    )]
+    Busy {
+        /// The folder.
+        folder: PathBuf,
+        /// The process that holds it, as far as it said so.
+        process: String,
+    },
+    /// The loss, its gradient or the parameters are not numbers any more.
+    #[error(
+        "the {what} became {value} at step {step} ({batch}); lower the learning rate, or look at that batch; {}",
+        kept.map_or("no checkpoint had been written".to_string(), |step| format!("the checkpoint of step {step} is kept"))
+    )]
     Diverged {
-        /// The step.
+        /// The step, counted from 0.
         step: usize,
-        /// The loss.
-        loss: f32,
+        /// "loss", "norm of the gradients" or "sum of the parameters".
+        what: &'static str,
+        /// Its value.
+        value: f64,
+        /// The batch, in the task's words.
+        batch: String,
+        /// Steps done in the newest checkpoint, if there is one.
+        kept: Option<usize>,
     },
     /// The observer asked to stop.
     #[error("stopped at step {step} as asked")]
     Stopped {
         /// The first step that was not done.
         step: usize,
+    },
+    /// The time that was given is used up.
+    #[error(
+        "the time budget of {seconds} s was used up before step {step}; give more, or resume from the checkpoints if there are any"
+    )]
+    OutOfTime {
+        /// The first step that was not done.
+        step: usize,
+        /// The budget.
+        seconds: f64,
     },
     /// The model reported an error.
     #[error(transparent)]

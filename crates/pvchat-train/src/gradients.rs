@@ -1,10 +1,13 @@
 //! Gradients of a batch: shards computed on threads of their own, summed, clipped.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamId},
     optim::GradientsParams,
     prelude::*,
 };
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// The gradients of one batch and what each shard reported.
 pub struct BatchGradients<R> {
@@ -38,15 +41,17 @@ where
     let mut results: Vec<(GradientsParams, R)> = if shards.len() == 1 {
         shards.into_iter().map(|shard| one(model.clone(), shard)).collect()
     } else {
+        let pools = pools(shards.len());
         std::thread::scope(|scope| {
             let threads: Vec<_> = shards
                 .into_iter()
-                .map(|shard| {
+                .enumerate()
+                .map(|(index, shard)| {
                     let fork = model.clone().fork(device);
-                    let one = &one;
-                    scope.spawn(move || match rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build() {
-                        Ok(_pool) => one(fork, shard),
-                        Err(_) => one(fork, shard),
+                    let (one, pool) = (&one, pools.get(index).cloned());
+                    scope.spawn(move || match pool {
+                        Some(pool) => pool.install(|| one(fork, shard)),
+                        None => one(fork, shard),
                     })
                 })
                 .collect();
@@ -60,6 +65,18 @@ where
         reports.push(report);
     }
     BatchGradients { gradients, reports }
+}
+
+/// Thread pools of one thread, kept for the life of the process: a pool that takes in the thread that makes it is never
+/// freed, so that one a step would be a leak. Fewer than `count` where the system has no more threads.
+fn pools(count: usize) -> Vec<Arc<ThreadPool>> {
+    static POOLS: Mutex<Vec<Arc<ThreadPool>>> = Mutex::new(Vec::new());
+    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    while pools.len() < count {
+        let Ok(pool) = ThreadPoolBuilder::new().num_threads(1).build() else { break };
+        pools.push(Arc::new(pool));
+    }
+    pools.iter().take(count).cloned().collect()
 }
 
 /// Adds `other` to `sum`, parameter by parameter.

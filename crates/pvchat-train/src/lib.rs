@@ -2,7 +2,7 @@
 //!
 //! [`objective::Objective`] holds the routers of the Mixture-of-Heads attention to a target share of
 //! active heads; its loss is added to that of the language model. [`run::run`] is the training loop,
-//! with checkpoints that a killed process resumes from.
+//! with checkpoints that a killed process resumes from. [`personal::learn`] trains one person.
 
 pub mod checkpoint;
 pub mod error;

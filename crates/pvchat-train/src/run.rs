@@ -9,15 +9,15 @@ use std::{
 
 use burn::{
     lr_scheduler::module_lr_scheduler::ModuleLrScheduler,
-    module::{Module, ParamGroup},
-    optim::ModuleOptimizer,
+    module::{Module, ModuleVisitor, Param, ParamGroup},
+    optim::{GradientsParams, ModuleOptimizer},
     prelude::*,
 };
 
 use crate::{
     Error, Result,
     checkpoint::{CheckpointFolder, RunState},
-    gradients::{batch_gradients, clip_global},
+    gradients::{add, batch_gradients, clip_global},
 };
 
 /// What a run trains: where its batches come from and what their loss is.
@@ -32,6 +32,21 @@ pub trait Task<M: Module>: Sync {
 
     /// The shard's share of the batch's loss.
     fn loss(&self, model: &M, shard: Self::Shard) -> (Tensor<1>, Self::Report);
+
+    /// Rounds in which the shards of a step are worked on, one after another: gradient accumulation.
+    fn rounds(&self) -> usize {
+        1
+    }
+
+    /// The batch of a step in words, for the error that ends a run.
+    fn batch(&self, step: usize) -> String {
+        format!("batch {step}")
+    }
+
+    /// Why a loss is not a number, when a report of its batch knows better.
+    fn failure(&self, _reports: Vec<Self::Report>) -> Option<Error> {
+        None
+    }
 
     /// Sees the reports after a step; adaptive weights move here.
     fn after_step(&mut self, _step: usize, _reports: &[Self::Report]) {}
@@ -106,7 +121,13 @@ pub struct Progress<'a, M, R> {
 
 /// Trains `model`, resuming from the newest checkpoint when there is one.
 ///
-/// The observer may stop the run; a checkpoint is written first, if there is a folder for it.
+/// The observer may stop the run; a checkpoint is written first, if there is a folder for it. The folder is held for
+/// this run until it ends.
+///
+/// # Errors
+/// [`Error::Busy`] when another run holds the folder, [`Error::OtherRun`] when its checkpoint is that of another run,
+/// [`Error::Checkpoint`] when one cannot be read or written, [`Error::Diverged`] when the loss, the gradients or the
+/// parameters are not numbers any more, [`Error::Stopped`]. Whatever ends the run, the newest checkpoint is good.
 pub fn run<M, T>(
     mut model: M,
     mut optimizer: ModuleOptimizer,
@@ -119,31 +140,29 @@ where
     M: Module + Send,
     T: Task<M>,
 {
-    let (mut first, mut earlier) = (0, 0.0);
+    let (mut first, mut earlier, mut kept) = (0, 0.0, None);
     let started = Instant::now();
-    if let Some(folder) = &config.checkpoints {
+    let folder = config.checkpoints.as_ref().map(CheckpointFolder::locked).transpose()?;
+    if let Some(folder) = &folder {
         let (loaded, restored, state) = folder.load(model, optimizer, &config.fingerprint)?;
         (model, optimizer) = (loaded, restored);
         if let Some(state) = state {
-            (first, earlier) = (state.step, state.seconds);
+            (first, earlier, kept) = (state.step, state.seconds, Some(state.step));
             task.restore(state.task);
         }
     }
     let mut saved = Instant::now();
     for step in first..config.steps {
-        let shards = task.shards(step);
-        let result = batch_gradients(&model, shards, device, |model: &M, shard| {
-            let (loss, report) = task.loss(model, shard);
-            let value = loss.clone().into_scalar::<f32>();
-            (loss, (value, report))
-        });
-        let mut gradients = result.gradients;
-        let (losses, reports): (Vec<f32>, Vec<T::Report>) = result.reports.into_iter().unzip();
+        let (mut gradients, losses, reports) = gradients(&model, task, step, device);
+        let diverged = |task: &T, what, value| Error::Diverged { step, what, value, batch: task.batch(step), kept };
         let loss: f32 = losses.iter().sum();
         if !loss.is_finite() {
-            return Err(Error::Diverged { step, loss });
+            return Err(task.failure(reports).unwrap_or_else(|| diverged(task, "loss", f64::from(loss))));
         }
         let gradient_norm = clip_global(&model, &mut gradients, config.clip);
+        if !gradient_norm.is_finite() {
+            return Err(diverged(task, "norm of the gradients", gradient_norm));
+        }
         let factor = config.schedule.factor(step, config.steps);
         let mut rates = ModuleLrScheduler::new(config.learning_rate * factor);
         for (group, rate) in &config.groups {
@@ -153,17 +172,66 @@ where
         task.after_step(step, &reports);
         let flow =
             observe(Progress { model: &model, step: step + 1, steps: config.steps, loss, gradient_norm, reports: &reports });
-        if let Some(folder) = &config.checkpoints
+        if let Some(folder) = &folder
             && (flow.is_break() || step + 1 == config.steps || saved.elapsed() >= config.checkpoint_every)
         {
+            // A step too far would show in the next loss only, when the last good checkpoint is gone.
+            let sum = parameter_sum(&model);
+            if !sum.is_finite() {
+                return Err(diverged(task, "sum of the parameters", sum));
+            }
             let seconds = earlier + started.elapsed().as_secs_f64();
             let state = RunState { step: step + 1, seconds, fingerprint: config.fingerprint.clone(), task: task.state() };
             folder.save(&model, &optimizer, &state)?;
-            saved = Instant::now();
+            (saved, kept) = (Instant::now(), Some(step + 1));
         }
         if flow.is_break() && step + 1 < config.steps {
             return Err(Error::Stopped { step: step + 1 });
         }
     }
     Ok(model)
+}
+
+/// The gradients of a step, round by round, with every shard's loss and report.
+fn gradients<M, T>(model: &M, task: &T, step: usize, device: &Device) -> (GradientsParams, Vec<f32>, Vec<T::Report>)
+where
+    M: Module + Send,
+    T: Task<M>,
+{
+    let mut shards = task.shards(step);
+    let size = shards.len().div_ceil(task.rounds().max(1)).max(1);
+    let (mut sum, mut losses, mut reports) = (GradientsParams::new(), Vec::new(), Vec::new());
+    while !shards.is_empty() {
+        let rest = shards.split_off(size.min(shards.len()));
+        let round = batch_gradients(model, std::mem::replace(&mut shards, rest), device, |model: &M, shard| {
+            let (loss, report) = task.loss(model, shard);
+            let value = loss.clone().into_scalar::<f32>();
+            (loss, (value, report))
+        });
+        if losses.is_empty() {
+            sum = round.gradients;
+        } else {
+            add(model, &mut sum, round.gradients);
+        }
+        for (loss, report) in round.reports {
+            losses.push(loss);
+            reports.push(report);
+        }
+    }
+    (sum, losses, reports)
+}
+
+/// The sum of all parameters that are trained: finite exactly when each of them is, short of an overflow that would be as bad.
+fn parameter_sum<M: Module>(model: &M) -> f64 {
+    struct Sum(f64);
+    impl ModuleVisitor for Sum {
+        fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
+            if parameter.is_require_grad() {
+                self.0 += f64::from(parameter.val().inner().sum().into_scalar::<f32>());
+            }
+        }
+    }
+    let mut sum = Sum(0.0);
+    model.visit(&mut sum);
+    sum.0
 }

@@ -33,9 +33,14 @@ impl Line {
 }
 
 /// Fits a line to points that every step draws anew; counts its steps as state.
+#[derive(Default)]
 struct Fit {
     shards: usize,
     steps_seen: u64,
+    /// Rounds that the shards are worked on in; 0 is one.
+    rounds: usize,
+    /// The step at which the data holds something that is not a number.
+    poisoned: Option<usize>,
 }
 
 impl Task<Line> for Fit {
@@ -44,7 +49,10 @@ impl Task<Line> for Fit {
 
     fn shards(&self, step: usize) -> Vec<Self::Shard> {
         let mut stream = SeededStream::new(4).derive(step);
-        let points: Vec<f32> = (0..12).map(|_| stream.normal()).collect();
+        let mut points: Vec<f32> = (0..12).map(|_| stream.normal()).collect();
+        if self.poisoned == Some(step) {
+            points[7] = f32::NAN;
+        }
         points.chunks(12 / self.shards).map(|part| (part.to_vec(), self.shards)).collect()
     }
 
@@ -53,6 +61,14 @@ impl Task<Line> for Fit {
         let points = Tensor::<2>::from_data(TensorData::new(points, [rows, 3]), &Device::flex());
         let target = points.clone().sum_dim(1);
         ((points.matmul(model.weight.val()) - target).square().mean() / shards as f32, ())
+    }
+
+    fn rounds(&self) -> usize {
+        self.rounds
+    }
+
+    fn batch(&self, step: usize) -> String {
+        format!("points of step {step}")
     }
 
     fn after_step(&mut self, _step: usize, _reports: &[()]) {
@@ -94,7 +110,7 @@ fn shards_on_threads_add_up_to_the_whole_batch() {
     let device = Device::flex().autodiff();
     let model = Line::new(&device);
     let gradient = |shards: usize| {
-        let task = Fit { shards, steps_seen: 0 };
+        let task = Fit { shards, ..Fit::default() };
         let result = batch_gradients(&model, task.shards(0), &device, |model: &Line, shard| task.loss(model, shard));
         result.gradients.get::<2>(model.weight.id).unwrap().into_data().iter::<f32>().collect::<Vec<_>>()
     };
@@ -110,7 +126,7 @@ fn shards_on_threads_add_up_to_the_whole_batch() {
 fn clipping_scales_the_joint_norm() {
     let device = Device::flex().autodiff();
     let model = Line::new(&device);
-    let task = Fit { shards: 1, steps_seen: 0 };
+    let task = Fit { shards: 1, ..Fit::default() };
     let mut gradients = batch_gradients(&model, task.shards(0), &device, |model: &Line, shard| task.loss(model, shard)).gradients;
     let before = clip_global(&model, &mut gradients, 1e9);
     clip_global(&model, &mut gradients, before / 2.0);
@@ -121,9 +137,9 @@ fn clipping_scales_the_joint_norm() {
 #[test]
 fn a_stopped_run_resumes_to_the_very_same_parameters() {
     let folder = tempfile::tempdir().unwrap();
-    let mut whole_task = Fit { shards: 2, steps_seen: 0 };
+    let mut whole_task = Fit { shards: 2, ..Fit::default() };
     let whole = train(&config(None, 9, "1"), &mut whole_task, 0).unwrap();
-    let mut task = Fit { shards: 2, steps_seen: 0 };
+    let mut task = Fit { shards: 2, ..Fit::default() };
     for stop_at in [2, 5] {
         let stopped = train(&config(Some(folder.path()), 9, "1"), &mut task, stop_at);
         assert!(matches!(stopped, Err(Error::Stopped { step }) if step == stop_at), "{stopped:?}");
@@ -132,23 +148,97 @@ fn a_stopped_run_resumes_to_the_very_same_parameters() {
     let resumed = train(&config(Some(folder.path()), 9, "1"), &mut task, 0).unwrap();
     assert_eq!(resumed.values(), whole.values());
     assert_eq!(task.steps_seen, whole_task.steps_seen);
-    let checkpoints = std::fs::read_dir(folder.path()).unwrap().count();
-    assert_eq!(checkpoints, 2, "the newest checkpoint and the file that names it");
+    let mut left: Vec<String> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    left.sort();
+    assert_eq!(left, ["latest.json", "lock", "step-00000009"]);
 }
 
 #[test]
 fn another_runs_checkpoint_is_refused_with_what_differs() {
     let folder = tempfile::tempdir().unwrap();
-    let mut task = Fit { shards: 1, steps_seen: 0 };
+    let mut task = Fit { shards: 1, ..Fit::default() };
     train(&config(Some(folder.path()), 3, "1"), &mut task, 0).unwrap();
     let error = train(&config(Some(folder.path()), 3, "2"), &mut task, 0).unwrap_err();
     assert!(matches!(error, Error::OtherRun { .. }) && error.to_string().contains("seed: 2 here, 1 there"), "{error}");
 }
 
 #[test]
+fn keys_that_only_one_of_two_runs_has_are_told_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut task = Fit { shards: 1, ..Fit::default() };
+    let mut first = config(Some(folder.path()), 3, "1");
+    first.fingerprint.insert("old".into(), "a".into());
+    train(&first, &mut task, 0).unwrap();
+    let mut second = config(Some(folder.path()), 3, "1");
+    second.fingerprint.insert("new".into(), "b".into());
+    let error = train(&second, &mut task, 0).unwrap_err().to_string();
+    assert!(error.contains("new: b here, nothing there; old: nothing here, a there"), "{error}");
+}
+
+#[test]
+fn a_folder_is_held_by_one_run_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = CheckpointFolder::new(folder.path()).unwrap().locked().unwrap();
+    let mut task = Fit { shards: 1, ..Fit::default() };
+    let error = train(&config(Some(folder.path()), 3, "1"), &mut task, 0).unwrap_err();
+    assert!(matches!(error, Error::Busy { .. }) && error.to_string().contains(&std::process::id().to_string()), "{error}");
+    drop(held);
+    train(&config(Some(folder.path()), 3, "1"), &mut task, 0).unwrap();
+}
+
+#[test]
+fn leftovers_of_a_killed_process_are_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let partial = folder.path().join(".partial-step-00000007");
+    std::fs::create_dir(&partial).unwrap();
+    std::fs::write(partial.join("model.bpk"), "half a").unwrap();
+    std::fs::write(folder.path().join(".tmpAbC"), "\"step-").unwrap();
+    std::fs::write(folder.path().join("lock"), "4294967295").unwrap();
+    let _held = CheckpointFolder::new(folder.path()).unwrap().locked().unwrap();
+    let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["lock"]);
+}
+
+#[test]
+fn a_loss_that_is_no_number_names_step_and_batch_and_keeps_the_last_good_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut task = Fit { shards: 2, poisoned: Some(4), ..Fit::default() };
+    let mut every_step = config(Some(folder.path()), 9, "1");
+    every_step.checkpoint_every = Duration::ZERO;
+    let error = train(&every_step, &mut task, 0).unwrap_err();
+    assert!(matches!(error, Error::Diverged { step: 4, kept: Some(4), .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains("step 4 (points of step 4)") && text.contains("checkpoint of step 4 is kept"), "{text}");
+    // What is kept is good: with the data mended, the run ends where it would have.
+    let whole = train(&config(None, 9, "1"), &mut Fit { shards: 2, ..Fit::default() }, 0).unwrap();
+    let resumed = train(&every_step, &mut Fit { shards: 2, ..Fit::default() }, 0).unwrap();
+    assert_eq!(resumed.values(), whole.values());
+}
+
+#[test]
+fn parameters_that_are_no_numbers_are_never_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut too_fast = config(Some(folder.path()), 9, "1");
+    (too_fast.learning_rate, too_fast.checkpoint_every) = (f64::INFINITY, Duration::ZERO);
+    let error = train(&too_fast, &mut Fit { shards: 1, ..Fit::default() }, 0).unwrap_err();
+    assert!(matches!(error, Error::Diverged { step: 0, what: "sum of the parameters", kept: None, .. }), "{error:?}");
+    assert!(CheckpointFolder::new(folder.path()).unwrap().state().unwrap().is_none());
+}
+
+#[test]
+fn gradients_accumulate_over_rounds() {
+    let once = train(&config(None, 5, "1"), &mut Fit { shards: 4, ..Fit::default() }, 0).unwrap();
+    let rounds = train(&config(None, 5, "1"), &mut Fit { shards: 4, rounds: 2, ..Fit::default() }, 0).unwrap();
+    for (a, b) in once.values().iter().zip(rounds.values()) {
+        assert!((a - b).abs() < 1e-6, "{a} {b}");
+    }
+}
+
+#[test]
 fn a_damaged_checkpoint_is_an_error_and_no_panic() {
     let folder = tempfile::tempdir().unwrap();
-    let mut task = Fit { shards: 1, steps_seen: 0 };
+    let mut task = Fit { shards: 1, ..Fit::default() };
     train(&config(Some(folder.path()), 3, "1"), &mut task, 0).unwrap();
     let step = folder.path().join("step-00000003");
     for file in ["model.bpk", "optimizer.bpk", "state.json"] {

@@ -31,6 +31,22 @@ pub enum Error {
         /// Who is there.
         known: String,
     },
+    /// A name that somebody else in the folder has.
+    #[error("{} already holds a subject {name}; choose another name, or forget that one first", folder.display())]
+    NameTaken {
+        /// The name.
+        name: String,
+        /// Where subjects are kept.
+        folder: PathBuf,
+    },
+    /// A subject that is being learned, or whose learning was interrupted, under the name that it had at the start.
+    #[error("learning {name} is not finished, see {}; go on with it, or forget {name}", folder.display())]
+    Unfinished {
+        /// Who is being learned.
+        name: String,
+        /// Where that is kept.
+        folder: PathBuf,
+    },
     /// A file or folder of subjects cannot be read or changed.
     #[error("{}: {source}", path.display())]
     Io {

@@ -1,15 +1,33 @@
-//! The folder that keeps subjects: one file each, which its owner can see, copy and delete.
+//! The folder that keeps subjects: one file each, which its owner can see, copy and delete, and while somebody is being
+//! learned a folder beside it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
 
+use pvchat_augment::TrainingSet;
 use pvchat_data::SubjectName;
 use pvchat_model::{subject::Subject, vilm::Vilm};
+use pvchat_train::checkpoint::CheckpointFolder;
 
-use crate::{Error, Result};
+use crate::{
+    Error, LearnEvent, LearnOptions, Learned, Pvchat, Result, SeenClip,
+    receipt::{Kept, Receipt},
+};
 
 const EXTENSION: &str = "subject.safetensors";
+/// Frames per second of the clips that [`SubjectFolder::keep_data`] writes.
+const FRAMES_PER_SECOND: f64 = 8.0;
 
-/// A folder of subjects.
+/// A folder of subjects. All that is ever kept of a subject `<Aa>` lies in it, under names that begin with that name:
+///
+/// - `Aa.subject.safetensors`, the subject;
+/// - `Aa.learning/`, the checkpoints of its learning, until that has ended;
+/// - `Aa.data/`, the clips and questions it was learned from, where [`keep_data`](Self::keep_data) was asked for them.
+///
+/// [`forget`](Self::forget) deletes it all.
 #[derive(Clone, Debug)]
 pub struct SubjectFolder(PathBuf);
 
@@ -78,17 +96,120 @@ impl SubjectFolder {
         self.names()?.iter().map(|name| self.load(name, vilm)).collect()
     }
 
-    /// Deletes a subject's file: with it, everything that was kept of the person. Returns whether
-    /// there was one.
+    /// The folder that a subject is learned in; what is put there is forgotten with it.
+    pub fn learning(&self, name: &SubjectName) -> PathBuf {
+        self.0.join(format!("{}.learning", name.bare()))
+    }
+
+    /// The folder for what a subject was learned from; what is put there is forgotten with it.
+    pub fn data(&self, name: &SubjectName) -> PathBuf {
+        self.0.join(format!("{}.data", name.bare()))
+    }
+
+    /// Learns the person in a clip and saves the subject. Checkpoints are kept in [`learning`](Self::learning) until then: when
+    /// this was interrupted, calling it again with the same clip, name and options goes on where it was.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be deleted.
-    pub fn forget(&self, name: &SubjectName) -> Result<bool> {
-        let path = self.file(name);
-        match std::fs::remove_file(&path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(Error::Io { path, source }),
-        }
+    /// As [`Pvchat::learn`] and [`save`](Self::save); [`pvchat_train::Error::Busy`] when the subject is being learned already.
+    pub fn learn(
+        &self,
+        pvchat: &Pvchat,
+        clip: &SeenClip,
+        name: &SubjectName,
+        options: &LearnOptions,
+        observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<Learned> {
+        let learning = self.learning(name);
+        let held = CheckpointFolder::new(&learning)?.locked()?;
+        let learned = pvchat.learn_in(Some(held.clone()), clip, name, options, observe)?;
+        self.save(&learned.subject)?;
+        fs::remove_dir_all(&learning).map_err(|source| Error::Io { path: learning, source })?;
+        Ok(learned)
     }
+
+    /// Writes the clips and questions that a subject was learned from, to be looked at; returns their folder.
+    ///
+    /// # Errors
+    /// [`Error::Video`], [`Error::Data`] and [`Error::Io`] when they cannot be written.
+    pub fn keep_data(&self, set: &TrainingSet) -> Result<PathBuf> {
+        let folder = self.data(&set.subject);
+        fs::create_dir_all(&folder).map_err(|source| Error::Io { path: folder.clone(), source })?;
+        let dataset = set.to_dataset(&folder);
+        for (video, clip) in dataset.videos.iter().zip(&set.clips) {
+            pvchat_video::write_clip(&video.path, &clip.frames, FRAMES_PER_SECOND)?;
+        }
+        dataset.write(&folder.join("dataset.json"))?;
+        Ok(folder)
+    }
+
+    /// Gives a subject another name; returns its file. What [`keep_data`](Self::keep_data) wrote holds the old name and is
+    /// deleted.
+    ///
+    /// # Errors
+    /// [`Error::NameTaken`], [`Error::Unfinished`] while it is being learned under the old name, those of
+    /// [`load`](Self::load) and [`save`](Self::save), and [`Error::Model`] for a name that is a token of the model.
+    pub fn rename(&self, from: &SubjectName, to: &SubjectName, vilm: &Vilm) -> Result<PathBuf> {
+        let subject = self.load(from, vilm)?;
+        vilm.codec().check_name(to)?;
+        if [self.file(to), self.learning(to), self.data(to)].iter().any(|path| path.exists()) {
+            return Err(Error::NameTaken { name: to.to_string(), folder: self.0.clone() });
+        }
+        if self.learning(from).exists() {
+            return Err(Error::Unfinished { name: from.to_string(), folder: self.learning(from) });
+        }
+        // The new file first: whatever happens in between, the subject is there under one of its names.
+        let file = self.save(&subject.renamed(to.clone()))?;
+        self.forget(from)?;
+        Ok(file)
+    }
+
+    /// Deletes all that is kept of a subject: its file, the checkpoints and whatever else lies in its folders, and what a
+    /// killed process left half-written. The receipt says what that was; it is empty when there was nothing.
+    ///
+    /// # Errors
+    /// [`pvchat_train::Error::Busy`] while the subject is being learned, and nothing is deleted then; [`Error::Io`] when
+    /// something cannot be deleted.
+    pub fn forget(&self, name: &SubjectName) -> Result<Receipt> {
+        let mut receipt = Receipt::new(name.clone(), self.0.clone());
+        if !self.0.exists() {
+            return Ok(receipt);
+        }
+        let learning = self.learning(name);
+        let _held = if learning.is_dir() { Some(CheckpointFolder::new(&learning)?.locked()?) } else { None };
+        let file = self.file(name);
+        let half_written = format!(".{}.{EXTENSION}.", name.bare());
+        let entries = fs::read_dir(&self.0).map_err(|source| Error::Io { path: self.0.clone(), source })?;
+        let leftovers: Vec<PathBuf> = entries
+            .flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&half_written))
+            .map(|entry| entry.path())
+            .collect();
+        let parts = [(file, Kept::Subject), (learning, Kept::Learning), (self.data(name), Kept::Data)];
+        for (path, kept) in parts.into_iter().chain(leftovers.into_iter().map(|path| (path, Kept::HalfWritten))) {
+            delete(&path, kept, &mut receipt)?;
+        }
+        Ok(receipt)
+    }
+}
+
+/// Deletes a file, or a folder with all that is in it, entry by entry for the receipt. Links are deleted, not followed.
+fn delete(path: &Path, kept: Kept, receipt: &mut Receipt) -> Result<()> {
+    let io = |source| Error::Io { path: path.to_path_buf(), source };
+    let about = match fs::symlink_metadata(path) {
+        Ok(about) => about,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(io(source)),
+    };
+    if about.is_dir() {
+        let entries: io::Result<Vec<PathBuf>> = fs::read_dir(path).map_err(io)?.map(|entry| Ok(entry?.path())).collect();
+        let mut entries = entries.map_err(io)?;
+        entries.sort();
+        for entry in entries {
+            delete(&entry, kept, receipt)?;
+        }
+        return fs::remove_dir(path).map_err(io);
+    }
+    fs::remove_file(path).map_err(io)?;
+    receipt.add(path, kept, about.len());
+    Ok(())
 }

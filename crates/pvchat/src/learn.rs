@@ -1,6 +1,11 @@
 //! From one clip of a person to a subject: enrolment in one look, or learning by training.
 
-use std::ops::ControlFlow;
+use std::{
+    collections::BTreeMap,
+    ops::ControlFlow,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use image::RgbImage;
 use pvchat_augment::{
@@ -13,9 +18,14 @@ use pvchat_model::{
     prompt::EncodedText,
     subject::{Origin, Subject},
     vilm::{Reading, Vilm},
+    vision::miniature::stack_clips,
 };
-use pvchat_train::personal::{LearnClip, LearnConfig, LearnData, LearnProgress, LearnReport, learn};
+use pvchat_train::{
+    checkpoint::CheckpointFolder,
+    personal::{LearnClip, LearnConfig, LearnData, LearnProgress, LearnReport, LearnRun, learn},
+};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::Result;
 
@@ -34,6 +44,7 @@ pub struct Enrol;
 
 impl Personalizer for Enrol {
     fn personalize(&mut self, vilm: &Vilm, clip: &[RgbImage], name: &SubjectName) -> Result<Subject> {
+        vilm.codec().check_name(name)?;
         Ok(vilm.enrol(&vilm.remember(&[clip])?, 0, name)?)
     }
 }
@@ -54,6 +65,14 @@ pub struct LearnOptions {
     pub least_similarity: f32,
     /// The training.
     pub training: LearnConfig,
+    /// A folder of this run's own for its checkpoints. Learning with the same clip, name and options goes on from them after
+    /// whatever ended it, and gives what it would have given. Without a folder nothing is kept.
+    pub checkpoints: Option<PathBuf>,
+    /// Seconds between checkpoints; 0 writes one after every step.
+    pub checkpoint_seconds: f64,
+    /// Seconds that learning may take, data making included; then it stops with
+    /// [`OutOfTime`](pvchat_train::Error::OutOfTime), after a checkpoint.
+    pub time_budget_seconds: Option<f64>,
 }
 
 impl Default for LearnOptions {
@@ -65,7 +84,51 @@ impl Default for LearnOptions {
             negatives: NegativeConfig { hard: 24, random: 8, ..NegativeConfig::default() },
             least_similarity: 0.55,
             training: LearnConfig::default(),
+            checkpoints: None,
+            checkpoint_seconds: 2.0,
+            time_budget_seconds: None,
         }
+    }
+}
+
+impl LearnOptions {
+    /// When to write checkpoints, and the time that is left from now on.
+    fn run(&self, checkpoints: Option<CheckpointFolder>) -> Result<LearnRun> {
+        let seconds = |key, value: f64| {
+            Duration::try_from_secs_f64(value).map_err(|_| pvchat_train::Error::Config {
+                key,
+                value: value.to_string(),
+                remedy: "give a number of seconds, zero or more".into(),
+            })
+        };
+        let deadline = match self.time_budget_seconds {
+            Some(budget) => {
+                let budget = seconds("time_budget_seconds", budget)?;
+                Instant::now().checked_add(budget).map(|deadline| (deadline, budget))
+            }
+            None => None,
+        };
+        Ok(LearnRun { checkpoints, checkpoint_every: seconds("checkpoint_seconds", self.checkpoint_seconds)?, deadline })
+    }
+
+    /// What the data is made from, for the fingerprint of the run.
+    fn source(&self, clip: &[RgbImage]) -> Result<BTreeMap<String, String>> {
+        let mut hash = Sha256::new();
+        clip.iter().for_each(|frame| hash.update(frame.as_raw()));
+        let digest: String = hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+        let json = |error: serde_json::Error| pvchat_train::Error::Config {
+            key: "options",
+            value: error.to_string(),
+            remedy: "use numbers that JSON can hold".into(),
+        };
+        Ok(BTreeMap::from([
+            ("reference clip".into(), digest),
+            ("seed".into(), self.seed.to_string()),
+            ("positives".into(), self.positives.to_string()),
+            ("variation".into(), serde_json::to_string(&self.variation).map_err(json)?),
+            ("negatives".into(), serde_json::to_string(&self.negatives).map_err(json)?),
+            ("least similarity".into(), self.least_similarity.to_string()),
+        ]))
     }
 }
 
@@ -103,7 +166,9 @@ pub struct Learner<'a> {
     pub scenes: &'a [Vec<RgbImage>],
     /// How.
     pub options: &'a LearnOptions,
-    /// Told what is going on; can stop the training.
+    /// Where checkpoints are kept, if anywhere: [`LearnOptions::checkpoints`], opened.
+    pub checkpoints: Option<CheckpointFolder>,
+    /// Told what is going on; can stop it at any time, with [`Stopped`](pvchat_train::Error::Stopped).
     pub observe: &'a mut dyn FnMut(LearnEvent<'_>) -> ControlFlow<()>,
 }
 
@@ -124,14 +189,17 @@ impl Learner<'_> {
     /// Learns the person in a prepared clip.
     ///
     /// # Errors
-    /// When the clip does not fit the model; what augmentation and training report.
+    /// When the name is a token of the model or the clip does not fit it; what augmentation and training report, among
+    /// them that somebody else learns in the same folder of checkpoints, or that what is there is of another run.
     pub fn learn(&mut self, vilm: &Vilm, clip: &[RgbImage], name: &SubjectName) -> Result<Learned> {
+        vilm.codec().check_name(name)?;
+        let keep = self.options.run(self.checkpoints.clone())?;
         let stream = SeededStream::new(self.options.seed).derive("learn");
         let memory = vilm.remember(&[clip])?;
         let reference = identities(&memory).swap_remove(0);
         let enrolled = vilm.enrol(&memory, 0, name)?;
 
-        let _ = (self.observe)(LearnEvent::MakingPositives);
+        self.tell(LearnEvent::MakingPositives, &keep)?;
         let maker = PositiveMaker::new(clip, self.scenes, self.options.variation.clone())?;
         let made = maker.positives(self.options.positives, &mut stream.derive("positives"), |positives| {
             let mut verdicts = Vec::with_capacity(positives.len());
@@ -143,25 +211,43 @@ impl Learner<'_> {
             Ok(verdicts)
         })?;
 
-        let _ = (self.observe)(LearnEvent::ChoosingNegatives);
+        self.tell(LearnEvent::ChoosingNegatives, &keep)?;
         let negatives = choose_negatives(&reference, self.corpus, &self.options.negatives, &mut stream.derive("negatives"))?;
         let set = TrainingSetBuilder::new(name.clone(), clip.to_vec())?
             .positives(made.positives)
             .negatives(&negatives, self.corpus)?
             .build(&mut stream.derive("questions"), describe(vilm))?;
 
-        let data = self.encode(vilm, &set)?;
+        let mut data = self.encode(vilm, &set, &keep)?;
+        data.source = self.options.source(clip)?;
         let observe = &mut self.observe;
         let config = LearnConfig { seed: stream.derive("training").next_seed(), ..self.options.training.clone() };
-        let (mut subject, report) = learn(vilm, &enrolled, &data, &config, |progress| observe(LearnEvent::Training(progress)))?;
+        let (mut subject, report) =
+            learn(vilm, &enrolled, &data, &config, &keep, |progress| observe(LearnEvent::Training(progress)))?;
         if !report.kept_learned {
             subject.info.origin = Origin::Enrolled;
         }
         Ok(Learned { subject, report, set, rejected: made.rejected })
     }
 
+    /// Tells the observer; an error when it asks to stop or the time is up.
+    fn tell(&mut self, event: LearnEvent<'_>, keep: &LearnRun) -> Result<()> {
+        if (self.observe)(event).is_break() {
+            return Err(pvchat_train::Error::Stopped { step: 0 }.into());
+        }
+        match keep.deadline {
+            Some((deadline, budget)) if Instant::now() >= deadline => {
+                Err(pvchat_train::Error::OutOfTime { step: 0, seconds: budget.as_secs_f64() }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Encodes all clips once and sorts them into stages and the self-check.
-    fn encode(&mut self, vilm: &Vilm, set: &TrainingSet) -> Result<LearnData> {
+    ///
+    /// Where the upper part of the encoder is trained, the output of the lower part is kept too, for that part to start from.
+    fn encode(&mut self, vilm: &Vilm, set: &TrainingSet, keep: &LearnRun) -> Result<LearnData> {
+        let keeps_lower = self.options.training.trains.trains_vision();
         let still = set.still();
         let total = set.clips.len() + still.clips.len();
         let mut done = 0;
@@ -172,6 +258,13 @@ impl Learner<'_> {
             for (chunk_number, chunk) in clips.chunks(ENCODED_AT_ONCE).enumerate() {
                 let frames: Vec<&[RgbImage]> = chunk.iter().map(|clip| clip.frames.as_slice()).collect();
                 let memory = vilm.remember(&frames)?;
+                let mut lower = Vec::new();
+                if keeps_lower {
+                    let values = vilm.parameters().vision_encoder.lower(stack_clips(&frames, vilm.device()));
+                    data.lower_shape = [values.dims()[1], values.dims()[2]];
+                    lower = values.into_data().iter::<f32>().collect();
+                }
+                let lower_size = lower.len() / chunk.len();
                 data.token_shape = [memory.tokens.dims()[1], memory.tokens.dims()[2]];
                 data.identity_shape = [memory.identity.dims()[1], memory.identity.dims()[2]];
                 let rows = |values: Vec<f32>, shape: [usize; 2]| {
@@ -181,7 +274,8 @@ impl Learner<'_> {
                 let identity = rows(memory.identity.into_data().iter::<f32>().collect(), data.identity_shape);
                 for (place, ((clip, tokens), identity)) in chunk.iter().zip(tokens).zip(identity).enumerate() {
                     let texts = encode_pairs(vilm, &clip.pairs, &names, most)?;
-                    let one = LearnClip { tokens, identity, present: clip.positive, texts };
+                    let lower = lower[place * lower_size..(place + 1) * lower_size].to_vec();
+                    let one = LearnClip { tokens, identity, lower, present: clip.positive, texts };
                     let number = chunk_number * ENCODED_AT_ONCE + place;
                     match (video, number % HELD_BACK == HELD_BACK - 1) {
                         (true, true) => data.held_back.push(one),
@@ -191,7 +285,7 @@ impl Learner<'_> {
                     }
                 }
                 done += chunk.len();
-                let _ = (self.observe)(LearnEvent::Encoding(done, total));
+                self.tell(LearnEvent::Encoding(done, total), keep)?;
             }
         }
         Ok(data)

@@ -9,11 +9,13 @@ mod error;
 mod folder;
 mod learn;
 mod pvchat;
+mod receipt;
 
 pub use error::{Error, Result};
 pub use folder::SubjectFolder;
 pub use learn::{Enrol, LearnEvent, LearnOptions, Learned, Learner, Personalizer};
 pub use pvchat::{Chat, Pvchat, SeenClip};
+pub use receipt::{Deleted, Kept, Receipt};
 
 pub use pvchat_augment as augment;
 pub use pvchat_data as data;

@@ -18,6 +18,7 @@ use pvchat_model::{
     subject::Subject,
     vilm::{Answer, Vilm},
 };
+use pvchat_train::checkpoint::CheckpointFolder;
 use pvchat_video::Clip;
 
 use crate::{Enrol, LearnEvent, LearnOptions, Learned, Learner, Personalizer, Result};
@@ -138,12 +139,29 @@ impl Pvchat {
         Enrol.personalize(&self.vilm, &clip.frames, name)
     }
 
-    /// Learns the person in a clip. `observe` is told what is going on and can stop the training.
+    /// Learns the person in a clip. `observe` is told what is going on and can stop it at any time. See
+    /// [`SubjectFolder::learn`](crate::SubjectFolder::learn) for learning that survives being killed.
     ///
     /// # Errors
     /// What augmentation and training report.
     pub fn learn(
         &self,
+        clip: &SeenClip,
+        name: &SubjectName,
+        options: &LearnOptions,
+        observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<Learned> {
+        let checkpoints = match &options.checkpoints {
+            Some(folder) => Some(CheckpointFolder::new(folder)?.locked()?),
+            None => None,
+        };
+        self.learn_in(checkpoints, clip, name, options, observe)
+    }
+
+    /// As [`learn`](Self::learn), in a folder of checkpoints that is held already.
+    pub(crate) fn learn_in(
+        &self,
+        checkpoints: Option<CheckpointFolder>,
         clip: &SeenClip,
         name: &SubjectName,
         options: &LearnOptions,
@@ -156,13 +174,19 @@ impl Pvchat {
         } else {
             &self.scenes
         };
-        Learner { corpus: self.corpus.as_ref(), scenes, options, observe: &mut observe }.learn(&self.vilm, &clip.frames, name)
+        let corpus = self.corpus.as_ref();
+        Learner { corpus, scenes, options, checkpoints, observe: &mut observe }.learn(&self.vilm, &clip.frames, name)
     }
 
     /// Answers a question about a clip. The question may be worded freely; wording that the model
     /// was not trained on is mapped to the nearest that it was.
     ///
+    /// A subject that changes the base for itself alone (see [`Trains`](crate::train::personal::Trains)) brings those changes
+    /// along when it is the only one in the question; where they reach into the vision encoder, the clip is looked at anew.
+    ///
     /// # Errors
+    /// [`Error::Model`](crate::Error::Model) with [`NotComposable`](pvchat_model::Error::NotComposable) for a question about
+    /// such a subject and another one;
     /// [`Error::Model`](crate::Error::Model) for an empty question, one with control tokens, or one
     /// that names too many people.
     pub fn ask(&self, subjects: &[Subject], clip: &SeenClip, question: &str) -> Result<Answer> {
@@ -184,6 +208,13 @@ impl Pvchat {
         let view = self.vilm.with_subjects(subjects);
         let names: Vec<String> = view.named(question).iter().map(|subject| subject.info.name.to_string()).collect();
         let asked = known_wording(question, &names);
+        if let [one] = view.named(question).as_slice()
+            && one.adaptation.as_ref().is_some_and(|adaptation| adaptation.changes_vision())
+        {
+            let own = self.vilm.adapted(one)?;
+            let memory = own.remember(&[&clip.frames])?;
+            return Ok(own.with_subjects(subjects).ask(&memory, &asked, &view.default_options(), on_word)?);
+        }
         Ok(view.ask(&clip.memory, &asked, &view.default_options(), on_word)?)
     }
 

@@ -3,9 +3,18 @@
 
 mod support;
 
-use std::{fs, path::Path};
+use std::{fs, ops::ControlFlow, path::Path};
 
-use pvchat::{Error, SubjectFolder, SubjectName, Vilm, miniature::embedded, model};
+use pvchat::{
+    Error, SeenClip, SubjectFolder, SubjectName, Vilm,
+    miniature::embedded,
+    model,
+    train::{
+        Error as TrainError,
+        checkpoint::CheckpointFolder,
+        personal::{LearnClip, LearnConfig, LearnData, LearnRun, learn},
+    },
+};
 use support::{clip, people, pvchat};
 
 fn message(error: impl std::fmt::Display) -> String {
@@ -121,4 +130,45 @@ fn damaged_base_files_are_refused() {
     assert!(message(&error).contains("temperatur"), "{error}");
     let error = Vilm::from_bytes(files.config, b"{}", files.weights.to_vec(), &device).unwrap_err();
     assert!(message(&error).contains("tokenizer.json"), "{error}");
+}
+
+#[test]
+fn data_that_is_no_number_ends_learning_with_step_and_batch_and_the_last_checkpoint() {
+    let (person, stranger, mut stream) = people(6);
+    let name: SubjectName = "Aa".parse().unwrap();
+    let vilm = pvchat().vilm();
+    let (seen, other) = (clip(&[person], &mut stream), clip(&[stranger], &mut stream));
+    let start = pvchat().enrol(&seen, &name).unwrap();
+    let learn_clip = |clip: &SeenClip, present: bool| {
+        let answer = if present { "yes , <Aa> is in the video ." } else { "no , <Aa> is not in the video ." };
+        let text = vilm.codec().encode_question("is <Aa> in this video ?", Some(answer), std::slice::from_ref(&name)).unwrap();
+        let [tokens, identity] = [&clip.memory.tokens, &clip.memory.identity];
+        LearnClip {
+            tokens: tokens.clone().into_data().iter::<f32>().collect(),
+            identity: identity.clone().into_data().iter::<f32>().collect(),
+            lower: Vec::new(),
+            present,
+            texts: vec![text],
+        }
+    };
+    let shape = |dims: [usize; 3]| [dims[1], dims[2]];
+    let mut data = LearnData {
+        images: vec![learn_clip(&seen, true), learn_clip(&other, false)],
+        clips: vec![learn_clip(&seen, true), learn_clip(&other, false)],
+        token_shape: shape(seen.memory.tokens.dims()),
+        identity_shape: shape(seen.memory.identity.dims()),
+        ..LearnData::default()
+    };
+    data.clips[1].tokens[5] = f32::NAN;
+    let folder = tempfile::tempdir().unwrap();
+    let keep = LearnRun {
+        checkpoints: Some(CheckpointFolder::new(folder.path()).unwrap()),
+        checkpoint_every: std::time::Duration::ZERO,
+        ..LearnRun::default()
+    };
+    let config = LearnConfig { image_steps: 3, clip_steps: 3, batch: 4, ..LearnConfig::default() };
+    let error = learn(vilm, &start, &data, &config, &keep, |_| ControlFlow::Continue(())).unwrap_err();
+    assert!(matches!(&error, TrainError::Diverged { step: 3, kept: Some(3), .. }), "{error:?}");
+    assert!(message(&error).contains("(clips 0, 1, 0, 1)"), "{error}");
+    assert_eq!(keep.checkpoints.unwrap().state().unwrap().unwrap().step, 3);
 }

@@ -132,6 +132,12 @@ impl MiniatureEncoderConfig {
 impl MiniatureEncoder {
     /// Encodes clips `[batch, 3, frames, side, side]` of pixels in `0.0..=1.0`.
     pub fn features(&self, pixels: Tensor<5>) -> MiniatureFeatures {
+        self.upper(self.lower(pixels))
+    }
+
+    /// The lower part: everything inside a tubelet, of clips `[batch, 3, frames, side, side]` in `0.0..=1.0`. Gives
+    /// `[batch, tokens, width]`, tubelet by tubelet.
+    pub fn lower(&self, pixels: Tensor<5>) -> Tensor<3> {
         let [batch, channels, frames, height, width] = pixels.dims();
         let tubelets = self.frames / self.tubelet;
         debug_assert_eq!(frames, self.frames);
@@ -139,17 +145,17 @@ impl MiniatureEncoder {
         let grid = self.stem.forward((stacked - 0.5) * 4.0);
         let positions = self.positions.val().unsqueeze_dim::<3>(0);
         let [tokens, hidden] = self.positions.dims();
-        let mut x =
+        let placed =
             (grid + positions).reshape([batch, tubelets, tokens, hidden]) + self.tubelets.val().reshape([1, tubelets, 1, hidden]);
-        let mut x3 = x.reshape([batch * tubelets, tokens, hidden]);
-        for (index, block) in self.blocks.iter().enumerate() {
-            if index == self.blocks_inside {
-                x3 = x3.reshape([batch, tubelets * tokens, hidden]);
-            }
-            x3 = block.forward(x3);
-        }
-        x = x3.reshape([batch, tubelets, tokens, hidden]);
-        let tokens = self.norm.forward(x.reshape([batch, tubelets * tokens, hidden]));
+        let inside = placed.reshape([batch * tubelets, tokens, hidden]);
+        let inside = self.blocks.iter().take(self.blocks_inside).fold(inside, |x, block| block.forward(x));
+        inside.reshape([batch, tubelets * tokens, hidden])
+    }
+
+    /// The upper part, across tubelets, of what [`lower`](Self::lower) gives.
+    pub fn upper(&self, lower: Tensor<3>) -> MiniatureFeatures {
+        let across = self.blocks.iter().skip(self.blocks_inside).fold(lower, |x, block| block.forward(x));
+        let tokens = self.norm.forward(across);
         let readouts = self.readout.forward(tokens.clone());
         MiniatureFeatures { tokens, readouts }
     }
@@ -181,7 +187,12 @@ impl MiniatureEncoder {
 
     /// Everything that later stages need of clips `[batch, 3, frames, side, side]` in `0.0..=1.0`.
     pub fn remember(&self, pixels: Tensor<5>) -> Memory {
-        let features = self.features(pixels);
+        self.remember_upper(self.lower(pixels))
+    }
+
+    /// As [`remember`](Self::remember), from what [`lower`](Self::lower) gave.
+    pub fn remember_upper(&self, lower: Tensor<3>) -> Memory {
+        let features = self.upper(lower);
         Memory { tokens: self.memory(&features), identity: self.identity(features.readouts) }
     }
 

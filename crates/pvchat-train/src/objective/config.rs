@@ -56,7 +56,7 @@ pub struct Surrogate {
     /// Steepness of the sigmoid; its slope is `steepness / 4` at zero and vanishes below about -1.5.
     pub steepness: f64,
     /// Extra constant slope for negative logits, so that a head that is off for every token hears HAE at any
-    /// depth. Zero leaves the plain sigmoid.
+    /// depth: the slope at -3000 is that at -3, and larger above. Zero leaves the plain sigmoid.
     pub tail: f64,
     /// Takes the logit clamped to [`ObjectiveConfig::gate_range`] and without the tail, as the golden data
     /// does: a head at or beyond the lower clamp is then never revived.

@@ -5,6 +5,7 @@
 //! and `lambda` follows `lambda * exp(k (R - A))`. Modules are summed and added to the language model's loss.
 
 mod config;
+mod exact;
 mod module;
 pub mod terms;
 
@@ -46,12 +47,31 @@ impl From<&Gates> for RoutedHeads {
     }
 }
 
+/// MoH's load-balance loss for [`Routing::TopK`](pvchat_model::moh::Routing::TopK), `[1]`, the mean over modules; see
+/// [`terms::score_balance`]. `None` without modules.
+///
+/// Top-k keeps the same number of heads for every token, so that SPR and HAE have nothing to hold; what can go wrong is that it
+/// keeps the same ones. The loss is least, `active / routed heads`, when all are kept equally often.
+pub fn top_k_balance(modules: &[RoutedHeads]) -> Option<Tensor<1>> {
+    let losses = modules.iter().map(|module| {
+        let [batch, tokens, heads] = module.logits.dims();
+        let rows = batch * tokens;
+        let flat = |tensor: &Tensor<3>| tensor.clone().reshape([rows, heads]);
+        let mask = module.mask.as_ref().map(|mask| mask.clone().detach().reshape([rows, 1]));
+        let count = mask.as_ref().map_or(rows as f64, |mask| f64::from(mask.clone().sum().into_scalar::<f32>()).max(1.0));
+        terms::score_balance(flat(&module.logits), flat(&module.gates), mask.as_ref(), count)
+    });
+    losses.reduce(|sum, loss| sum + loss).map(|sum| sum / modules.len() as f64)
+}
+
 /// The adaptive weights of one module.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModuleState {
     /// Sparsity weight, `beta` in the paper.
+    #[serde(with = "exact")]
     pub lambda: f64,
     /// HAE weight.
+    #[serde(with = "exact")]
     pub weight: f64,
 }
 

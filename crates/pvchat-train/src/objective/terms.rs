@@ -45,6 +45,14 @@ pub fn load_balance(gate_sums: Tensor<1>, active_share: &[f64], count: f64) -> T
     (gate_sums * Tensor::<1>::from_data(TensorData::from(share.as_slice()), &device) / count).sum()
 }
 
+/// MoH's load balance of top-k routing: `sum_h f_h * P_h` of logits `[rows, heads]`, with `P_h` the mean score of head h
+/// (softmax over the routed heads, kept or not) and the share `f_h` of rows that keep it as a constant.
+pub fn score_balance(logits: Tensor<2>, gates: Tensor<2>, mask: Option<&Tensor<2>>, count: f64) -> Tensor<1> {
+    let share = head_sums(active(gates), mask) / count;
+    let scores = head_sums(burn::tensor::activation::softmax(logits, 1), mask) / count;
+    (scores * share).sum()
+}
+
 /// SPR of the straight-through variant: the mean gate, from gate sums `[heads]` over `count` rows.
 pub fn mean_gate(gate_sums: Tensor<1>, count: f64) -> Tensor<1> {
     gate_sums.mean() / count

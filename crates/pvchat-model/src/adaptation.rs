@@ -1,0 +1,301 @@
+//! What a subject may change of the base for itself alone: adapters and routers, and, in the larger modes of learning,
+//! more of its parameters.
+//!
+//! Tokens and rows of many subjects stand side by side in one prompt. An [`Adaptation`] cannot: it says how the base is
+//! to be while its one subject is asked about. Everything it does not name stays shared with the base.
+
+use std::collections::BTreeMap;
+
+use burn::{
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamGroup},
+    prelude::*,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Result,
+    answer::AnswerModel,
+    language::{LoraAdapter, LoraConfig},
+    vilm::VilmParameters,
+    vision::miniature::{MiniatureEncoder, MiniatureEncoderConfig},
+};
+
+/// What is trained when a person is learned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trains {
+    /// The person's tokens and rows: subjects learned so can be asked about together. The default.
+    #[default]
+    Composable,
+    /// Also the routers of the Q-Former, and LoRA on every linear layer of the language model.
+    Personal,
+    /// Also the Q-Former and the projection behind it: what the paper trains in its first stage.
+    PersonalAndBridge,
+    /// Also the upper part of the vision encoder, as in the paper's second stage: the blocks that look across time, and
+    /// the read-outs.
+    PersonalBridgeAndVision,
+}
+
+impl std::fmt::Display for Trains {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.pad(match self {
+            Self::Composable => "composable",
+            Self::Personal => "personal",
+            Self::PersonalAndBridge => "personal-and-bridge",
+            Self::PersonalBridgeAndVision => "personal-bridge-and-vision",
+        })
+    }
+}
+
+/// The field of [`VilmParameters`] that holds everything after the encoder, as the beginning of a parameter's name.
+const ANSWER: &str = "answer";
+/// The field of [`VilmParameters`] that holds the encoder.
+const VISION: &str = "vision_encoder";
+
+impl Trains {
+    /// Whether subjects learned so can be asked about together.
+    pub fn is_composable(self) -> bool {
+        self == Self::Composable
+    }
+
+    /// Whether the upper part of the vision encoder is trained.
+    pub fn trains_vision(self) -> bool {
+        self == Self::PersonalBridgeAndVision
+    }
+
+    /// The parameters of the base that are trained, by their names in [`VilmParameters`]; `None` when there are none.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the names cannot be matched, which a test rules out.
+    pub fn group(self, vision: &MiniatureEncoderConfig) -> Result<Option<ParamGroup>> {
+        let mut patterns = vec![ROUTERS.to_string(), ADAPTERS.to_string()];
+        match self {
+            Self::Composable => return Ok(None),
+            Self::Personal => {}
+            Self::PersonalAndBridge => patterns.push(BRIDGE.into()),
+            Self::PersonalBridgeAndVision => patterns.extend([BRIDGE.into(), upper_vision(vision)]),
+        }
+        group(&patterns).map(Some)
+    }
+}
+
+const ROUTERS: &str = r"^answer\.qformer\..*\.router_alpha\.";
+const ADAPTERS: &str = r"^answer\.lm\..*\.lora\.";
+const BRIDGE: &str = r"^answer\.(qformer|project_up)\.";
+
+fn upper_vision(vision: &MiniatureEncoderConfig) -> String {
+    let blocks = vision.blocks_inside..vision.blocks_inside + vision.blocks_across;
+    let blocks = blocks.map(|index| index.to_string()).collect::<Vec<_>>().join("|");
+    format!(r"^vision_encoder\.(blocks\.({blocks})\.|norm\.|readout\.)")
+}
+
+fn group(patterns: &[String]) -> Result<ParamGroup> {
+    ParamGroup::from_any_regexes(patterns.to_vec()).map_err(|error| Error::Config {
+        key: "trains",
+        value: patterns.join(" "),
+        remedy: format!("these are patterns of this program ({error:?})"),
+    })
+}
+
+/// The routers of the Q-Former.
+///
+/// # Errors
+/// As [`Trains::group`].
+pub fn routers() -> Result<ParamGroup> {
+    group(&[ROUTERS.into()])
+}
+
+/// The adapters of the language model.
+///
+/// # Errors
+/// As [`Trains::group`].
+pub fn adapters() -> Result<ParamGroup> {
+    group(&[ADAPTERS.into()])
+}
+
+/// The Q-Former, routers included, and the projection behind it.
+///
+/// # Errors
+/// As [`Trains::group`].
+pub fn bridge() -> Result<ParamGroup> {
+    group(&[BRIDGE.into()])
+}
+
+/// The upper part of the vision encoder.
+///
+/// # Errors
+/// As [`Trains::group`].
+pub fn vision(config: &MiniatureEncoderConfig) -> Result<ParamGroup> {
+    group(&[upper_vision(config)])
+}
+
+/// A parameter's shape and values, row by row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Values {
+    /// The shape.
+    pub shape: Vec<usize>,
+    /// The values.
+    pub values: Vec<f32>,
+}
+
+/// The parameters that take the place of the base's while one subject is asked about, and its adapters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adaptation {
+    /// The choice that it was trained with.
+    pub trains: Trains,
+    /// Rank and strength of the adapters on the language model.
+    pub lora: LoraConfig,
+    /// Values by name in [`VilmParameters`].
+    pub parameters: BTreeMap<String, Values>,
+}
+
+impl Adaptation {
+    /// Collects what training with `trains` may have changed from an answer model with adapters and, where it was trained,
+    /// the vision encoder.
+    ///
+    /// # Errors
+    /// As [`Trains::group`].
+    pub fn collect(
+        trains: Trains,
+        lora: LoraConfig,
+        answer: &AnswerModel,
+        vision: Option<&MiniatureEncoder>,
+        config: &MiniatureEncoderConfig,
+    ) -> Result<Self> {
+        let mut collect = Collect { path: Vec::new(), group: trains.group(config)?, found: BTreeMap::new() };
+        collect.module(ANSWER, answer);
+        if let Some(encoder) = vision {
+            collect.module(VISION, encoder);
+        }
+        Ok(Self { trains, lora, parameters: collect.found })
+    }
+
+    /// Whether clips have to be looked at with the adapted encoder.
+    pub fn changes_vision(&self) -> bool {
+        self.parameters.keys().any(|name| name.starts_with("vision_encoder."))
+    }
+
+    /// Bytes of its values.
+    pub fn bytes(&self) -> usize {
+        self.parameters.values().map(|parameter| 4 * parameter.values.len()).sum()
+    }
+
+    /// The base's answer model with the adapters and parameters of this adaptation; all else is shared, not copied.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a parameter that the base does not have, [`Error::Shape`] for one of another shape.
+    pub fn answer(&self, base: &AnswerModel) -> Result<AnswerModel> {
+        self.lora.validate()?;
+        let mut model = base.clone();
+        let device = model.lm.device();
+        // Only where the values are: what is attached has the size that they are checked to have.
+        for (name, layer) in model.lm.linears_mut() {
+            if self.parameters.contains_key(&format!("answer.lm.{name}.lora.a.weight")) {
+                let [inputs, outputs] = layer.sizes();
+                layer.lora = Some(LoraAdapter::zeros(inputs, outputs, self.lora, &device));
+            }
+        }
+        self.apply(ANSWER, model)
+    }
+
+    /// The base's vision encoder with the parameters of this adaptation.
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer).
+    pub fn vision(&self, base: &MiniatureEncoder) -> Result<MiniatureEncoder> {
+        self.apply(VISION, base.clone())
+    }
+
+    /// The base's parameters, adapted.
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer).
+    pub fn adapt(&self, base: &VilmParameters) -> Result<VilmParameters> {
+        Ok(VilmParameters { vision_encoder: self.vision(&base.vision_encoder)?, answer: self.answer(&base.answer)? })
+    }
+
+    fn apply<M: Module>(&self, field: &str, module: M) -> Result<M> {
+        let prefix = format!("{field}.");
+        let mine = self.parameters.iter().filter(|(name, _)| name.starts_with(&prefix));
+        let mut replace = Replace {
+            path: vec![field.to_string()],
+            values: mine.map(|(name, value)| (name.as_str(), value)).collect(),
+            wrong: None,
+        };
+        let module = module.map(&mut replace);
+        if let Some(wrong) = replace.wrong {
+            return Err(wrong);
+        }
+        match replace.values.into_keys().next() {
+            None => Ok(module),
+            Some(name) => Err(Error::Config {
+                key: "adaptation",
+                value: name.to_string(),
+                remedy: "this base has no such parameter; learn the person again with it".into(),
+            }),
+        }
+    }
+}
+
+struct Collect {
+    path: Vec<String>,
+    group: Option<ParamGroup>,
+    found: BTreeMap<String, Values>,
+}
+
+impl Collect {
+    fn module<M: Module>(&mut self, field: &str, module: &M) {
+        self.path.push(field.into());
+        module.visit(self);
+        self.path.pop();
+    }
+}
+
+impl ModuleVisitor for Collect {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
+        let path = self.path.join(".");
+        if self.group.as_ref().is_some_and(|group| group.matches(&parameter.id, Some(&path))) {
+            let tensor = parameter.val();
+            let shape = tensor.dims().to_vec();
+            let values = tensor.inner().into_data().iter::<f32>().collect();
+            self.found.insert(path, Values { shape, values });
+        }
+    }
+}
+
+struct Replace<'a> {
+    path: Vec<String>,
+    values: BTreeMap<&'a str, &'a Values>,
+    wrong: Option<Error>,
+}
+
+impl ModuleMapper for Replace<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(new) = self.values.remove(self.path.join(".").as_str()) else { return parameter };
+        let shape: [usize; D] = parameter.lazy_shape().dims();
+        if new.shape != shape || new.values.len() != shape.iter().product::<usize>() {
+            let expected = format!("{shape:?}, as `{}` of this base has", self.path.join("."));
+            self.wrong = Some(Error::Shape { what: "parameter of an adaptation", found: new.shape.clone(), expected });
+            return parameter;
+        }
+        let device = parameter.lazy_device();
+        let tensor = Tensor::from_data(TensorData::new(new.values.clone(), shape), &device);
+        parameter.map(|_| tensor)
+    }
+}

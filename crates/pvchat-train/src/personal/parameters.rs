@@ -1,0 +1,145 @@
+//! The parameters that are trained when a person is learned.
+
+use burn::{
+    module::{Module, Param, ParamGroup},
+    optim::{AdamWConfig, ModuleOptimizer},
+    prelude::*,
+};
+use pvchat_data::random::SeededStream;
+use pvchat_model::{
+    adaptation::{self, Adaptation, Trains},
+    answer::AnswerModel,
+    personal::PersonalTensors,
+    vilm::Vilm,
+    vision::miniature::MiniatureEncoder,
+};
+
+use super::LearnConfig;
+use crate::Result;
+
+/// Everything that is trained, with the frozen rest of the parts that it belongs to. The fields of the base have the
+/// names that they have there.
+#[derive(Module, Debug)]
+pub(super) struct LearnParameters {
+    pub(super) personal: PersonalParameters,
+    /// The answer model, when some of it is trained.
+    pub(super) answer: Option<AnswerModel>,
+    /// The vision encoder, when some of it is trained.
+    pub(super) vision_encoder: Option<MiniatureEncoder>,
+}
+
+/// Tokens and rows of one person.
+#[derive(Module, Debug)]
+pub(super) struct PersonalParameters {
+    tokens: Param<Tensor<4>>,
+    pub(super) identity: Param<Tensor<3>>,
+    word_row: Param<Tensor<3>>,
+    head_row: Param<Tensor<3>>,
+}
+
+impl LearnParameters {
+    /// Tokens and rows from `start`, and what else `config` trains from the base; adapters are drawn from `stream`.
+    pub(super) fn new(
+        vilm: &Vilm,
+        start: &PersonalTensors,
+        config: &LearnConfig,
+        stream: &SeededStream,
+        device: &Device,
+    ) -> Result<Self> {
+        let personal = PersonalParameters::new(start, device);
+        let Some(group) = config.trains.group(&vilm.config().vision)? else {
+            return Ok(Self { personal, answer: None, vision_encoder: None });
+        };
+        let mut answer = vilm.parameters().answer.clone();
+        answer.lm.attach(&stream.derive("lora"), config.adaptation.lora)?;
+        let vision_encoder = config.trains.trains_vision().then(|| vilm.parameters().vision_encoder.clone().train());
+        let base = Self { personal, answer: Some(answer.train()), vision_encoder };
+        Ok(base.no_grad().set_require_grad_group(group.fuse(&personal_group()), true))
+    }
+
+    /// The names that checkpoints need: everything that is trained.
+    pub(super) fn trained(vilm: &Vilm, config: &LearnConfig) -> Result<ParamGroup> {
+        let own = personal_group();
+        Ok(match config.trains.group(&vilm.config().vision)? {
+            Some(group) => group.fuse(&own),
+            None => own,
+        })
+    }
+
+    /// What was trained of the base; `None` when nothing was.
+    pub(super) fn adaptation(&self, vilm: &Vilm, config: &LearnConfig) -> Result<Option<Adaptation>> {
+        let Some(answer) = &self.answer else { return Ok(None) };
+        let vision = self.vision_encoder.as_ref();
+        let lora = config.adaptation.lora;
+        Ok(Some(Adaptation::collect(config.trains, lora, answer, vision, &vilm.config().vision)?))
+    }
+}
+
+/// Learning rates of the parameter groups; the last group that matches a parameter wins.
+pub(super) fn rates(vilm: &Vilm, config: &LearnConfig) -> Result<Vec<(ParamGroup, f64)>> {
+    let mut rates = vec![(ParamGroup::from_path("personal.identity"), config.identity_rate)];
+    let its = &config.adaptation;
+    match config.trains {
+        Trains::Composable => return Ok(rates),
+        Trains::Personal => {}
+        Trains::PersonalAndBridge => rates.push((adaptation::bridge()?, its.bridge_rate)),
+        Trains::PersonalBridgeAndVision => rates
+            .extend([(adaptation::bridge()?, its.bridge_rate), (adaptation::vision(&vilm.config().vision)?, its.vision_rate)]),
+    }
+    rates.extend([(adaptation::adapters()?, its.lora_rate), (adaptation::routers()?, its.router_rate)]);
+    Ok(rates)
+}
+
+/// AdamW, with weight decay for the trained parts of the base that are no routers.
+pub(super) fn optimizer(vilm: &Vilm, config: &LearnConfig) -> Result<ModuleOptimizer> {
+    let adamw = AdamWConfig::new().with_epsilon(1e-8).with_weight_decay(0.0);
+    let optimizer = adamw.clone().init();
+    if config.trains.is_composable() {
+        return Ok(optimizer);
+    }
+    let decayed = adaptation::adapters()?.fuse(&adaptation::bridge()?).fuse(&adaptation::vision(&vilm.config().vision)?);
+    let decay = adamw.clone().with_weight_decay(config.adaptation.weight_decay as f32);
+    Ok(optimizer.with_group(decayed, decay.build(), None).with_group(adaptation::routers()?, adamw.build(), None))
+}
+
+fn personal_group() -> ParamGroup {
+    ParamGroup::from_paths(vec!["personal.tokens", "personal.identity", "personal.word_row", "personal.head_row"])
+}
+
+impl PersonalParameters {
+    fn new(start: &PersonalTensors, device: &Device) -> Self {
+        let parameter = |tensor: &Tensor<3>| Param::from_tensor(Tensor::from_data(tensor.to_data(), device));
+        Self {
+            tokens: Param::from_tensor(Tensor::from_data(start.tokens.to_data(), device)),
+            identity: parameter(&start.identity),
+            word_row: parameter(&start.word_row),
+            head_row: parameter(&start.head_row),
+        }
+    }
+
+    /// The parameters for a batch, the identity brought back to unit length.
+    pub(super) fn tensors(&self, batch: usize) -> PersonalTensors {
+        let repeat = |tensor: Tensor<3>| {
+            let [_, subjects, width] = tensor.dims();
+            tensor.expand([batch, subjects, width])
+        };
+        let identity = self.identity.val();
+        let length = identity.clone().square().sum_dim(2).add_scalar(1e-6).sqrt();
+        let [_, subjects, tokens, width] = self.tokens.dims();
+        PersonalTensors {
+            tokens: self.tokens.val().expand([batch, subjects, tokens, width]),
+            identity: repeat(identity / length),
+            word_row: repeat(self.word_row.val()),
+            head_row: repeat(self.head_row.val()),
+        }
+    }
+
+    /// The squared distance to `start`.
+    pub(super) fn distance(&self, start: &PersonalTensors) -> Tensor<1> {
+        let apart = |tensor: Tensor<3>, start: &Tensor<3>| (tensor - start.clone()).square().sum();
+        (self.tokens.val() - start.tokens.clone()).square().sum()
+            + apart(self.identity.val(), &start.identity)
+            + apart(self.word_row.val(), &start.word_row)
+            + apart(self.head_row.val(), &start.head_row)
+    }
+}

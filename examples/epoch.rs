@@ -1,0 +1,270 @@
+//! Times an epoch of learning: our schedule (features once per clip, all questions of a clip in one forward pass)
+//! and the naive one (every question decodes and encodes its clip again). `scripts/epoch.sh` runs both beside the same loop
+//! in PyTorch.
+
+use std::{
+    error::Error,
+    fs,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use burn::prelude::*;
+use clap::{Parser, Subcommand, ValueEnum};
+use pvchat::{
+    Pvchat, Subject,
+    augment::questions::{self, Aspect},
+    data::random::SeededStream,
+    miniature::{
+        exam, words,
+        world::{Identity, Scene, SceneOptions},
+    },
+    model::{answer::Memory, prompt::EncodedText, subject::Origin},
+    train::personal::{LearnClip, LearnConfig, LearnData, LearnRun, Trains, learn},
+};
+use serde::{Deserialize, Serialize};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Times an epoch of learning.
+#[derive(Parser)]
+#[command(name = "epoch")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Writes clips, questions, and the subject that learning starts from.
+    Data {
+        /// An empty or new folder.
+        folder: PathBuf,
+        /// Clips, half of them with the person.
+        #[arg(long, default_value_t = 16)]
+        clips: usize,
+        /// Questions per clip.
+        #[arg(long, default_value_t = 18)]
+        questions: usize,
+    },
+    /// Runs epochs and prints their times as one line of JSON.
+    Run {
+        /// The folder that `data` wrote.
+        folder: PathBuf,
+        /// How the questions are worked on.
+        #[arg(long, value_enum, default_value = "packed")]
+        schedule: Schedule,
+        /// Epochs.
+        #[arg(long, default_value_t = 3)]
+        epochs: usize,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Schedule {
+    /// Every clip is decoded and encoded once; its questions share one forward pass.
+    Packed,
+    /// Every question decodes and encodes its clip and has a forward pass of its own.
+    Naive,
+}
+
+/// Clips per optimiser step, with all their questions.
+const STEP: usize = 8;
+/// Threads of all schedules.
+const THREADS: usize = 2;
+
+#[derive(Serialize, Deserialize)]
+struct Task {
+    begin: Vec<u32>,
+    rank: usize,
+    alpha: f64,
+    tokens: Vec<f32>,
+    identity: Vec<f32>,
+    word_row: Vec<f32>,
+    head_row: Vec<f32>,
+    clips: Vec<TaskClip>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TaskClip {
+    file: String,
+    present: bool,
+    /// Mean cross entropy of its answers before any step: another program that says the same runs the same model.
+    loss: f32,
+    texts: Vec<TaskText>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TaskText {
+    ids: Vec<u32>,
+    answer_start: usize,
+}
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+fn main() -> Outcome<()> {
+    match Arguments::parse().command {
+        Command::Data { folder, clips, questions } => data(&folder, clips, questions),
+        Command::Run { folder, schedule, epochs } => run(&folder, schedule, epochs),
+    }
+}
+
+fn data(folder: &Path, clips: usize, count: usize) -> Outcome<()> {
+    fs::create_dir_all(folder)?;
+    let pvchat = Pvchat::miniature()?;
+    let vilm = pvchat.vilm();
+    let mut stream = SeededStream::new(41);
+    let person = Identity::random(&mut stream);
+    let name = "Aa".parse()?;
+    let title = "<Aa>";
+    let begin = vilm.codec().before_tiles(1)?.concat();
+    let reference = exam::through_mp4(&Scene::random(&[person], SceneOptions::default(), &mut stream), folder, "reference")?;
+    let subject = pvchat.enrol(&pvchat.see(&reference)?, &name)?;
+    let mut written = Vec::new();
+    for number in 0..clips {
+        let present = number % 2 == 0;
+        let who = if present { person } else { Identity::random(&mut stream) };
+        let scene = Scene::random(&[who], SceneOptions::default(), &mut stream);
+        let file = format!("{number:03}.mp4");
+        exam::write_mp4(&scene, &folder.join(&file))?;
+        let mut texts = Vec::new();
+        for index in 0..count {
+            let aspect = Aspect::ALL[index % Aspect::ALL.len()];
+            let question = questions::question(aspect, index / Aspect::ALL.len() % questions::variants(aspect), title);
+            let answer = match (aspect, present) {
+                (Aspect::Existence, _) => questions::existence_answer(title, present),
+                (_, true) => words::answer(aspect, &scene, 0, title).ok_or("a person who can be described")?,
+                (_, false) => questions::absent_answer(aspect, title),
+            };
+            texts.push(vilm.codec().encode_question(&question, Some(&answer), std::slice::from_ref(&name))?);
+        }
+        let memory = pvchat.clip(&folder.join(&file))?.memory;
+        let loss = first_loss(&pvchat, &subject, &memory, &begin, &texts)?;
+        let texts = texts.into_iter().map(|EncodedText { ids, answer_start }| TaskText { ids, answer_start }).collect();
+        written.push(TaskClip { file, present, loss, texts });
+    }
+    let lora = LearnConfig::default().adaptation.lora;
+    let Subject { tokens, identity, word_row, head_row, .. } = subject;
+    let task = Task { begin, rank: lora.rank, alpha: lora.alpha, tokens, identity, word_row, head_row, clips: written };
+    fs::write(folder.join("task.json"), serde_json::to_vec(&task)?)?;
+    Ok(())
+}
+
+fn first_loss(pvchat: &Pvchat, subject: &Subject, memory: &Memory, begin: &[u32], texts: &[EncodedText]) -> Outcome<f32> {
+    let answer = &pvchat.vilm().parameters().answer;
+    let device = pvchat.vilm().device();
+    let personal = Subject::tensors(std::slice::from_ref(subject), device)?;
+    let slots = Tensor::<2, Int>::zeros([1, 1], device);
+    let visual = answer.visual(memory, Some((&personal, slots.clone())))?;
+    Ok(answer.losses(&visual, begin, &[texts.to_vec()], Some((&personal, slots)))?.tokens.mean().into_scalar::<f32>())
+}
+
+fn run(folder: &Path, schedule: Schedule, epochs: usize) -> Outcome<()> {
+    let task: Task = serde_json::from_slice(&fs::read(folder.join("task.json"))?)?;
+    let pvchat = Pvchat::miniature()?;
+    let name = "Aa".parse()?;
+    let mut info = pvchat.vilm().subject_info(&name, Origin::Enrolled);
+    info.training.clear();
+    let width = pvchat.vilm().config().answer.qformer.hidden;
+    let start = Subject {
+        info,
+        token_shape: [task.tokens.len() / width, width],
+        tokens: task.tokens.clone(),
+        identity: task.identity.clone(),
+        word_row: task.word_row.clone(),
+        head_row: task.head_row.clone(),
+        adaptation: None,
+    };
+    let questions = task.clips.first().map_or(0, |clip| clip.texts.len());
+    let mut config = LearnConfig { trains: Trains::Personal, image_steps: 0, threads: THREADS, ..LearnConfig::default() };
+    let mut seconds = Vec::new();
+    let mut last_loss = 0.0;
+    let mut encoding_seconds = 0.0;
+    match schedule {
+        Schedule::Packed => {
+            let begun = Instant::now();
+            let data = encoded(&pvchat, folder, &task, false)?;
+            encoding_seconds = begun.elapsed().as_secs_f64();
+            let steps = task.clips.len() / STEP;
+            (config.clip_steps, config.batch) = (epochs * steps, STEP);
+            let mut since = Instant::now();
+            learn(pvchat.vilm(), &start, &data, &config, &LearnRun::default(), |progress| {
+                last_loss = progress.loss;
+                if progress.step % steps == 0 {
+                    // The first epoch pays for the features of all.
+                    seconds.push(since.elapsed().as_secs_f64() + if seconds.is_empty() { encoding_seconds } else { 0.0 });
+                    since = Instant::now();
+                }
+                ControlFlow::Continue(())
+            })?;
+        }
+        Schedule::Naive => {
+            config.batch = STEP * questions;
+            // One question at a time on each thread.
+            config.accumulation = config.batch / THREADS;
+            config.clip_steps = task.clips.len() / STEP;
+            for _ in 0..epochs {
+                let since = Instant::now();
+                let data = encoded(&pvchat, folder, &task, true)?;
+                encoding_seconds = since.elapsed().as_secs_f64();
+                learn(pvchat.vilm(), &start, &data, &config, &LearnRun::default(), |progress| {
+                    last_loss = progress.loss;
+                    ControlFlow::Continue(())
+                })?;
+                seconds.push(since.elapsed().as_secs_f64());
+            }
+        }
+    }
+    let peak = fs::read_to_string("/proc/self/status").ok().and_then(|status| {
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+        line.split_whitespace().nth(1)?.parse::<f64>().ok()
+    });
+    let report = serde_json::json!({
+        "schedule": format!("{schedule:?}").to_lowercase(),
+        "clips": task.clips.len(),
+        "questions": questions,
+        "threads": THREADS,
+        "epoch_seconds": seconds,
+        "of_which_decoding_and_encoding": encoding_seconds,
+        "last_loss": last_loss,
+        "peak_mib": peak.map(|kib| kib / 1024.0),
+    });
+    println!("{report}");
+    Ok(())
+}
+
+/// Decodes and encodes the clips on two threads: once per clip, or once per question.
+fn encoded(pvchat: &Pvchat, folder: &Path, task: &Task, per_question: bool) -> Outcome<LearnData> {
+    let text = |text: &TaskText| EncodedText { ids: text.ids.clone(), answer_start: text.answer_start };
+    let jobs: Vec<(&TaskClip, Vec<EncodedText>)> = task
+        .clips
+        .iter()
+        .flat_map(|clip| -> Vec<(&TaskClip, Vec<EncodedText>)> {
+            let texts = clip.texts.iter().map(text);
+            if per_question { texts.map(|text| (clip, vec![text])).collect() } else { vec![(clip, texts.collect())] }
+        })
+        .collect();
+    let see = |(clip, texts): &(&TaskClip, Vec<EncodedText>)| -> Outcome<(LearnClip, [[usize; 2]; 2])> {
+        let Memory { tokens, identity } = pvchat.clip(&folder.join(&clip.file))?.memory;
+        let shapes = [&tokens, &identity].map(|tensor| [tensor.dims()[1], tensor.dims()[2]]);
+        let [tokens, identity] = [tokens, identity].map(|tensor| tensor.into_data().iter::<f32>().collect());
+        Ok((LearnClip { tokens, identity, lower: Vec::new(), present: clip.present, texts: texts.clone() }, shapes))
+    };
+    let parts: Vec<Outcome<Vec<_>>> = std::thread::scope(|scope| {
+        let size = jobs.len().div_ceil(THREADS).max(1);
+        let threads: Vec<_> = jobs.chunks(size).map(|part| scope.spawn(move || part.iter().map(see).collect())).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    });
+    let mut data = LearnData::default();
+    for part in parts {
+        for (clip, [token_shape, identity_shape]) in part? {
+            (data.token_shape, data.identity_shape) = (token_shape, identity_shape);
+            data.clips.push(clip);
+        }
+    }
+    // Learning wants both stages; none of the steps is on images.
+    data.images = data.clips.iter().take(2 * task.clips.first().map_or(1, |clip| clip.texts.len())).cloned().collect();
+    Ok(data)
+}
