@@ -209,6 +209,7 @@ fn list(folder: &SubjectFolder) -> Outcome {
             Ok(subject) => match subject.info.origin {
                 Origin::Enrolled => "enrolled in one look".to_string(),
                 Origin::Learned => "learned by training".to_string(),
+                Origin::Remembered => "remembered".to_string(),
             },
             Err(error) => format!("cannot be used: {}", error_line(&error)),
         };
@@ -240,6 +241,7 @@ fn named(question: &str) -> Vec<SubjectName> {
 /// How sure the model is that the people of a question are there, and what that rests on.
 fn say_presence(out: &mut impl Write, presence: &[(SubjectName, f32)], obtained: Obtained) -> io::Result<()> {
     let rests_on = match obtained {
+        Obtained::Remembered => "a remembered look",
         Obtained::Enrolled => "from one look",
         Obtained::Learned => "from training",
         Obtained::General => "without a known person",

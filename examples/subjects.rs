@@ -130,6 +130,7 @@ fn list(folder: &SubjectFolder) -> Outcome {
                 let origin = match subject.info.origin {
                     Origin::Enrolled => "after one look",
                     Origin::Learned => "by training",
+                    Origin::Remembered => "remembered",
                 };
                 let alone = if subject.is_composable() { "" } else { ", to be asked about alone" };
                 format!("{:>8} bytes  {origin}{alone}", subject.bytes())

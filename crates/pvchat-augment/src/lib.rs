@@ -31,6 +31,7 @@ mod pixels;
 pub mod positive_config;
 pub mod positives;
 pub mod questions;
+pub mod similarity;
 #[cfg(test)]
 mod tests;
 pub mod training_set;
@@ -40,4 +41,5 @@ pub use negatives::{Corpus, Negative, NegativeConfig, NegativeKind, choose_negat
 pub use positive_config::PositiveConfig;
 pub use positives::{Positive, PositiveMaker, Positives, Step, image_clip};
 pub use questions::Aspect;
+pub use similarity::SimilarityScale;
 pub use training_set::{Origin, TrainingClip, TrainingSet, TrainingSetBuilder};

@@ -4,7 +4,7 @@ use image::RgbImage;
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Failure, Result};
+use crate::{Error, Failure, Result, SimilarityScale};
 
 /// Clips of other people, known by the identity embeddings of the people in them; only chosen clips are ever drawn or
 /// decoded.
@@ -25,6 +25,11 @@ pub trait Corpus: Sync {
     /// # Errors
     /// Whatever keeps the corpus from giving them; it reaches the caller as [`Error::Corpus`].
     fn frames(&self, clip: usize) -> std::result::Result<Vec<RgbImage>, Failure>;
+
+    /// What a similarity means for the encoder that made the embeddings, if somebody has measured it.
+    fn similarity(&self) -> Option<SimilarityScale> {
+        None
+    }
 }
 
 /// How many negatives to choose.

@@ -29,6 +29,8 @@ pub enum Origin {
     Enrolled,
     /// Trained on clips made from one clip.
     Learned,
+    /// An identity embedding that is compared; the tokens are those of enrolment.
+    Remembered,
 }
 
 /// What a subject file says about itself.

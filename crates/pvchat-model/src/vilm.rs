@@ -76,6 +76,8 @@ pub enum Obtained {
     Enrolled,
     /// With subjects that were learned by training.
     Learned,
+    /// By comparing identity embeddings, with what the base says of the person that was found.
+    Remembered,
     /// Without any subject.
     General,
 }
@@ -341,7 +343,7 @@ impl VilmView<'_> {
         let cache = answer.read(&visual, &begin);
         let obtained = match owned.iter().map(|subject| subject.info.origin).max_by_key(|origin| *origin == Origin::Learned) {
             None => Obtained::General,
-            Some(Origin::Enrolled) => Obtained::Enrolled,
+            Some(Origin::Enrolled | Origin::Remembered) => Obtained::Enrolled,
             Some(Origin::Learned) => Obtained::Learned,
         };
         Ok(Reading {

@@ -10,12 +10,14 @@ mod folder;
 mod learn;
 mod pvchat;
 mod receipt;
+mod remember;
 
 pub use error::{Error, Result};
 pub use folder::SubjectFolder;
 pub use learn::{Enrol, LearnEvent, LearnOptions, Learned, Learner, Personalizer};
 pub use pvchat::{Chat, Pvchat, SeenClip};
 pub use receipt::{Deleted, Kept, Receipt};
+pub use remember::Remember;
 
 pub use pvchat_augment as augment;
 pub use pvchat_data as data;

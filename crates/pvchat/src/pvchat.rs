@@ -21,7 +21,7 @@ use pvchat_model::{
 use pvchat_train::checkpoint::CheckpointFolder;
 use pvchat_video::Clip;
 
-use crate::{Enrol, LearnEvent, LearnOptions, Learned, Learner, Personalizer, Result};
+use crate::{Enrol, LearnEvent, LearnOptions, Learned, Learner, Personalizer, Remember, Result, remember};
 
 /// Empty places that people are put in while they are learned.
 const EMPTY_SCENES: usize = 40;
@@ -139,6 +139,14 @@ impl Pvchat {
         Enrol.personalize(&self.vilm, &clip.frames, name)
     }
 
+    /// Makes a subject that is recognised by comparing identity embeddings, without training; see [`Remember`].
+    ///
+    /// # Errors
+    /// [`Error::Model`](crate::Error::Model) when the model cannot do that, or the corpus does not say what a similarity means.
+    pub fn remember(&self, clip: &SeenClip, name: &SubjectName) -> Result<Subject> {
+        Remember::by(self.corpus.as_ref())?.personalize(&self.vilm, &clip.frames, name)
+    }
+
     /// Learns the person in a clip. `observe` is told what is going on and can stop it at any time. See
     /// [`SubjectFolder::learn`](crate::SubjectFolder::learn) for learning that survives being killed.
     ///
@@ -202,7 +210,7 @@ impl Pvchat {
         subjects: &[Subject],
         clip: &SeenClip,
         question: &str,
-        on_word: impl FnMut(&str) -> ControlFlow<()>,
+        mut on_word: impl FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Answer> {
         self.vilm.codec().check_question(question)?;
         let view = self.vilm.with_subjects(subjects);
@@ -215,7 +223,33 @@ impl Pvchat {
             let memory = own.remember(&[&clip.frames])?;
             return Ok(own.with_subjects(subjects).ask(&memory, &asked, &view.default_options(), on_word)?);
         }
+        if let [one] = view.named(question).as_slice()
+            && let Some(answer) = remember::answer(&self.vilm, one, &clip.memory, &asked, &mut on_word)?
+        {
+            return Ok(answer);
+        }
         Ok(view.ask(&clip.memory, &asked, &view.default_options(), on_word)?)
+    }
+
+    /// The probability that a subject is in a clip.
+    ///
+    /// # Errors
+    /// [`Error::Model`](crate::Error::Model) when the clip was seen by another model.
+    pub fn presence(&self, subject: &Subject, clip: &SeenClip) -> Result<f32> {
+        if let Some((_, presence)) = remember::find(subject, &clip.memory) {
+            return Ok(presence);
+        }
+        let (own, memory);
+        let (vilm, memory) = match &subject.adaptation {
+            Some(adaptation) if adaptation.changes_vision() => {
+                own = self.vilm.adapted(subject)?;
+                memory = own.remember(&[&clip.frames])?;
+                (&own, &memory)
+            }
+            _ => (&self.vilm, &clip.memory),
+        };
+        let view = vilm.with_subjects(std::slice::from_ref(subject));
+        Ok(view.presence(&view.read(memory, &[subject])?, 0)?)
     }
 
     /// A conversation about one clip, with its history.

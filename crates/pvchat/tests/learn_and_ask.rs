@@ -34,6 +34,27 @@ fn enrolled_people_are_recognised_and_strangers_are_not() {
 }
 
 #[test]
+fn remembered_people_are_recognised_and_described_without_any_token() {
+    let (mut right, mut described) = (0, 0);
+    for seed in 500..508 {
+        let (person, stranger, mut stream) = people(seed);
+        let mut subject = pvchat().remember(&clip(&[person], &mut stream), &name("Aa")).unwrap();
+        subject.tokens.fill(0.0); // what is answered rests on the identity embedding alone
+        for (who, present) in [(person, true), (stranger, false)] {
+            let seen = clip(&[who], &mut stream);
+            let answer = pvchat().ask(std::slice::from_ref(&subject), &seen, "Is <Aa> in this video?").unwrap();
+            assert_eq!(answer.obtained, Obtained::Remembered);
+            assert_eq!(answer.presence[0].1, pvchat().presence(&subject, &seen).unwrap());
+            assert_eq!(answer.text.starts_with("yes"), answer.presence[0].1 > 0.5, "{answer:?}");
+            right += usize::from(answer.text.starts_with("yes") == present);
+            let place = pvchat().ask(std::slice::from_ref(&subject), &seen, "where is <Aa> ?").unwrap().text;
+            described += usize::from((place == "<Aa> is not in the video .") != present && place.starts_with("<Aa> is"));
+        }
+    }
+    assert!(right >= 14 && described >= 14, "{right} and {described} of 16");
+}
+
+#[test]
 fn the_place_is_told_and_an_absent_subject_is_refused() {
     let (person, stranger, mut stream) = people(200);
     let subject = pvchat().enrol(&clip(&[person], &mut stream), &name("Aa")).unwrap();

@@ -1,0 +1,103 @@
+//! Remembering a person without training: the identity embedding is kept and compared, and what there is to say of the
+//! person that it finds is asked of the base, which need not know any name for that.
+
+use std::ops::ControlFlow;
+
+use image::RgbImage;
+use pvchat_augment::{Corpus, SimilarityScale, free_text, questions};
+use pvchat_data::SubjectName;
+use pvchat_model::{
+    answer::Memory,
+    subject::{Origin, Subject},
+    vilm::{Answer, Obtained, Vilm},
+};
+
+use crate::{Personalizer, Result};
+
+const MIDPOINT: &str = "similarity_midpoint";
+const SLOPE: &str = "similarity_slope";
+
+/// Remembering: one look, kept as an identity embedding; questions about the person alone are answered by retrieval.
+/// Questions about several people use the tokens of enrolment, which come along.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Remember {
+    scale: SimilarityScale,
+}
+
+impl Remember {
+    /// With the meaning that a similarity has for the encoder; see [`SimilarityScale::fit`].
+    pub fn new(scale: SimilarityScale) -> Self {
+        Self { scale }
+    }
+
+    /// With what a corpus of strangers says that a similarity means.
+    ///
+    /// # Errors
+    /// [`pvchat_model::Error::Config`] for a corpus that does not say.
+    pub fn by(corpus: &dyn Corpus) -> Result<Self> {
+        let scale = corpus.similarity().ok_or_else(|| pvchat_model::Error::Config {
+            key: "similarity",
+            value: "not in this corpus".into(),
+            remedy: "fit a SimilarityScale on pairs of clips and use Remember::new, or enrol the person instead".into(),
+        })?;
+        Ok(Self::new(scale))
+    }
+}
+
+impl Personalizer for Remember {
+    fn personalize(&mut self, vilm: &Vilm, clip: &[RgbImage], name: &SubjectName) -> Result<Subject> {
+        vilm.codec().check_name(name)?;
+        let mut subject = vilm.enrol(&vilm.remember(&[clip])?, 0, name)?;
+        subject.info.origin = Origin::Remembered;
+        subject.info.training = [(MIDPOINT, self.scale.midpoint), (SLOPE, self.scale.slope)]
+            .map(|(key, value)| (key.into(), f64::from(value)))
+            .into();
+        Ok(subject)
+    }
+}
+
+/// Where a remembered person is in a clip: the position of the most similar person and the probability that it is the same.
+/// `None` for subjects that came about in another way.
+pub(crate) fn find(subject: &Subject, memory: &Memory) -> Option<(usize, f32)> {
+    if subject.info.origin != Origin::Remembered {
+        return None;
+    }
+    let value = |key: &str| subject.info.training.get(key).map(|value| *value as f32);
+    let scale = SimilarityScale { midpoint: value(MIDPOINT)?, slope: value(SLOPE)? };
+    let [_, _, width] = memory.identity.dims();
+    let people: Vec<f32> = memory.identity.clone().into_data().iter::<f32>().collect();
+    let cosine = |person: &[f32]| person.iter().zip(&subject.identity).map(|(a, b)| a * b).sum::<f32>();
+    let similarity = people.chunks(width).map(cosine).enumerate();
+    similarity.max_by(|one, other| one.1.total_cmp(&other.1)).map(|(position, cosine)| (position, scale.probability(cosine)))
+}
+
+/// Answers a question about a remembered person; `None` where the tokens have to answer: the person was not remembered, or
+/// the question is none of the known kinds.
+pub(crate) fn answer(
+    vilm: &Vilm,
+    subject: &Subject,
+    memory: &Memory,
+    question: &str,
+    mut on_word: impl FnMut(&str) -> ControlFlow<()>,
+) -> Result<Option<Answer>> {
+    let (Some((position, presence)), Some(aspect)) = (find(subject, memory), free_text::classify(question)) else {
+        return Ok(None);
+    };
+    let name = subject.info.name.to_string();
+    let text = match aspect {
+        questions::Aspect::Existence => questions::existence_answer(&name, presence > 0.5),
+        _ if presence <= 0.5 => questions::absent_answer(aspect, &name),
+        _ => {
+            let generic = questions::GENERIC_SUBJECTS[1 + position.min(1)];
+            let view = vilm.with_subjects(&[]);
+            let about = question.replace(&name, generic);
+            view.ask(memory, &about, &view.default_options(), |_| ControlFlow::Continue(()))?.text.replacen(generic, &name, 1)
+        }
+    };
+    for word in text.split_whitespace() {
+        if on_word(word).is_break() {
+            break;
+        }
+    }
+    Ok(Some(Answer { text, presence: vec![(subject.info.name.clone(), presence)], obtained: Obtained::Remembered }))
+}
