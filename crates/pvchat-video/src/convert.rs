@@ -47,14 +47,18 @@ impl Chain {
 type Geometry = (Pixel, u32, u32, Option<Orientation>);
 
 /// Turns decoded frames into upright RGB images, all of one size.
-#[derive(Default)]
 pub(crate) struct ToRgb {
     chain: Option<(Geometry, Chain)>,
-    /// Width and height of the first frame, which all others follow.
+    /// Width and height of the first frame, which all others follow, or those that the caller asked for.
     size: Option<(u32, u32)>,
 }
 
 impl ToRgb {
+    /// Images of a size, or of that of the first frame.
+    pub(crate) fn new(size: Option<(u32, u32)>) -> Self {
+        Self { chain: None, size }
+    }
+
     pub(crate) fn convert(&mut self, decoded: Decoded) -> Result<RgbImage, ffmpeg::Error> {
         let frame = decoded.frame;
         let geometry = (frame.format(), frame.width(), frame.height(), decoded.orientation);

@@ -62,6 +62,14 @@ pub enum Error {
         /// FFmpeg's name of the codec.
         codec: String,
     },
+    /// The pictures are encrypted.
+    #[error("{path}: stream {stream} is encrypted; decrypt the file first, or take the one that it was made from", path = .path.display())]
+    Encrypted {
+        /// The file.
+        path: PathBuf,
+        /// Number of the stream, counted from 0.
+        stream: usize,
+    },
     /// There is a video stream, and not one picture in it.
     #[error("{path} has a video stream without any frame; record or export it again", path = .path.display())]
     NoFrames {

@@ -23,19 +23,28 @@
 mod clip;
 mod complete;
 mod convert;
+mod demuxer;
 mod error;
+mod index;
+mod info;
 mod limits;
+mod mp4;
+mod options;
 mod orientation;
 mod pass;
+mod random;
 mod reader;
 pub mod sampling;
+mod source;
 mod still;
 mod writer;
 
 pub use clip::Clip;
 pub use error::{Error, Result};
+pub use info::{StreamInfo, StreamKind, Timeline, VideoInfo};
 pub use limits::Limits;
-pub use reader::{Frame, Frames, VideoInfo, VideoReader};
+pub use options::ReadOptions;
+pub use reader::{Frame, Frames, VideoReader};
 pub use sampling::SamplingPlan;
 pub use writer::{Quality, VideoWriter, write_clip};
 

@@ -13,6 +13,10 @@ pub struct Limits {
     pub frame_pixels: u64,
     /// Frames decoded in one pass over the file. Default one million (over nine hours at 30 frames per second).
     pub frames: usize,
+    /// Packets read in one pass over the file, and packets that its header may claim. Default ten million.
+    pub packets: u64,
+    /// Duration that the file may state, `None` for no limit. Default one day.
+    pub duration: Option<Duration>,
     /// Bytes of all frames of one [`Clip`](crate::Clip). Default 4 GiB.
     pub clip_bytes: u64,
     /// Time spent reading and decoding in one pass over the file, `None` for no limit. Default ten minutes. It is looked at
@@ -22,7 +26,14 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { frame_pixels: 1 << 26, frames: 1_000_000, clip_bytes: 4 << 30, time: Some(Duration::from_secs(600)) }
+        Self {
+            frame_pixels: 1 << 26,
+            frames: 1_000_000,
+            packets: 10_000_000,
+            duration: Some(Duration::from_secs(24 * 60 * 60)),
+            clip_bytes: 4 << 30,
+            time: Some(Duration::from_secs(600)),
+        }
     }
 }
 
@@ -53,6 +64,11 @@ impl Stopwatch {
             let end = (self.started - self.origin) + limit.saturating_sub(self.spent);
             self.end.store(u64::try_from(end.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         }
+    }
+
+    /// Begins anew with nothing spent.
+    pub(crate) fn reset(&mut self) {
+        self.spent = Duration::ZERO;
     }
 
     pub(crate) fn stop(&mut self) {

@@ -1,36 +1,22 @@
 //! Opening a video, asking what is in it, and getting its frames.
 
 use std::collections::BTreeSet;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use image::RgbImage;
 
 use crate::convert::ToRgb;
+use crate::demuxer::Demuxer;
+use crate::index::{PacketIndex, Packets};
+use crate::info::{Timeline, VideoInfo};
+use crate::options::{Job, ReadOptions};
 use crate::pass::{Decoded, Pass};
-use crate::{Clip, Error, Limits, Result, SamplingPlan, sampling, still};
-
-/// What a file holds.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
-pub struct VideoInfo {
-    /// Width of the upright frames in pixels.
-    pub width: u32,
-    /// Height of the upright frames in pixels.
-    pub height: u32,
-    /// By how many degrees the stored frames are turned clockwise to stand upright, 0 to 359. `width` and `height` are those
-    /// after it.
-    pub rotation: u16,
-    /// FFmpeg's name of the codec, such as `h264`; for still images that of the format, such as `png`.
-    pub codec: String,
-    /// FFmpeg's name of the container, such as `mov,mp4,m4a,3gp,3g2,mj2`; `image` for still images.
-    pub container: String,
-    /// Average frames per second; 1 where the file gives none, as for still images.
-    pub frame_rate: f64,
-    /// The number of frames that the container states, which may be wrong; see [`VideoReader::frame_count`].
-    pub stated_frames: Option<usize>,
-    /// Duration in seconds, where the container states it.
-    pub duration_seconds: Option<f64>,
-}
+use crate::random::{RandomAccess, Stop};
+use crate::sampling::Unfit;
+use crate::source::Source;
+use crate::{Clip, Error, Result, SamplingPlan, still};
 
 /// One frame of a video.
 #[derive(Clone, PartialEq)]
@@ -53,43 +39,80 @@ impl std::fmt::Debug for Frame {
 
 /// An open video file or still image.
 ///
-/// Frames are counted in the order of display. The decoder is drained at the end, so the last frames are not lost. Each
-/// call of a method that gives frames is one pass over the file from its beginning. Where a stream changes the size of its
-/// pictures midway, they are scaled to that of its first.
+/// Frames are counted in the order of display. The decoder is drained at the end, so the last frames are not lost. Where a
+/// stream changes the size of its pictures midway, they are scaled to that of its first.
+///
+/// Frames that are asked for by number, time or plan are decoded from the key frame before them, and come out as they do
+/// when everything is decoded from the beginning. Where the packets of a file do not tell its frames apart (interlaced or
+/// without times, GIF, codecs of which that is not known), the file is decoded from the beginning instead.
 ///
 /// Still images (PNG, JPEG and WebP, recognised by their content) are decoded by the `image` crate and turned as their Exif
 /// data asks.
 pub struct VideoReader {
-    path: PathBuf,
-    limits: Limits,
+    job: Arc<Job>,
     info: VideoInfo,
     content: Content,
+    timeline: Option<Timeline>,
     /// The number of frames, once it is certain.
     count: Option<usize>,
 }
 
 enum Content {
     Still(RgbImage),
-    /// The pass that `open` began, for the first that needs one.
-    Video(Option<Box<Pass>>),
+    /// The demuxer that `open` opened, until something needs one.
+    Opened(Option<Box<Demuxer>>),
+    /// The packets tell the frames apart.
+    Random(Box<RandomAccess>),
+    /// They do not.
+    Sequential,
 }
 
 impl VideoReader {
-    /// Opens a file with the default [`Limits`] and decodes its first frame.
+    /// Opens a file with the default [`ReadOptions`]. Nothing is decoded yet, except what FFmpeg needs to describe the stream.
     ///
     /// # Errors
-    /// For files that are missing, empty, cut off, damaged at the beginning, too large, or no videos.
+    /// For files that are missing, empty, cut off, encrypted, too large, or no videos.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
-        Self::open_with(path, Limits::default())
+        Self::open_with(path, ReadOptions::default())
     }
 
-    /// Opens a file with limits of the caller's choice.
+    /// Opens a file with options or [`Limits`](crate::Limits) of the caller's choice.
     ///
     /// # Errors
     /// Those of [`VideoReader::open`].
-    pub fn open_with(path: impl AsRef<Path>, limits: Limits) -> Result<Self> {
-        let path = path.as_ref().to_path_buf();
-        if let Some((format, image)) = still::open(&path, &limits)? {
+    pub fn open_with(path: impl AsRef<Path>, options: impl Into<ReadOptions>) -> Result<Self> {
+        let name = path.as_ref().to_path_buf();
+        Self::start(Job { source: Source::File(name.clone()), name, options: options.into() })
+    }
+
+    /// Opens a file that is in memory. Errors call it `memory`.
+    ///
+    /// # Errors
+    /// Those of [`VideoReader::open`].
+    pub fn from_bytes(bytes: impl Into<Arc<[u8]>>, options: impl Into<ReadOptions>) -> Result<Self> {
+        Self::start(Job { source: Source::Memory(bytes.into()), name: PathBuf::from("memory"), options: options.into() })
+    }
+
+    /// Opens anything that can be read and sought, from its first byte on. Errors call it `stream`. Time is looked at
+    /// between reads: one that never returns is not interrupted.
+    ///
+    /// # Errors
+    /// Those of [`VideoReader::open`].
+    pub fn from_reader(stream: impl Read + Seek + Send + 'static, options: impl Into<ReadOptions>) -> Result<Self> {
+        let source = Source::Stream(Arc::new(Mutex::new(stream)));
+        Self::start(Job { source, name: PathBuf::from("stream"), options: options.into() })
+    }
+
+    fn start(job: Job) -> Result<Self> {
+        let job = Arc::new(job);
+        if let Some((width, height)) = job.options.size
+            && (width == 0 || height == 0 || u64::from(width) * u64::from(height) > job.options.limits.frame_pixels)
+        {
+            let remedy = "ask for one pixel or more each way, and no more than `Limits::frame_pixels`";
+            let value = format!("{width}x{height}");
+            return Err(Error::InvalidSetting { path: job.name.clone(), name: "frame size", value, remedy });
+        }
+        if let Some((format, image)) = still::open(&job)? {
             let info = VideoInfo {
                 width: image.width(),
                 height: image.height(),
@@ -99,198 +122,258 @@ impl VideoReader {
                 frame_rate: 1.0,
                 stated_frames: Some(1),
                 duration_seconds: None,
+                streams: Vec::new(),
             };
-            return Ok(Self { path, limits, info, content: Content::Still(image), count: Some(1) });
+            let image = match job.options.size {
+                Some((width, height)) if (width, height) != image.dimensions() => {
+                    image::imageops::resize(&image, width, height, image::imageops::FilterType::CatmullRom)
+                }
+                _ => image,
+            };
+            let timeline = Some(Timeline { seconds: vec![0.0], key_frames: vec![0], ..Timeline::default() });
+            return Ok(Self { job, info, content: Content::Still(image), timeline, count: Some(1) });
         }
-        let mut pass = Pass::open(&path, &limits)?;
-        let statement = pass.statement();
-        let Some(first) = pass.peek()? else { return Err(Error::NoFrames { path }) };
-        let (_, swaps) = first.orientation.map(|orientation| orientation.filters()).unwrap_or_default();
-        let (width, height) = (first.frame.width(), first.frame.height());
+        let demuxer = Demuxer::open(&job)?;
+        let (statement, orientation) = (&demuxer.statement, demuxer.orientation);
+        let (_, swaps) = orientation.map(|orientation| orientation.filters()).unwrap_or_default();
+        let (width, height) = (statement.width, statement.height);
         let (width, height) = if swaps { (height, width) } else { (width, height) };
         let info = VideoInfo {
             width,
             height,
-            rotation: first.orientation.and_then(|orientation| orientation.degrees()).unwrap_or(0),
-            codec: statement.codec,
-            container: statement.container,
+            rotation: orientation.and_then(|orientation| orientation.degrees()).unwrap_or(0),
+            codec: statement.codec.name().to_string(),
+            container: statement.container.clone(),
             frame_rate: statement.frame_rate.unwrap_or(1.0),
             stated_frames: statement.frames,
             duration_seconds: statement.duration_seconds,
+            streams: statement.streams.clone(),
         };
-        Ok(Self { path, limits, info, content: Content::Video(Some(Box::new(pass))), count: None })
+        Ok(Self { job, info, content: Content::Opened(Some(Box::new(demuxer))), timeline: None, count: None })
     }
 
-    /// What the file holds.
+    /// What the file says of itself.
     pub fn info(&self) -> &VideoInfo {
         &self.info
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.job.name
     }
 
-    /// The exact number of frames that the decoder gives. The first call decodes the whole file, unless it was read to its
-    /// end before; what the container states is not trusted.
+    /// The number of frames that the decoder gives; what the container states is not trusted. Mostly it follows from the
+    /// packets, which are read once but not decoded, in an mp4 not even that.
     ///
     /// # Errors
     /// For files that are damaged or exceed the limits.
     pub fn frame_count(&mut self) -> Result<usize> {
         match self.count {
             Some(count) => Ok(count),
-            None => self.collect(&Wanted::These(BTreeSet::new()), true).map(|collected| collected.seen),
+            None => self.timeline().map(Timeline::len),
         }
     }
 
-    /// Decodes the frames that a plan picks.
-    ///
-    /// Where the plan needs the number of frames, the file is decoded to its end to make sure of it, and once more in the
-    /// rare case that the container stated another.
+    /// When each frame is shown, and which are key frames. Costs what [`VideoReader::frame_count`] costs, once.
     ///
     /// # Errors
-    /// For frames that do not exist, for damaged files, and where [`Limits`] are exceeded. A plan that picks nothing is an
-    /// error too.
-    pub fn sample(&mut self, plan: &SamplingPlan) -> Result<Clip> {
-        let picked = match plan {
-            SamplingPlan::Uniform(segments) => *segments,
-            SamplingPlan::Every(step) => *step,
-            SamplingPlan::Indices(indices) => indices.len(),
-            SamplingPlan::All => 1,
+    /// For files that are damaged or exceed the limits.
+    pub fn timeline(&mut self) -> Result<&Timeline> {
+        self.prepare()?;
+        let made = match (self.timeline.take(), &self.content) {
+            (Some(timeline), _) => timeline,
+            (None, Content::Random(random)) => random.index().timeline(),
+            (None, _) => self.decode_timeline()?,
         };
-        if picked == 0 {
-            let remedy = "ask for one frame or more";
-            return Err(Error::InvalidSetting {
-                path: self.path.clone(),
-                name: "sampling plan",
-                value: format!("{plan:?}"),
-                remedy,
-            });
-        }
+        self.count = Some(made.len());
+        Ok(self.timeline.insert(made))
+    }
+
+    /// One frame by its number, counted from 0.
+    ///
+    /// # Errors
+    /// Those of [`VideoReader::sample`].
+    pub fn frame(&mut self, index: usize) -> Result<Frame> {
+        self.only_frame(&SamplingPlan::Indices(vec![index]))
+    }
+
+    /// The frame that is on the screen at a time in seconds.
+    ///
+    /// # Errors
+    /// Those of [`VideoReader::sample`].
+    pub fn frame_at(&mut self, seconds: f64) -> Result<Frame> {
+        self.only_frame(&SamplingPlan::Times(vec![seconds]))
+    }
+
+    fn only_frame(&mut self, plan: &SamplingPlan) -> Result<Frame> {
+        let Clip { frames, indices, times, source, .. } = self.sample(plan)?;
+        let frame = frames.into_iter().zip(indices).zip(times).next();
+        let ((image, index), seconds) = frame.ok_or(Error::NoFrames { path: source })?;
+        Ok(Frame { index, seconds, image })
+    }
+
+    /// Decodes the frames that a plan picks, each once, and no more than they need.
+    ///
+    /// # Errors
+    /// For frames that do not exist, for damaged files, and where [`Limits`](crate::Limits) are exceeded. A plan that picks
+    /// nothing is an error too.
+    pub fn sample(&mut self, plan: &SamplingPlan) -> Result<Clip> {
+        // Before anything is read: a count of this size would not fit whatever the file holds.
         match plan {
-            SamplingPlan::Uniform(segments) => {
-                self.check_clip_size(*segments)?;
-                self.sample_uniform(*segments)
-            }
-            SamplingPlan::Indices(indices) => {
-                self.check_clip_size(indices.len())?;
-                let collected = self.collect(&Wanted::These(indices.iter().copied().collect()), false)?;
-                self.arrange(collected, indices.clone())
-            }
-            SamplingPlan::All => self.sample_every(1),
-            SamplingPlan::Every(step) => self.sample_every(*step),
+            SamplingPlan::Uniform(picked) => self.check_clip_size(*picked)?,
+            SamplingPlan::Indices(picked) => self.check_clip_size(picked.len())?,
+            SamplingPlan::Times(picked) => self.check_clip_size(picked.len())?,
+            _ => {}
         }
+        self.prepare()?;
+        let indices = self.numbers(plan)?;
+        self.check_clip_size(indices.len())?;
+        let wanted: BTreeSet<usize> = indices.iter().copied().collect();
+        let random = match &mut self.content {
+            Content::Random(random) => {
+                let mut decoded = Vec::new();
+                let sorted: Vec<usize> = wanted.iter().copied().collect();
+                let (to_rgb, path) =
+                    (&mut ToRgb::new(Some(self.job.options.size.unwrap_or((self.info.width, self.info.height)))), &self.job.name);
+                let found = random.decode(&sorted, &mut |frame| {
+                    let index = frame.index;
+                    let failed =
+                        |error: ffmpeg_next::Error| Error::Decode { path: path.clone(), frame: index, reason: error.to_string() };
+                    decoded.push(Frame { index, seconds: 0.0, image: to_rgb.convert(frame).map_err(failed)? });
+                    Ok(())
+                });
+                match found {
+                    Ok(()) => Some(decoded),
+                    Err(Stop::Error(error)) => return Err(error),
+                    Err(Stop::Mismatch) => None,
+                }
+            }
+            _ => None,
+        };
+        match random {
+            Some(mut frames) => {
+                let timeline = self.timeline()?;
+                frames.iter_mut().for_each(|frame| frame.seconds = timeline.seconds.get(frame.index).copied().unwrap_or(0.0));
+                frames.sort_by_key(|frame| frame.index);
+                self.arrange(frames, indices)
+            }
+            None => {
+                if matches!(self.content, Content::Random(_)) {
+                    self.content = Content::Sequential;
+                    (self.timeline, self.count) = (None, None);
+                }
+                let indices = self.numbers(plan)?;
+                let collected = self.collect(&indices.iter().copied().collect())?;
+                self.arrange(collected, indices)
+            }
+        }
+    }
+
+    /// The numbers of the frames that a plan picks.
+    fn numbers(&mut self, plan: &SamplingPlan) -> Result<Vec<usize>> {
+        let path = self.job.name.clone();
+        let timeline = self.timeline()?;
+        plan.numbers(timeline).map_err(|unfit| match unfit {
+            Unfit::Frame(index) => Error::FrameOutOfRange { path, index, count: timeline.len() },
+            Unfit::Time(time) => {
+                let remedy = "ask for a time between the first frame (0) and the end of the last";
+                Error::InvalidSetting { path, name: "time in seconds", value: time.to_string(), remedy }
+            }
+            Unfit::Empty => {
+                let remedy = "ask for one frame or more";
+                Error::InvalidSetting { path, name: "sampling plan", value: format!("{plan:?}"), remedy }
+            }
+        })
+    }
+
+    /// Finds out whether the packets tell the frames apart.
+    fn prepare(&mut self) -> Result<()> {
+        let Content::Opened(opened) = &mut self.content else { return Ok(()) };
+        let mut demuxer = match opened.take() {
+            Some(demuxer) => *demuxer,
+            None => Demuxer::open(&self.job)?,
+        };
+        demuxer.begin();
+        demuxer.watch.start();
+        let packets = PacketIndex::build(&mut demuxer)?;
+        demuxer.watch.stop();
+        self.content = match packets {
+            Packets::Indexed(index) => Content::Random(Box::new(RandomAccess::new(&self.job, demuxer, Arc::new(index))?)),
+            Packets::Unpredictable => Content::Sequential,
+        };
+        Ok(())
+    }
+
+    /// Decodes the whole file to learn of its frames.
+    fn decode_timeline(&mut self) -> Result<Timeline> {
+        let mut timeline = Timeline { unit: 0.001, ..Timeline::default() };
+        let frame_rate = self.info.frame_rate;
+        let mut frames = self.frames();
+        while let Some(passed) = frames.advance()? {
+            if let Passed::Decoded(decoded) = passed {
+                timeline.seconds.push(decoded.seconds.unwrap_or(decoded.index as f64 / frame_rate));
+                timeline.key_frames.extend(decoded.is_key.then_some(decoded.index));
+            }
+        }
+        Ok(timeline)
     }
 
     /// All frames one after another; only a few are in memory at a time.
     pub fn frames(&mut self) -> Frames<'_> {
-        Frames { reader: self, pass: None, to_rgb: ToRgb::default(), finished: false }
+        let size = self.job.options.size.unwrap_or((self.info.width, self.info.height));
+        Frames { reader: self, pass: None, to_rgb: ToRgb::new(Some(size)), finished: false }
     }
 
-    fn sample_uniform(&mut self, segments: usize) -> Result<Clip> {
-        let mut count = match self.count.or(self.info.stated_frames) {
-            Some(count) => count,
-            // Only a guess as well, but nearly always right, and far cheaper than decoding everything twice.
-            None => Pass::open(&self.path, &self.limits)?.count_packets()?,
-        };
-        loop {
-            let indices = sampling::uniform_indices(count, segments);
-            let certain = self.count.is_some();
-            let collected = self.collect(&Wanted::These(indices.iter().copied().collect()), !certain)?;
-            if certain || collected.seen == count {
-                return self.arrange(collected, indices);
-            }
-            count = collected.seen;
-        }
-    }
-
-    fn sample_every(&mut self, step: usize) -> Result<Clip> {
-        let collected = self.collect(&Wanted::Every(step), true)?;
-        let indices = collected.frames.iter().map(|frame| frame.index).collect();
-        self.arrange(collected, indices)
-    }
-
-    /// One pass over the file that keeps the wanted frames, to the last of them or to the end.
-    fn collect(&mut self, wanted: &Wanted, to_end: bool) -> Result<Collected> {
-        let mut collected = Collected { frames: Vec::new(), seen: 0 };
+    /// One pass over the file that keeps the wanted frames, to the last of them.
+    fn collect(&mut self, wanted: &BTreeSet<usize>) -> Result<Vec<Frame>> {
+        let mut collected = Vec::with_capacity(wanted.len());
         let mut frames = self.frames();
-        while to_end || !wanted.is_complete(collected.seen) {
-            let Some(decoded) = frames.advance()? else { break };
-            collected.seen += 1;
-            if wanted.contains(decoded.index()) {
-                frames.reader.check_clip_size(collected.frames.len() + 1)?;
-                collected.frames.push(frames.picture(decoded)?);
+        while collected.len() < wanted.len() {
+            let Some(passed) = frames.advance()? else { break };
+            if wanted.contains(&passed.index()) {
+                collected.push(frames.picture(passed)?);
             }
         }
         Ok(collected)
     }
 
     /// Brings collected frames, which ascend, into the order of `indices`, repeats included.
-    fn arrange(&self, collected: Collected, indices: Vec<usize>) -> Result<Clip> {
-        let numbers: Vec<usize> = collected.frames.iter().map(|frame| frame.index).collect();
+    fn arrange(&self, collected: Vec<Frame>, indices: Vec<usize>) -> Result<Clip> {
+        let numbers: Vec<usize> = collected.iter().map(|frame| frame.index).collect();
         let mut uses = vec![0usize; numbers.len()];
         let mut places = Vec::with_capacity(indices.len());
         for &index in &indices {
-            let missing = |_| Error::FrameOutOfRange { path: self.path.clone(), index, count: collected.seen };
+            let missing =
+                |_| Error::FrameOutOfRange { path: self.job.name.clone(), index, count: self.count.unwrap_or(collected.len()) };
             let place = numbers.binary_search(&index).map_err(missing)?;
             uses[place] += 1;
             places.push(place);
         }
-        let times = places.iter().map(|&place| collected.frames[place].seconds).collect();
-        let mut pictures: Vec<RgbImage> = collected.frames.into_iter().map(|frame| frame.image).collect();
+        let times = places.iter().map(|&place| collected[place].seconds).collect();
+        let mut pictures: Vec<RgbImage> = collected.into_iter().map(|frame| frame.image).collect();
         let take = |place: usize| {
             uses[place] -= 1;
             if uses[place] == 0 { std::mem::take(&mut pictures[place]) } else { pictures[place].clone() }
         };
         let frames = places.into_iter().map(take).collect();
-        Ok(Clip { frames, indices, times, frame_rate: self.info.frame_rate, source: self.path.clone() })
+        Ok(Clip { frames, indices, times, frame_rate: self.info.frame_rate, source: self.job.name.clone() })
     }
 
     fn check_clip_size(&self, frames: usize) -> Result<()> {
-        let bytes = u128::from(self.info.width) * u128::from(self.info.height) * 3 * frames as u128;
-        if bytes <= u128::from(self.limits.clip_bytes) {
+        let (width, height) = self.job.options.size.unwrap_or((self.info.width, self.info.height));
+        let bytes = u128::from(width) * u128::from(height) * 3 * frames as u128;
+        if bytes <= u128::from(self.job.options.limits.clip_bytes) {
             return Ok(());
         }
-        let what = format!("a clip of {frames} frames of {}x{} pixels", self.info.width, self.info.height);
-        Err(Error::limit(&self.path, "clip_bytes", what, format!("{} bytes", self.limits.clip_bytes)))
+        let what = format!("a clip of {frames} frames of {width}x{height} pixels");
+        Err(Error::limit(&self.job.name, "clip_bytes", what, format!("{} bytes", self.job.options.limits.clip_bytes)))
     }
 }
 
 impl std::fmt::Debug for VideoReader {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("VideoReader").field("path", &self.path).field("info", &self.info).finish_non_exhaustive()
+        formatter.debug_struct("VideoReader").field("path", &self.job.name).field("info", &self.info).finish_non_exhaustive()
     }
-}
-
-/// Which frames a pass keeps.
-enum Wanted {
-    These(BTreeSet<usize>),
-    Every(usize),
-}
-
-impl Wanted {
-    fn contains(&self, index: usize) -> bool {
-        match self {
-            Self::These(indices) => indices.contains(&index),
-            Self::Every(step) => index.is_multiple_of(*step),
-        }
-    }
-
-    /// Whether nothing is wanted after the first `seen` frames.
-    fn is_complete(&self, seen: usize) -> bool {
-        match self {
-            Self::These(indices) => indices.last().is_none_or(|last| *last < seen),
-            Self::Every(_) => false,
-        }
-    }
-}
-
-/// What a pass kept.
-struct Collected {
-    /// In the order of display.
-    frames: Vec<Frame>,
-    /// How many frames went by.
-    seen: usize,
 }
 
 /// The frames of a [`VideoReader`], from first to last. After an error it ends.
@@ -322,16 +405,13 @@ impl Frames<'_> {
         if self.finished {
             return Ok(None);
         }
-        let pass = match (&mut self.pass, &mut self.reader.content) {
+        let pass = match (&mut self.pass, &self.reader.content) {
             (_, Content::Still(_)) => {
                 self.finished = true;
                 return Ok(Some(Passed::Still));
             }
             (Some(pass), _) => pass,
-            (empty, Content::Video(begun)) => empty.insert(match begun.take() {
-                Some(begun) => begun,
-                None => Box::new(Pass::open(&self.reader.path, &self.reader.limits)?),
-            }),
+            (empty, _) => empty.insert(Box::new(Pass::open(&self.reader.job)?)),
         };
         let decoded = pass.next()?;
         if decoded.is_none() {
@@ -347,14 +427,14 @@ impl Frames<'_> {
                 let index = decoded.index;
                 let seconds = decoded.seconds.unwrap_or(index as f64 / self.reader.info.frame_rate);
                 let failed = |error: ffmpeg_next::Error| Error::Decode {
-                    path: self.reader.path.clone(),
+                    path: self.reader.job.name.clone(),
                     frame: index,
                     reason: error.to_string(),
                 };
                 Ok(Frame { index, seconds, image: self.to_rgb.convert(decoded).map_err(failed)? })
             }
             (Passed::Still, Content::Still(image)) => Ok(Frame { index: 0, seconds: 0.0, image: image.clone() }),
-            (Passed::Still, Content::Video(_)) => Err(Error::NoFrames { path: self.reader.path.clone() }),
+            (Passed::Still, _) => Err(Error::NoFrames { path: self.reader.job.name.clone() }),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Which frames of a clip are looked at.
 
+use crate::Timeline;
+
 /// Which frames of a clip to keep.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum SamplingPlan {
     /// This many frames, evenly spread, by [`uniform_indices`]. A clip that is shorter repeats frames.
@@ -10,8 +12,61 @@ pub enum SamplingPlan {
     All,
     /// Frames 0, n, 2n, ...
     Every(usize),
+    /// The frames on the screen at 0, 1/n, 2/n, ... seconds, each of them once.
+    PerSecond(f64),
+    /// The frames that decode without any other.
+    KeyFrames,
+    /// These frames, counted from 0; the end is not one of them.
+    Range(std::ops::Range<usize>),
+    /// The frames on the screen at these seconds ([`Timeline::frame_at`]), in this order; repeats are allowed.
+    Times(Vec<f64>),
     /// These frames in this order, counted from 0; repeats are allowed.
     Indices(Vec<usize>),
+}
+
+/// Why a plan cannot be carried out on a clip.
+pub(crate) enum Unfit {
+    /// This frame does not exist.
+    Frame(usize),
+    /// No frame is shown at this time.
+    Time(f64),
+    /// Nothing is picked, or the step is no step.
+    Empty,
+}
+
+impl SamplingPlan {
+    /// The numbers of the frames that the plan picks from a clip.
+    pub(crate) fn numbers(&self, timeline: &Timeline) -> Result<Vec<usize>, Unfit> {
+        let count = timeline.len();
+        let exists = |&number: &usize| if number < count { Ok(number) } else { Err(Unfit::Frame(number)) };
+        let numbers: Vec<usize> = match self {
+            Self::Uniform(segments) => uniform_indices(count, *segments),
+            Self::All => (0..count).collect(),
+            Self::Every(0) => Vec::new(),
+            Self::Every(step) => (0..count).step_by(*step).collect(),
+            Self::PerSecond(rate) => per_second(*rate, timeline),
+            Self::KeyFrames => timeline.key_frames.clone(),
+            Self::Range(range) if range.is_empty() => Vec::new(),
+            Self::Range(range) => exists(&(range.end - 1)).map(|_| range.clone().collect())?,
+            Self::Times(times) => {
+                times.iter().map(|&time| timeline.frame_at(time).ok_or(Unfit::Time(time))).collect::<Result<_, _>>()?
+            }
+            Self::Indices(indices) => indices.iter().map(exists).collect::<Result<_, _>>()?,
+        };
+        if numbers.is_empty() { Err(Unfit::Empty) } else { Ok(numbers) }
+    }
+}
+
+/// The frames on the screen at one of the times k / rate: the first such time from their beginning on comes before the next
+/// frame. Of the last frame only the beginning counts.
+fn per_second(rate: f64, timeline: &Timeline) -> Vec<usize> {
+    if !(rate.is_normal() && rate > 0.0) {
+        return Vec::new();
+    }
+    const ROUNDING: f64 = 1e-6;
+    let begins: Vec<f64> = timeline.seconds.iter().map(|seconds| seconds * rate).collect();
+    let until = |number: usize| begins.get(number + 1).copied().unwrap_or(begins[number] + 2.0 * ROUNDING);
+    (0..begins.len()).filter(|&number| (begins[number] - ROUNDING).ceil() < until(number) - ROUNDING).collect()
 }
 
 /// The numbers of `segments` frames evenly spread over a clip of `frame_count` frames (specification, section 2).
@@ -39,4 +94,43 @@ pub fn uniform_indices(frame_count: usize, segments: usize) -> Vec<usize> {
 /// ```
 pub fn seconds(indices: &[usize], frame_rate: f64) -> Vec<String> {
     indices.iter().map(|&index| format!("{:.1}", index as f64 / frame_rate)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timeline(rate: f64, frames: usize) -> Timeline {
+        let seconds = (0..frames).map(|number| number as f64 / rate).collect();
+        Timeline { seconds, key_frames: vec![0, frames / 2], unit: 0.001 }
+    }
+
+    fn picked(plan: &SamplingPlan) -> Vec<usize> {
+        plan.numbers(&timeline(10.0, 25)).unwrap_or_default()
+    }
+
+    #[test]
+    fn plans_pick_their_frames() {
+        assert_eq!(picked(&SamplingPlan::PerSecond(2.0)), [0, 5, 10, 15, 20]);
+        assert_eq!(picked(&SamplingPlan::PerSecond(100.0)), (0..25).collect::<Vec<_>>());
+        assert_eq!(picked(&SamplingPlan::PerSecond(3.0)), [0, 3, 6, 10, 13, 16, 20, 23]);
+        assert_eq!(picked(&SamplingPlan::PerSecond(0.01)), [0]);
+        assert_eq!(picked(&SamplingPlan::KeyFrames), [0, 12]);
+        assert_eq!(picked(&SamplingPlan::Range(22..25)), [22, 23, 24]);
+        assert_eq!(picked(&SamplingPlan::Times(vec![0.25, 0.0, 2.4])), [2, 0, 24]);
+        assert_eq!(picked(&SamplingPlan::Every(10)), [0, 10, 20]);
+    }
+
+    #[test]
+    fn plans_that_do_not_fit_say_why() {
+        let why = |plan: SamplingPlan| plan.numbers(&timeline(10.0, 25)).err();
+        assert!(matches!(why(SamplingPlan::Range(20..26)), Some(Unfit::Frame(25))));
+        assert!(matches!(why(SamplingPlan::Indices(vec![3, 25])), Some(Unfit::Frame(25))));
+        assert!(matches!(why(SamplingPlan::Times(vec![9.0])), Some(Unfit::Time(_))));
+        for plan in
+            [SamplingPlan::Every(0), SamplingPlan::Range(3..3), SamplingPlan::PerSecond(f64::NAN), SamplingPlan::PerSecond(0.0)]
+        {
+            assert!(matches!(why(plan), Some(Unfit::Empty)));
+        }
+    }
 }

@@ -220,3 +220,49 @@ fn writers_refuse_what_they_cannot_write() {
     assert_error!(write_clip(&path, &[RgbImage::new(64, 64)], 25.0).unwrap_err(), Error::Write { .. });
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn headers_that_claim_too_much_are_not_believed() {
+    let whole = std::fs::read(clip("h264_b_frames.mp4")).unwrap();
+    let sizes = whole.windows(4).position(|window| window == b"stsz").unwrap();
+    let mut bytes = whole.clone();
+    bytes[sizes + 12..sizes + 16].copy_from_slice(&1_000_000_000u32.to_be_bytes());
+    let (_folder, path) = file("billion.mp4", bytes);
+    assert_error!(error(&path), Error::LimitExceeded { field: "packets", .. });
+    let with = |change: fn(&mut Limits)| {
+        let mut limits = Limits::default();
+        change(&mut limits);
+        limits
+    };
+    assert_error!(error_with(&clip("vp9.webm"), with(|l| l.packets = 20)), Error::LimitExceeded { field: "packets", .. });
+    let path = clip("h264_b_frames.mp4");
+    assert_error!(
+        error_with(&path, with(|l| l.duration = Some(Duration::from_secs(1)))),
+        Error::LimitExceeded { field: "duration", .. }
+    );
+}
+
+#[test]
+fn encrypted_pictures_are_named_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("encrypted.mp4");
+    let made = std::process::Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-i"])
+        .arg(clip("h264_b_frames.mp4"))
+        .args(["-c", "copy", "-encryption_scheme", "cenc-aes-ctr"])
+        .args(["-encryption_key", "76a6c65c5ea762046bd749a2e632ccbb", "-encryption_kid", "a7e61c373e219033c21091fa607bf3b8"])
+        .arg(&path)
+        .status()
+        .unwrap();
+    assert!(made.success());
+    assert_error!(error(&path), Error::Encrypted { stream: 0, .. });
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_that_never_delivers_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe.mp4");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    assert_error!(error(&path), Error::NotAFile { kind: "a device or a pipe", .. });
+}
