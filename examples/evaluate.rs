@@ -2,7 +2,13 @@
 //!
 //! `evaluate --help` says what can be varied. Every clip goes through an mp4 file.
 
-use std::{collections::BTreeMap, error::Error, ops::ControlFlow, path::PathBuf, time::Instant};
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use clap::Parser;
 use pvchat::{
@@ -12,6 +18,8 @@ use pvchat::{
     eval::{
         accuracy::{ClipClass, ExistenceAnswer, ExistenceScore, balanced_difference, balanced_estimate},
         bootstrap::Share,
+        controls::Verdict,
+        curve::{self, Judgement, OperatingPoint},
         presence::Presence,
         table::{Table, fraction, with_interval},
     },
@@ -42,7 +50,8 @@ struct Arguments {
     /// Groups of the base's answer pretraining.
     #[arg(long, default_value_t = 4000)]
     groups: usize,
-    /// Also runs the controls: untrained tokens, shuffled identities, no video.
+    /// Also runs the controls (untrained tokens, another person's subject, no video) and fails when one of
+    /// them is not clearly worse than what was learned.
     #[arg(long)]
     controls: bool,
     /// The folder of a base model; the embedded one when left out.
@@ -51,6 +60,9 @@ struct Arguments {
     /// How to learn, as JSON (the fields of `LearnOptions`, those left out as usual).
     #[arg(long)]
     learn: Option<PathBuf>,
+    /// Draws false accepts against false rejects into a PNG file, and says what a calibrated threshold and abstaining give.
+    #[arg(long)]
+    curve: Option<PathBuf>,
     /// Writes the results as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -105,6 +117,10 @@ fn main() -> Outcome<()> {
         .collect::<Outcome<Vec<Subject>>>()?;
     rows.insert("enrol".into(), existence(&pvchat, &candidates, &enrolled)?);
     let mut described = vec![("enrol".to_string(), descriptions(&pvchat, &candidates, &enrolled)?)];
+    let remembered =
+        candidates.iter().map(|one| Ok(pvchat.remember(&one.reference, &name)?)).collect::<Outcome<Vec<Subject>>>()?;
+    rows.insert("remember".into(), existence(&pvchat, &candidates, &remembered)?);
+    described.push(("remember".into(), descriptions(&pvchat, &candidates, &remembered)?));
     let options: LearnOptions = match &arguments.learn {
         Some(file) => serde_json::from_slice(&std::fs::read(file)?)?,
         None => LearnOptions::default(),
@@ -132,16 +148,73 @@ fn main() -> Outcome<()> {
         rows.insert("control: shuffled identities".into(), existence(&pvchat, &candidates, &shuffled)?);
         rows.insert("control: no video".into(), existence(&pvchat, &blind(&pvchat, &candidates)?, &enrolled)?);
     }
-    report(&rows, &described, kept, &candidates, arguments.json)
+    let verdict = verdict(&rows)?;
+    report(&rows, &described, kept, &candidates, &verdict, arguments.json.as_deref())?;
+    if let Some(path) = arguments.curve {
+        curves(&pvchat, &candidates, &[("enrol", &enrolled), ("remember", &remembered)], &path)?;
+    }
+    match verdict {
+        Some(verdict) if !verdict.passed() => Err(verdict.to_string().into()),
+        _ => Ok(()),
+    }
+}
+
+/// Whether what was learned, or enrolled when nothing was, beats every control; `None` when no control was asked for.
+fn verdict(rows: &BTreeMap<String, Vec<ExistenceAnswer>>) -> Outcome<Option<Verdict>> {
+    let controls =
+        rows.iter().filter(|(name, _)| name.starts_with("control")).map(|(name, rows)| (name.as_str(), rows.as_slice()));
+    let learned = rows.iter().find(|(name, _)| name.starts_with("learn")).map_or(&rows["enrol"], |row| row.1);
+    let verdict = Verdict::of(learned, controls, 1000, &mut SeededStream::new(8))?;
+    Ok((!verdict.checks.is_empty()).then_some(verdict))
+}
+
+/// False accepts against false rejects, with a threshold calibrated on half of the characters for one false accept in
+/// twenty and reported on the other half.
+fn curves(pvchat: &Pvchat, candidates: &[Candidate], ways: &[(&str, &Vec<Subject>)], path: &Path) -> Outcome<()> {
+    let mut drawn = Vec::new();
+    for (name, subjects) in ways {
+        let mut halves = [Vec::new(), Vec::new()];
+        for (number, (candidate, subject)) in candidates.iter().zip(*subjects).enumerate() {
+            for (seen, truth) in candidate.clips.iter().zip(&candidate.character.clips) {
+                let present = truth.cast == Cast::Positive;
+                halves[number % 2].push(Judgement { presence: pvchat.presence(subject, seen)?, present });
+            }
+        }
+        if let Some(chosen) = curve::calibrate(&curve::curve(&halves[0]), 0.05)
+            && let Some(found) = OperatingPoint::at(chosen.threshold, &halves[1])
+        {
+            println!(
+                "{name}: threshold {:.3} accepts {:.3} of the others falsely on half of the characters; on the other half \
+                 {:.3}, with {:.3} of the positives rejected",
+                chosen.threshold, chosen.false_accept, found.false_accept, found.false_reject
+            );
+        }
+        let all = halves.concat();
+        let points = curve::curve(&all);
+        if let Some((point, rate)) = curve::equal_error(&points) {
+            println!("{name}: equal error rate {rate:.3} at a presence of {:.3}", point.threshold);
+        }
+        for low in [0.5, 0.2, 0.1, 0.05] {
+            if let Some(sure) = curve::abstain(&all, low, 1.0 - low) {
+                println!(
+                    "{name}: not sure between {low} and {:.2}: {:.3} of the clips answered, {:.3} of them right (balanced)",
+                    1.0 - low,
+                    sure.coverage,
+                    sure.balanced
+                );
+            }
+        }
+        drawn.push((name.to_string(), points));
+    }
+    Ok(curve::chart(&drawn).write_png(path)?)
 }
 
 /// Asks for the presence of each subject in all of its character's clips.
 fn existence(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]) -> Outcome<Vec<ExistenceAnswer>> {
     let mut answers = Vec::new();
     for (number, (candidate, subject)) in candidates.iter().zip(subjects).enumerate() {
-        let view = pvchat.vilm().with_subjects(std::slice::from_ref(subject));
         for (clip, (seen, truth)) in candidate.clips.iter().zip(&candidate.character.clips).enumerate() {
-            let presence = view.presence(&view.read(&seen.memory, &[subject])?, 0)?;
+            let presence = pvchat.presence(subject, seen)?;
             let class = match truth.cast {
                 Cast::Positive => ClipClass::Positive,
                 Cast::LookAlike1 | Cast::LookAlike2 => ClipClass::LookAlike,
@@ -159,14 +232,12 @@ fn existence(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]) ->
 fn descriptions(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]) -> Outcome<[[Share; 2]; 3]> {
     let mut shares = [[Share::default(); 2]; 3];
     for (candidate, subject) in candidates.iter().zip(subjects) {
-        let view = pvchat.vilm().with_subjects(std::slice::from_ref(subject));
         for (seen, truth) in candidate.clips.iter().zip(&candidate.character.clips) {
             let Some(position) = truth.position else { continue };
-            let reading = view.read(&seen.memory, &[subject])?;
             for (share, aspect) in shares.iter_mut().zip([Aspect::Clothing, Aspect::Action, Aspect::Location]) {
                 let name = subject.info.name.to_string();
                 let question = questions::question(aspect, 0, &name);
-                let answer = view.answer(&reading, &question, &view.default_options(), |_| ControlFlow::Continue(()))?;
+                let answer = pvchat.ask(std::slice::from_ref(subject), seen, &question)?;
                 let truth_text = words::description(aspect, &truth.scene, position).unwrap_or_default();
                 let expected = questions::description_answer(aspect, &name, &truth_text);
                 share[usize::from(truth.scene.people.len() > 1)].add(sorted(&answer.text) == sorted(&expected));
@@ -225,7 +296,8 @@ fn report(
     described: &[(String, [[Share; 2]; 3])],
     kept: usize,
     candidates: &[Candidate],
-    json: Option<PathBuf>,
+    verdict: &Option<Verdict>,
+    json: Option<&Path>,
 ) -> Outcome<()> {
     let mut stream = SeededStream::new(7);
     let mut table = Table::new(["existence", "positives", "look-alikes 2", "look-alikes 1", "random", "balanced [95 %]"]);
@@ -291,6 +363,10 @@ fn report(
         figures.insert(format!("descriptions, {name}"), serde_json::to_value(shares)?);
     }
     println!("{}", table.to_markdown());
+    if let Some(verdict) = verdict {
+        println!("{verdict}");
+        figures.insert("controls".into(), serde_json::to_value(verdict)?);
+    }
     if let Some(path) = json {
         std::fs::write(path, serde_json::to_vec_pretty(&figures)?)?;
     }

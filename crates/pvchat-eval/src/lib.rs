@@ -13,6 +13,8 @@
 pub mod accuracy;
 pub mod bleu;
 pub mod bootstrap;
+pub mod controls;
+pub mod curve;
 pub mod error;
 pub mod plot;
 pub mod presence;

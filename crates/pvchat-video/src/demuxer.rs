@@ -182,7 +182,7 @@ impl Demuxer {
                 let Some(entry) = ffi::avformat_index_get_entry(stream, place).as_ref() else { break };
                 let flags = entry.flags();
                 let is = |flag: i32| flags & flag != 0;
-                let [key, hidden] = [ffi::AVINDEX_KEYFRAME, ffi::AVINDEX_DISCARD_FRAME].map(|flag| is(flag as i32));
+                let [key, hidden] = [ffi::AVINDEX_KEYFRAME, ffi::AVINDEX_DISCARD_FRAME].map(is);
                 entries.push((entry.timestamp, key, hidden));
             }
         }
