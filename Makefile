@@ -3,6 +3,7 @@
 #
 #   make demo        learns a character from one clip and asks about it in others
 #   make test        every test
+#   make soak        kills learning 100 times and compares what comes out
 #   make lint        formatting, clippy, documentation, and the types of the cuda feature
 #   make bench       Criterion benchmarks
 #   make doc         the API documentation, in target/doc
@@ -23,7 +24,7 @@ ifeq ($(shell grep -qw avx512f /proc/cpuinfo 2>/dev/null && echo yes),yes)
 CARGO_FLAGS := $(CARGO_FLAGS) --features pvchat/x86-v4
 endif
 
-.PHONY: help setup demo test lint check-cuda bench doc miniature
+.PHONY: help setup demo test soak lint check-cuda bench doc miniature
 
 help:
 	@sed -n 's/^#   make /make /p' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +40,9 @@ demo: setup
 test: setup
 	$(CARGO) test $(CARGO_FLAGS)
 	$(CARGO) test $(CARGO_FLAGS) --features pvchat/ndarray --test golden
+
+soak: setup
+	PVCHAT_KILLS=100 $(CARGO) test $(CARGO_FLAGS) --test kill_and_resume -- --nocapture
 
 lint: setup
 	$(CARGO) fmt --all --check
