@@ -219,7 +219,11 @@ impl Settings {
         encoder.set_color_range(range);
         encoder.set_time_base(self.rate.invert());
         encoder.set_frame_rate(Some(self.rate));
-        let options: Dictionary = [("preset", "veryfast"), ("threads", "1"), (factor.0, factor.1.as_str())].into_iter().collect();
+        // Macroblock trees are off: with AVX-512 their lookahead gives other files for the same frames now and then (x264 core 164).
+        let options: Dictionary =
+            [("preset", "veryfast"), ("threads", "1"), ("x264-params", "mbtree=0"), (factor.0, factor.1.as_str())]
+                .into_iter()
+                .collect();
         encoder.open_as_with(codec, options).map_err(failed)
     }
 }
