@@ -11,7 +11,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use pvchat::{LearnOptions, Obtained, Pvchat, SubjectFolder, SubjectName, model::subject::Origin};
-use pvchat_examples::{error_line, progress::LearnBars, shown, tidy};
+use pvchat_examples::{error_line, exit_code, progress::LearnBars, shown, tidy};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -90,18 +90,7 @@ type Outcome = Result<(), Box<dyn Error>>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match run(&SubjectFolder::new(arguments.subjects), arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
-        // Whoever read the output has read enough.
-        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) => {
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            // Not `eprintln!`, which panics when nobody listens.
-            let _ = writeln!(io::stderr(), "error: {}", error_line(error.as_ref()));
-            ExitCode::from(2)
-        }
-    }
+    exit_code(run(&SubjectFolder::new(arguments.subjects), arguments.command))
 }
 
 fn run(folder: &SubjectFolder, command: Command) -> Outcome {

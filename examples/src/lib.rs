@@ -7,7 +7,9 @@ pub mod truth;
 
 use std::{
     error::Error,
+    io::{self, Write},
     path::{Path, PathBuf},
+    process::ExitCode,
 };
 
 /// The folder that holds the fixture clips and the truth about them.
@@ -46,6 +48,21 @@ pub fn error_line(error: &(dyn Error + 'static)) -> String {
         cause = error.source();
     }
     line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// How a command line ends: its error in one line and 2, or 0; also when whoever read the output has read enough.
+pub fn exit_code(outcome: Result<(), Box<dyn Error>>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            // Not `eprintln!`, which panics when nobody listens.
+            let _ = writeln!(io::stderr(), "error: {}", error_line(error.as_ref()));
+            ExitCode::from(2)
+        }
+    }
 }
 
 /// A text of the model with its punctuation where people put it.
