@@ -64,6 +64,9 @@ pub struct Visual {
     pub personal_states: Option<Tensor<4>>,
 }
 
+/// The largest number of query tokens of one kind, and of tiles, that is believed.
+const MOST_QUERIES: usize = 1 << 16;
+
 /// The Q-Former, the projector, the language model and the personal part.
 #[derive(Module, Debug)]
 pub struct AnswerModel {
@@ -101,19 +104,34 @@ impl AnswerConfig {
         }
     }
 
+    /// Checks every part by itself.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the value at fault.
+    pub fn validate(&self) -> Result<()> {
+        self.qformer.validate()?;
+        self.language.validate()?;
+        for (key, value, least) in [
+            ("tiles", self.tiles, 1),
+            ("query_tokens", self.query_tokens, 1),
+            ("extra_query_tokens", self.extra_query_tokens, 0),
+            ("personal_query_tokens", self.personal_query_tokens, 1),
+        ] {
+            if !(least..=MOST_QUERIES).contains(&value) {
+                let remedy = format!("it must lie in {least}..={MOST_QUERIES}");
+                return Err(Error::Config { key, value: value.to_string(), remedy });
+            }
+        }
+        Ok(())
+    }
+
     /// Draws a new model.
     ///
     /// # Errors
-    /// [`Error::Config`] when the sizes contradict each other.
+    /// As [`validate`](Self::validate).
     pub fn init(&self, stream: &SeededStream, device: &Device) -> Result<AnswerModel> {
+        self.validate()?;
         let (width, hidden) = (self.qformer.hidden, self.language.hidden);
-        for (key, value) in
-            [("tiles", self.tiles), ("query_tokens", self.query_tokens), ("personal_query_tokens", self.personal_query_tokens)]
-        {
-            if value == 0 {
-                return Err(Error::Config { key, value: "0".into(), remedy: "it must be at least 1".into() });
-            }
-        }
         let queries = |label: &str, count: usize, deviation: f32| {
             init::normal_param(&mut stream.derive(label), [1, count, width], deviation, device)
         };

@@ -131,11 +131,10 @@ impl VilmConfig {
         self.preprocess.validate()?;
         self.vision.validate()?;
         let (qformer, language) = (&self.answer.qformer, &self.answer.language);
-        qformer.validate()?;
-        language.validate()?;
-        let depth = match &self.vision {
-            VisionConfig::Miniature(config) => config.blocks_inside.saturating_add(config.blocks_across),
-            VisionConfig::InternVideo2(config) => config.depth,
+        self.answer.validate()?;
+        let (depth, feed_forward) = match &self.vision {
+            VisionConfig::Miniature(config) => (config.blocks_inside.saturating_add(config.blocks_across), config.intermediate),
+            VisionConfig::InternVideo2(config) => (config.depth, config.mlp_hidden),
         };
         let most = [
             ("vision.depth", depth, MOST_LAYERS),
@@ -144,6 +143,10 @@ impl VilmConfig {
             ("vision.frames", self.vision.frames(), MOST_LAYERS),
             ("vision.image_size", self.vision.image_size(), MOST_LAYERS * 4),
             ("vision.width", self.vision.width(), LARGEST_SIZE),
+            ("vision.mlp_hidden", feed_forward, LARGEST_SIZE),
+            ("vision.tokens", self.vision.tokens(), LARGEST_SIZE),
+            ("qformer.vocabulary", qformer.vocabulary.unwrap_or(0), 16 * LARGEST_SIZE),
+            ("qformer.max_positions", qformer.max_positions, LARGEST_SIZE),
             ("qformer.hidden", qformer.hidden, LARGEST_SIZE),
             ("qformer.intermediate", qformer.intermediate, LARGEST_SIZE),
             ("language.hidden", language.hidden, LARGEST_SIZE),

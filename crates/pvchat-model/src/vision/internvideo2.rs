@@ -67,7 +67,7 @@ impl InternVideo2Config {
 
     /// Tokens of a clip of that many frames: the class token and the patches.
     pub fn tokens(&self, frames: usize) -> usize {
-        1 + frames * self.side() * self.side()
+        frames.saturating_mul(self.side().saturating_mul(self.side())).saturating_add(1)
     }
 
     /// Patches along one side of a frame.

@@ -114,7 +114,7 @@ impl MiniatureEncoderConfig {
     /// Tokens that later stages see of a clip: one per 2x2 grid places, and the read-outs.
     pub fn memory_tokens(&self) -> usize {
         let grid = self.frame_side / 16;
-        self.frames / self.tubelet.max(1) * grid * grid + Readout::COUNT
+        (self.frames / self.tubelet.max(1)).saturating_mul(grid.saturating_mul(grid)).saturating_add(Readout::COUNT)
     }
 
     /// Checks that the sizes fit together.
