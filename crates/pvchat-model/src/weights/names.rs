@@ -28,9 +28,11 @@ pub fn is_ignored(public: &str) -> bool {
     public.starts_with("project_down.") || public.ends_with(".position_ids") || public == "lm.lm_head.weight"
 }
 
-/// Groups of parameters that a checkpoint may lack, each as a whole: they are then new. What belongs to one is
-/// said in our names.
-pub const OPTIONAL: &[(&str, fn(&str) -> bool)] = &[
+/// A group of parameters: what errors call it, and whether one of our names belongs to it.
+pub type Group = (&'static str, fn(&str) -> bool);
+
+/// Groups of parameters that a checkpoint may lack, each as a whole: they are then new.
+pub const OPTIONAL: &[Group] = &[
     ("personal query tokens", |name| name == "answer.personal_query_tokens"),
     ("routers", |name| name.starts_with("answer.qformer.") && name.contains(".router_alpha.")),
     ("adapters of the language model's layers", |name| name.starts_with("answer.lm.layers.") && name.contains(".lora.")),

@@ -57,7 +57,7 @@ fn a_question_is_answered_from_three_tiles_and_a_name() {
         parts.push(parameters.lm.embed(ids(text)));
         parts.push(visual.clone().narrow(1, tile * queries, queries));
     }
-    let asked = codec.encode_question(question, None, &[aa.info.name.clone()]).unwrap().ids;
+    let asked = codec.encode_question(question, None, std::slice::from_ref(&aa.info.name)).unwrap().ids;
     let named = asked.iter().filter(|id| **id == codec.vocabulary() as u32).count();
     assert_eq!(named, 2, "in front and in the question");
     parts.push(parameters.lm.embed_with(ids(&asked), Some(personal.word_row.clone())));
