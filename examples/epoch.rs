@@ -119,7 +119,7 @@ fn data(folder: &Path, clips: usize, count: usize) -> Outcome<()> {
     let person = Identity::random(&mut stream);
     let name = "Aa".parse()?;
     let title = "<Aa>";
-    let begin = vilm.codec().before_tiles(1)?.concat();
+    let begin = vilm.codec().prefix(1)?;
     let reference = exam::through_mp4(&Scene::random(&[person], SceneOptions::default(), &mut stream), folder, "reference")?;
     let subject = pvchat.enrol(&pvchat.see(&reference)?, &name)?;
     let mut written = Vec::new();

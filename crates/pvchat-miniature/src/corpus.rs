@@ -55,8 +55,8 @@ impl MiniatureCorpus {
     /// # Errors
     /// What the model reports.
     pub fn make(vilm: &Vilm, seed: u64, clips: usize) -> Result<Self> {
-        let side = vilm.config().vision.frame_side as u32;
-        let width = vilm.config().vision.identity_width;
+        let side = vilm.image_size() as u32;
+        let width = vilm.config().vision.identity_width().unwrap_or(0);
         let scenes: Vec<Scene> = (0..clips).map(|clip| scene(seed, clip)).collect();
         let embeddings = embeddings(vilm, &scenes)?;
         Ok(Self { seed, side, width, embeddings, similarity: measure_similarity(vilm, seed)? })
@@ -114,7 +114,7 @@ impl MiniatureCorpus {
 
 /// The identity embeddings of the left and right person of drawn scenes.
 fn embeddings(vilm: &Vilm, scenes: &[Scene]) -> Result<Vec<[Vec<f32>; 2]>> {
-    let (side, width) = (vilm.config().vision.frame_side as u32, vilm.config().vision.identity_width);
+    let (side, width) = (vilm.image_size() as u32, vilm.config().vision.identity_width().unwrap_or(0));
     let parts: Result<Vec<Vec<[Vec<f32>; 2]>>> = scenes
         .par_chunks(16)
         .map(|chunk| {

@@ -39,5 +39,5 @@ pub fn vilm(device: &Device) -> Result<Vilm> {
 /// # Errors
 /// [`pvchat_model::Error::File`] when the file is damaged, which a test rules out.
 pub fn corpus(vilm: &Vilm) -> Result<MiniatureCorpus> {
-    MiniatureCorpus::from_bytes(FILES.corpus, vilm.config().vision.frame_side as u32)
+    MiniatureCorpus::from_bytes(FILES.corpus, vilm.image_size() as u32)
 }

@@ -17,7 +17,7 @@ use crate::{
     answer::AnswerModel,
     language::{LoraAdapter, LoraConfig},
     vilm::VilmParameters,
-    vision::miniature::{MiniatureEncoder, MiniatureEncoderConfig},
+    vision::{VisionConfig, VisionTower},
 };
 
 /// What is trained when a person is learned.
@@ -31,8 +31,8 @@ pub enum Trains {
     Personal,
     /// Also the Q-Former and the projection behind it: what the paper trains in its first stage.
     PersonalAndBridge,
-    /// Also the upper part of the vision encoder, as in the paper's second stage: the blocks that look across time, and
-    /// the read-outs.
+    /// Also the upper part of the vision encoder ([`VisionEncoder::upper`](crate::vision::VisionEncoder::upper)), as in
+    /// the paper's second stage.
     PersonalBridgeAndVision,
 }
 
@@ -67,7 +67,7 @@ impl Trains {
     ///
     /// # Errors
     /// [`Error::Config`] when the names cannot be matched, which a test rules out.
-    pub fn group(self, vision: &MiniatureEncoderConfig) -> Result<Option<ParamGroup>> {
+    pub fn group(self, vision: &VisionConfig) -> Result<Option<ParamGroup>> {
         let mut patterns = vec![ROUTERS.to_string(), ADAPTERS.to_string()];
         match self {
             Self::Composable => return Ok(None),
@@ -83,10 +83,8 @@ const ROUTERS: &str = r"^answer\.qformer\..*\.router_alpha\.";
 const ADAPTERS: &str = r"^answer\.lm\..*\.lora\.";
 const BRIDGE: &str = r"^answer\.(qformer|project_up)\.";
 
-fn upper_vision(vision: &MiniatureEncoderConfig) -> String {
-    let blocks = vision.blocks_inside..vision.blocks_inside + vision.blocks_across;
-    let blocks = blocks.map(|index| index.to_string()).collect::<Vec<_>>().join("|");
-    format!(r"^vision_encoder\.(blocks\.({blocks})\.|norm\.|readout\.)")
+fn upper_vision(vision: &VisionConfig) -> String {
+    format!(r"^vision_encoder\.{}", vision.upper_part())
 }
 
 fn group(patterns: &[String]) -> Result<ParamGroup> {
@@ -125,7 +123,7 @@ pub fn bridge() -> Result<ParamGroup> {
 ///
 /// # Errors
 /// As [`Trains::group`].
-pub fn vision(config: &MiniatureEncoderConfig) -> Result<ParamGroup> {
+pub fn vision(config: &VisionConfig) -> Result<ParamGroup> {
     group(&[upper_vision(config)])
 }
 
@@ -159,8 +157,8 @@ impl Adaptation {
         trains: Trains,
         lora: LoraConfig,
         answer: &AnswerModel,
-        vision: Option<&MiniatureEncoder>,
-        config: &MiniatureEncoderConfig,
+        vision: Option<&VisionTower>,
+        config: &VisionConfig,
     ) -> Result<Self> {
         let mut collect = Collect { path: Vec::new(), group: trains.group(config)?, found: BTreeMap::new() };
         collect.module(ANSWER, answer);
@@ -202,7 +200,7 @@ impl Adaptation {
     ///
     /// # Errors
     /// As [`answer`](Self::answer).
-    pub fn vision(&self, base: &MiniatureEncoder) -> Result<MiniatureEncoder> {
+    pub fn vision(&self, base: &VisionTower) -> Result<VisionTower> {
         self.apply(VISION, base.clone())
     }
 
@@ -211,7 +209,11 @@ impl Adaptation {
     /// # Errors
     /// As [`answer`](Self::answer).
     pub fn adapt(&self, base: &VilmParameters) -> Result<VilmParameters> {
-        Ok(VilmParameters { vision_encoder: self.vision(&base.vision_encoder)?, answer: self.answer(&base.answer)? })
+        Ok(VilmParameters {
+            vision_encoder: self.vision(&base.vision_encoder)?,
+            vision_layernorm: base.vision_layernorm.clone(),
+            answer: self.answer(&base.answer)?,
+        })
     }
 
     fn apply<M: Module>(&self, field: &str, module: M) -> Result<M> {

@@ -14,7 +14,7 @@ use crate::{
     },
     moh::Gates,
     personal::{PersonalBridge, PersonalConfig, PersonalTensors},
-    prompt::{EncodedText, TextCodec},
+    prompt::{EncodedText, TILE, TextCodec},
     qformer::{QFormer, QFormerConfig},
     vision::miniature::Readout,
 };
@@ -23,12 +23,17 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AnswerConfig {
+    /// Images per frame; the Q-Former reads the tokens of each apart, and what it makes of them stands
+    /// in the prompt one after another.
+    pub tiles: usize,
     /// General query tokens.
     pub query_tokens: usize,
     /// Further general query tokens (zero at the start); 0 leaves them out.
     pub extra_query_tokens: usize,
     /// Personal query tokens per subject.
     pub personal_query_tokens: usize,
+    /// Standard deviation of the initial general and personal query tokens.
+    pub query_deviation: f32,
     /// The amortised personal part, for encoders that tell people apart; without it a subject's
     /// tokens and rows are used as they are, as published.
     pub personal: Option<PersonalConfig>,
@@ -41,22 +46,26 @@ pub struct AnswerConfig {
 /// What later stages see of a batch of clips; made once per clip.
 #[derive(Clone, Debug)]
 pub struct Memory {
-    /// Vision tokens `[batch, memory_tokens, encoder_width]`.
+    /// Vision tokens `[batch, tiles * tokens, encoder_width]`, tile by tile.
     pub tokens: Tensor<3>,
-    /// Unit-length identity embeddings of the people `[batch, people, identity_width]`.
+    /// Unit-length identity embeddings of the people `[batch, people, identity_width]`; empty for
+    /// encoders that do not tell people apart.
     pub identity: Tensor<3>,
 }
 
 /// The visual part of a prompt.
 #[derive(Clone, Debug)]
 pub struct Visual {
-    /// `[batch, tokens, hidden]` in the language model's space.
+    /// `[batch, tiles * queries, hidden]` in the language model's space, tile by tile.
     pub embeddings: Tensor<3>,
-    /// The routed attentions' gates, by module name.
+    /// The routed attentions' gates, by module name; their first axis is `batch * tiles`.
     pub gates: Vec<(String, Gates)>,
-    /// The personal queries' last states `[batch, subjects, tokens, width]`.
+    /// The personal queries' last states `[batch * tiles, subjects, tokens, width]`.
     pub personal_states: Option<Tensor<4>>,
 }
+
+/// The largest number of query tokens of one kind, and of tiles, that is believed.
+const MOST_QUERIES: usize = 1 << 16;
 
 /// The Q-Former, the projector, the language model and the personal part.
 #[derive(Module, Debug)]
@@ -76,14 +85,52 @@ pub struct AnswerModel {
     pub project_up: Linear,
     /// The language model.
     pub lm: Mistral,
+    tiles: usize,
 }
 
 impl AnswerConfig {
+    /// The published one: 96 general and 16 personal queries on each of three tiles, a Q-Former of BERT's
+    /// shape, Mistral-7B with adapters; a subject's tokens and rows are used as they are.
+    pub fn full() -> Self {
+        Self {
+            tiles: 3,
+            query_tokens: 32,
+            extra_query_tokens: 64,
+            personal_query_tokens: 16,
+            query_deviation: 0.02,
+            personal: None,
+            qformer: QFormerConfig::full(),
+            language: MistralConfig::full(),
+        }
+    }
+
+    /// Checks every part by itself.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the value at fault.
+    pub fn validate(&self) -> Result<()> {
+        self.qformer.validate()?;
+        self.language.validate()?;
+        for (key, value, least) in [
+            ("tiles", self.tiles, 1),
+            ("query_tokens", self.query_tokens, 1),
+            ("extra_query_tokens", self.extra_query_tokens, 0),
+            ("personal_query_tokens", self.personal_query_tokens, 1),
+        ] {
+            if !(least..=MOST_QUERIES).contains(&value) {
+                let remedy = format!("it must lie in {least}..={MOST_QUERIES}");
+                return Err(Error::Config { key, value: value.to_string(), remedy });
+            }
+        }
+        Ok(())
+    }
+
     /// Draws a new model.
     ///
     /// # Errors
-    /// [`Error::Config`] when the sizes contradict each other.
+    /// As [`validate`](Self::validate).
     pub fn init(&self, stream: &SeededStream, device: &Device) -> Result<AnswerModel> {
+        self.validate()?;
         let (width, hidden) = (self.qformer.hidden, self.language.hidden);
         let queries = |label: &str, count: usize, deviation: f32| {
             init::normal_param(&mut stream.derive(label), [1, count, width], deviation, device)
@@ -93,10 +140,10 @@ impl AnswerConfig {
             init::normal_param(&mut stream.derive("memory_positions"), shape, 0.1, device)
         });
         Ok(AnswerModel {
-            query_tokens: queries("query_tokens", self.query_tokens, 0.5),
+            query_tokens: queries("query_tokens", self.query_tokens, self.query_deviation),
             extra_query_tokens: (self.extra_query_tokens > 0)
                 .then(|| queries("extra_query_tokens", self.extra_query_tokens, 0.0)),
-            personal_query_tokens: queries("personal_query_tokens", self.personal_query_tokens, 0.5),
+            personal_query_tokens: queries("personal_query_tokens", self.personal_query_tokens, self.query_deviation),
             memory_positions,
             personal: self.personal.as_ref().map(|personal| {
                 PersonalBridge::init(personal, self.personal_query_tokens, [width, hidden], &stream.derive("personal"), device)
@@ -104,6 +151,7 @@ impl AnswerConfig {
             qformer: self.qformer.init(&stream.derive("qformer"), device)?,
             project_up: init::linear(&mut stream.derive("project_up"), width, hidden, true, (width as f32).powf(-0.5), device),
             lm: self.language.init(&stream.derive("lm"), device)?,
+            tiles: self.tiles,
         })
     }
 }
@@ -139,7 +187,12 @@ impl AnswerModel {
     /// # Errors
     /// [`Error::Shape`] when the memory does not fit the Q-Former.
     pub fn visual(&self, memory: &Memory, subjects: Option<(&PersonalTensors, Tensor<2, Int>)>) -> Result<Visual> {
-        let batch = memory.tokens.dims()[0];
+        let [batch, count, width] = memory.tokens.dims();
+        let tiles = self.tiles;
+        if !count.is_multiple_of(tiles) {
+            let expected = format!("[batch, a multiple of {tiles} tiles, width]");
+            return Err(Error::Shape { what: "memory", found: vec![batch, count, width], expected });
+        }
         let general = |tokens: &Param<Tensor<3>>| {
             let [_, count, width] = tokens.dims();
             tokens.val().expand([batch, count, width])
@@ -153,13 +206,47 @@ impl AnswerModel {
                 None => subjects.tokens.clone().flatten::<3>(1, 2),
             });
         }
-        let tokens = self.placed(memory)?;
-        let output = self.qformer.forward(Tensor::cat(queries, 1), tokens, None)?;
+        let (mut queries, mut tokens) = (Tensor::cat(queries, 1), self.placed(memory)?);
+        if tiles > 1 {
+            // Every tile is read by itself, with the same queries.
+            let [_, asked, query_width] = queries.dims();
+            let shape = [batch, tiles, asked, query_width];
+            queries = queries.unsqueeze_dim::<4>(1).expand(shape).reshape([batch * tiles, asked, query_width]);
+            tokens = tokens.reshape([batch * tiles, count / tiles, width]);
+        }
+        let output = self.qformer.forward(queries, tokens, None)?;
         let personal_states = subjects.map(|(personal, _)| {
             let [_, subjects, tokens, width] = personal.tokens.dims();
-            output.query_states.clone().narrow(1, shared, subjects * tokens).reshape([batch, subjects, tokens, width])
+            output.query_states.clone().narrow(1, shared, subjects * tokens).reshape([batch * tiles, subjects, tokens, width])
         });
-        Ok(Visual { embeddings: self.project_up.forward(output.query_states), gates: output.gates, personal_states })
+        let mut embeddings = self.project_up.forward(output.query_states);
+        if tiles > 1 {
+            let [_, queries, hidden] = embeddings.dims();
+            embeddings = embeddings.reshape([batch, tiles * queries, hidden]);
+        }
+        Ok(Visual { embeddings, gates: output.gates, personal_states })
+    }
+
+    /// What stands in front of a question, `[batch, prefix, hidden]`: the visual tokens of every tile, each
+    /// behind its piece of `begin` (a [prefix](TextCodec::prefix)).
+    fn prefix(&self, visual: &Visual, begin: &[u32]) -> Result<Tensor<3>> {
+        let [batch, tokens, _] = visual.embeddings.dims();
+        let pieces: Vec<&[u32]> = begin.split(|id| *id == TILE).collect();
+        if pieces.len() != self.tiles {
+            let expected = format!("the pieces of text in front of {} tiles", self.tiles);
+            return Err(Error::Shape { what: "prefix", found: vec![pieces.len()], expected });
+        }
+        let (device, queries) = (visual.embeddings.device(), tokens / self.tiles);
+        let mut parts = Vec::with_capacity(2 * pieces.len());
+        for (tile, piece) in pieces.into_iter().enumerate() {
+            if !piece.is_empty() {
+                let ids: Vec<i32> = piece.iter().map(|&id| id as i32).collect();
+                let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [piece.len()]), &device);
+                parts.push(self.lm.embed(ids.unsqueeze_dim::<2>(0).expand([batch, piece.len()])));
+            }
+            parts.push(visual.embeddings.clone().narrow(1, tile * queries, queries));
+        }
+        Ok(Tensor::cat(parts, 1))
     }
 
     /// The memory with its positions, and with the identity of the people added to their read-outs:
@@ -185,7 +272,7 @@ impl AnswerModel {
     }
 
     /// Cross entropy of every answer token of packed questions: row `i` of `texts` asks about row
-    /// `i` of `visual`. `begin` are the ids in front of the visual tokens.
+    /// `i` of `visual`. `begin` is the [prefix](TextCodec::prefix).
     ///
     /// # Errors
     /// [`Error::Shape`] and [`Error::Config`] when rows do not fit each other.
@@ -196,10 +283,11 @@ impl AnswerModel {
         texts: &[Vec<EncodedText>],
         subjects: Option<(&PersonalTensors, Tensor<2, Int>)>,
     ) -> Result<AnswerLosses> {
-        let [batch, tokens, _] = visual.embeddings.dims();
+        let batch = visual.embeddings.dims()[0];
         let count = texts.iter().map(Vec::len).max().unwrap_or(0);
         let length = texts.iter().flatten().map(|text| text.ids.len()).max().unwrap_or(0);
-        let prefix = begin.len() + tokens;
+        let before = self.prefix(visual, begin)?;
+        let prefix = before.dims()[1];
         let packing = Packing::uniform(batch, prefix, count, length)?;
         let mut ids = Vec::with_capacity(batch * count * length);
         for row in texts {
@@ -212,12 +300,7 @@ impl AnswerModel {
         let rows = subjects.map(|(personal, slots)| self.rows(personal, slots));
         let (words, head) = rows.map_or((None, None), |[words, head]| (Some(words), Some(head)));
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [batch, count * length]), &device);
-        let begin_ids: Vec<i32> = begin.iter().map(|&id| id as i32).collect();
-        let begin_ids = Tensor::<1, Int>::from_data(TensorData::new(begin_ids, [begin.len()]), &device)
-            .unsqueeze_dim::<2>(0)
-            .expand([batch, begin.len()]);
-        let embeddings =
-            Tensor::cat(vec![self.lm.embed(begin_ids), visual.embeddings.clone(), self.lm.embed_with(ids, words)], 1);
+        let embeddings = Tensor::cat(vec![before, self.lm.embed_with(ids, words)], 1);
         let hidden = self.lm.forward_packed(embeddings, &packing)?;
         let labels: Vec<Vec<i64>> = texts
             .iter()
@@ -234,18 +317,18 @@ impl AnswerModel {
     }
 
     /// Reads a clip's visual tokens into a cache that any number of questions can be asked on.
-    /// `visual` holds one clip.
-    pub fn read(&self, visual: &Visual, begin: &[u32]) -> KeyValueCache {
-        let [_, tokens, _] = visual.embeddings.dims();
+    /// `visual` holds one clip, `begin` is the [prefix](TextCodec::prefix).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when `begin` was made for another number of tiles.
+    pub fn read(&self, visual: &Visual, begin: &[u32]) -> Result<KeyValueCache> {
         let device = visual.embeddings.device();
-        let begin_ids: Vec<i32> = begin.iter().map(|&id| id as i32).collect();
-        let begin_ids = Tensor::<2, Int>::from_data(TensorData::new(begin_ids, [1, begin.len()]), &device);
-        let embeddings = Tensor::cat(vec![self.lm.embed(begin_ids), visual.embeddings.clone()], 1);
-        let prefix = begin.len() + tokens;
+        let embeddings = self.prefix(visual, begin)?;
+        let prefix = embeddings.dims()[1];
         let mut cache = self.lm.cache(prefix + 96);
         let positions = Tensor::<1, Int>::arange(0..prefix as i64, &device).unsqueeze_dim::<2>(0);
         self.lm.forward(embeddings, positions, None, Some(&mut cache));
-        cache
+        Ok(cache)
     }
 
     /// A question's word embeddings `[1, tokens, hidden]`, and the subjects' rows.

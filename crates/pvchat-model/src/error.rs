@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::weights::listed;
+
 /// Everything that can go wrong in `pvchat-model`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -36,6 +38,18 @@ pub enum Error {
         /// What to do about it.
         remedy: String,
     },
+    /// A checkpoint whose keys are not those of the model. The keys are the checkpoint's.
+    #[error("{}: {}; use the weights of this configuration, or the configuration of these weights", file.display(), keys_at_fault(missing, unexpected, mismatched))]
+    Checkpoint {
+        /// The file.
+        file: PathBuf,
+        /// Keys that the model needs and the checkpoint lacks.
+        missing: Vec<String>,
+        /// Keys that the model has no place for.
+        unexpected: Vec<String>,
+        /// Keys of another shape.
+        mismatched: Vec<ShapeMismatch>,
+    },
     /// A prompt, question or name that cannot be used.
     #[error("{what} {value:?} {problem}")]
     Text {
@@ -64,6 +78,27 @@ pub enum Error {
         /// The operating system's answer.
         source: std::io::Error,
     },
+}
+
+/// A tensor of a checkpoint whose shape is not that of its parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShapeMismatch {
+    /// The checkpoint's key.
+    pub key: String,
+    /// The shape in the checkpoint.
+    pub found: Vec<usize>,
+    /// The shape of the parameter in the checkpoint's layout.
+    pub expected: Vec<usize>,
+}
+
+fn keys_at_fault(missing: &[String], unexpected: &[String], mismatched: &[ShapeMismatch]) -> String {
+    let shapes = |mismatch: &ShapeMismatch| {
+        format!("{} has shape {:?} where {:?} is needed", mismatch.key, mismatch.found, mismatch.expected)
+    };
+    let mismatched: Vec<String> = mismatched.iter().map(shapes).collect();
+    let parts = [("lacks ", missing), ("has no use for ", unexpected), ("", mismatched.as_slice())];
+    let said = parts.into_iter().filter(|(_, keys)| !keys.is_empty()).map(|(verb, keys)| format!("{verb}{}", listed(keys)));
+    said.collect::<Vec<_>>().join("; ").replace('`', "")
 }
 
 /// Result with this crate's error.

@@ -11,6 +11,9 @@ use crate::{Error, Result, language::loss::IGNORED};
 /// The longest question or answer, in tokens; longer ones are refused and never cut.
 pub const LONGEST_TEXT: usize = 512;
 
+/// Stands in a [prefix](TextCodec::prefix) for the visual tokens of one tile; no word has this id.
+pub const TILE: u32 = u32::MAX;
+
 /// The literal pieces around visual tokens, question and answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +34,12 @@ pub struct PromptFormat {
     pub name_in_front: bool,
     /// Whether the piece with the question begins with `begin` too.
     pub begin_question: bool,
+    /// The question that presence is read from, `{}` for the subject.
+    pub presence_question: String,
+    /// The token of the vocabulary that a positive answer to it begins with, and that of a negative one.
+    pub yes_and_no: [String; 2],
+    /// The longest answer that is generated, in tokens.
+    pub longest_answer: usize,
 }
 
 impl PromptFormat {
@@ -45,6 +54,10 @@ impl PromptFormat {
             end: "</s>".into(),
             name_in_front: true,
             begin_question: true,
+            presence_question: "Is {} in this video?".into(),
+            // With the mark that SentencePiece puts in front of a word.
+            yes_and_no: ["\u{2581}Yes".into(), "\u{2581}No".into()],
+            longest_answer: 512,
         }
     }
 
@@ -59,6 +72,9 @@ impl PromptFormat {
             end: "<eos>".into(),
             name_in_front: false,
             begin_question: false,
+            presence_question: "is {} in this video ?".into(),
+            yes_and_no: ["yes".into(), "no".into()],
+            longest_answer: 40,
         }
     }
 }
@@ -134,6 +150,45 @@ impl TextCodec {
                 self.encode(&format!("{}{text}", self.format.begin), &[])
             })
             .collect()
+    }
+
+    /// The ids in front of a question about a clip of `tiles` tiles: the text before each tile, and
+    /// [`TILE`] for the visual tokens of each tile but the last, which follow at the end.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub fn prefix(&self, tiles: usize) -> Result<Vec<u32>> {
+        Ok(self.before_tiles(tiles)?.join(&TILE))
+    }
+
+    /// The text of a tokenizer.json that gives this codec again.
+    ///
+    /// # Errors
+    /// [`Error::Text`] when the tokenizer cannot be written as text.
+    pub fn tokenizer_json(&self) -> Result<String> {
+        let refuse = |problem: String| Error::Text { what: "tokenizer", value: "tokenizer.json".into(), problem };
+        self.tokenizer.to_string(false).map_err(|error| refuse(format!("cannot be written: {error}")))
+    }
+
+    /// The ids of the words that a positive and a negative answer about presence begin with.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the vocabulary lacks one.
+    pub fn yes_and_no(&self) -> Result<[u32; 2]> {
+        let id = |word: &String| {
+            self.token(word).ok_or_else(|| Error::Config {
+                key: "yes_and_no",
+                value: word.clone(),
+                remedy: "name tokens of the tokenizer's vocabulary: presence needs both words".into(),
+            })
+        };
+        let [yes, no] = &self.format.yes_and_no;
+        Ok([id(yes)?, id(no)?])
+    }
+
+    /// The prompt format.
+    pub fn format(&self) -> &PromptFormat {
+        &self.format
     }
 
     /// Ids of a text in which `<Aa>` stands for a subject of `names`.

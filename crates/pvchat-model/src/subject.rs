@@ -90,15 +90,11 @@ struct AdaptationInfo {
 impl Subject {
     /// Takes row `index` of personal tensors with one subject per row.
     pub fn from_tensors(info: SubjectInfo, personal: &PersonalTensors) -> Self {
-        let values = |tensor: Tensor<2>| tensor.into_data().iter::<f32>().collect::<Vec<f32>>();
-        let [batch, subjects, count, width] = personal.tokens.dims();
-        let flat = |tensor: &Tensor<3>| {
-            let [batch, subjects, width] = tensor.dims();
-            values(tensor.clone().reshape([batch * subjects, width]))
-        };
+        let [_, _, count, width] = personal.tokens.dims();
+        let flat = |tensor: &Tensor<3>| tensor.to_data().iter().collect();
         Self {
             info,
-            tokens: values(personal.tokens.clone().reshape([batch * subjects * count, width])),
+            tokens: personal.tokens.to_data().iter().collect(),
             token_shape: [count, width],
             identity: flat(&personal.identity),
             word_row: flat(&personal.word_row),

@@ -1,58 +1,40 @@
 //! The whole video language model: one frozen base, looked through with the eyes of any subjects.
 
-use std::{ops::ControlFlow, sync::Arc};
+use std::sync::Arc;
 
-use burn::{module::Module, prelude::*};
+use burn::{module::Module, nn::LayerNorm, prelude::*};
 use image::RgbImage;
 use pvchat_data::{SubjectName, random::SeededStream};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::{
     Error, Result,
     adaptation::{Adaptation, Trains},
-    answer::{AnswerConfig, AnswerModel, Memory, Visual},
-    language::{GenerationOptions, KeyValueCache},
+    answer::{AnswerModel, Memory},
+    init,
     personal::PersonalTensors,
-    prompt::{PromptFormat, TextCodec},
+    preprocess::encoder_pixels,
+    prompt::TextCodec,
     subject::{FORMAT_VERSION, Origin, Subject, SubjectInfo},
-    vision::miniature::{MiniatureEncoder, MiniatureEncoderConfig, Readout, stack_clips},
-    weights::{TensorSource, apply_tensors},
+    vision::{VisionEncoder, VisionTower, miniature::Readout},
 };
 
-/// Everything that decides the shape of a [`Vilm`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct VilmConfig {
-    /// The model's name.
-    pub name: String,
-    /// The vision encoder.
-    pub vision: MiniatureEncoderConfig,
-    /// The text around visual tokens, question and answer.
-    pub prompt: PromptFormat,
-    /// Everything after the vision encoder.
-    pub answer: AnswerConfig,
-}
+mod config;
+mod files;
+mod view;
 
-impl VilmConfig {
-    /// Reads a configuration; unknown keys are refused.
-    ///
-    /// # Errors
-    /// [`Error::File`] with the place of the mistake.
-    pub fn from_json(name: &str, json: &[u8]) -> Result<Self> {
-        serde_json::from_slice(json).map_err(|error| Error::File {
-            file: name.into(),
-            problem: format!("is not a model configuration ({error})"),
-            remedy: "use the config.json that came with the weights".into(),
-        })
-    }
-}
+pub use config::VilmConfig;
+pub use view::{Answer, Obtained, Reading, VilmView};
 
-/// The parameters of a [`Vilm`].
+/// Standard deviation of the rows of a word that is new in the vocabulary (Mistral's own initial one).
+const NEW_ROW_DEVIATION: f32 = 0.02;
+
+/// The parameters of a [`Vilm`], made by [`VilmConfig::init`].
 #[derive(Module, Debug)]
 pub struct VilmParameters {
     /// The vision encoder.
-    pub vision_encoder: MiniatureEncoder,
+    pub vision_encoder: VisionTower,
+    /// Norm of the encoder's tokens; the miniature has none.
+    pub vision_layernorm: Option<LayerNorm>,
     /// Everything after it.
     pub answer: AnswerModel,
 }
@@ -68,54 +50,7 @@ pub struct Vilm {
     adapted: Option<Arc<Adaptation>>,
 }
 
-/// How an answer was obtained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Obtained {
-    /// With subjects that were enrolled in one look.
-    Enrolled,
-    /// With subjects that were learned by training.
-    Learned,
-    /// By comparing identity embeddings, with what the base says of the person that was found.
-    Remembered,
-    /// Without any subject.
-    General,
-}
-
-/// An answer about a clip.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
-    /// The text.
-    pub text: String,
-    /// The probability that each subject of the question is in the clip, in the order of their names there.
-    pub presence: Vec<(SubjectName, f32)>,
-    /// How it was obtained.
-    pub obtained: Obtained,
-}
-
 impl Vilm {
-    /// Opens a model from its three parts in memory.
-    ///
-    /// # Errors
-    /// [`Error::File`] when a part is damaged or they do not belong together, [`Error::Config`] for
-    /// sizes that contradict each other.
-    pub fn from_bytes(config: &[u8], tokenizer: &[u8], weights: Vec<u8>, device: &Device) -> Result<Self> {
-        let config = VilmConfig::from_json("config.json", config)?;
-        let codec = TextCodec::from_bytes("tokenizer.json", tokenizer, config.prompt.clone())?;
-        let mut hash = Sha256::new();
-        hash.update(&weights);
-        let fingerprint = hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        let device = device.clone().inner();
-        let mut stream = SeededStream::new(0);
-        let mut parameters = VilmParameters {
-            vision_encoder: config.vision.init(&mut stream, &device),
-            answer: config.answer.init(&stream, &device)?,
-        };
-        let source = TensorSource::from_bytes("model.safetensors", weights)?;
-        apply_tensors(&mut parameters, &source, &[])?.require_exact()?;
-        Self::from_parts(parameters, config, codec, fingerprint, device)
-    }
-
     /// Puts a model together from parameters in memory, for training code.
     ///
     /// # Errors
@@ -164,40 +99,63 @@ impl Vilm {
 
     /// Frames that a clip is sampled to.
     pub fn frames(&self) -> usize {
-        self.config.vision.frames
+        self.config.vision.frames()
     }
 
-    /// Frames as the encoder wants them: squares of its side. Frames that are shrunk are averaged
-    /// over areas.
+    /// Height and width of the images that the vision encoder sees, in pixels.
+    pub fn image_size(&self) -> usize {
+        self.config.vision.image_size()
+    }
+
+    /// Frames as they are kept beside what the encoder makes of them
+    /// ([`PreprocessConfig::kept_frame`](crate::preprocess::PreprocessConfig::kept_frame)).
     pub fn prepare(&self, frames: &[RgbImage]) -> Vec<RgbImage> {
-        let side = self.config.vision.frame_side as u32;
-        frames
-            .iter()
-            .map(
-                |frame| {
-                    if frame.dimensions() == (side, side) { frame.clone() } else { image::imageops::thumbnail(frame, side, side) }
-                },
-            )
-            .collect()
+        frames.iter().map(|frame| self.config.preprocess.kept_frame(frame)).collect()
     }
 
-    /// Encodes clips of prepared frames, once; everything else works on the result.
+    /// Encodes clips, once; everything else works on the result.
     ///
     /// # Errors
-    /// [`Error::Shape`] when a clip has another number or size of frames.
+    /// [`Error::Shape`] when a clip has another number of frames, or frames of different sizes.
     pub fn remember(&self, clips: &[&[RgbImage]]) -> Result<Memory> {
-        let side = self.config.vision.frame_side as u32;
-        for clip in clips {
-            if clip.len() != self.frames() || clip.iter().any(|frame| frame.dimensions() != (side, side)) {
-                let (width, height) = clip.first().map_or((0, 0), RgbImage::dimensions);
-                return Err(Error::Shape {
-                    what: "clip",
-                    found: vec![clip.len(), height as usize, width as usize],
-                    expected: format!("{} frames of {side}x{side}", self.frames()),
-                });
-            }
+        Ok(self.remember_upper(&self.parameters.vision_encoder, self.lower(clips)?))
+    }
+
+    /// What the part of the encoder that always stays frozen makes of clips, `[clips, tiles * tokens, width]`; see
+    /// [`VisionEncoder::lower`].
+    ///
+    /// # Errors
+    /// As [`remember`](Self::remember).
+    pub fn lower(&self, clips: &[&[RgbImage]]) -> Result<Tensor<3>> {
+        if let Some(clip) = clips.iter().find(|clip| clip.len() != self.frames()) {
+            let (width, height) = clip.first().map_or((0, 0), RgbImage::dimensions);
+            return Err(Error::Shape {
+                what: "clip",
+                found: vec![clip.len(), height as usize, width as usize],
+                expected: format!("{} frames", self.frames()),
+            });
         }
-        Ok(self.parameters.vision_encoder.remember(stack_clips(clips, &self.device)))
+        let preprocess = &self.config.preprocess;
+        let pixels = clips.iter().map(|clip| preprocess.clip_tensor(clip, &self.device)).collect::<Result<Vec<_>>>()?;
+        if pixels.is_empty() {
+            return Err(Error::Shape { what: "clips", found: vec![0], expected: "at least one".into() });
+        }
+        let lower = self.parameters.vision_encoder.lower(encoder_pixels(Tensor::cat(pixels, 0)))?;
+        let [images, tokens, width] = lower.dims();
+        Ok(lower.reshape([clips.len(), images / clips.len() * tokens, width]))
+    }
+
+    /// The memory of clips from what [`lower`](Self::lower) gave, with this model's encoder or one that is trained
+    /// from it.
+    pub fn remember_upper(&self, encoder: &VisionTower, lower: Tensor<3>) -> Memory {
+        let ([clips, rows, width], tiles) = (lower.dims(), self.config.preprocess.tiles());
+        let Memory { tokens, identity } = encoder.upper(lower.reshape([clips * tiles, rows / tiles, width]));
+        let tokens = match &self.parameters.vision_layernorm {
+            Some(norm) => norm.forward(tokens),
+            None => tokens,
+        };
+        let [_, count, width] = tokens.dims();
+        Memory { tokens: tokens.reshape([clips, tiles * count, width]), identity: identity.narrow(0, 0, clips) }
     }
 
     /// Personal parameters from one look at the person at `position` (0 left, 1 right) of the one
@@ -206,6 +164,9 @@ impl Vilm {
     /// # Errors
     /// [`Error::Config`] when the model has no amortised part.
     pub fn enrol(&self, memory: &Memory, position: usize, name: &SubjectName) -> Result<Subject> {
+        if self.config.answer.personal.is_none() {
+            return Err(self.no_enrolment());
+        }
         let count = memory.tokens.dims()[1];
         let readout = memory.tokens.clone().narrow(1, count - Readout::COUNT + position, 1);
         let identity = memory.identity.clone().narrow(1, position, 1);
@@ -215,6 +176,21 @@ impl Vilm {
 
     fn no_enrolment(&self) -> Error {
         Error::Config { key: "personal", value: "null".into(), remedy: "this model can only learn people by training".into() }
+    }
+
+    /// A subject that is nobody yet, to learn a person from on a base that cannot [`enrol`](Self::enrol): the
+    /// base's personal query tokens, and rows drawn N(0, 0.02) from `stream`, as a grown vocabulary starts.
+    pub fn blank_subject(&self, name: &SubjectName, stream: &SeededStream) -> Subject {
+        let answer = &self.config.answer;
+        let (hidden, identity) = (answer.language.hidden, self.config.vision.identity_width().unwrap_or(0));
+        let row = |label: &str| init::normal(&mut stream.derive(label), [1, 1, hidden], NEW_ROW_DEVIATION, &self.device);
+        let personal = PersonalTensors {
+            tokens: self.parameters.answer.personal_query_tokens.val().unsqueeze_dim::<4>(0),
+            identity: Tensor::zeros([1, 1, identity], &self.device),
+            word_row: row("word_row"),
+            head_row: row("head_row"),
+        };
+        Subject::from_tensors(self.subject_info(name, Origin::Learned), &personal)
     }
 
     /// What a new subject file of this model says about itself.
@@ -276,161 +252,4 @@ impl Vilm {
 fn not_composable(subject: &Subject, remedy: &'static str) -> Error {
     let trains = subject.adaptation.as_ref().map_or(Trains::Composable, |adaptation| adaptation.trains);
     Error::NotComposable { name: subject.info.name.to_string(), trains, remedy }
-}
-
-/// The base with some subjects; see [`Vilm::with_subjects`].
-#[derive(Clone, Copy, Debug)]
-pub struct VilmView<'a> {
-    vilm: &'a Vilm,
-    subjects: &'a [Subject],
-}
-
-/// A clip read with the eyes of the subjects of a question: any number of questions about the same
-/// subjects can be asked of it.
-#[derive(Debug)]
-pub struct Reading {
-    names: Vec<SubjectName>,
-    personal: Option<PersonalTensors>,
-    slots: Tensor<2, Int>,
-    cache: KeyValueCache,
-    /// The answer model, where the subject brings its own.
-    answer: Option<Box<AnswerModel>>,
-    /// The visual tokens and the gates that made them.
-    pub visual: Visual,
-    obtained: Obtained,
-}
-
-/// The question that presence is read from.
-const PRESENCE_QUESTION: &str = "is {} in this video ?";
-
-impl VilmView<'_> {
-    /// The subjects that a question names, in the order in which it names them.
-    pub fn named(&self, question: &str) -> Vec<&Subject> {
-        let mut found: Vec<(usize, &Subject)> = self
-            .subjects
-            .iter()
-            .filter_map(|subject| question.find(&subject.info.name.to_string()).map(|at| (at, subject)))
-            .collect();
-        found.sort_by_key(|(at, _)| *at);
-        found.into_iter().map(|(_, subject)| subject).collect()
-    }
-
-    /// Reads a clip for questions about `subjects`; only their tokens and rows take part, and for a single subject what
-    /// it changes in the base.
-    ///
-    /// # Errors
-    /// [`Error::NotComposable`] for a subject with an [`Adaptation`] among others, or one that wants the clip to be looked at
-    /// with its own encoder ([`Vilm::adapted`]); [`Error::Text`] for more subjects than the model has name slots,
-    /// [`Error::Shape`] for a memory of another model.
-    pub fn read(&self, memory: &Memory, subjects: &[&Subject]) -> Result<Reading> {
-        let vilm = self.vilm;
-        let slots = vilm.config.answer.personal.as_ref().map_or(1, |personal| personal.slots);
-        if subjects.len() > slots {
-            let value = subjects.iter().map(|subject| subject.info.name.to_string()).collect::<Vec<_>>().join(" ");
-            return Err(Error::Text {
-                what: "question",
-                value,
-                problem: format!("names {} people, at most {slots} are possible", subjects.len()),
-            });
-        }
-        let own = vilm.answer_for(subjects)?;
-        let answer = own.as_deref().unwrap_or(&vilm.parameters.answer);
-        let owned: Vec<Subject> = subjects.iter().map(|subject| (*subject).clone()).collect();
-        let personal = if owned.is_empty() { None } else { Some(Subject::tensors(&owned, &vilm.device)?) };
-        let slots = Tensor::<1, Int>::arange(0..owned.len().max(1) as i64, &vilm.device).unsqueeze_dim::<2>(0);
-        let visual = answer.visual(memory, personal.as_ref().map(|personal| (personal, slots.clone())))?;
-        let begin = vilm.codec.before_tiles(1)?.concat();
-        let cache = answer.read(&visual, &begin);
-        let obtained = match owned.iter().map(|subject| subject.info.origin).max_by_key(|origin| *origin == Origin::Learned) {
-            None => Obtained::General,
-            Some(Origin::Enrolled | Origin::Remembered) => Obtained::Enrolled,
-            Some(Origin::Learned) => Obtained::Learned,
-        };
-        Ok(Reading {
-            names: owned.iter().map(|subject| subject.info.name.clone()).collect(),
-            personal,
-            slots,
-            cache,
-            answer: own,
-            visual,
-            obtained,
-        })
-    }
-
-    fn answer_model<'a>(&'a self, reading: &'a Reading) -> &'a AnswerModel {
-        reading.answer.as_deref().unwrap_or(&self.vilm.parameters.answer)
-    }
-
-    /// The probability that the `index`-th subject of a reading is in the clip: that of "yes"
-    /// against "no" as the answer's first word.
-    ///
-    /// # Errors
-    /// [`Error::Config`] when the vocabulary has no "yes" and "no".
-    pub fn presence(&self, reading: &Reading, index: usize) -> Result<f32> {
-        let codec = &self.vilm.codec;
-        let (Some(yes), Some(no)) = (codec.token("yes"), codec.token("no")) else {
-            return Err(Error::Config {
-                key: "vocabulary",
-                value: "no `yes` and `no`".into(),
-                remedy: "presence needs both words".into(),
-            });
-        };
-        let question = PRESENCE_QUESTION.replace("{}", &reading.names[index].to_string());
-        let subjects = reading.personal.as_ref().map(|personal| (personal, reading.slots.clone()));
-        let choice = self.answer_model(reading).first_token_choice(
-            &reading.cache,
-            codec,
-            &question,
-            &reading.names,
-            subjects,
-            &[yes, no],
-        )?;
-        Ok(choice[0])
-    }
-
-    /// Answers a question on a reading; `on_word` gets the text word by word and can stop it.
-    ///
-    /// # Errors
-    /// [`Error::Text`] for questions that cannot be asked.
-    pub fn answer(
-        &self,
-        reading: &Reading,
-        question: &str,
-        options: &GenerationOptions,
-        mut on_word: impl FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<Answer> {
-        let codec = &self.vilm.codec;
-        let subjects = reading.personal.as_ref().map(|personal| (personal, reading.slots.clone()));
-        let generated =
-            self.answer_model(reading).answer(&reading.cache, codec, question, &reading.names, subjects, options, |id| {
-                match codec.decode(&[id], &reading.names) {
-                    Ok(word) => on_word(&word),
-                    Err(_) => ControlFlow::Continue(()),
-                }
-            })?;
-        let presence = (0..reading.names.len())
-            .map(|index| Ok((reading.names[index].clone(), self.presence(reading, index)?)))
-            .collect::<Result<Vec<_>>>()?;
-        Ok(Answer { text: generated.text, presence, obtained: reading.obtained })
-    }
-
-    /// Reads the clip for the subjects that the question names and answers it.
-    ///
-    /// # Errors
-    /// Those of [`read`](Self::read) and [`answer`](Self::answer).
-    pub fn ask(
-        &self,
-        memory: &Memory,
-        question: &str,
-        options: &GenerationOptions,
-        on_word: impl FnMut(&str) -> ControlFlow<()>,
-    ) -> Result<Answer> {
-        let reading = self.read(memory, &self.named(question))?;
-        self.answer(&reading, question, options, on_word)
-    }
-
-    /// Generation as a rule: greedy, until the end token.
-    pub fn default_options(&self) -> GenerationOptions {
-        GenerationOptions { max_new_tokens: 40, end_token: self.vilm.codec.end_token(), ..GenerationOptions::default() }
-    }
 }

@@ -14,7 +14,7 @@ use pvchat_model::{
     moh::Routing,
     personal::PersonalTensors,
     prompt::EncodedText,
-    qformer::{Activation, NormPlacement, QFormerConfig},
+    qformer::{Activation, DropoutRates, NormPlacement, QFormerConfig},
 };
 
 const WIDTH: usize = 32;
@@ -22,9 +22,11 @@ const BEGIN: [u32; 1] = [1];
 
 fn model(device: &Device) -> AnswerModel {
     let config = AnswerConfig {
+        tiles: 1,
         query_tokens: 4,
         extra_query_tokens: 0,
         personal_query_tokens: 3,
+        query_deviation: 0.5,
         personal: None,
         qformer: QFormerConfig {
             hidden: WIDTH,
@@ -42,6 +44,7 @@ fn model(device: &Device) -> AnswerModel {
             max_positions: 1,
             tie_key_to_query_at_start: false,
             initial_deviation: 0.2,
+            dropout: DropoutRates::default(),
         },
         language: MistralConfig {
             vocabulary: 40,

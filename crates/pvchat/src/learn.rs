@@ -18,7 +18,6 @@ use pvchat_model::{
     prompt::EncodedText,
     subject::{Origin, Subject},
     vilm::{Reading, Vilm},
-    vision::miniature::stack_clips,
 };
 use pvchat_train::{
     checkpoint::CheckpointFolder,
@@ -260,7 +259,7 @@ impl Learner<'_> {
                 let memory = vilm.remember(&frames)?;
                 let mut lower = Vec::new();
                 if keeps_lower {
-                    let values = vilm.parameters().vision_encoder.lower(stack_clips(&frames, vilm.device()));
+                    let values = vilm.lower(&frames)?;
                     data.lower_shape = [values.dims()[1], values.dims()[2]];
                     lower = values.into_data().iter::<f32>().collect();
                 }

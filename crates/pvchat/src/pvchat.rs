@@ -7,7 +7,7 @@ use std::{
 
 use burn::prelude::*;
 use image::RgbImage;
-use pvchat_augment::{Corpus, free_text, questions};
+use pvchat_augment::{Corpus, Failure, free_text, questions};
 use pvchat_data::SubjectName;
 use pvchat_miniature::{
     corpus::{self, MiniatureCorpus},
@@ -17,6 +17,7 @@ use pvchat_model::{
     answer::Memory,
     subject::Subject,
     vilm::{Answer, Vilm},
+    vision::VisionConfig,
 };
 use pvchat_train::checkpoint::CheckpointFolder;
 use pvchat_video::Clip;
@@ -53,6 +54,28 @@ pub struct Pvchat {
     scenes: Vec<Vec<RgbImage>>,
 }
 
+/// The corpus of a model that came without one.
+struct NoStrangers;
+
+impl Corpus for NoStrangers {
+    fn len(&self) -> usize {
+        0
+    }
+
+    fn people(&self, _clip: usize) -> Vec<&[f32]> {
+        Vec::new()
+    }
+
+    fn frames(&self, clip: usize) -> std::result::Result<Vec<RgbImage>, Failure> {
+        Err(format!("there is no clip {clip}: the model came without a corpus").into())
+    }
+}
+
+/// Whether a model knows the drawn world and its few wordings only.
+fn is_miniature(vilm: &Vilm) -> bool {
+    matches!(vilm.config().vision, VisionConfig::Miniature(_))
+}
+
 /// A clip, decoded, sampled and seen once by the vision encoder.
 #[derive(Debug)]
 pub struct SeenClip {
@@ -83,19 +106,21 @@ impl Pvchat {
         Ok(Self::new(vilm, Box::new(strangers), Vec::new()))
     }
 
-    /// A base model in a folder with config.json, tokenizer.json, model.safetensors and
-    /// corpus.safetensors, as `make miniature` writes them.
+    /// A base model in a folder that [`Vilm::open`] reads, with the miniature's corpus.safetensors as `make miniature`
+    /// writes it. A model of another kind needs no corpus here; it answers questions, and learns with a corpus of
+    /// yours ([`new`](Self::new)).
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) for files that cannot be read, [`Error::Model`](crate::Error::Model)
-    /// for files that are damaged or do not fit together.
+    /// [`Error::Io`](crate::Error::Io) and [`Error::Model`](crate::Error::Model) for files that cannot be read, are
+    /// damaged or do not fit together.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
-        let read = |name: &str| {
-            let path = folder.join(name);
-            std::fs::read(&path).map_err(|source| crate::Error::Io { path, source })
-        };
-        let vilm = Vilm::from_bytes(&read("config.json")?, &read("tokenizer.json")?, read("model.safetensors")?, device)?;
-        let strangers = MiniatureCorpus::from_bytes(&read("corpus.safetensors")?, vilm.config().vision.frame_side as u32)?;
+        let vilm = Vilm::open(folder, device)?;
+        let path = folder.join("corpus.safetensors");
+        if !is_miniature(&vilm) && !path.exists() {
+            return Ok(Self::new(vilm, Box::new(NoStrangers), Vec::new()));
+        }
+        let bytes = std::fs::read(&path).map_err(|source| crate::Error::Io { path, source })?;
+        let strangers = MiniatureCorpus::from_bytes(&bytes, vilm.image_size() as u32)?;
         Ok(Self::new(vilm, Box::new(strangers), Vec::new()))
     }
 
@@ -177,7 +202,7 @@ impl Pvchat {
     ) -> Result<Learned> {
         let drawn;
         let scenes = if self.scenes.is_empty() {
-            drawn = corpus::empty_scenes(EMPTY_SCENES, self.vilm.config().vision.frame_side as u32, EMPTY_SCENES_SEED);
+            drawn = corpus::empty_scenes(EMPTY_SCENES, self.vilm.image_size() as u32, EMPTY_SCENES_SEED);
             &drawn
         } else {
             &self.scenes
@@ -215,7 +240,7 @@ impl Pvchat {
         self.vilm.codec().check_question(question)?;
         let view = self.vilm.with_subjects(subjects);
         let names: Vec<String> = view.named(question).iter().map(|subject| subject.info.name.to_string()).collect();
-        let asked = known_wording(question, &names);
+        let asked = if is_miniature(&self.vilm) { known_wording(question, &names) } else { question.to_string() };
         if let [one] = view.named(question).as_slice()
             && one.adaptation.as_ref().is_some_and(|adaptation| adaptation.changes_vision())
         {

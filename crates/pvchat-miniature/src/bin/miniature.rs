@@ -28,7 +28,10 @@ use pvchat_model::{
     moh::Routing,
     prompt::TextCodec,
     vilm::{Vilm, VilmParameters},
-    vision::miniature::{MiniatureEncoder, MiniatureEncoderConfig},
+    vision::{
+        VisionTower,
+        miniature::{MiniatureEncoder, MiniatureEncoderConfig},
+    },
     weights,
 };
 use pvchat_train::{
@@ -234,7 +237,9 @@ fn encoder(folder: &Path, base: Option<&Path>, groups: usize, device: &Device) -
         let read = |name: &str| std::fs::read(base.join(name)).map_err(|error| format!("{}: {error}", base.join(name).display()));
         let report: serde_json::Value = serde_json::from_slice(&read("report.json")?)?;
         let vilm = Vilm::from_bytes(&read("config.json")?, &read("tokenizer.json")?, read("model.safetensors")?, &plain)?;
-        let parameters = vilm.parameters().vision_encoder.clone();
+        let VisionTower::Miniature(parameters) = vilm.parameters().vision_encoder.clone() else {
+            return Err("this is no miniature".into());
+        };
         return Ok(TrainedEncoder { parameters, figures: report["encoder"].clone(), run: report["encoder_run"].clone() });
     }
     let checkpoints = CheckpointFolder::new(folder.join("encoder"))?;
@@ -269,7 +274,7 @@ fn train_answer(
     let codec = TextCodec::from_bytes("tokenizer.json", tokenizer.as_bytes(), format)?;
     let config = base::config(codec.vocabulary(), routing.routing());
     let stream = SeededStream::new(seed).derive("answer");
-    let side = config.vision.frame_side as u32;
+    let side = config.vision.image_size() as u32;
     let (started, done) = (Instant::now(), AtomicUsize::new(0));
     let encode = |range: std::ops::Range<usize>, label: &str| {
         EncodedClips::make(encoder, side, range, &stream.derive(label), &plain, |count| {
@@ -348,7 +353,8 @@ fn package(
     let checkpoints = CheckpointFolder::new(folder.join(format!("answer-{}", routing.name())))?;
     let answer = AnswerPretraining::init(&config.answer, &SeededStream::new(0), &plain)?;
     let answer = checkpoints.load_model(answer)?.ok_or("train the answer model first")?;
-    let parameters = VilmParameters { vision_encoder: encoder.parameters, answer: answer.model.valid() };
+    let vision_encoder = VisionTower::Miniature(encoder.parameters);
+    let parameters = VilmParameters { vision_encoder, vision_layernorm: None, answer: answer.model.valid() };
     std::fs::create_dir_all(output)?;
     let mut report = serde_json::json!({
         "routing": routing.name(),

@@ -253,7 +253,7 @@ impl AnswerTask {
         let slots = Tensor::<2, Int>::from_data(TensorData::new(slots, [batch, subjects]), &self.device);
         let visual = model.visual(&memory, Some((&personal, slots.clone())))?;
         let texts: Vec<Vec<EncodedText>> = episodes.iter().map(|episode| episode.texts.clone()).collect();
-        let begin = self.codec.before_tiles(1)?.concat();
+        let begin = self.codec.prefix(1)?;
         let answers = model.losses(&visual, &begin, &texts, Some((&personal, slots)))?;
         Ok((visual, answers))
     }

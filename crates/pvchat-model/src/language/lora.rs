@@ -10,7 +10,7 @@ use burn::{
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, init};
+use crate::{Error, Result, dropout, init};
 
 /// Rank and strength of the adapters of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,12 +19,15 @@ pub struct LoraConfig {
     pub rank: usize,
     /// The side path is scaled by `alpha / rank`; the paper uses 32.
     pub alpha: f64,
+    /// Share of the side path's input that training passes drop ([`dropout`]); the paper uses 0.1.
+    #[serde(default)]
+    pub dropout: f64,
 }
 
 impl LoraConfig {
-    /// The paper's setting: rank 16, alpha 32 (scale 2).
+    /// The paper's setting: rank 16, alpha 32 (scale 2), a tenth of the input dropped.
     pub fn full() -> Self {
-        Self { rank: 16, alpha: 32.0 }
+        Self { rank: 16, alpha: 32.0, dropout: 0.1 }
     }
 
     /// The factor on the side path.
@@ -36,7 +39,7 @@ impl LoraConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] when the rank is 0 or alpha is not finite.
+    /// [`Error::Config`] when the rank is 0, alpha is not finite or the dropout is no share.
     pub fn validate(&self) -> Result<()> {
         if self.rank == 0 {
             return Err(Error::Config {
@@ -48,7 +51,7 @@ impl LoraConfig {
         if !self.alpha.is_finite() {
             return Err(Error::Config { key: "lora.alpha", value: self.alpha.to_string(), remedy: "use a finite number".into() });
         }
-        Ok(())
+        dropout::validate("lora.dropout", self.dropout)
     }
 }
 
@@ -61,29 +64,34 @@ pub struct LoraAdapter {
     pub b: Linear,
     /// `alpha / rank`.
     pub scale: f64,
+    /// Share of the input that training passes drop.
+    pub dropout: f64,
 }
 
 impl LoraAdapter {
     /// A fresh adapter: A is Kaiming-uniform with a = sqrt 5 (bounds `±1/sqrt(inputs)`), B is zero,
     /// so that the layer's output is unchanged at first.
-    pub fn new(stream: &mut SeededStream, inputs: usize, outputs: usize, config: LoraConfig, device: &Device) -> Self {
+    pub fn new(stream: &SeededStream, inputs: usize, outputs: usize, config: LoraConfig, device: &Device) -> Self {
         let bound = 1.0 / (inputs as f32).sqrt();
-        let values: Vec<f32> = (0..inputs * config.rank).map(|_| stream.range(-bound, bound)).collect();
+        let (mut stream, shape) = (stream.derive("a"), [inputs, config.rank]);
         let mut adapter = Self::zeros(inputs, outputs, config, device);
-        adapter.a.weight =
-            burn::module::Param::from_tensor(Tensor::from_data(TensorData::new(values, [inputs, config.rank]), device));
+        adapter.a.weight = init::lazy_param(shape, device, move |device| {
+            let values: Vec<f32> = (0..shape[0] * shape[1]).map(|_| stream.range(-bound, bound)).collect();
+            Tensor::from_data(TensorData::new(values, shape), device)
+        });
         adapter
     }
 
     /// An adapter of zeros, allocated when first used: the frame for weights from a file.
     pub fn zeros(inputs: usize, outputs: usize, config: LoraConfig, device: &Device) -> Self {
-        Self { a: zero_linear(inputs, config.rank, device), b: zero_linear(config.rank, outputs, device), scale: config.scale() }
+        let (a, b) = (zero_linear(inputs, config.rank, device), zero_linear(config.rank, outputs, device));
+        Self { a, b, scale: config.scale(), dropout: config.dropout }
     }
 
-    /// `scale (x A) B` for rows `[rows, inputs]`.
+    /// `scale (drop(x) A) B` for rows `[rows, inputs]`.
     pub fn forward(&self, rows: Tensor<2>) -> Tensor<2> {
         // Scaling the narrow middle is cheaper than scaling the output.
-        self.b.forward(self.a.forward(rows) * self.scale)
+        self.b.forward(self.a.forward(dropout::dropout(rows, self.dropout)) * self.scale)
     }
 
     /// The adapter's `[inputs, rank, outputs]`.
@@ -137,7 +145,7 @@ impl LoraLinear {
     }
 
     /// Adds a fresh adapter, replacing one that is there.
-    pub fn attach(&mut self, stream: &mut SeededStream, config: LoraConfig) {
+    pub fn attach(&mut self, stream: &SeededStream, config: LoraConfig) {
         let [inputs, outputs] = self.sizes();
         self.lora = Some(LoraAdapter::new(stream, inputs, outputs, config, &self.base.weight.lazy_device()));
     }

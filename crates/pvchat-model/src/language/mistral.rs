@@ -221,7 +221,7 @@ impl Mistral {
     pub fn attach(&mut self, stream: &SeededStream, config: LoraConfig) -> Result<()> {
         config.validate()?;
         for (name, layer) in self.linears_mut() {
-            layer.attach(&mut stream.derive(format_args!("{name}.lora")), config);
+            layer.attach(&stream.derive(format_args!("{name}.lora")), config);
         }
         Ok(())
     }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! That is what the published model was trained on ([`PreprocessConfig::full`], r = 224). The
-//! miniature looks at one square per frame ([`PreprocessConfig::square`]).
+//! miniature looks at one square per frame, shrunk over areas ([`PreprocessConfig::miniature`]).
 
 pub mod bicubic;
 
@@ -28,13 +28,27 @@ pub enum Tiling {
     LeftRightGlobal,
 }
 
+/// How a frame is brought to another size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Resize {
+    /// PyTorch's bicubic interpolation, in floats and without clamping (the published model).
+    Bicubic,
+    /// Every pixel is the mean of the area that it covers, rounded to a byte: what is drawn in
+    /// flat colours keeps them.
+    Area,
+}
+
 /// How frames become the input of a vision encoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PreprocessConfig {
     /// Height and width of an image that the encoder sees, in pixels.
     pub resolution: usize,
     /// Which images are made of a frame.
     pub tiling: Tiling,
+    /// How a frame is brought to size.
+    pub resize: Resize,
     /// Mean of red, green and blue on the scale 0..1; subtracted.
     pub mean: [f32; 3],
     /// Standard deviation of the same; divided by.
@@ -49,7 +63,18 @@ impl PreprocessConfig {
 
     /// One square per frame, ImageNet statistics.
     pub fn square(resolution: usize) -> Self {
-        Self { resolution, tiling: Tiling::Square, mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225] }
+        Self {
+            resolution,
+            tiling: Tiling::Square,
+            resize: Resize::Bicubic,
+            mean: [0.485, 0.456, 0.406],
+            deviation: [0.229, 0.224, 0.225],
+        }
+    }
+
+    /// One square per frame, shrunk over areas, on the scale 0..1.
+    pub fn miniature(resolution: usize) -> Self {
+        Self { resize: Resize::Area, mean: [0.0; 3], deviation: [1.0; 3], ..Self::square(resolution) }
     }
 
     /// Images per frame.
@@ -58,6 +83,17 @@ impl PreprocessConfig {
             Tiling::Square => 1,
             Tiling::LeftRightGlobal => 3,
         }
+    }
+
+    /// A frame as it is kept beside what the encoder makes of it: with [`Resize::Area`] already at its
+    /// size, because shrinking twice would blur; as it is otherwise.
+    pub fn kept_frame(&self, frame: &RgbImage) -> RgbImage {
+        let (width, height) = self.canvas();
+        let size = (width as u32, height as u32);
+        if self.resize == Resize::Bicubic || frame.dimensions() == size {
+            return frame.clone();
+        }
+        image::imageops::thumbnail(frame, size.0, size.1)
     }
 
     /// Size of the resized frame, width and height.
@@ -87,7 +123,11 @@ impl PreprocessConfig {
         Ok(Tensor::from_data(TensorData::new(values, shape), device))
     }
 
-    fn validate(&self) -> Result<()> {
+    /// Checks that the numbers can work.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the value at fault.
+    pub fn validate(&self) -> Result<()> {
         if self.resolution == 0 {
             return Err(Error::Config { key: "resolution", value: "0".into(), remedy: "it must be at least 1 pixel".into() });
         }
@@ -100,9 +140,13 @@ impl PreprocessConfig {
     /// All images of one frame, `[tiles, 3, resolution, resolution]`.
     fn images_of(&self, frame: &RgbImage) -> Vec<f32> {
         let (width, height) = self.canvas();
+        let shrunk = (self.resize == Resize::Area).then(|| self.kept_frame(frame));
         let planes: Vec<Plane> = (0..3)
             .map(|channel| {
-                let mut plane = channel_plane(frame, channel).resized(width, height);
+                let mut plane = match &shrunk {
+                    Some(shrunk) => channel_plane(shrunk, channel),
+                    None => channel_plane(frame, channel).resized(width, height),
+                };
                 let (mean, deviation) = (self.mean[channel], self.deviation[channel]);
                 plane.values.iter_mut().for_each(|value| *value = (*value / 255.0 - mean) / deviation);
                 plane

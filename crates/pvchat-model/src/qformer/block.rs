@@ -1,9 +1,11 @@
 //! One layer: self-attention, cross-attention, feed-forward, each with its residual and norm.
 
-use super::config::{Activation, NormPlacement, QFormerConfig};
+use super::config::{Activation, DropoutRates, NormPlacement, QFormerConfig};
 use crate::{
-    Result, init,
-    moh::{Gates, MohAttention, MohAttentionConfig},
+    Result,
+    dropout::{self, drop_path, dropout},
+    init,
+    moh::{Gates, MohAttention, MohAttentionConfig, MohOutput, router::head_scales},
 };
 use burn::{
     module::Param,
@@ -57,6 +59,8 @@ pub struct Layer {
     norm: NormPlacement,
     #[module(skip)]
     activation: Activation,
+    #[module(skip)]
+    dropout: DropoutRates,
 }
 
 impl Layer {
@@ -91,6 +95,7 @@ impl Layer {
             output_query: output("output_query", inner),
             norm: config.norm,
             activation: config.activation,
+            dropout: config.layer_dropout(index),
         })
     }
 
@@ -106,7 +111,7 @@ impl Layer {
         record: &mut impl FnMut(&str, Option<Gates>),
     ) -> Tensor<3> {
         let states = self.residual(states, &self.attention.output, |x| {
-            let attended = self.attention.heads.forward(x.clone(), x, mask);
+            let attended = self.attend(&self.attention.heads, x.clone(), x, mask);
             record("attention", attended.gates);
             attended.context
         });
@@ -115,7 +120,7 @@ impl Layer {
         let mut query_rows = states.narrow(1, 0, queries);
         if let Some(cross) = &self.crossattention {
             query_rows = self.residual(query_rows, &cross.output, |x| {
-                let attended = cross.heads.forward(x, memory.clone(), None);
+                let attended = self.attend(&cross.heads, x, memory.clone(), None);
                 record("crossattention", attended.gates);
                 attended.context
             });
@@ -139,11 +144,32 @@ impl Layer {
         })
     }
 
-    /// `norm(x + dense(sub_layer(x)))`, or `x + dense(sub_layer(norm(x)))` with pre-norm.
+    /// `norm(x + drop(dense(sub_layer(x))))`, or `x + drop(dense(sub_layer(norm(x))))` with pre-norm.
     fn residual(&self, x: Tensor<3>, output: &Output, sub_layer: impl FnOnce(Tensor<3>) -> Tensor<3>) -> Tensor<3> {
+        let drop = |added: Tensor<3>| drop_path(dropout(added, self.dropout.hidden), self.dropout.path);
         match self.norm {
-            NormPlacement::Post => output.norm.forward(x.clone() + output.dense.forward(sub_layer(x))),
-            NormPlacement::Pre => x.clone() + output.dense.forward(sub_layer(output.norm.forward(x))),
+            NormPlacement::Post => output.norm.forward(x.clone() + drop(output.dense.forward(sub_layer(x)))),
+            NormPlacement::Pre => x.clone() + drop(output.dense.forward(sub_layer(output.norm.forward(x)))),
         }
+    }
+
+    /// Attention, in training passes with dropout on its weights. Those are handed out by no fast
+    /// kernel, so that such a pass computes every head in full.
+    fn attend(&self, heads: &MohAttention, x: Tensor<3>, keys: Tensor<3>, mask: Option<&Tensor<2, Bool>>) -> MohOutput {
+        if self.dropout.attention == 0.0 || !dropout::is_active() {
+            return heads.forward(x, keys, mask);
+        }
+        let weights = dropout(heads.probabilities(x.clone(), keys.clone(), mask), self.dropout.attention);
+        let [batch, count, tokens, seen] = weights.dims();
+        let values = heads.value.forward(keys);
+        let hidden = values.dims()[2];
+        let values = values.reshape([batch, seen, count, hidden / count]).swap_dims(1, 2);
+        let gates = heads.gates(x);
+        let context = weights.matmul(values);
+        let context = match &gates {
+            Some(gates) => context * head_scales(gates, heads.routing(), count).unsqueeze_dim(3),
+            None => context,
+        };
+        MohOutput { context: context.swap_dims(1, 2).reshape([batch, tokens, hidden]), gates }
     }
 }

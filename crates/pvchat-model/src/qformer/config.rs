@@ -2,7 +2,7 @@
 
 use super::{Embeddings, Encoder, Layer, QFormer};
 use crate::{
-    Error, Result, init,
+    Error, Result, dropout, init,
     moh::{MohAttentionConfig, Routing},
 };
 use burn::{nn::EmbeddingConfig, prelude::*};
@@ -29,8 +29,22 @@ pub enum Activation {
     Relu,
 }
 
+/// What training passes drop ([`dropout`]); nothing by default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DropoutRates {
+    /// Share of the first states and of every sub-layer's output.
+    pub hidden: f64,
+    /// Share of the attention weights.
+    pub attention: f64,
+    /// Share of the samples for which a sub-layer of the last layer is skipped; it grows linearly
+    /// from 0 in the first layer.
+    pub path: f64,
+}
+
 /// Everything that decides the shape of a [`QFormer`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct QFormerConfig {
     /// Width of query and text states.
     pub hidden: usize,
@@ -63,6 +77,9 @@ pub struct QFormerConfig {
     pub tie_key_to_query_at_start: bool,
     /// Standard deviation of the initial weights.
     pub initial_deviation: f32,
+    /// What training passes drop.
+    #[serde(default)]
+    pub dropout: DropoutRates,
 }
 
 impl QFormerConfig {
@@ -84,7 +101,14 @@ impl QFormerConfig {
             max_positions: 512,
             tie_key_to_query_at_start: false,
             initial_deviation: 0.02,
+            dropout: DropoutRates { hidden: 0.1, attention: 0.1, path: 0.2 },
         }
+    }
+
+    /// What training passes drop in a layer.
+    pub(super) fn layer_dropout(&self, layer: usize) -> DropoutRates {
+        let last = self.layers.saturating_sub(1).max(1);
+        DropoutRates { path: self.dropout.path * layer as f64 / last as f64, ..self.dropout }
     }
 
     /// The number of routed attentions, those that return gates.
@@ -125,6 +149,13 @@ impl QFormerConfig {
                 return wrong(key, 0, "it must be at least 1".into());
             }
         }
+        for (key, rate) in [
+            ("dropout.hidden", self.dropout.hidden),
+            ("dropout.attention", self.dropout.attention),
+            ("dropout.path", self.dropout.path),
+        ] {
+            dropout::validate(key, rate)?;
+        }
         if self.tie_key_to_query_at_start && self.encoder_width != self.hidden {
             let remedy = format!("keys can only start as queries when it equals hidden = {}", self.hidden);
             return wrong("encoder_width", self.encoder_width, remedy);
@@ -161,6 +192,7 @@ impl QFormerConfig {
             hidden: self.hidden,
             encoder_width: self.encoder_width,
             max_positions: self.max_positions,
+            hidden_dropout: self.dropout.hidden,
         })
     }
 }

@@ -9,15 +9,15 @@
 //!
 //! From `routed_from_layer` on, both attentions are Mixture-of-Heads attention ([`crate::moh`]). Module paths are
 //! those of the public checkpoint up to [`RENAMES`]. The query tokens themselves belong to the whole
-//! model. Dropout and stochastic depth of the published training are left out.
+//! model. Dropout and stochastic depth ([`DropoutRates`]) act in training passes only ([`crate::dropout`]).
 
 pub mod block;
 pub mod config;
 
 pub use block::{Attention, Layer};
-pub use config::{Activation, NormPlacement, QFormerConfig};
+pub use config::{Activation, DropoutRates, NormPlacement, QFormerConfig};
 
-use crate::{Error, Result, moh::Gates};
+use crate::{Error, Result, dropout::dropout, moh::Gates};
 use burn::{
     nn::{Embedding, LayerNorm},
     prelude::*,
@@ -58,6 +58,7 @@ pub struct QFormer {
     hidden: usize,
     encoder_width: usize,
     max_positions: usize,
+    hidden_dropout: f64,
 }
 
 /// Text that is read together with the queries.
@@ -104,6 +105,7 @@ impl QFormer {
         if let Some(norm) = &self.embeddings.norm {
             states = norm.forward(states);
         }
+        states = dropout(states, self.hidden_dropout);
         let mut gates = Vec::new();
         for (index, layer) in self.encoder.layer.iter().enumerate() {
             let mut record = |attention: &str, found: Option<Gates>| {

@@ -1,7 +1,7 @@
 //! InternVideo2: a plain video transformer with a class token, query/key norm and layer scale.
 
 use super::{VisionEncoder, positions};
-use crate::{Error, Result, init};
+use crate::{Error, Result, answer::Memory, init};
 use burn::{
     module::Param,
     nn::{Linear, RmsNorm},
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// Sizes of an [`InternVideo2`] encoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct InternVideo2Config {
     /// Width of a token.
     pub width: usize,
@@ -64,6 +65,11 @@ impl InternVideo2Config {
         self.depth.saturating_add_signed(self.return_index).saturating_add(1).min(self.depth)
     }
 
+    /// Tokens of a clip of that many frames: the class token and the patches.
+    pub fn tokens(&self, frames: usize) -> usize {
+        frames.saturating_mul(self.side().saturating_mul(self.side())).saturating_add(1)
+    }
+
     /// Patches along one side of a frame.
     fn side(&self) -> usize {
         self.image_size / self.patch_size
@@ -106,8 +112,10 @@ impl InternVideo2Config {
         self.validate()?;
         let (width, side, patch) = (self.width, self.side(), self.patch_size);
         let table = |frames: usize| {
-            let values = positions::sine_cosine_table(width, frames, side);
-            Param::from_tensor(Tensor::from_data(TensorData::new(values, [1, 1 + frames * side * side, width]), device))
+            let shape = [1, 1 + frames * side * side, width];
+            init::lazy_param(shape, device, move |device| {
+                Tensor::from_data(TensorData::new(positions::sine_cosine_table(width, frames, side), shape), device)
+            })
         };
         let kernel = [width, self.channels, 1, patch, patch];
         Ok(InternVideo2 {
@@ -125,6 +133,11 @@ impl InternVideo2Config {
             image_size: self.image_size,
         })
     }
+}
+
+/// The block that the upper half begins with: 19 of 39, where the paper's second stage unfreezes.
+pub fn first_upper_block(blocks: usize) -> usize {
+    blocks / 2
 }
 
 /// Convolution whose kernel equals its stride `(1, patch, patch)`: one matrix product over unfolded patches.
@@ -305,8 +318,16 @@ impl InternVideo2 {
 }
 
 impl VisionEncoder for InternVideo2 {
-    fn encode(&self, pixels: Tensor<5>) -> Result<Tensor<3>> {
-        Ok(self.blocks.iter().fold(self.embed(pixels)?, |x, block| block.forward(x)))
+    fn lower(&self, pixels: Tensor<5>) -> Result<Tensor<3>> {
+        let frozen = first_upper_block(self.blocks.len());
+        Ok(self.blocks.iter().take(frozen).fold(self.embed(pixels)?, |x, block| block.forward(x)))
+    }
+
+    fn upper(&self, lower: Tensor<3>) -> Memory {
+        let frozen = first_upper_block(self.blocks.len());
+        let tokens = self.blocks.iter().skip(frozen).fold(lower, |x, block| block.forward(x));
+        let identity = Tensor::zeros([tokens.dims()[0], 0, 0], (&tokens.device(), tokens.dtype()));
+        Memory { tokens, identity }
     }
 
     fn width(&self) -> usize {

@@ -17,7 +17,8 @@ use image::RgbImage;
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
-use crate::{answer::Memory, init};
+use super::VisionEncoder;
+use crate::{Error, Result, answer::Memory, init};
 
 /// Sizes of the miniature encoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,6 +111,35 @@ pub struct MiniatureEncoder {
 }
 
 impl MiniatureEncoderConfig {
+    /// Tokens that later stages see of a clip: one per 2x2 grid places, and the read-outs.
+    pub fn memory_tokens(&self) -> usize {
+        let grid = self.frame_side / 16;
+        (self.frames / self.tubelet.max(1)).saturating_mul(grid.saturating_mul(grid)).saturating_add(Readout::COUNT)
+    }
+
+    /// Checks that the sizes fit together.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the value at fault.
+    pub fn validate(&self) -> Result<()> {
+        let multiples = [
+            ("frame_side", self.frame_side, 16),
+            ("frames", self.frames, self.tubelet),
+            ("width", self.width, self.heads),
+            ("intermediate", self.intermediate, 1),
+            ("identity_width", self.identity_width, 1),
+            ("stem", self.stem[0].min(self.stem[1]), 1),
+        ];
+        let fits = |value: usize, unit: usize| value > 0 && unit > 0 && value.is_multiple_of(unit);
+        match multiples.into_iter().find(|(_, value, unit)| !fits(*value, *unit)) {
+            Some((key, value, unit)) => {
+                let remedy = format!("it must be a positive multiple of {unit}, itself at least 1");
+                Err(Error::Config { key, value: value.to_string(), remedy })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Draws a new encoder.
     pub fn init(&self, stream: &mut SeededStream, device: &Device) -> MiniatureEncoder {
         let width = self.width;
@@ -132,12 +162,11 @@ impl MiniatureEncoderConfig {
 impl MiniatureEncoder {
     /// Encodes clips `[batch, 3, frames, side, side]` of pixels in `0.0..=1.0`.
     pub fn features(&self, pixels: Tensor<5>) -> MiniatureFeatures {
-        self.upper(self.lower(pixels))
+        self.across(self.inside(pixels))
     }
 
-    /// The lower part: everything inside a tubelet, of clips `[batch, 3, frames, side, side]` in `0.0..=1.0`. Gives
-    /// `[batch, tokens, width]`, tubelet by tubelet.
-    pub fn lower(&self, pixels: Tensor<5>) -> Tensor<3> {
+    /// Everything inside a tubelet: `[batch, tokens, width]`, tubelet by tubelet.
+    fn inside(&self, pixels: Tensor<5>) -> Tensor<3> {
         let [batch, channels, frames, height, width] = pixels.dims();
         let tubelets = self.frames / self.tubelet;
         debug_assert_eq!(frames, self.frames);
@@ -152,8 +181,8 @@ impl MiniatureEncoder {
         inside.reshape([batch, tubelets * tokens, hidden])
     }
 
-    /// The upper part, across tubelets, of what [`lower`](Self::lower) gives.
-    pub fn upper(&self, lower: Tensor<3>) -> MiniatureFeatures {
+    /// The rest, across tubelets.
+    fn across(&self, lower: Tensor<3>) -> MiniatureFeatures {
         let across = self.blocks.iter().skip(self.blocks_inside).fold(lower, |x, block| block.forward(x));
         let tokens = self.norm.forward(across);
         let readouts = self.readout.forward(tokens.clone());
@@ -187,18 +216,48 @@ impl MiniatureEncoder {
 
     /// Everything that later stages need of clips `[batch, 3, frames, side, side]` in `0.0..=1.0`.
     pub fn remember(&self, pixels: Tensor<5>) -> Memory {
-        self.remember_upper(self.lower(pixels))
-    }
-
-    /// As [`remember`](Self::remember), from what [`lower`](Self::lower) gave.
-    pub fn remember_upper(&self, lower: Tensor<3>) -> Memory {
-        let features = self.upper(lower);
-        Memory { tokens: self.memory(&features), identity: self.identity(features.readouts) }
+        self.upper(self.inside(pixels))
     }
 
     /// Frames that a clip must have.
     pub fn frames(&self) -> usize {
         self.frames
+    }
+
+    fn check(&self, pixels: &Tensor<5>) -> Result<()> {
+        let [batch, channels, frames, height, width] = pixels.dims();
+        // Three convolutions of stride 2 lead to the grid of positions.
+        let side = 8 * self.positions.lazy_shape()[0].isqrt();
+        if batch > 0 && [channels, frames, height, width] == [3, self.frames, side, side] {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            what: "pixels of the vision encoder",
+            found: vec![batch, channels, frames, height, width],
+            expected: format!("[batch, 3, {}, {side}, {side}] without empty axes", self.frames),
+        })
+    }
+}
+
+impl VisionEncoder for MiniatureEncoder {
+    /// What is inside a tubelet.
+    fn lower(&self, pixels: Tensor<5>) -> Result<Tensor<3>> {
+        self.check(&pixels)?;
+        Ok(self.inside(pixels))
+    }
+
+    /// What goes across tubelets, and the read-outs.
+    fn upper(&self, lower: Tensor<3>) -> Memory {
+        let features = self.across(lower);
+        Memory { tokens: self.memory(&features), identity: self.identity(features.readouts) }
+    }
+
+    fn width(&self) -> usize {
+        self.positions.lazy_shape()[1]
+    }
+
+    fn tokens(&self, frames: usize) -> usize {
+        frames / self.tubelet * self.positions.lazy_shape()[0] / 4 + Readout::COUNT
     }
 }
 

@@ -3,10 +3,12 @@
 pub mod internvideo2;
 pub mod miniature;
 pub mod positions;
+pub mod tower;
 
 pub use internvideo2::{InternVideo2, InternVideo2Config};
+pub use tower::{VisionConfig, VisionTower};
 
-use crate::{Result, init};
+use crate::{Result, answer::Memory, init};
 use burn::{nn::LayerNorm, prelude::*};
 
 /// Epsilon of [`vision_layernorm`].
@@ -14,11 +16,25 @@ pub const VISION_LAYERNORM_EPSILON: f64 = 1e-12;
 
 /// Something that turns frames into a sequence of tokens for the Q-Former.
 pub trait VisionEncoder {
-    /// Encodes `pixels` `[batch, channels, frames, height, width]` (normalised) into `[batch, tokens, width]`.
+    /// The part that stays frozen whatever is trained: `pixels` `[batch, channels, frames, height, width]`, normalised
+    /// as the encoder was trained ([`PreprocessConfig`](crate::preprocess::PreprocessConfig)), to tokens
+    /// `[batch, tokens, width]`.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) when the pixels do not fit the encoder.
-    fn encode(&self, pixels: Tensor<5>) -> Result<Tensor<3>>;
+    fn lower(&self, pixels: Tensor<5>) -> Result<Tensor<3>>;
+
+    /// The rest, from what [`lower`](Self::lower) gave: the tokens that the Q-Former reads, and the identity
+    /// embeddings of the people. Encoders that do not tell people apart give empty ones, `[batch, 0, 0]`.
+    fn upper(&self, lower: Tensor<3>) -> Memory;
+
+    /// Encodes `pixels` into the tokens that the Q-Former reads, `[batch, tokens, width]`.
+    ///
+    /// # Errors
+    /// As [`lower`](Self::lower).
+    fn encode(&self, pixels: Tensor<5>) -> Result<Tensor<3>> {
+        Ok(self.upper(self.lower(pixels)?).tokens)
+    }
 
     /// Width of a token.
     fn width(&self) -> usize;

@@ -3,6 +3,10 @@
 //! A [`TensorSource`] lists the tensors of one or more safetensors files (or of bytes in memory)
 //! without reading their values; [`apply_tensors`] renames them, turns PyTorch's layout into
 //! burn's, and writes them into a module one at a time. Loading is a rename table and not a program.
+//!
+//! - [`checkpoint`]: a whole model in a folder, in one file or in several with an index
+//! - [`names`]: the table of the public checkpoints' names
+//! - [`inventory`]: which parameters a module has, and of what shape
 
 use crate::{Error, Result};
 use burn::{
@@ -15,10 +19,14 @@ use burn::{
     tensor::DType,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     io::Read,
     path::{Path, PathBuf},
 };
+
+pub mod checkpoint;
+pub mod inventory;
+pub mod names;
 
 /// The largest safetensors header that is accepted, in bytes (the format's own limit).
 const LARGEST_HEADER: u64 = 100_000_000;
@@ -90,7 +98,8 @@ impl TensorSource {
 
     /// Adds the tensors of another file (the next shard of a checkpoint); its entries win.
     pub fn join(mut self, other: Self) -> Self {
-        self.tensors.retain(|tensor| !other.tensors.iter().any(|added| added.name == tensor.name));
+        let added: HashSet<&str> = other.names().collect();
+        self.tensors.retain(|tensor| !added.contains(tensor.name.as_str()));
         self.tensors.extend(other.tensors);
         self.metadata.extend(other.metadata);
         self
@@ -190,7 +199,7 @@ impl Applied {
     }
 }
 
-fn listed(keys: &[String]) -> String {
+pub(crate) fn listed(keys: &[String]) -> String {
     let shown = keys.iter().take(LISTED_KEYS).map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
     match keys.len().saturating_sub(LISTED_KEYS) {
         0 => shown,

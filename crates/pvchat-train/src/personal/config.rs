@@ -78,7 +78,7 @@ impl Default for LearnConfig {
 impl Default for AdaptationConfig {
     fn default() -> Self {
         Self {
-            lora: LoraConfig { rank: 8, alpha: 16.0 },
+            lora: LoraConfig { rank: 8, alpha: 16.0, dropout: 0.0 },
             lora_rate: 3e-4,
             router_rate: 3e-4,
             bridge_rate: 1e-4,

@@ -167,7 +167,7 @@ pub fn learn(
             modules,
         )?,
         stream,
-        begin: vilm.codec().before_tiles(1)?.concat(),
+        begin: vilm.codec().prefix(vilm.config().answer.tiles)?,
         steps: Vec::new(),
     };
     let checkpoints = match &keep.checkpoints {
@@ -233,7 +233,7 @@ fn check(vilm: &Vilm, subject: &Subject, data: &LearnData) -> Result<SelfCheck> 
     let mut sums = [[0.0_f32; 3]; 2];
     for clip in &data.held_back {
         let memory = if own_eyes {
-            vilm.parameters().vision_encoder.remember_upper(task::lower(&[clip], data, vilm.device()))
+            vilm.remember_upper(&vilm.parameters().vision_encoder, task::lower(&[clip], data, vilm.device()))
         } else {
             task::memory(&[clip], data, vilm.device())
         };

@@ -11,7 +11,7 @@ use pvchat_model::{
     answer::AnswerModel,
     personal::PersonalTensors,
     vilm::Vilm,
-    vision::miniature::MiniatureEncoder,
+    vision::VisionTower,
 };
 
 use super::LearnConfig;
@@ -25,7 +25,7 @@ pub(super) struct LearnParameters {
     /// The answer model, when some of it is trained.
     pub(super) answer: Option<AnswerModel>,
     /// The vision encoder, when some of it is trained.
-    pub(super) vision_encoder: Option<MiniatureEncoder>,
+    pub(super) vision_encoder: Option<VisionTower>,
 }
 
 /// Tokens and rows of one person.

@@ -52,7 +52,7 @@ impl LearnTask<'_> {
         let clips: Vec<&LearnClip> = shard.clips.iter().filter_map(|&index| source.get(index)).collect();
         let device = self.vilm.device();
         let memory = match &model.vision_encoder {
-            Some(encoder) => encoder.remember_upper(lower(&clips, self.data, device)),
+            Some(encoder) => self.vilm.remember_upper(encoder, lower(&clips, self.data, device)),
             None => memory(&clips, self.data, device),
         };
         let personal = model.personal.tensors(clips.len());

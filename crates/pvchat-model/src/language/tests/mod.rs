@@ -27,7 +27,7 @@ fn config() -> MistralConfig {
         rope_theta: 10_000.0,
         rms_norm_epsilon: 1e-5,
         initial_deviation: 0.02,
-        lora: Some(LoraConfig { rank: 3, alpha: 6.0 }),
+        lora: Some(LoraConfig { rank: 3, alpha: 6.0, dropout: 0.0 }),
     }
 }
 
@@ -279,7 +279,7 @@ fn adapters_can_be_taken_inserted_and_merged() {
     assert!(trained.clone().merge().adapters().is_empty());
 
     let mut fresh = base.clone();
-    fresh.attach(&SeededStream::new(1), LoraConfig { rank: 3, alpha: 6.0 }).unwrap();
+    fresh.attach(&SeededStream::new(1), LoraConfig { rank: 3, alpha: 6.0, dropout: 0.0 }).unwrap();
     assert_equal("fresh adapters change nothing", run(&fresh), run(&base), 0.0);
     let a: Vec<f32> = fresh.lm_head.lora.as_ref().unwrap().a.weight.val().into_data().iter::<f32>().collect();
     let bound = 1.0 / (HIDDEN as f32).sqrt();
@@ -322,7 +322,7 @@ fn bad_configurations_are_refused_with_both_numbers() {
     assert!(refuse(|c| c.layers = 0).contains("layers"));
     assert!(refuse(|c| c.rope_theta = f64::NAN).contains("rope_theta"));
     assert!(refuse(|c| c.rms_norm_epsilon = 0.0).contains("rms_norm_epsilon"));
-    assert!(refuse(|c| c.lora = Some(LoraConfig { rank: 0, alpha: 1.0 })).contains("rank"));
+    assert!(refuse(|c| c.lora = Some(LoraConfig { rank: 0, alpha: 1.0, dropout: 0.0 })).contains("rank"));
     assert!(MistralConfig::full().validate().is_ok());
     assert!(matches!(Packing::new(vec![]), Err(Error::Config { .. })));
 }

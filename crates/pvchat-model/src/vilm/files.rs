@@ -1,0 +1,92 @@
+//! A model in files: config.json, tokenizer.json, weights.
+
+use std::path::Path;
+
+use burn::prelude::*;
+use pvchat_data::random::SeededStream;
+
+use super::{Vilm, VilmConfig};
+use crate::{
+    Error, Result,
+    prompt::TextCodec,
+    vision::VisionConfig,
+    weights::checkpoint::{self, Checkpoint, Loaded},
+};
+
+/// The largest config.json or tokenizer.json that is read, in bytes.
+const LARGEST_TEXT_FILE: u64 = 256 << 20;
+/// Files of weights are at most that large, in bytes; a larger model is written into several.
+const SHARD_BYTES: usize = 4_000_000_000;
+
+impl Vilm {
+    /// Opens a model from its three parts in memory.
+    ///
+    /// # Errors
+    /// [`Error::File`] and [`Error::Checkpoint`] when a part is damaged or they do not belong together,
+    /// [`Error::Config`] for sizes that contradict each other.
+    pub fn from_bytes(config: &[u8], tokenizer: &[u8], weights: Vec<u8>, device: &Device) -> Result<Self> {
+        let config = VilmConfig::from_json("config.json", config)?;
+        let codec = TextCodec::from_bytes("tokenizer.json", tokenizer, config.prompt.clone())?;
+        let checkpoint = Checkpoint::from_bytes("model.safetensors", weights)?;
+        Ok(Self::from_checkpoint(config, codec, &checkpoint, device)?.0)
+    }
+
+    /// Opens a model in a folder: `config.json` ([`VilmConfig`]), `tokenizer.json` (of the tokenizers library) and the
+    /// weights, `model.safetensors` or the files that `model.safetensors.index.json` lists. They may have the names of the
+    /// public checkpoints.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Self::from_bytes), and [`Error::Io`] for files that cannot be read.
+    pub fn open(folder: &Path, device: &Device) -> Result<Self> {
+        let read = |name: &str| {
+            let path = folder.join(name);
+            let io = |source| Error::Io { file: path.clone(), source };
+            if std::fs::metadata(&path).map_err(io)?.len() > LARGEST_TEXT_FILE {
+                let problem = "is far too large".into();
+                return Err(Error::File { file: path, problem, remedy: "use the file that came with the weights".into() });
+            }
+            std::fs::read(&path).map_err(io)
+        };
+        let config = VilmConfig::from_json("config.json", &read("config.json")?)?;
+        let codec = TextCodec::from_bytes("tokenizer.json", &read("tokenizer.json")?, config.prompt.clone())?;
+        Ok(Self::from_checkpoint(config, codec, &Checkpoint::open(folder)?, device)?.0)
+    }
+
+    /// Fills a new model from a checkpoint. Parameters that a public checkpoint lacks (routers, personal query tokens,
+    /// adapters) are drawn from a fixed seed; what else was found is returned beside the model.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_checkpoint(
+        config: VilmConfig,
+        codec: TextCodec,
+        checkpoint: &Checkpoint,
+        device: &Device,
+    ) -> Result<(Self, Loaded)> {
+        let device = device.clone().inner();
+        let mut parameters = config.init(&SeededStream::new(0), &device)?;
+        let loaded = checkpoint.load(&mut parameters)?;
+        // Only the published model's parts come from several places; the miniature's file is whole or damaged.
+        if let (VisionConfig::Miniature(_), Some(group)) = (&config.vision, loaded.created.first()) {
+            return Err(checkpoint.lacks(group));
+        }
+        let vilm = Self::from_parts(parameters, config, codec, checkpoint.fingerprint().to_string(), device)?;
+        Ok((vilm, loaded))
+    }
+
+    /// Writes the model into a folder that [`open`](Self::open) reads, its weights under the public names.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a file cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        checkpoint::save(&self.parameters, folder, SHARD_BYTES)?;
+        let path = folder.join("config.json");
+        let config =
+            serde_json::to_vec_pretty(&self.config).map_err(|error| Error::Io { file: path.clone(), source: error.into() })?;
+        let tokenizer = self.codec.tokenizer_json()?;
+        for (path, bytes) in [(path, config.as_slice()), (folder.join("tokenizer.json"), tokenizer.as_bytes())] {
+            checkpoint::write_whole(&path, |file, _| std::io::Write::write_all(file, bytes))?;
+        }
+        Ok(())
+    }
+}

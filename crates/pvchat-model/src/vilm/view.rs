@@ -1,0 +1,194 @@
+//! What is asked: the base looked through with the eyes of some subjects.
+
+use std::ops::ControlFlow;
+
+use burn::prelude::*;
+use pvchat_data::SubjectName;
+use serde::{Deserialize, Serialize};
+
+use super::Vilm;
+use crate::{
+    Error, Result,
+    answer::{AnswerModel, Memory, Visual},
+    language::{GenerationOptions, KeyValueCache},
+    personal::PersonalTensors,
+    subject::{Origin, Subject},
+};
+
+/// How an answer was obtained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Obtained {
+    /// With subjects that were enrolled in one look.
+    Enrolled,
+    /// With subjects that were learned by training.
+    Learned,
+    /// By comparing identity embeddings, with what the base says of the person that was found.
+    Remembered,
+    /// Without any subject.
+    General,
+}
+
+/// An answer about a clip.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The text.
+    pub text: String,
+    /// The probability that each subject of the question is in the clip, in the order of their names there.
+    pub presence: Vec<(SubjectName, f32)>,
+    /// How it was obtained.
+    pub obtained: Obtained,
+}
+
+/// The base with some subjects; see [`Vilm::with_subjects`].
+#[derive(Clone, Copy, Debug)]
+pub struct VilmView<'a> {
+    pub(super) vilm: &'a Vilm,
+    pub(super) subjects: &'a [Subject],
+}
+
+/// A clip read with the eyes of the subjects of a question: any number of questions about the same
+/// subjects can be asked of it.
+#[derive(Debug)]
+pub struct Reading {
+    names: Vec<SubjectName>,
+    personal: Option<PersonalTensors>,
+    slots: Tensor<2, Int>,
+    cache: KeyValueCache,
+    /// The answer model, where the subject brings its own.
+    answer: Option<Box<AnswerModel>>,
+    /// The visual tokens and the gates that made them.
+    pub visual: Visual,
+    obtained: Obtained,
+}
+
+impl VilmView<'_> {
+    /// The subjects that a question names, in the order in which it names them.
+    pub fn named(&self, question: &str) -> Vec<&Subject> {
+        let mut found: Vec<(usize, &Subject)> = self
+            .subjects
+            .iter()
+            .filter_map(|subject| question.find(&subject.info.name.to_string()).map(|at| (at, subject)))
+            .collect();
+        found.sort_by_key(|(at, _)| *at);
+        found.into_iter().map(|(_, subject)| subject).collect()
+    }
+
+    /// Reads a clip for questions about `subjects`; only their tokens and rows take part, and for a single subject what
+    /// it changes in the base.
+    ///
+    /// # Errors
+    /// [`Error::NotComposable`] for a subject with an [`Adaptation`](crate::adaptation::Adaptation) among others, or one that wants the clip to be looked at
+    /// with its own encoder ([`Vilm::adapted`]); [`Error::Text`] for more subjects than the model has name slots,
+    /// [`Error::Shape`] for a memory of another model.
+    pub fn read(&self, memory: &Memory, subjects: &[&Subject]) -> Result<Reading> {
+        let vilm = self.vilm;
+        let slots = vilm.config.answer.personal.as_ref().map_or(1, |personal| personal.slots);
+        if subjects.len() > slots {
+            let value = subjects.iter().map(|subject| subject.info.name.to_string()).collect::<Vec<_>>().join(" ");
+            return Err(Error::Text {
+                what: "question",
+                value,
+                problem: format!("names {} people, at most {slots} are possible", subjects.len()),
+            });
+        }
+        let own = vilm.answer_for(subjects)?;
+        let answer = own.as_deref().unwrap_or(&vilm.parameters.answer);
+        let owned: Vec<Subject> = subjects.iter().map(|subject| (*subject).clone()).collect();
+        let personal = if owned.is_empty() { None } else { Some(Subject::tensors(&owned, &vilm.device)?) };
+        let slots = Tensor::<1, Int>::arange(0..owned.len().max(1) as i64, &vilm.device).unsqueeze_dim::<2>(0);
+        let visual = answer.visual(memory, personal.as_ref().map(|personal| (personal, slots.clone())))?;
+        let begin = vilm.codec.prefix(vilm.config.answer.tiles)?;
+        let cache = answer.read(&visual, &begin)?;
+        let obtained = match owned.iter().map(|subject| subject.info.origin).max_by_key(|origin| *origin == Origin::Learned) {
+            None => Obtained::General,
+            Some(Origin::Enrolled | Origin::Remembered) => Obtained::Enrolled,
+            Some(Origin::Learned) => Obtained::Learned,
+        };
+        Ok(Reading {
+            names: owned.iter().map(|subject| subject.info.name.clone()).collect(),
+            personal,
+            slots,
+            cache,
+            answer: own,
+            visual,
+            obtained,
+        })
+    }
+
+    fn answer_model<'a>(&'a self, reading: &'a Reading) -> &'a AnswerModel {
+        reading.answer.as_deref().unwrap_or(&self.vilm.parameters.answer)
+    }
+
+    /// The probability that the `index`-th subject of a reading is in the clip: that of "yes"
+    /// against "no" as the answer's first token.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the vocabulary lacks one of the two.
+    pub fn presence(&self, reading: &Reading, index: usize) -> Result<f32> {
+        let codec = &self.vilm.codec;
+        let choices = codec.yes_and_no()?;
+        let question = codec.format().presence_question.replace("{}", &reading.names[index].to_string());
+        let subjects = reading.personal.as_ref().map(|personal| (personal, reading.slots.clone()));
+        let choice = self.answer_model(reading).first_token_choice(
+            &reading.cache,
+            codec,
+            &question,
+            &reading.names,
+            subjects,
+            &choices,
+        )?;
+        Ok(choice[0])
+    }
+
+    /// Answers a question on a reading; `on_word` gets the text word by word and can stop it.
+    ///
+    /// # Errors
+    /// [`Error::Text`] for questions that cannot be asked.
+    pub fn answer(
+        &self,
+        reading: &Reading,
+        question: &str,
+        options: &GenerationOptions,
+        mut on_word: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Answer> {
+        let codec = &self.vilm.codec;
+        let subjects = reading.personal.as_ref().map(|personal| (personal, reading.slots.clone()));
+        let generated =
+            self.answer_model(reading).answer(&reading.cache, codec, question, &reading.names, subjects, options, |id| {
+                match codec.decode(&[id], &reading.names) {
+                    Ok(word) => on_word(&word),
+                    Err(_) => ControlFlow::Continue(()),
+                }
+            })?;
+        let presence = (0..reading.names.len())
+            .map(|index| Ok((reading.names[index].clone(), self.presence(reading, index)?)))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Answer { text: generated.text, presence, obtained: reading.obtained })
+    }
+
+    /// Reads the clip for the subjects that the question names and answers it.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read) and [`answer`](Self::answer).
+    pub fn ask(
+        &self,
+        memory: &Memory,
+        question: &str,
+        options: &GenerationOptions,
+        on_word: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Answer> {
+        let reading = self.read(memory, &self.named(question))?;
+        self.answer(&reading, question, options, on_word)
+    }
+
+    /// Generation as a rule: greedy, until the end token.
+    pub fn default_options(&self) -> GenerationOptions {
+        let codec = &self.vilm.codec;
+        GenerationOptions {
+            max_new_tokens: codec.format().longest_answer,
+            end_token: codec.end_token(),
+            ..GenerationOptions::default()
+        }
+    }
+}

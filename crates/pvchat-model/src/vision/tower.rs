@@ -1,0 +1,202 @@
+//! Which vision encoder a model has, as configuration and as module.
+
+use burn::{
+    module::{Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor},
+    prelude::*,
+};
+use pvchat_data::random::SeededStream;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    InternVideo2, InternVideo2Config, VisionEncoder,
+    internvideo2::first_upper_block,
+    miniature::{MiniatureEncoder, MiniatureEncoderConfig},
+};
+use crate::{Result, answer::Memory};
+
+/// The vision encoder of a configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum VisionConfig {
+    /// The miniature's.
+    #[serde(rename = "miniature")]
+    Miniature(MiniatureEncoderConfig),
+    /// The published one.
+    #[serde(rename = "internvideo2")]
+    InternVideo2(InternVideo2Config),
+}
+
+impl VisionConfig {
+    /// Height and width of the images that the encoder sees, in pixels.
+    pub fn image_size(&self) -> usize {
+        match self {
+            Self::Miniature(config) => config.frame_side,
+            Self::InternVideo2(config) => config.image_size,
+        }
+    }
+
+    /// Frames per clip.
+    pub fn frames(&self) -> usize {
+        match self {
+            Self::Miniature(config) => config.frames,
+            Self::InternVideo2(config) => config.frames,
+        }
+    }
+
+    /// Width of a token.
+    pub fn width(&self) -> usize {
+        match self {
+            Self::Miniature(config) => config.width,
+            Self::InternVideo2(config) => config.width,
+        }
+    }
+
+    /// Tokens of one clip of images.
+    pub fn tokens(&self) -> usize {
+        match self {
+            Self::Miniature(config) => config.memory_tokens(),
+            Self::InternVideo2(config) => config.tokens(config.frames),
+        }
+    }
+
+    /// Width of the identity embedding of a person; `None` for encoders that do not tell people apart.
+    pub fn identity_width(&self) -> Option<usize> {
+        match self {
+            Self::Miniature(config) => Some(config.identity_width),
+            Self::InternVideo2(_) => None,
+        }
+    }
+
+    /// A regular expression for the names of the parameters that [`VisionEncoder::upper`] uses, without
+    /// what names the encoder in a model.
+    pub fn upper_part(&self) -> String {
+        let blocks = |range: std::ops::Range<usize>| range.map(|index| index.to_string()).collect::<Vec<_>>().join("|");
+        match self {
+            Self::Miniature(config) => {
+                let across = config.blocks_inside..config.blocks_inside + config.blocks_across;
+                format!(r"(blocks\.({})\.|norm\.|readout\.)", blocks(across))
+            }
+            Self::InternVideo2(config) => {
+                let built = config.built_blocks();
+                format!(r"blocks\.({})\.", blocks(first_upper_block(built)..built))
+            }
+        }
+    }
+
+    /// Checks that the sizes fit together.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) with the value at fault.
+    pub fn validate(&self) -> Result<()> {
+        match self {
+            Self::Miniature(config) => config.validate(),
+            Self::InternVideo2(config) => config.validate(),
+        }
+    }
+
+    /// Builds the encoder; parameters are a function of the stream.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate).
+    pub fn init(&self, stream: &mut SeededStream, device: &Device) -> Result<VisionTower> {
+        self.validate()?;
+        Ok(match self {
+            Self::Miniature(config) => VisionTower::Miniature(config.init(stream, device)),
+            Self::InternVideo2(config) => VisionTower::InternVideo2(config.init(stream, device)?),
+        })
+    }
+}
+
+/// The vision encoder of a model. As a module it is the encoder itself: a derived module would put
+/// the variant's name into the parameters' names.
+#[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // there is one per model
+pub enum VisionTower {
+    /// The miniature's.
+    Miniature(MiniatureEncoder),
+    /// The published one.
+    InternVideo2(InternVideo2),
+}
+
+/// `$body` with the encoder of a [`VisionTower`] as `$encoder`.
+macro_rules! either {
+    ($tower:expr, $encoder:ident => $body:expr) => {
+        match $tower {
+            VisionTower::Miniature($encoder) => $body,
+            VisionTower::InternVideo2($encoder) => $body,
+        }
+    };
+}
+
+/// `$body` with the encoder of a [`VisionTower`] as `$encoder`, as a tower again.
+macro_rules! map_either {
+    ($tower:expr, $encoder:ident => $body:expr) => {
+        match $tower {
+            VisionTower::Miniature($encoder) => VisionTower::Miniature($body),
+            VisionTower::InternVideo2($encoder) => VisionTower::InternVideo2($body),
+        }
+    };
+}
+
+impl VisionEncoder for VisionTower {
+    fn lower(&self, pixels: Tensor<5>) -> Result<Tensor<3>> {
+        either!(self, encoder => encoder.lower(pixels))
+    }
+
+    fn upper(&self, lower: Tensor<3>) -> Memory {
+        either!(self, encoder => encoder.upper(lower))
+    }
+
+    fn width(&self) -> usize {
+        either!(self, encoder => encoder.width())
+    }
+
+    fn tokens(&self, frames: usize) -> usize {
+        either!(self, encoder => encoder.tokens(frames))
+    }
+}
+
+impl Module for VisionTower {
+    fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
+        either!(self, encoder => encoder.collect_devices(devices))
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        map_either!(self, encoder => encoder.fork(device))
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        map_either!(self, encoder => encoder.to_device(device))
+    }
+
+    fn train(self) -> Self {
+        map_either!(self, encoder => Module::train(encoder))
+    }
+
+    fn valid(&self) -> Self {
+        map_either!(self, encoder => encoder.valid())
+    }
+
+    fn materialize(self) -> Self {
+        map_either!(self, encoder => encoder.materialize())
+    }
+
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        either!(self, encoder => Module::visit(encoder, visitor));
+    }
+
+    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
+        map_either!(self, encoder => Module::map(encoder, mapper))
+    }
+}
+
+impl ModuleDisplayDefault for VisionTower {
+    fn content(&self, content: Content) -> Option<Content> {
+        either!(self, encoder => encoder.content(content))
+    }
+
+    fn num_params(&self) -> usize {
+        either!(self, encoder => Module::num_params(encoder))
+    }
+}
+
+impl ModuleDisplay for VisionTower {}
