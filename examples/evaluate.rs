@@ -4,7 +4,6 @@
 
 use std::{
     collections::BTreeMap,
-    error::Error,
     ops::ControlFlow,
     path::{Path, PathBuf},
     time::Instant,
@@ -12,22 +11,18 @@ use std::{
 
 use clap::Parser;
 use pvchat::{
-    Enrol, LearnOptions, Personalizer, Pvchat, SeenClip, Subject, SubjectName,
-    augment::questions::{self, Aspect},
+    LearnOptions, Pvchat, SeenClip, Subject, SubjectName,
     data::random::SeededStream,
     eval::{
-        accuracy::{ClipClass, ExistenceAnswer, ExistenceScore, balanced_difference, balanced_estimate},
+        accuracy::{ExistenceAnswer, ExistenceScore, balanced_difference, balanced_estimate},
         bootstrap::Share,
         controls::Verdict,
         curve::{self, Judgement, OperatingPoint},
-        presence::Presence,
         table::{Table, fraction, with_interval},
     },
-    miniature::{
-        exam::{self, Cast, Character, Counts},
-        words,
-    },
+    miniature::exam::Cast,
 };
+use pvchat_examples::examination::{Candidate, Descriptions, Exam, Outcome, descriptions, enrolled, existence};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -68,15 +63,6 @@ struct Arguments {
     json: Option<PathBuf>,
 }
 
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
-
-/// A character with its clips seen by the encoder.
-struct Candidate {
-    reference: SeenClip,
-    clips: Vec<SeenClip>,
-    character: Character,
-}
-
 fn main() -> Outcome<()> {
     let arguments = Arguments::parse();
     let pvchat = match &arguments.base {
@@ -84,26 +70,14 @@ fn main() -> Outcome<()> {
         None => Pvchat::miniature()?,
     };
     let name: SubjectName = "Aa".parse()?;
-    let seen = exam::seen_in_pretraining(1, arguments.encoder_steps, arguments.groups);
-    let folder = std::env::temp_dir().join(format!("pvchat-exam-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
     let started = Instant::now();
-    let candidates = (0..arguments.characters)
-        .map(|number| {
-            let character = Character::draw(number, arguments.exam, Counts::default(), &seen);
-            let see =
-                |scene, label: String| -> Outcome<SeenClip> { Ok(pvchat.see(&exam::through_mp4(scene, &folder, &label)?)?) };
-            let reference = see(&character.reference, format!("{number}-reference"))?;
-            let clips = character
-                .clips
-                .iter()
-                .enumerate()
-                .map(|(clip, one)| see(&one.scene, format!("{number}-{clip}")))
-                .collect::<Outcome<Vec<_>>>()?;
-            Ok(Candidate { reference, clips, character })
-        })
-        .collect::<Outcome<Vec<_>>>()?;
-    std::fs::remove_dir_all(&folder)?;
+    let exam = Exam {
+        characters: arguments.characters,
+        seed: arguments.exam,
+        encoder_steps: arguments.encoder_steps,
+        groups: arguments.groups,
+    };
+    let candidates = exam.candidates(&pvchat)?;
     println!(
         "{} clips drawn, encoded, decoded and seen in {:.0} s",
         candidates.iter().map(|one| one.clips.len() + 1).sum::<usize>(),
@@ -111,10 +85,7 @@ fn main() -> Outcome<()> {
     );
 
     let mut rows: BTreeMap<String, Vec<ExistenceAnswer>> = BTreeMap::new();
-    let enrolled = candidates
-        .iter()
-        .map(|one| Ok(Enrol.personalize(pvchat.vilm(), &one.reference.frames, &name)?))
-        .collect::<Outcome<Vec<Subject>>>()?;
+    let enrolled = enrolled(&pvchat, &candidates, &name)?;
     rows.insert("enrol".into(), existence(&pvchat, &candidates, &enrolled)?);
     let mut described = vec![("enrol".to_string(), descriptions(&pvchat, &candidates, &enrolled)?)];
     let remembered =
@@ -209,50 +180,6 @@ fn curves(pvchat: &Pvchat, candidates: &[Candidate], ways: &[(&str, &Vec<Subject
     Ok(curve::chart(&drawn).write_png(path)?)
 }
 
-/// Asks for the presence of each subject in all of its character's clips.
-fn existence(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]) -> Outcome<Vec<ExistenceAnswer>> {
-    let mut answers = Vec::new();
-    for (number, (candidate, subject)) in candidates.iter().zip(subjects).enumerate() {
-        for (clip, (seen, truth)) in candidate.clips.iter().zip(&candidate.character.clips).enumerate() {
-            let presence = pvchat.presence(subject, seen)?;
-            let class = match truth.cast {
-                Cast::Positive => ClipClass::Positive,
-                Cast::LookAlike1 | Cast::LookAlike2 => ClipClass::LookAlike,
-                Cast::Random => ClipClass::Random,
-            };
-            let found = if presence > 0.5 { Presence::Present } else { Presence::Absent };
-            answers.push(ExistenceAnswer { clip: format!("{number}-{clip}"), class, found });
-        }
-    }
-    Ok(answers)
-}
-
-/// Asks for clothes, action and place on the clips with the character: shares of answers whose
-/// content is all right, alone and in company.
-fn descriptions(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]) -> Outcome<[[Share; 2]; 3]> {
-    let mut shares = [[Share::default(); 2]; 3];
-    for (candidate, subject) in candidates.iter().zip(subjects) {
-        for (seen, truth) in candidate.clips.iter().zip(&candidate.character.clips) {
-            let Some(position) = truth.position else { continue };
-            for (share, aspect) in shares.iter_mut().zip([Aspect::Clothing, Aspect::Action, Aspect::Location]) {
-                let name = subject.info.name.to_string();
-                let question = questions::question(aspect, 0, &name);
-                let answer = pvchat.ask(std::slice::from_ref(subject), seen, &question)?;
-                let truth_text = words::description(aspect, &truth.scene, position).unwrap_or_default();
-                let expected = questions::description_answer(aspect, &name, &truth_text);
-                share[usize::from(truth.scene.people.len() > 1)].add(sorted(&answer.text) == sorted(&expected));
-            }
-        }
-    }
-    Ok(shares)
-}
-
-fn sorted(answer: &str) -> Vec<&str> {
-    let mut words = words::slot_words(answer);
-    words.sort_unstable();
-    words
-}
-
 /// Subjects whose parameters are noise of the same size.
 fn untrained(subjects: &[Subject]) -> Vec<Subject> {
     let mut stream = SeededStream::new(99);
@@ -293,7 +220,7 @@ fn blind(pvchat: &Pvchat, candidates: &[Candidate]) -> Outcome<Vec<Candidate>> {
 
 fn report(
     rows: &BTreeMap<String, Vec<ExistenceAnswer>>,
-    described: &[(String, [[Share; 2]; 3])],
+    described: &[(String, Descriptions)],
     kept: usize,
     candidates: &[Candidate],
     verdict: &Option<Verdict>,

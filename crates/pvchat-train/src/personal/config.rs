@@ -3,7 +3,7 @@
 use pvchat_model::{adaptation::Trains, language::LoraConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Result, objective::ObjectiveConfig};
 
 /// How a person is learned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub struct LearnConfig {
     pub identity_rate: f64,
     /// Rates of what [`trains`](Self::trains) adds to tokens and rows.
     pub adaptation: AdaptationConfig,
+    /// What holds the routed heads to their target share.
+    pub objective: ObjectiveConfig,
     /// Steps until the rates are at their height.
     pub warm_up: usize,
     /// Limit of the joint gradient norm.
@@ -66,6 +68,7 @@ impl Default for LearnConfig {
             learning_rate: 3e-4,
             identity_rate: 0.0,
             adaptation: AdaptationConfig::default(),
+            objective: ObjectiveConfig { initial_lambda: 1e-4, adaptation_rate: 0.01, ..ObjectiveConfig::straight_through() },
             warm_up: 5,
             clip: 1.0,
             anchor: 0.01,
@@ -121,6 +124,7 @@ impl LearnConfig {
                 return wrong(key, value.to_string(), "use zero or a positive number");
             }
         }
+        self.objective.validate()?;
         Ok(adaptation.lora.validate()?)
     }
 }

@@ -27,7 +27,7 @@ pub use pvchat_model::adaptation::Trains;
 use crate::{
     Error, Result,
     checkpoint::CheckpointFolder,
-    objective::{Objective, ObjectiveConfig, ObjectiveReport},
+    objective::{Objective, ObjectiveReport},
     run::{RunConfig, Schedule, run},
 };
 use parameters::LearnParameters;
@@ -162,10 +162,7 @@ pub fn learn(
         data,
         config,
         start: tensors,
-        objective: Objective::new(
-            ObjectiveConfig { initial_lambda: 1e-4, adaptation_rate: 0.01, ..ObjectiveConfig::straight_through() },
-            modules,
-        )?,
+        objective: Objective::new(config.objective.clone(), modules)?,
         stream,
         begin: vilm.codec().prefix(vilm.config().answer.tiles)?,
         steps: Vec::new(),
