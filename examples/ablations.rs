@@ -1,5 +1,5 @@
 //! The paper's ablations at miniature scale, one command per table: number of personal tokens, SPR and HAE switched off one by
-//! one, and what a subject is learned from. Characters that the base never met; several seeds; paired intervals.
+//! one, how fast subjects are learned, and what from. Characters that the base never met; several seeds; paired intervals.
 
 use std::{ops::ControlFlow, path::PathBuf};
 
@@ -41,6 +41,8 @@ enum Ablation {
     Objective(Budget),
     /// SPR and HAE on and off while subjects are learned on the shipped base, routers, adapters and Q-Former included.
     LearnedObjective(Learning),
+    /// How fast tokens, rows and identity are learned, and how strongly they are held where they started.
+    Rates(Learning),
     /// What subjects are learned from: with and without made positives, similar and random strangers.
     Data(Learning),
 }
@@ -81,6 +83,21 @@ fn main() -> Outcome<()> {
             };
             let rows = objectives(&options.training.objective);
             learning.compare(&rows.map(|(name, objective)| (name, with(objective))))
+        }
+        Ablation::Rates(learning) => {
+            let options = learning.options()?;
+            let with = |learning_rate: f64, identity_rate: f64, anchor: f64| {
+                let training = LearnConfig { learning_rate, identity_rate, anchor, ..options.training.clone() };
+                LearnOptions { training, ..options.clone() }
+            };
+            learning.compare(&[
+                ("rate 3e-4, anchor 1e-2", with(3e-4, 0.0, 1e-2)),
+                ("rate 3e-2, anchor 1e-2", with(3e-2, 0.0, 1e-2)),
+                ("rate 3e-3, no anchor", with(3e-3, 0.0, 0.0)),
+                ("rate 3e-2, no anchor", with(3e-2, 0.0, 0.0)),
+                ("rate 1e-1, no anchor", with(1e-1, 0.0, 0.0)),
+                ("rate 3e-2, identity 3e-3, no anchor", with(3e-2, 3e-3, 0.0)),
+            ])
         }
         Ablation::Data(learning) => {
             let options = learning.options()?;
@@ -130,23 +147,32 @@ impl Learning {
             "learned with",
             "loss",
             "activation",
+            "moved",
             "self-check",
             "existence, balanced [95 %]",
             "against enrolment [95 %]",
         ]);
-        table.row(["enrolment".into(), "-".into(), "-".into(), "-".into(), estimate(&once), "-".into()]);
+        table.row(["enrolment".into(), "-".into(), "-".into(), "-".into(), "-".into(), estimate(&once), "-".into()]);
         for (label, options) in rows {
             match self.learned(&pvchat, &candidates, &name, label, options) {
                 Ok(row) => {
                     let mut stream = SeededStream::new(7);
                     let difference = balanced_difference(&enrolment, &row.answers, 1000, &mut stream)?;
-                    let [loss, activation, check] = row.means.map(|mean| fraction(Some(mean)));
+                    let [loss, activation, moved, check] = row.means.map(|mean| fraction(Some(mean)));
                     let answers = estimate(&row.answers);
-                    table.row([label.to_string(), loss, activation, check, answers, with_interval(difference)]);
+                    table.row([label.to_string(), loss, activation, moved, check, answers, with_interval(difference)]);
                 }
                 // One-sided data, which learning refuses.
                 Err(error) => {
-                    table.row([label.to_string(), "-".into(), "-".into(), "-".into(), format!("refused: {error}"), "-".into()]);
+                    table.row([
+                        label.to_string(),
+                        "-".into(),
+                        "-".into(),
+                        "-".into(),
+                        "-".into(),
+                        format!("refused: {error}"),
+                        "-".into(),
+                    ]);
                 }
             }
             println!("{}", table.to_markdown());
@@ -164,15 +190,17 @@ impl Learning {
     ) -> Outcome<Row> {
         let bar = bar("learning", self.seeds as usize * candidates.len());
         bar.set_message(label.to_string());
+        let enrolled = enrolled(pvchat, candidates, name)?;
         let (mut answers, mut figures) = (Vec::new(), Vec::new());
         for seed in 0..self.seeds {
             let options = LearnOptions { seed, ..options.clone() };
             let mut subjects: Vec<Subject> = Vec::new();
-            for candidate in candidates {
+            for (candidate, enrolled) in candidates.iter().zip(&enrolled) {
                 let report = pvchat.learn(&candidate.reference, name, &options, |_| ControlFlow::Continue(()))?.report;
                 if let Some(last) = report.steps.last() {
                     let check = f64::from(report.after.balanced_accuracy);
-                    figures.push([f64::from(last.loss), last.objective.activation(), check]);
+                    let moved = report.learned.first().map_or(0.0, |learned| moved(enrolled, learned));
+                    figures.push([f64::from(last.loss), last.objective.activation(), moved, check]);
                 }
                 subjects.extend(report.learned);
                 bar.inc(1);
@@ -181,15 +209,22 @@ impl Learning {
         }
         bar.finish_and_clear();
         let mean = |part: usize| figures.iter().map(|figure| figure[part]).sum::<f64>() / figures.len().max(1) as f64;
-        Ok(Row { answers, means: [mean(0), mean(1), mean(2)] })
+        Ok(Row { answers, means: [mean(0), mean(1), mean(2), mean(3)] })
     }
 }
 
 /// What came of one way to learn.
 struct Row {
     answers: Vec<ExistenceAnswer>,
-    /// Loss and activation of the last step, and how the self-check judged what was learned.
-    means: [f64; 3],
+    /// Loss and activation of the last step, how far the tokens moved, and how the self-check judged what was learned.
+    means: [f64; 4],
+}
+
+/// How far the tokens moved, as a share of their length.
+fn moved(from: &Subject, to: &Subject) -> f64 {
+    let length = |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+    let way = length(&mut from.tokens.iter().zip(&to.tokens).map(|(one, other)| other - one));
+    way / length(&mut from.tokens.iter().copied()).max(f64::MIN_POSITIVE)
 }
 
 fn of_seed(seed: u64, answers: &[ExistenceAnswer]) -> Vec<ExistenceAnswer> {

@@ -49,6 +49,9 @@ struct Arguments {
     /// Learning rate of the tokens.
     #[arg(long)]
     rate: Option<f64>,
+    /// Pull of tokens and rows back to where learning started.
+    #[arg(long)]
+    anchor: Option<f64>,
 }
 
 /// A clip with the truth about it.
@@ -92,6 +95,7 @@ fn main() -> Outcome<()> {
             (options.training.image_steps, options.training.clip_steps) = (steps[0], steps[1]);
         }
         options.training.learning_rate = arguments.rate.unwrap_or(options.training.learning_rate);
+        options.training.anchor = arguments.anchor.unwrap_or(options.training.anchor);
         let subjects = [
             enrolled(&pvchat, &group, &names)?,
             apart(&pvchat, &group, &names, &options)?,

@@ -170,7 +170,7 @@ fn report(designs: &[(&str, Design)], rows: &[Vec<Figures>]) -> Outcome<()> {
         "place, two people",
     ]);
     let first = rows.first().map(|row| labelled(row)).unwrap_or_default();
-    for ((name, _), row) in designs.iter().zip(rows) {
+    for ((name, design), row) in designs.iter().zip(rows) {
         let answers = labelled(row);
         let mut stream = SeededStream::new(7);
         let difference = balanced_difference(&first, &answers, 1000, &mut stream)?;
@@ -178,7 +178,7 @@ fn report(designs: &[(&str, Design)], rows: &[Vec<Figures>]) -> Outcome<()> {
         let own = [
             name.to_string(),
             mean(|figures| figures.loss),
-            mean(|figures| figures.activation),
+            if design.routed_modules() == 0 { "-".into() } else { mean(|figures| figures.activation) },
             with_interval(balanced_estimate(&answers, 1000, &mut stream)),
             with_interval(difference),
         ];

@@ -1,4 +1,5 @@
-//! People who are learned together in one run, and features that do not fit into memory.
+//! People who are learned together in one run, and two ways to need less memory: features on the disk, activations computed
+//! again.
 
 mod support;
 
@@ -137,5 +138,19 @@ fn features_that_do_not_fit_into_memory_change_nothing() {
         // Fewer bytes than one clip takes: only the one that was used last stays.
         let (all, spilled) = (learn(None, trains), learn(Some(1), trains));
         assert!(all.report == spilled.report && all.subject == spilled.subject, "{trains}");
+    }
+}
+
+#[test]
+fn activations_that_are_computed_again_change_nothing() {
+    let ([one, _], [name, ..]) = (two(804), names());
+    for trains in [Trains::Composable, Trains::PersonalAndBridge, Trains::PersonalBridgeAndVision] {
+        let learn = |activation_checkpointing: bool| {
+            let mut options = options();
+            options.training =
+                LearnConfig { trains, activation_checkpointing, image_steps: 2, clip_steps: 2, ..options.training };
+            pvchat().learn(&one, &name, &options, go_on).unwrap().report
+        };
+        assert!(learn(false) == learn(true), "{trains}");
     }
 }

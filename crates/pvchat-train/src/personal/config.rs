@@ -33,6 +33,9 @@ pub struct LearnConfig {
     pub clip: f64,
     /// Pull of tokens and rows back to where learning started, per squared unit.
     pub anchor: f64,
+    /// Computes cheap activations again in the backward pass instead of keeping them: less memory, more time, the same result.
+    /// Activations of matrix products are kept all the same.
+    pub activation_checkpointing: bool,
     /// Threads.
     pub threads: usize,
     /// Seed of the batches.
@@ -72,6 +75,7 @@ impl Default for LearnConfig {
             warm_up: 5,
             clip: 1.0,
             anchor: 0.01,
+            activation_checkpointing: false,
             threads: 2,
             seed: 0,
         }

@@ -169,6 +169,7 @@ pub fn learn_together(
     config.validate()?;
     check_data(starts, data, config)?;
     let device = vilm.device().clone().autodiff();
+    let device = if config.activation_checkpointing { device.gradient_checkpointing() } else { device };
     let stream = SeededStream::new(config.seed).derive("learn");
     let tensors = Subject::tensors(starts, vilm.device())?;
     let model = LearnParameters::new(vilm, &tensors, config, &stream, &device)?;
