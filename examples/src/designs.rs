@@ -20,7 +20,10 @@ use pvchat::{
             answer_run::{AnswerClips, AnswerEvent, AnswerRun, assemble},
         },
     },
-    model::{moh::Routing, vision::{VisionTower, miniature::MiniatureEncoder}},
+    model::{
+        moh::Routing,
+        vision::{VisionTower, miniature::MiniatureEncoder},
+    },
 };
 use serde::{Deserialize, Serialize};
 
