@@ -15,14 +15,17 @@ use pvchat::{
     data::random::SeededStream,
     eval::{
         accuracy::{ExistenceAnswer, ExistenceScore, balanced_difference, balanced_estimate},
+        bert_score::{RobertaEmbedder, corpus_score},
+        bleu::corpus_bleu,
         bootstrap::Share,
         controls::Verdict,
         curve::{self, Judgement, OperatingPoint},
+        judge::{Criterion, Item, RuleJudge, mark_all},
         table::{Table, fraction, with_interval},
     },
     miniature::exam::Cast,
 };
-use pvchat_examples::examination::{Candidate, Descriptions, Exam, Outcome, descriptions, enrolled, existence};
+use pvchat_examples::examination::{Candidate, Described, Exam, Outcome, describe, enrolled, existence, shares};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -58,6 +61,12 @@ struct Arguments {
     /// Draws false accepts against false rejects into a PNG file, and says what a calibrated threshold and abstaining give.
     #[arg(long)]
     curve: Option<PathBuf>,
+    /// The folder of a RoBERTa (config.json, tokenizer.json, model.safetensors), for BERTScore.
+    #[arg(long)]
+    bert: Option<PathBuf>,
+    /// The layer of it that embeds words: 17 for roberta-large, 10 for roberta-base.
+    #[arg(long, default_value_t = 17)]
+    bert_layer: usize,
     /// Writes the results as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -87,11 +96,11 @@ fn main() -> Outcome<()> {
     let mut rows: BTreeMap<String, Vec<ExistenceAnswer>> = BTreeMap::new();
     let enrolled = enrolled(&pvchat, &candidates, &name)?;
     rows.insert("enrol".into(), existence(&pvchat, &candidates, &enrolled)?);
-    let mut described = vec![("enrol".to_string(), descriptions(&pvchat, &candidates, &enrolled)?)];
+    let mut described = vec![("enrol".to_string(), describe(&pvchat, &candidates, &enrolled)?)];
     let remembered =
         candidates.iter().map(|one| Ok(pvchat.remember(&one.reference, &name)?)).collect::<Outcome<Vec<Subject>>>()?;
     rows.insert("remember".into(), existence(&pvchat, &candidates, &remembered)?);
-    described.push(("remember".into(), descriptions(&pvchat, &candidates, &remembered)?));
+    described.push(("remember".into(), describe(&pvchat, &candidates, &remembered)?));
     let options: LearnOptions = match &arguments.learn {
         Some(file) => serde_json::from_slice(&std::fs::read(file)?)?,
         None => LearnOptions::default(),
@@ -109,7 +118,7 @@ fn main() -> Outcome<()> {
         println!("seed {seed}: {:.1} s per subject learned", started.elapsed().as_secs_f32() / candidates.len() as f32);
         rows.insert(format!("learn, seed {seed}"), existence(&pvchat, &candidates, &learned)?);
         if seed == 0 {
-            described.push(("learn".into(), descriptions(&pvchat, &candidates, &learned)?));
+            described.push(("learn".into(), describe(&pvchat, &candidates, &learned)?));
         }
     }
     if arguments.controls {
@@ -121,6 +130,7 @@ fn main() -> Outcome<()> {
     }
     let verdict = verdict(&rows)?;
     report(&rows, &described, kept, &candidates, &verdict, arguments.json.as_deref())?;
+    texts(&described, arguments.bert.as_deref(), arguments.bert_layer)?;
     if let Some(path) = arguments.curve {
         curves(&pvchat, &candidates, &[("enrol", &enrolled), ("remember", &remembered)], &path)?;
     }
@@ -218,9 +228,36 @@ fn blind(pvchat: &Pvchat, candidates: &[Candidate]) -> Outcome<Vec<Candidate>> {
         .collect()
 }
 
+/// The paper's scores of texts: BLEU-1, BERTScore where there is an encoder for it, ES and DC as the rules mark them.
+fn texts(described: &[(String, Vec<Described>)], bert: Option<&Path>, layer: usize) -> Outcome<()> {
+    let bert = bert.map(|folder| RobertaEmbedder::open(folder, layer, &Default::default())).transpose()?;
+    let mut table = Table::new(["texts", "BLEU-1", "BERTScore F1", "ES", "DC"]);
+    let (mut judge, mut encoder) = (String::new(), "not computed, give --bert".to_string());
+    for (name, answers) in described {
+        let items: Vec<Item> = answers.iter().map(|answer| answer.item.clone()).collect();
+        let pairs = || items.iter().map(|item| (item.answer.as_str(), item.reference.as_str()));
+        let similar = bert.as_ref().map(|embedder| corpus_score(embedder, pairs())).transpose()?;
+        let mut mark = |criterion| -> Outcome<Option<f64>> {
+            let marks = mark_all(&RuleJudge, criterion, &items)?;
+            judge = marks.judge;
+            Ok(marks.mean)
+        };
+        let marks = [mark(Criterion::EntitySpecificity)?, mark(Criterion::DescriptiveCompleteness)?].map(fraction);
+        let row =
+            [name.clone(), fraction(Some(corpus_bleu(pairs()).score)), fraction(similar.as_ref().map(|score| score.mean.f1))];
+        table.row(row.into_iter().chain(marks));
+        if let Some(score) = similar {
+            encoder = score.encoder;
+        }
+    }
+    println!("{}", table.to_markdown());
+    println!("BERTScore by {encoder}; ES and DC by {judge}\n");
+    Ok(())
+}
+
 fn report(
     rows: &BTreeMap<String, Vec<ExistenceAnswer>>,
-    described: &[(String, Descriptions)],
+    described: &[(String, Vec<Described>)],
     kept: usize,
     candidates: &[Candidate],
     verdict: &Option<Verdict>,
@@ -284,7 +321,8 @@ fn report(
         "action, two people",
         "place, two people",
     ]);
-    for (name, shares) in described {
+    for (name, answers) in described {
+        let shares = shares(answers);
         let cells = (0..2).flat_map(|company| shares.iter().map(move |share| fraction(share[company].rate())));
         table.row([name.clone()].into_iter().chain(cells));
         figures.insert(format!("descriptions, {name}"), serde_json::to_value(shares)?);

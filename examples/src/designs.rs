@@ -28,7 +28,7 @@ use pvchat::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    examination::{Candidate, Descriptions, Exam, Outcome, descriptions, enrolled, existence},
+    examination::{Candidate, Descriptions, Exam, Outcome, describe, enrolled, existence, shares},
     progress::bar,
 };
 
@@ -154,7 +154,7 @@ fn examine(
         loss: mean(0),
         activation: mean(1),
         answers: existence(&pvchat, candidates, &subjects)?,
-        descriptions: descriptions(&pvchat, candidates, &subjects)?,
+        descriptions: shares(&describe(&pvchat, candidates, &subjects)?),
     })
 }
 

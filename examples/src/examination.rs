@@ -9,6 +9,7 @@ use pvchat::{
     eval::{
         accuracy::{ClipClass, ExistenceAnswer},
         bootstrap::Share,
+        judge::Item,
         presence::Presence,
     },
     miniature::{
@@ -104,27 +105,46 @@ pub fn existence(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]
     Ok(answers)
 }
 
-/// Asks for clothes, action and place on the clips with the character: shares of answers whose
-/// content is all right, alone and in company.
+/// An answer that describes the character, with the truth.
+pub struct Described {
+    /// Question, answer and true answer.
+    pub item: Item,
+    /// 0 clothes, 1 action, 2 place.
+    pub aspect: usize,
+    /// Whether somebody else is in the clip.
+    pub company: bool,
+}
+
+/// Asks for clothes, action and place on the clips with the character.
 ///
 /// # Errors
 /// What asking reports.
-pub fn descriptions(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]) -> Outcome<Descriptions> {
-    let mut shares = [[Share::default(); 2]; 3];
+pub fn describe(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]) -> Outcome<Vec<Described>> {
+    let mut all = Vec::new();
     for (candidate, subject) in candidates.iter().zip(subjects) {
         for (seen, truth) in candidate.clips.iter().zip(&candidate.character.clips) {
             let Some(position) = truth.position else { continue };
-            for (share, aspect) in shares.iter_mut().zip([Aspect::Clothing, Aspect::Action, Aspect::Location]) {
+            for (number, aspect) in [Aspect::Clothing, Aspect::Action, Aspect::Location].into_iter().enumerate() {
                 let name = subject.info.name.to_string();
                 let question = questions::question(aspect, 0, &name);
-                let answer = pvchat.ask(std::slice::from_ref(subject), seen, &question)?;
+                let answer = pvchat.ask(std::slice::from_ref(subject), seen, &question)?.text;
                 let truth_text = words::description(aspect, &truth.scene, position).unwrap_or_default();
-                let expected = questions::description_answer(aspect, &name, &truth_text);
-                share[usize::from(truth.scene.people.len() > 1)].add(sorted(&answer.text) == sorted(&expected));
+                let reference = questions::description_answer(aspect, &name, &truth_text);
+                let item = Item { subject: subject.info.name.clone(), question, reference, answer };
+                all.push(Described { item, aspect: number, company: truth.scene.people.len() > 1 });
             }
         }
     }
-    Ok(shares)
+    Ok(all)
+}
+
+/// The shares of answers whose content is all right, alone and in company.
+pub fn shares(described: &[Described]) -> Descriptions {
+    let mut shares = Descriptions::default();
+    for Described { item, aspect, company } in described {
+        shares[*aspect][usize::from(*company)].add(sorted(&item.answer) == sorted(&item.reference));
+    }
+    shares
 }
 
 fn sorted(answer: &str) -> Vec<&str> {
