@@ -251,7 +251,7 @@ fn texts(described: &[(String, Vec<Described>)], bert: Option<&Path>, layer: usi
         }
     }
     println!("{}", table.to_markdown());
-    println!("BERTScore by {encoder}; ES and DC by {judge}\n");
+    println!("BERTScore: {encoder}; ES and DC: {judge}\n");
     Ok(())
 }
 

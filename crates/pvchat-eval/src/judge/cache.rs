@@ -80,7 +80,7 @@ mod tests {
             let content = format!("{{\"mark\": {}, \"reason\": \"because\"}}", asked.get());
             Ok(serde_json::json!({ "choices": [{ "message": { "content": content } }] }).to_string())
         };
-        let judge = Cached::new(LanguageJudge::new(&reply, "m"), &folder);
+        let judge = Cached::new(LanguageJudge::new(&reply, "m"), folder.as_path());
         let items = [item("red", "red"), item("red", "blue"), item("red", "red")];
         let marks = mark_all(&judge, Criterion::DescriptiveCompleteness, &items).unwrap();
         assert_eq!(marks.marks.iter().map(|mark| mark.mark).collect::<Vec<_>>(), [1, 2, 1]);
@@ -88,7 +88,7 @@ mod tests {
 
         // Another criterion, another model: other marks. A damaged file: asked again.
         judge.mark(Criterion::EntitySpecificity, &items[0]).unwrap();
-        let other = Cached::new(LanguageJudge::new(&reply, "n"), &folder);
+        let other = Cached::new(LanguageJudge::new(&reply, "n"), folder.as_path());
         other.mark(Criterion::DescriptiveCompleteness, &items[0]).unwrap();
         assert_eq!(asked.get(), 4);
         std::fs::write(judge.file(Criterion::EntitySpecificity, &items[0]), "{").unwrap();
