@@ -28,7 +28,7 @@ fn subjects(criterion: &mut Criterion) {
     (options.training.image_steps, options.training.clip_steps, options.training.batch) = (1, 1, 4);
     options.training.trains = Trains::Personal;
     let learned = pvchat.learn(&clip, &"Aa".parse().expect("a name"), &options, |_| ControlFlow::Continue(()));
-    let personal = learned.expect("learning").report.learned.expect("a learned form");
+    let personal = learned.expect("learning").report.learned.swap_remove(0);
 
     let folder = std::env::temp_dir().join(format!("pvchat-bench-subjects-{}", std::process::id()));
     let kept = SubjectFolder::new(&folder);

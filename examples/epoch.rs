@@ -21,7 +21,10 @@ use pvchat::{
         world::{Identity, Scene, SceneOptions},
     },
     model::{answer::Memory, prompt::EncodedText, subject::Origin},
-    train::personal::{LearnClip, LearnConfig, LearnData, LearnRun, Trains, learn},
+    train::{
+        features::ClipFeatures,
+        personal::{LearnClip, LearnConfig, LearnData, LearnRun, Trains, learn},
+    },
 };
 use serde::{Deserialize, Serialize};
 
@@ -246,12 +249,13 @@ fn encoded(pvchat: &Pvchat, folder: &Path, task: &Task, per_question: bool) -> O
             if per_question { texts.map(|text| (clip, vec![text])).collect() } else { vec![(clip, texts.collect())] }
         })
         .collect();
-    let see = |(clip, texts): &(&TaskClip, Vec<EncodedText>)| -> Outcome<(LearnClip, [[usize; 2]; 2])> {
-        let Memory { tokens, identity } = pvchat.clip(&folder.join(&clip.file))?.memory;
-        let shapes = [&tokens, &identity].map(|tensor| [tensor.dims()[1], tensor.dims()[2]]);
-        let [tokens, identity] = [tokens, identity].map(|tensor| tensor.into_data().iter::<f32>().collect());
-        Ok((LearnClip { tokens, identity, lower: Vec::new(), present: clip.present, texts: texts.clone() }, shapes))
-    };
+    let see =
+        |(clip, texts): &(&TaskClip, Vec<EncodedText>)| -> Outcome<(ClipFeatures, bool, Vec<EncodedText>, [[usize; 2]; 2])> {
+            let Memory { tokens, identity } = pvchat.clip(&folder.join(&clip.file))?.memory;
+            let shapes = [&tokens, &identity].map(|tensor| [tensor.dims()[1], tensor.dims()[2]]);
+            let [tokens, identity] = [tokens, identity].map(|tensor| tensor.into_data().iter::<f32>().collect());
+            Ok((ClipFeatures { tokens, identity, lower: Vec::new() }, clip.present, texts.clone(), shapes))
+        };
     let parts: Vec<Outcome<Vec<_>>> = std::thread::scope(|scope| {
         let size = jobs.len().div_ceil(THREADS).max(1);
         let threads: Vec<_> = jobs.chunks(size).map(|part| scope.spawn(move || part.iter().map(see).collect())).collect();
@@ -259,9 +263,10 @@ fn encoded(pvchat: &Pvchat, folder: &Path, task: &Task, per_question: bool) -> O
     });
     let mut data = LearnData::default();
     for part in parts {
-        for (clip, [token_shape, identity_shape]) in part? {
+        for (features, present, texts, [token_shape, identity_shape]) in part? {
             (data.token_shape, data.identity_shape) = (token_shape, identity_shape);
-            data.clips.push(clip);
+            let features = data.features.insert(features)?;
+            data.clips.push(LearnClip { features, asked: vec![0], present: vec![present], texts });
         }
     }
     // Learning wants both stages; none of the steps is on images.

@@ -4,7 +4,6 @@
 
 use std::{
     collections::BTreeMap,
-    error::Error,
     ops::ControlFlow,
     path::{Path, PathBuf},
     time::Instant,
@@ -12,22 +11,21 @@ use std::{
 
 use clap::Parser;
 use pvchat::{
-    Enrol, LearnOptions, Personalizer, Pvchat, SeenClip, Subject, SubjectName,
-    augment::questions::{self, Aspect},
+    LearnOptions, Pvchat, SeenClip, Subject, SubjectName,
     data::random::SeededStream,
     eval::{
-        accuracy::{ClipClass, ExistenceAnswer, ExistenceScore, balanced_difference, balanced_estimate},
+        accuracy::{ExistenceAnswer, ExistenceScore, balanced_difference, balanced_estimate},
+        bert_score::{RobertaEmbedder, corpus_score},
+        bleu::corpus_bleu,
         bootstrap::Share,
         controls::Verdict,
         curve::{self, Judgement, OperatingPoint},
-        presence::Presence,
+        judge::{Criterion, Item, RuleJudge, mark_all},
         table::{Table, fraction, with_interval},
     },
-    miniature::{
-        exam::{self, Cast, Character, Counts},
-        words,
-    },
+    miniature::exam::Cast,
 };
+use pvchat_examples::examination::{Candidate, Described, Exam, Outcome, describe, enrolled, existence, shares};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -63,18 +61,15 @@ struct Arguments {
     /// Draws false accepts against false rejects into a PNG file, and says what a calibrated threshold and abstaining give.
     #[arg(long)]
     curve: Option<PathBuf>,
+    /// The folder of a RoBERTa (config.json, tokenizer.json, model.safetensors), for BERTScore.
+    #[arg(long)]
+    bert: Option<PathBuf>,
+    /// The layer of it that embeds words: 17 for roberta-large, 10 for roberta-base.
+    #[arg(long, default_value_t = 17)]
+    bert_layer: usize,
     /// Writes the results as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
-}
-
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
-
-/// A character with its clips seen by the encoder.
-struct Candidate {
-    reference: SeenClip,
-    clips: Vec<SeenClip>,
-    character: Character,
 }
 
 fn main() -> Outcome<()> {
@@ -84,26 +79,14 @@ fn main() -> Outcome<()> {
         None => Pvchat::miniature()?,
     };
     let name: SubjectName = "Aa".parse()?;
-    let seen = exam::seen_in_pretraining(1, arguments.encoder_steps, arguments.groups);
-    let folder = std::env::temp_dir().join(format!("pvchat-exam-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
     let started = Instant::now();
-    let candidates = (0..arguments.characters)
-        .map(|number| {
-            let character = Character::draw(number, arguments.exam, Counts::default(), &seen);
-            let see =
-                |scene, label: String| -> Outcome<SeenClip> { Ok(pvchat.see(&exam::through_mp4(scene, &folder, &label)?)?) };
-            let reference = see(&character.reference, format!("{number}-reference"))?;
-            let clips = character
-                .clips
-                .iter()
-                .enumerate()
-                .map(|(clip, one)| see(&one.scene, format!("{number}-{clip}")))
-                .collect::<Outcome<Vec<_>>>()?;
-            Ok(Candidate { reference, clips, character })
-        })
-        .collect::<Outcome<Vec<_>>>()?;
-    std::fs::remove_dir_all(&folder)?;
+    let exam = Exam {
+        characters: arguments.characters,
+        seed: arguments.exam,
+        encoder_steps: arguments.encoder_steps,
+        groups: arguments.groups,
+    };
+    let candidates = exam.candidates(&pvchat)?;
     println!(
         "{} clips drawn, encoded, decoded and seen in {:.0} s",
         candidates.iter().map(|one| one.clips.len() + 1).sum::<usize>(),
@@ -111,16 +94,13 @@ fn main() -> Outcome<()> {
     );
 
     let mut rows: BTreeMap<String, Vec<ExistenceAnswer>> = BTreeMap::new();
-    let enrolled = candidates
-        .iter()
-        .map(|one| Ok(Enrol.personalize(pvchat.vilm(), &one.reference.frames, &name)?))
-        .collect::<Outcome<Vec<Subject>>>()?;
+    let enrolled = enrolled(&pvchat, &candidates, &name)?;
     rows.insert("enrol".into(), existence(&pvchat, &candidates, &enrolled)?);
-    let mut described = vec![("enrol".to_string(), descriptions(&pvchat, &candidates, &enrolled)?)];
+    let mut described = vec![("enrol".to_string(), describe(&pvchat, &candidates, &enrolled)?)];
     let remembered =
         candidates.iter().map(|one| Ok(pvchat.remember(&one.reference, &name)?)).collect::<Outcome<Vec<Subject>>>()?;
     rows.insert("remember".into(), existence(&pvchat, &candidates, &remembered)?);
-    described.push(("remember".into(), descriptions(&pvchat, &candidates, &remembered)?));
+    described.push(("remember".into(), describe(&pvchat, &candidates, &remembered)?));
     let options: LearnOptions = match &arguments.learn {
         Some(file) => serde_json::from_slice(&std::fs::read(file)?)?,
         None => LearnOptions::default(),
@@ -138,7 +118,7 @@ fn main() -> Outcome<()> {
         println!("seed {seed}: {:.1} s per subject learned", started.elapsed().as_secs_f32() / candidates.len() as f32);
         rows.insert(format!("learn, seed {seed}"), existence(&pvchat, &candidates, &learned)?);
         if seed == 0 {
-            described.push(("learn".into(), descriptions(&pvchat, &candidates, &learned)?));
+            described.push(("learn".into(), describe(&pvchat, &candidates, &learned)?));
         }
     }
     if arguments.controls {
@@ -150,6 +130,7 @@ fn main() -> Outcome<()> {
     }
     let verdict = verdict(&rows)?;
     report(&rows, &described, kept, &candidates, &verdict, arguments.json.as_deref())?;
+    texts(&described, arguments.bert.as_deref(), arguments.bert_layer)?;
     if let Some(path) = arguments.curve {
         curves(&pvchat, &candidates, &[("enrol", &enrolled), ("remember", &remembered)], &path)?;
     }
@@ -209,50 +190,6 @@ fn curves(pvchat: &Pvchat, candidates: &[Candidate], ways: &[(&str, &Vec<Subject
     Ok(curve::chart(&drawn).write_png(path)?)
 }
 
-/// Asks for the presence of each subject in all of its character's clips.
-fn existence(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]) -> Outcome<Vec<ExistenceAnswer>> {
-    let mut answers = Vec::new();
-    for (number, (candidate, subject)) in candidates.iter().zip(subjects).enumerate() {
-        for (clip, (seen, truth)) in candidate.clips.iter().zip(&candidate.character.clips).enumerate() {
-            let presence = pvchat.presence(subject, seen)?;
-            let class = match truth.cast {
-                Cast::Positive => ClipClass::Positive,
-                Cast::LookAlike1 | Cast::LookAlike2 => ClipClass::LookAlike,
-                Cast::Random => ClipClass::Random,
-            };
-            let found = if presence > 0.5 { Presence::Present } else { Presence::Absent };
-            answers.push(ExistenceAnswer { clip: format!("{number}-{clip}"), class, found });
-        }
-    }
-    Ok(answers)
-}
-
-/// Asks for clothes, action and place on the clips with the character: shares of answers whose
-/// content is all right, alone and in company.
-fn descriptions(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]) -> Outcome<[[Share; 2]; 3]> {
-    let mut shares = [[Share::default(); 2]; 3];
-    for (candidate, subject) in candidates.iter().zip(subjects) {
-        for (seen, truth) in candidate.clips.iter().zip(&candidate.character.clips) {
-            let Some(position) = truth.position else { continue };
-            for (share, aspect) in shares.iter_mut().zip([Aspect::Clothing, Aspect::Action, Aspect::Location]) {
-                let name = subject.info.name.to_string();
-                let question = questions::question(aspect, 0, &name);
-                let answer = pvchat.ask(std::slice::from_ref(subject), seen, &question)?;
-                let truth_text = words::description(aspect, &truth.scene, position).unwrap_or_default();
-                let expected = questions::description_answer(aspect, &name, &truth_text);
-                share[usize::from(truth.scene.people.len() > 1)].add(sorted(&answer.text) == sorted(&expected));
-            }
-        }
-    }
-    Ok(shares)
-}
-
-fn sorted(answer: &str) -> Vec<&str> {
-    let mut words = words::slot_words(answer);
-    words.sort_unstable();
-    words
-}
-
 /// Subjects whose parameters are noise of the same size.
 fn untrained(subjects: &[Subject]) -> Vec<Subject> {
     let mut stream = SeededStream::new(99);
@@ -291,9 +228,36 @@ fn blind(pvchat: &Pvchat, candidates: &[Candidate]) -> Outcome<Vec<Candidate>> {
         .collect()
 }
 
+/// The paper's scores of texts: BLEU-1, BERTScore where there is an encoder for it, ES and DC as the rules mark them.
+fn texts(described: &[(String, Vec<Described>)], bert: Option<&Path>, layer: usize) -> Outcome<()> {
+    let bert = bert.map(|folder| RobertaEmbedder::open(folder, layer, &Default::default())).transpose()?;
+    let mut table = Table::new(["texts", "BLEU-1", "BERTScore F1", "ES", "DC"]);
+    let (mut judge, mut encoder) = (String::new(), "not computed, give --bert".to_string());
+    for (name, answers) in described {
+        let items: Vec<Item> = answers.iter().map(|answer| answer.item.clone()).collect();
+        let pairs = || items.iter().map(|item| (item.answer.as_str(), item.reference.as_str()));
+        let similar = bert.as_ref().map(|embedder| corpus_score(embedder, pairs())).transpose()?;
+        let mut mark = |criterion| -> Outcome<Option<f64>> {
+            let marks = mark_all(&RuleJudge, criterion, &items)?;
+            judge = marks.judge;
+            Ok(marks.mean)
+        };
+        let marks = [mark(Criterion::EntitySpecificity)?, mark(Criterion::DescriptiveCompleteness)?].map(fraction);
+        let row =
+            [name.clone(), fraction(Some(corpus_bleu(pairs()).score)), fraction(similar.as_ref().map(|score| score.mean.f1))];
+        table.row(row.into_iter().chain(marks));
+        if let Some(score) = similar {
+            encoder = score.encoder;
+        }
+    }
+    println!("{}", table.to_markdown());
+    println!("BERTScore: {encoder}; ES and DC: {judge}\n");
+    Ok(())
+}
+
 fn report(
     rows: &BTreeMap<String, Vec<ExistenceAnswer>>,
-    described: &[(String, [[Share; 2]; 3])],
+    described: &[(String, Vec<Described>)],
     kept: usize,
     candidates: &[Candidate],
     verdict: &Option<Verdict>,
@@ -357,7 +321,8 @@ fn report(
         "action, two people",
         "place, two people",
     ]);
-    for (name, shares) in described {
+    for (name, answers) in described {
+        let shares = shares(answers);
         let cells = (0..2).flat_map(|company| shares.iter().map(move |share| fraction(share[company].rate())));
         table.row([name.clone()].into_iter().chain(cells));
         figures.insert(format!("descriptions, {name}"), serde_json::to_value(shares)?);

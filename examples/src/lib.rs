@@ -1,5 +1,7 @@
 //! What the examples share: the truth about the fixture clips, progress bars, pictures and reports.
 
+pub mod designs;
+pub mod examination;
 pub mod pictures;
 pub mod progress;
 pub mod report;

@@ -117,7 +117,7 @@ fn refine(frames: &[RgbImage], guesses: &[GrayImage], masks: &[GrayImage]) -> Ve
 }
 
 /// The mean column of a mask; the middle when it is empty.
-fn centre_column(mask: &GrayImage) -> f32 {
+pub(crate) fn centre_column(mask: &GrayImage) -> f32 {
     let on = mask.enumerate_pixels().filter(|(_, _, pixel)| pixel.0[0] > 0);
     let (count, sum) = on.fold((0.0_f32, 0.0), |(count, sum), (column, _, _)| (count + 1.0, sum + column as f32));
     if count > 0.0 { sum / count } else { mask.width() as f32 / 2.0 }

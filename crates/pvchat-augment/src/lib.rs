@@ -34,6 +34,7 @@ pub mod questions;
 pub mod similarity;
 #[cfg(test)]
 mod tests;
+pub mod together;
 pub mod training_set;
 
 pub use error::{Error, Failure, Result};
@@ -42,4 +43,5 @@ pub use positive_config::PositiveConfig;
 pub use positives::{Positive, PositiveMaker, Positives, Step, image_clip};
 pub use questions::Aspect;
 pub use similarity::SimilarityScale;
+pub use together::{Together, side_by_side};
 pub use training_set::{Origin, TrainingClip, TrainingSet, TrainingSetBuilder};

@@ -156,7 +156,7 @@ impl PositiveMaker {
     }
 
     /// Draws what to do.
-    fn steps(&self, exchange_background: bool, stream: &mut SeededStream) -> Vec<Step> {
+    pub(crate) fn steps(&self, exchange_background: bool, stream: &mut SeededStream) -> Vec<Step> {
         let config = &self.config;
         let count = self.reference.len();
         let mut steps = Vec::new();
@@ -191,7 +191,8 @@ impl PositiveMaker {
         steps
     }
 
-    fn toned(&self, stream: &mut SeededStream) -> Step {
+    /// Draws other light.
+    pub(crate) fn toned(&self, stream: &mut SeededStream) -> Step {
         let PositiveConfig { gain, tint, offset, .. } = self.config;
         let gain = stream.range(gain[0], gain[1]);
         let factors = std::array::from_fn(|_| gain * (1.0 + stream.range(-tint, tint)));
@@ -202,12 +203,16 @@ impl PositiveMaker {
         plans.into_par_iter().map(|steps| self.apply(steps)).collect()
     }
 
-    /// Carries the steps out; those that need masks do nothing without them.
     fn apply(&self, steps: Vec<Step>) -> Positive {
+        Positive { frames: self.carry_out(&steps).0, steps }
+    }
+
+    /// Carries the steps out on the reference and its masks; those that need masks do nothing without them.
+    pub(crate) fn carry_out(&self, steps: &[Step]) -> (Vec<RgbImage>, Vec<GrayImage>) {
         let mut frames = self.reference.clone();
         let mut masks = self.masks.clone().unwrap_or_default();
         let (width, height) = self.reference[0].dimensions();
-        for step in &steps {
+        for step in steps {
             match step {
                 &Step::Recoloured { hue, saturation, value } => {
                     for (frame, mask) in frames.iter_mut().zip(&masks) {
@@ -243,7 +248,7 @@ impl PositiveMaker {
                 }
             }
         }
-        Positive { frames, steps }
+        (frames, masks)
     }
 }
 

@@ -342,3 +342,32 @@ fn failures_of_the_caller_are_passed_on() {
     let near = Negative { clip: 1, ..lost };
     assert!(matches!(small.negatives(&[near], &Circle::at(&[])), Err(Error::FrameSize { found: (64, 64), .. })));
 }
+
+#[test]
+fn two_people_stand_side_by_side_and_both_are_there() {
+    let (frames, truth) = clip(64);
+    let config = PositiveConfig { recolour: 0.0, gain: [1.0, 1.0], tint: 0.0, offset: 0.0, ..PositiveConfig::default() };
+    let maker = PositiveMaker::new(&frames, &[], config.clone()).unwrap();
+    let scenes = [scene(64, [20, 90, 30])];
+    let person = truth[0].pixels().filter(|pixel| pixel.0[0] > 0).count() as f32;
+    let mut lefts = [0; 2];
+    for seed in 0..8 {
+        let together = side_by_side([&maker, &maker], &scenes, &mut SeededStream::new(seed)).unwrap();
+        assert_eq!((together.frames.len(), together.scene), (8, 0));
+        lefts[together.left] += 1;
+        for frame in &together.frames {
+            let unlike = |columns: std::ops::Range<u32>| {
+                let wall = |pixel: &Rgb<u8>| pixel.0.iter().zip([20_u8, 90, 30]).all(|(one, other)| one.abs_diff(other) < 24);
+                frame.enumerate_pixels().filter(|(column, _, pixel)| columns.contains(column) && !wall(pixel)).count() as f32
+            };
+            for half in [unlike(0..32), unlike(32..64)] {
+                assert!((0.5..1.2).contains(&(half / person)), "seed {seed}: {half} of {person}");
+            }
+        }
+        assert_eq!(side_by_side([&maker, &maker], &scenes, &mut SeededStream::new(seed)), Some(together));
+    }
+    assert!(lefts[0] > 0 && lefts[1] > 0, "who stands left is drawn by lot: {lefts:?}");
+    let nobody = PositiveMaker::new(&scene(64, [10, 20, 30]), &[], config).unwrap();
+    assert_eq!(side_by_side([&maker, &nobody], &scenes, &mut SeededStream::new(1)), None);
+    assert_eq!(side_by_side([&maker, &maker], &[], &mut SeededStream::new(1)), None);
+}

@@ -36,6 +36,39 @@ pub enum Error {
         /// What the drawing library said.
         problem: String,
     },
+    /// A file of a text encoder that cannot be used.
+    #[error("{}: {problem}; {remedy}", file.display())]
+    Encoder {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do about it.
+        remedy: &'static str,
+    },
+    /// What a judge replied is no mark.
+    #[error("the judge {judge} replied {reply:?}: {problem}")]
+    Reply {
+        /// The judge.
+        judge: String,
+        /// What it replied, shortened.
+        reply: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A judge that could not be asked.
+    #[error("the judge {judge} could not be asked ({attempts} attempts): {source}")]
+    Judge {
+        /// The judge.
+        judge: String,
+        /// How often it was asked.
+        attempts: usize,
+        /// What came last.
+        source: Failure,
+    },
+    /// Weights of a text encoder that do not fit.
+    #[error(transparent)]
+    Model(#[from] pvchat_model::Error),
     /// A file that could not be written.
     #[error(transparent)]
     File(#[from] pvchat_data::Error),
@@ -48,6 +81,9 @@ pub enum Error {
         source: image::ImageError,
     },
 }
+
+/// Why something that the caller supplied did not do its part.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Result with this crate's error.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -1,7 +1,8 @@
 //! Metrics, tables and plots for personalised video chat.
 //!
 //! [`presence`](presence::presence) reads out of a free answer whether it says that the subject is there;
-//! [`accuracy`] counts such answers, [`bleu`] compares texts, [`bootstrap`] says how sure a figure is.
+//! [`accuracy`] counts such answers, [`bleu`] and [`bert_score`] compare texts, [`judge`] has answers marked for entity
+//! specificity and descriptive completeness, [`bootstrap`] says how sure a figure is.
 //!
 //! ```
 //! use pvchat_eval::presence::{Presence, presence};
@@ -11,13 +12,15 @@
 //! ```
 
 pub mod accuracy;
+pub mod bert_score;
 pub mod bleu;
 pub mod bootstrap;
 pub mod controls;
 pub mod curve;
 pub mod error;
+pub mod judge;
 pub mod plot;
 pub mod presence;
 pub mod table;
 
-pub use error::{Error, Result};
+pub use error::{Error, Failure, Result};

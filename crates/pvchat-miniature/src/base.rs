@@ -1,10 +1,39 @@
 //! The base model of the miniature: its configuration.
 
 use pvchat_model::{moh::Routing, vilm::VilmConfig};
+use pvchat_train::objective::ObjectiveConfig;
 
-/// The miniature's configuration for a vocabulary of that size and a routing of the Q-Former's heads.
-pub fn config(vocabulary: usize, routing: Routing) -> VilmConfig {
-    VilmConfig::miniature(vocabulary, routing)
+/// What bases are compared in; the default is the shipped one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Design {
+    /// Routing of the Q-Former's heads.
+    pub routing: Routing,
+    /// Personal query tokens of a subject.
+    pub personal_tokens: usize,
+    /// What holds the routed heads to their target share.
+    pub objective: ObjectiveConfig,
+}
+
+impl Default for Design {
+    fn default() -> Self {
+        let objective = ObjectiveConfig { initial_lambda: 1e-4, adaptation_rate: 0.01, ..ObjectiveConfig::straight_through() };
+        Self { routing: ROUTING, personal_tokens: 16, objective }
+    }
+}
+
+impl Design {
+    /// The miniature's configuration for a vocabulary of that size.
+    pub fn config(&self, vocabulary: usize) -> VilmConfig {
+        let mut config = VilmConfig::miniature(vocabulary, self.routing);
+        config.answer.personal_query_tokens = self.personal_tokens;
+        config
+    }
+
+    /// The attentions whose heads are routed.
+    pub fn routed_modules(&self) -> usize {
+        // The size of the vocabulary changes nothing about them.
+        self.config(1).answer.qformer.routed_modules()
+    }
 }
 
 /// The routing of the shipped model: 4 shared heads and 4 routed by ReLU, starting as plain attention.

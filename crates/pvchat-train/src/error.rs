@@ -115,6 +115,14 @@ pub enum Error {
         /// The budget.
         seconds: f64,
     },
+    /// Features that did not fit into memory could not be written or read again.
+    #[error("features of clips in {}: {source}; free some space, choose another folder, or allow more memory", folder.display())]
+    Features {
+        /// The folder that holds them.
+        folder: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
     /// The model reported an error.
     #[error(transparent)]
     Model(#[from] pvchat_model::Error),

@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::{
-    module::{Module, ModuleVisitor, Param, ParamId},
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
     optim::GradientsParams,
     prelude::*,
+    tensor::GradientCheckpointingStrategy,
 };
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -23,6 +24,9 @@ pub struct BatchGradients<R> {
 /// Each thread works on a fork of the model (same parameter ids, a graph of its own) and inside a
 /// thread pool of one, so that the shards do not wait for each other inside tensor operations. The
 /// closure divides its loss so that the sum over shards is the batch's loss.
+///
+/// On a device with gradient checkpointing (`device.autodiff().gradient_checkpointing()`), what memory-bound operations give
+/// is computed again in the backward pass and not kept: less memory, more time, the same gradients.
 pub fn batch_gradients<M, S, R>(
     model: &M,
     shards: Vec<S>,
@@ -35,6 +39,7 @@ where
     R: Send,
 {
     let one = |model: M, shard: S| {
+        let model = checkpointed(model, device);
         let (value, report) = loss(&model, shard);
         (GradientsParams::from_grads(value.backward(), &model), report)
     };
@@ -65,6 +70,25 @@ where
         reports.push(report);
     }
     BatchGradients { gradients, reports }
+}
+
+/// The model as the device wants its activations: tensors that are moved, or updated by an optimiser, keep or lose what they
+/// were told before, and tensors that were told different things do not go together.
+fn checkpointed<M: Module>(model: M, device: &Device) -> M {
+    struct Checkpointed(GradientCheckpointingStrategy);
+    impl ModuleMapper for Checkpointed {
+        fn map_float<const D: usize>(&mut self, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            parameter.map(
+                |tensor| {
+                    if tensor.is_autodiff() { tensor.with_gradient_checkpointing_strategy(self.0) } else { tensor }
+                },
+            )
+        }
+    }
+    match device.gradient_checkpointing_strategy() {
+        Some(strategy @ GradientCheckpointingStrategy::Balanced) => model.map(&mut Checkpointed(strategy)),
+        _ => model,
+    }
 }
 
 /// Thread pools of one thread, kept for the life of the process: a pool that takes in the thread that makes it is never

@@ -47,6 +47,16 @@ pub enum Error {
         /// Where that is kept.
         folder: PathBuf,
     },
+    /// Two people who are to be learned together could not be put into one clip.
+    #[error(
+        "no clip with {first} and {second} together could be made of their clips; use clips that show each alone in front of a calmer background, or learn them apart"
+    )]
+    NotTogether {
+        /// One of them.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// A file or folder of subjects cannot be read or changed.
     #[error("{}: {source}", path.display())]
     Io {

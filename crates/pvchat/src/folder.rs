@@ -13,11 +13,15 @@ use pvchat_model::{subject::Subject, vilm::Vilm};
 use pvchat_train::checkpoint::CheckpointFolder;
 
 use crate::{
-    Error, LearnEvent, LearnOptions, Learned, Pvchat, Result, SeenClip,
+    Error, LearnEvent, LearnOptions, Learned, LearnedTogether, Pvchat, Result, SeenClip,
     receipt::{Kept, Receipt},
 };
 
 const EXTENSION: &str = "subject.safetensors";
+/// What the folder of a subject's learning ends with.
+const LEARNING: &str = ".learning";
+/// What stands between the names of people who are learned together; no name has it.
+const TOGETHER: &str = "+";
 /// Frames per second of the clips that [`SubjectFolder::keep_data`] writes.
 const FRAMES_PER_SECOND: f64 = 8.0;
 
@@ -25,6 +29,7 @@ const FRAMES_PER_SECOND: f64 = 8.0;
 ///
 /// - `Aa.subject.safetensors`, the subject;
 /// - `Aa.learning/`, the checkpoints of its learning, until that has ended;
+/// - `Aa+Bb.learning/`, the checkpoints of learning several people together, until that has ended;
 /// - `Aa.data/`, the clips and questions it was learned from, where [`keep_data`](Self::keep_data) was asked for them.
 ///
 /// [`forget`](Self::forget) deletes it all.
@@ -98,7 +103,7 @@ impl SubjectFolder {
 
     /// The folder that a subject is learned in; what is put there is forgotten with it.
     pub fn learning(&self, name: &SubjectName) -> PathBuf {
-        self.0.join(format!("{}.learning", name.bare()))
+        self.0.join(format!("{}{LEARNING}", name.bare()))
     }
 
     /// The folder for what a subject was learned from; what is put there is forgotten with it.
@@ -125,6 +130,47 @@ impl SubjectFolder {
         self.save(&learned.subject)?;
         fs::remove_dir_all(&learning).map_err(|source| Error::Io { path: learning, source })?;
         Ok(learned)
+    }
+
+    /// Learns the people in clips in one run and saves the subjects. Checkpoints are kept in a folder under all of their names
+    /// until then: when this was interrupted, calling it again with the same clips, names in the same order, and options goes on
+    /// where it was.
+    ///
+    /// # Errors
+    /// As [`Pvchat::learn_together`] and [`save`](Self::save); [`pvchat_train::Error::Busy`] when they are being learned already.
+    pub fn learn_together(
+        &self,
+        pvchat: &Pvchat,
+        people: &[(&SeenClip, &SubjectName)],
+        options: &LearnOptions,
+        observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<LearnedTogether> {
+        let names: Vec<&str> = people.iter().map(|(_, name)| name.bare()).collect();
+        let learning = self.0.join(format!("{}{LEARNING}", names.join(TOGETHER)));
+        let held = CheckpointFolder::new(&learning)?.locked()?;
+        let learned = pvchat.learn_together_in(Some(held.clone()), people, options, observe)?;
+        for subject in &learned.subjects {
+            self.save(subject)?;
+        }
+        fs::remove_dir_all(&learning).map_err(|source| Error::Io { path: learning, source })?;
+        Ok(learned)
+    }
+
+    /// The folders in which a subject is, or was, learned together with others.
+    fn learning_together(&self, name: &SubjectName) -> Result<Vec<PathBuf>> {
+        let entries = match fs::read_dir(&self.0) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(Error::Io { path: self.0.clone(), source }),
+        };
+        let is_its = |path: &PathBuf| {
+            let file = path.file_name().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
+            file.strip_suffix(LEARNING)
+                .is_some_and(|names| names.contains(TOGETHER) && names.split(TOGETHER).any(|other| other == name.bare()))
+        };
+        let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_its).collect();
+        found.sort();
+        Ok(found)
     }
 
     /// Writes the clips and questions that a subject was learned from, to be looked at; returns their folder.
@@ -154,8 +200,10 @@ impl SubjectFolder {
         if [self.file(to), self.learning(to), self.data(to)].iter().any(|path| path.exists()) {
             return Err(Error::NameTaken { name: to.to_string(), folder: self.0.clone() });
         }
-        if self.learning(from).exists() {
-            return Err(Error::Unfinished { name: from.to_string(), folder: self.learning(from) });
+        for folder in self.learning_together(from)?.into_iter().chain([self.learning(from)]) {
+            if folder.exists() {
+                return Err(Error::Unfinished { name: from.to_string(), folder });
+            }
         }
         // The new file first: whatever happens in between, the subject is there under one of its names.
         let file = self.save(&subject.renamed(to.clone()))?;
@@ -163,7 +211,8 @@ impl SubjectFolder {
         Ok(file)
     }
 
-    /// Deletes all that is kept of a subject: its file, the checkpoints and whatever else lies in its folders, and what a
+    /// Deletes all that is kept of a subject: its file, the checkpoints (also of learning together with others, which begins anew
+    /// then) and whatever else lies in its folders, and what a
     /// killed process left half-written. The receipt says what that was; it is empty when there was nothing.
     ///
     /// # Errors
@@ -174,8 +223,9 @@ impl SubjectFolder {
         if !self.0.exists() {
             return Ok(receipt);
         }
-        let learning = self.learning(name);
-        let _held = if learning.is_dir() { Some(CheckpointFolder::new(&learning)?.locked()?) } else { None };
+        let learning: Vec<PathBuf> = self.learning_together(name)?.into_iter().chain([self.learning(name)]).collect();
+        let hold = |folder: &PathBuf| CheckpointFolder::new(folder)?.locked();
+        let _held = learning.iter().filter(|folder| folder.is_dir()).map(hold).collect::<pvchat_train::Result<Vec<_>>>()?;
         let file = self.file(name);
         let half_written = format!(".{}.{EXTENSION}.", name.bare());
         let entries = fs::read_dir(&self.0).map_err(|source| Error::Io { path: self.0.clone(), source })?;
@@ -184,8 +234,12 @@ impl SubjectFolder {
             .filter(|entry| entry.file_name().to_string_lossy().starts_with(&half_written))
             .map(|entry| entry.path())
             .collect();
-        let parts = [(file, Kept::Subject), (learning, Kept::Learning), (self.data(name), Kept::Data)];
-        for (path, kept) in parts.into_iter().chain(leftovers.into_iter().map(|path| (path, Kept::HalfWritten))) {
+        let parts = [(file, Kept::Subject)]
+            .into_iter()
+            .chain(learning.into_iter().map(|path| (path, Kept::Learning)))
+            .chain([(self.data(name), Kept::Data)])
+            .chain(leftovers.into_iter().map(|path| (path, Kept::HalfWritten)));
+        for (path, kept) in parts {
             delete(&path, kept, &mut receipt)?;
         }
         Ok(receipt)

@@ -21,6 +21,7 @@ use pvchat_model::{
 };
 use pvchat_train::{
     checkpoint::CheckpointFolder,
+    features::{ClipFeatures, FeatureCache, FeatureId},
     personal::{LearnClip, LearnConfig, LearnData, LearnProgress, LearnReport, LearnRun, learn},
 };
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,8 @@ pub struct LearnOptions {
     pub variation: PositiveConfig,
     /// How negatives are chosen.
     pub negatives: NegativeConfig,
+    /// Clips made of every two people who are learned together; unused where one is learned.
+    pub together: usize,
     /// A made positive whose identity embedding is less similar to the clip's is drawn again.
     pub least_similarity: f32,
     /// The training.
@@ -69,6 +72,10 @@ pub struct LearnOptions {
     pub checkpoints: Option<PathBuf>,
     /// Seconds between checkpoints; 0 writes one after every step.
     pub checkpoint_seconds: f64,
+    /// Bytes of what the frozen encoder made of the clips that stay in memory; the rest lies in a file without a name, in the
+    /// folder of checkpoints or the system's for temporary files, and ends with the process. Without a number all stays in
+    /// memory. The result is the same.
+    pub feature_memory: Option<usize>,
     /// Seconds that learning may take, data making included; then it stops with
     /// [`OutOfTime`](pvchat_train::Error::OutOfTime), after a checkpoint.
     pub time_budget_seconds: Option<f64>,
@@ -81,10 +88,12 @@ impl Default for LearnOptions {
             positives: 31,
             variation: PositiveConfig::default(),
             negatives: NegativeConfig { hard: 24, random: 8, ..NegativeConfig::default() },
+            together: 16,
             least_similarity: 0.55,
             training: LearnConfig::default(),
             checkpoints: None,
             checkpoint_seconds: 2.0,
+            feature_memory: None,
             time_budget_seconds: None,
         }
     }
@@ -92,7 +101,7 @@ impl Default for LearnOptions {
 
 impl LearnOptions {
     /// When to write checkpoints, and the time that is left from now on.
-    fn run(&self, checkpoints: Option<CheckpointFolder>) -> Result<LearnRun> {
+    pub(crate) fn run(&self, checkpoints: Option<CheckpointFolder>) -> Result<LearnRun> {
         let seconds = |key, value: f64| {
             Duration::try_from_secs_f64(value).map_err(|_| pvchat_train::Error::Config {
                 key,
@@ -110,8 +119,15 @@ impl LearnOptions {
         Ok(LearnRun { checkpoints, checkpoint_every: seconds("checkpoint_seconds", self.checkpoint_seconds)?, deadline })
     }
 
+    /// Where what the encoder makes of clips is kept.
+    pub(crate) fn features(&self, keep: &LearnRun) -> Result<FeatureCache> {
+        let Some(bytes) = self.feature_memory else { return Ok(FeatureCache::in_memory()) };
+        let folder = keep.checkpoints.as_ref().map_or_else(std::env::temp_dir, |folder| folder.path().to_path_buf());
+        Ok(FeatureCache::spilling(&folder, bytes)?)
+    }
+
     /// What the data is made from, for the fingerprint of the run.
-    fn source(&self, clip: &[RgbImage]) -> Result<BTreeMap<String, String>> {
+    pub(crate) fn source(&self, clip: &[RgbImage]) -> Result<BTreeMap<String, String>> {
         let mut hash = Sha256::new();
         clip.iter().for_each(|frame| hash.update(frame.as_raw()));
         let digest: String = hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
@@ -184,6 +200,15 @@ const DESCRIBED: usize = 16;
 /// Every so many clips, one is held back for the self-check.
 const HELD_BACK: usize = 4;
 
+/// What is made of one person's clip before anything is trained.
+pub(crate) struct Material {
+    pub(crate) enrolled: Subject,
+    pub(crate) reference: Vec<f32>,
+    pub(crate) maker: PositiveMaker,
+    pub(crate) set: TrainingSet,
+    pub(crate) rejected: usize,
+}
+
 impl Learner<'_> {
     /// Learns the person in a prepared clip.
     ///
@@ -191,14 +216,36 @@ impl Learner<'_> {
     /// When the name is a token of the model or the clip does not fit it; what augmentation and training report, among
     /// them that somebody else learns in the same folder of checkpoints, or that what is there is of another run.
     pub fn learn(&mut self, vilm: &Vilm, clip: &[RgbImage], name: &SubjectName) -> Result<Learned> {
-        vilm.codec().check_name(name)?;
         let keep = self.options.run(self.checkpoints.clone())?;
         let stream = SeededStream::new(self.options.seed).derive("learn");
+        let Material { enrolled, set, rejected, .. } = self.material(vilm, clip, name, &stream, &keep)?;
+        let mut data = self.encode(vilm, &set, &keep)?;
+        data.source = self.options.source(clip)?;
+        let observe = &mut self.observe;
+        let config = LearnConfig { seed: stream.derive("training").next_seed(), ..self.options.training.clone() };
+        let (mut subject, report) =
+            learn(vilm, &enrolled, &data, &config, &keep, |progress| observe(LearnEvent::Training(progress)))?;
+        if !report.kept_learned {
+            subject.info.origin = Origin::Enrolled;
+        }
+        Ok(Learned { subject, report, set, rejected })
+    }
+
+    /// Makes positives, chooses negatives and asks the questions about them.
+    pub(crate) fn material(
+        &mut self,
+        vilm: &Vilm,
+        clip: &[RgbImage],
+        name: &SubjectName,
+        stream: &SeededStream,
+        keep: &LearnRun,
+    ) -> Result<Material> {
+        vilm.codec().check_name(name)?;
         let memory = vilm.remember(&[clip])?;
         let reference = identities(&memory).swap_remove(0);
         let enrolled = vilm.enrol(&memory, 0, name)?;
 
-        self.tell(LearnEvent::MakingPositives, &keep)?;
+        self.tell(LearnEvent::MakingPositives, keep)?;
         let maker = PositiveMaker::new(clip, self.scenes, self.options.variation.clone())?;
         let made = maker.positives(self.options.positives, &mut stream.derive("positives"), |positives| {
             let mut verdicts = Vec::with_capacity(positives.len());
@@ -210,27 +257,17 @@ impl Learner<'_> {
             Ok(verdicts)
         })?;
 
-        self.tell(LearnEvent::ChoosingNegatives, &keep)?;
+        self.tell(LearnEvent::ChoosingNegatives, keep)?;
         let negatives = choose_negatives(&reference, self.corpus, &self.options.negatives, &mut stream.derive("negatives"))?;
         let set = TrainingSetBuilder::new(name.clone(), clip.to_vec())?
             .positives(made.positives)
             .negatives(&negatives, self.corpus)?
             .build(&mut stream.derive("questions"), describe(vilm))?;
-
-        let mut data = self.encode(vilm, &set, &keep)?;
-        data.source = self.options.source(clip)?;
-        let observe = &mut self.observe;
-        let config = LearnConfig { seed: stream.derive("training").next_seed(), ..self.options.training.clone() };
-        let (mut subject, report) =
-            learn(vilm, &enrolled, &data, &config, &keep, |progress| observe(LearnEvent::Training(progress)))?;
-        if !report.kept_learned {
-            subject.info.origin = Origin::Enrolled;
-        }
-        Ok(Learned { subject, report, set, rejected: made.rejected })
+        Ok(Material { enrolled, reference, maker, set, rejected: made.rejected })
     }
 
     /// Tells the observer; an error when it asks to stop or the time is up.
-    fn tell(&mut self, event: LearnEvent<'_>, keep: &LearnRun) -> Result<()> {
+    pub(crate) fn tell(&mut self, event: LearnEvent<'_>, keep: &LearnRun) -> Result<()> {
         if (self.observe)(event).is_break() {
             return Err(pvchat_train::Error::Stopped { step: 0 }.into());
         }
@@ -243,51 +280,69 @@ impl Learner<'_> {
     }
 
     /// Encodes all clips once and sorts them into stages and the self-check.
-    ///
-    /// Where the upper part of the encoder is trained, the output of the lower part is kept too, for that part to start from.
     fn encode(&mut self, vilm: &Vilm, set: &TrainingSet, keep: &LearnRun) -> Result<LearnData> {
-        let keeps_lower = self.options.training.trains.trains_vision();
         let still = set.still();
-        let total = set.clips.len() + still.clips.len();
-        let mut done = 0;
-        let mut data = LearnData::default();
+        let mut data = LearnData { features: self.options.features(keep)?, ..LearnData::default() };
         let names = [set.subject.clone()];
+        let mut done = (0, set.clips.len() + still.clips.len());
         for (video, clips) in [(false, &still.clips), (true, &set.clips)] {
             let most = clips.iter().map(|clip| clip.pairs.len()).max().unwrap_or(0);
-            for (chunk_number, chunk) in clips.chunks(ENCODED_AT_ONCE).enumerate() {
-                let frames: Vec<&[RgbImage]> = chunk.iter().map(|clip| clip.frames.as_slice()).collect();
-                let memory = vilm.remember(&frames)?;
-                let mut lower = Vec::new();
-                if keeps_lower {
-                    let values = vilm.lower(&frames)?;
-                    data.lower_shape = [values.dims()[1], values.dims()[2]];
-                    lower = values.into_data().iter::<f32>().collect();
-                }
-                let lower_size = lower.len() / chunk.len();
-                data.token_shape = [memory.tokens.dims()[1], memory.tokens.dims()[2]];
-                data.identity_shape = [memory.identity.dims()[1], memory.identity.dims()[2]];
-                let rows = |values: Vec<f32>, shape: [usize; 2]| {
-                    values.chunks(shape[0] * shape[1]).map(<[f32]>::to_vec).collect::<Vec<_>>()
-                };
-                let tokens = rows(memory.tokens.into_data().iter::<f32>().collect(), data.token_shape);
-                let identity = rows(memory.identity.into_data().iter::<f32>().collect(), data.identity_shape);
-                for (place, ((clip, tokens), identity)) in chunk.iter().zip(tokens).zip(identity).enumerate() {
-                    let texts = encode_pairs(vilm, &clip.pairs, &names, most)?;
-                    let lower = lower[place * lower_size..(place + 1) * lower_size].to_vec();
-                    let one = LearnClip { tokens, identity, lower, present: clip.positive, texts };
-                    let number = chunk_number * ENCODED_AT_ONCE + place;
-                    match (video, number % HELD_BACK == HELD_BACK - 1) {
-                        (true, true) => data.held_back.push(one),
-                        (true, false) => data.clips.push(one),
-                        (false, true) => {}
-                        (false, false) => data.images.push(one),
-                    }
-                }
-                done += chunk.len();
-                self.tell(LearnEvent::Encoding(done, total), keep)?;
+            let frames: Vec<&[RgbImage]> = clips.iter().map(|clip| clip.frames.as_slice()).collect();
+            let seen = self.see(vilm, &frames, &mut data, &mut done, keep)?;
+            for (number, (clip, features)) in clips.iter().zip(seen).enumerate() {
+                let texts = encode_pairs(vilm, &clip.pairs, &names, most)?;
+                sort(&mut data, video, number, LearnClip { features, asked: vec![0], present: vec![clip.positive], texts });
             }
         }
         Ok(data)
+    }
+
+    /// Looks at clips once and puts what the encoder makes of them into `data`; `done` counts them for the observer.
+    ///
+    /// Where the upper part of the encoder is trained, the output of the lower part is kept too, for that part to start from.
+    pub(crate) fn see(
+        &mut self,
+        vilm: &Vilm,
+        clips: &[&[RgbImage]],
+        data: &mut LearnData,
+        done: &mut (usize, usize),
+        keep: &LearnRun,
+    ) -> Result<Vec<FeatureId>> {
+        let keeps_lower = self.options.training.trains.trains_vision();
+        let mut seen = Vec::with_capacity(clips.len());
+        for chunk in clips.chunks(ENCODED_AT_ONCE) {
+            let memory = vilm.remember(chunk)?;
+            let mut lower = Vec::new();
+            if keeps_lower {
+                let values = vilm.lower(chunk)?;
+                data.lower_shape = [values.dims()[1], values.dims()[2]];
+                lower = values.into_data().iter::<f32>().collect();
+            }
+            let lower_size = lower.len() / chunk.len();
+            data.token_shape = [memory.tokens.dims()[1], memory.tokens.dims()[2]];
+            data.identity_shape = [memory.identity.dims()[1], memory.identity.dims()[2]];
+            let rows =
+                |values: Vec<f32>, shape: [usize; 2]| values.chunks(shape[0] * shape[1]).map(<[f32]>::to_vec).collect::<Vec<_>>();
+            let tokens = rows(memory.tokens.into_data().iter::<f32>().collect(), data.token_shape);
+            let identity = rows(memory.identity.into_data().iter::<f32>().collect(), data.identity_shape);
+            for (place, (tokens, identity)) in tokens.into_iter().zip(identity).enumerate() {
+                let lower = lower[place * lower_size..(place + 1) * lower_size].to_vec();
+                seen.push(data.features.insert(ClipFeatures { tokens, identity, lower })?);
+            }
+            done.0 += chunk.len();
+            self.tell(LearnEvent::Encoding(done.0, done.1), keep)?;
+        }
+        Ok(seen)
+    }
+}
+
+/// Puts the `number`-th clip of a stage where it belongs: every few are held back, as clips for the self-check.
+pub(crate) fn sort(data: &mut LearnData, video: bool, number: usize, clip: LearnClip) {
+    match (video, number % HELD_BACK == HELD_BACK - 1) {
+        (true, true) => data.held_back.push(clip),
+        (true, false) => data.clips.push(clip),
+        (false, true) => {}
+        (false, false) => data.images.push(clip),
     }
 }
 
@@ -324,12 +379,12 @@ fn encode_pairs(vilm: &Vilm, pairs: &[QaPair], names: &[SubjectName], count: usi
 }
 
 /// The left person's identity embedding of every clip.
-fn identities(memory: &Memory) -> Vec<Vec<f32>> {
+pub(crate) fn identities(memory: &Memory) -> Vec<Vec<f32>> {
     let [_, people, width] = memory.identity.dims();
     let values: Vec<f32> = memory.identity.clone().into_data().iter::<f32>().collect();
     values.chunks(people * width).map(|row| row[..width].to_vec()).collect()
 }
 
-fn cosine(one: &[f32], other: &[f32]) -> f32 {
+pub(crate) fn cosine(one: &[f32], other: &[f32]) -> f32 {
     one.iter().zip(other).map(|(a, b)| a * b).sum()
 }

@@ -11,6 +11,7 @@ mod learn;
 mod pvchat;
 mod receipt;
 mod remember;
+mod together;
 
 pub use error::{Error, Result};
 pub use folder::SubjectFolder;
@@ -18,6 +19,7 @@ pub use learn::{Enrol, LearnEvent, LearnOptions, Learned, Learner, Personalizer}
 pub use pvchat::{Chat, Pvchat, SeenClip};
 pub use receipt::{Deleted, Kept, Receipt};
 pub use remember::Remember;
+pub use together::LearnedTogether;
 
 pub use pvchat_augment as augment;
 pub use pvchat_data as data;

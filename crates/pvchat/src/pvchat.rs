@@ -22,7 +22,7 @@ use pvchat_model::{
 use pvchat_train::checkpoint::CheckpointFolder;
 use pvchat_video::Clip;
 
-use crate::{Enrol, LearnEvent, LearnOptions, Learned, Learner, Personalizer, Remember, Result, remember};
+use crate::{Enrol, LearnEvent, LearnOptions, Learned, LearnedTogether, Learner, Personalizer, Remember, Result, remember};
 
 /// Empty places that people are put in while they are learned.
 const EMPTY_SCENES: usize = 40;
@@ -200,6 +200,49 @@ impl Pvchat {
         options: &LearnOptions,
         mut observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
     ) -> Result<Learned> {
+        self.learner(checkpoints, options, &mut observe, |learner| learner.learn(&self.vilm, &clip.frames, name))
+    }
+
+    /// Learns several people in one run, each from a clip of their own: questions about each and about every two of them, on
+    /// clips that show one, two or none of them. The subjects are like those that are learned alone.
+    ///
+    /// # Errors
+    /// As [`learn`](Self::learn); [`Error::NotTogether`](crate::Error::NotTogether) where no clip of two of them could be made,
+    /// [`pvchat_train::Error::Config`] for names that are not different, or too many.
+    pub fn learn_together(
+        &self,
+        people: &[(&SeenClip, &SubjectName)],
+        options: &LearnOptions,
+        observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<LearnedTogether> {
+        let checkpoints = match &options.checkpoints {
+            Some(folder) => Some(CheckpointFolder::new(folder)?.locked()?),
+            None => None,
+        };
+        self.learn_together_in(checkpoints, people, options, observe)
+    }
+
+    /// As [`learn_together`](Self::learn_together), in a folder of checkpoints that is held already.
+    pub(crate) fn learn_together_in(
+        &self,
+        checkpoints: Option<CheckpointFolder>,
+        people: &[(&SeenClip, &SubjectName)],
+        options: &LearnOptions,
+        mut observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<LearnedTogether> {
+        let people: Vec<(&[RgbImage], &SubjectName)> =
+            people.iter().map(|(clip, name)| (clip.frames.as_slice(), *name)).collect();
+        self.learner(checkpoints, options, &mut observe, |learner| learner.learn_together(&self.vilm, &people))
+    }
+
+    /// Learns with the strangers and empty places of this model.
+    fn learner<T>(
+        &self,
+        checkpoints: Option<CheckpointFolder>,
+        options: &LearnOptions,
+        observe: &mut dyn FnMut(LearnEvent<'_>) -> ControlFlow<()>,
+        work: impl FnOnce(&mut Learner<'_>) -> Result<T>,
+    ) -> Result<T> {
         let drawn;
         let scenes = if self.scenes.is_empty() {
             drawn = corpus::empty_scenes(EMPTY_SCENES, self.vilm.image_size() as u32, EMPTY_SCENES_SEED);
@@ -208,7 +251,7 @@ impl Pvchat {
             &self.scenes
         };
         let corpus = self.corpus.as_ref();
-        Learner { corpus, scenes, options, checkpoints, observe: &mut observe }.learn(&self.vilm, &clip.frames, name)
+        work(&mut Learner { corpus, scenes, options, checkpoints, observe })
     }
 
     /// Answers a question about a clip. The question may be worded freely; wording that the model

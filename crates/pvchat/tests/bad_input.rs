@@ -12,6 +12,7 @@ use pvchat::{
     train::{
         Error as TrainError,
         checkpoint::CheckpointFolder,
+        features::{ClipFeatures, FeatureCache},
         personal::{LearnClip, LearnConfig, LearnData, LearnRun, learn},
     },
 };
@@ -139,27 +140,28 @@ fn data_that_is_no_number_ends_learning_with_step_and_batch_and_the_last_checkpo
     let vilm = pvchat().vilm();
     let (seen, other) = (clip(&[person], &mut stream), clip(&[stranger], &mut stream));
     let start = pvchat().enrol(&seen, &name).unwrap();
-    let learn_clip = |clip: &SeenClip, present: bool| {
+    let features = FeatureCache::in_memory();
+    let learn_clip = |clip: &SeenClip, present: bool, broken: bool| {
         let answer = if present { "yes , <Aa> is in the video ." } else { "no , <Aa> is not in the video ." };
         let text = vilm.codec().encode_question("is <Aa> in this video ?", Some(answer), std::slice::from_ref(&name)).unwrap();
         let [tokens, identity] = [&clip.memory.tokens, &clip.memory.identity];
-        LearnClip {
-            tokens: tokens.clone().into_data().iter::<f32>().collect(),
-            identity: identity.clone().into_data().iter::<f32>().collect(),
-            lower: Vec::new(),
-            present,
-            texts: vec![text],
+        let [mut tokens, identity] =
+            [tokens, identity].map(|tensor| tensor.clone().into_data().iter::<f32>().collect::<Vec<_>>());
+        if broken {
+            tokens[5] = f32::NAN;
         }
+        let features = features.insert(ClipFeatures { tokens, identity, lower: Vec::new() }).unwrap();
+        LearnClip { features, asked: vec![0], present: vec![present], texts: vec![text] }
     };
     let shape = |dims: [usize; 3]| [dims[1], dims[2]];
-    let mut data = LearnData {
-        images: vec![learn_clip(&seen, true), learn_clip(&other, false)],
-        clips: vec![learn_clip(&seen, true), learn_clip(&other, false)],
+    let data = LearnData {
+        images: vec![learn_clip(&seen, true, false), learn_clip(&other, false, false)],
+        clips: vec![learn_clip(&seen, true, false), learn_clip(&other, false, true)],
+        features: features.clone(),
         token_shape: shape(seen.memory.tokens.dims()),
         identity_shape: shape(seen.memory.identity.dims()),
         ..LearnData::default()
     };
-    data.clips[1].tokens[5] = f32::NAN;
     let folder = tempfile::tempdir().unwrap();
     let keep = LearnRun {
         checkpoints: Some(CheckpointFolder::new(folder.path()).unwrap()),

@@ -27,8 +27,8 @@ fn learned(trains: Trains, clip: &SeenClip, name: &SubjectName) -> Subject {
     };
     (options.negatives.hard, options.negatives.random) = (5, 3);
     options.training.adaptation.lora_rate = 1e-2;
-    let learned = pvchat().learn(clip, name, &options, |_| ControlFlow::Continue(())).unwrap();
-    learned.report.learned.unwrap()
+    let mut learned = pvchat().learn(clip, name, &options, |_| ControlFlow::Continue(())).unwrap();
+    learned.report.learned.swap_remove(0)
 }
 
 /// Text and the very bits of the probabilities.

@@ -1,8 +1,11 @@
-//! Golden tests: scores of the usual BLEU tool, and answers with the presence that they state.
+//! Golden tests: scores of the usual tools for BLEU and BERTScore, and answers with the presence that they state.
+//! `scripts/golden_metrics.py` made those of BERTScore and the further ones of BLEU.
 //!
 //! `PVCHAT_GOLDEN` names another directory of such files.
 
+use burn::prelude::*;
 use pvchat_eval::{
+    bert_score::{RobertaEmbedder, corpus_score},
     bleu::{corpus_bleu, tokenize_13a},
     presence::{Presence, presence},
 };
@@ -12,12 +15,15 @@ use std::path::{Path, PathBuf};
 /// The tolerance of scores, absolute and relative.
 const TOLERANCE: f64 = 1e-6;
 
-fn read() -> Value {
+fn golden(name: &str) -> PathBuf {
     let directory = std::env::var_os("PVCHAT_GOLDEN").map(PathBuf::from);
-    let directory = directory.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden"));
-    let path = directory.join("metrics.json");
+    directory.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden")).join(name)
+}
+
+fn read(name: &str) -> Value {
+    let path = golden(name);
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    serde_json::from_str(&text).expect("metrics.json is JSON")
+    serde_json::from_str(&text).expect("JSON")
 }
 
 fn texts(value: &Value) -> Vec<&str> {
@@ -31,9 +37,9 @@ fn check(what: &str, found: f64, expected: &Value) {
 
 #[test]
 fn bleu_of_every_corpus_and_sentence() {
-    let file = read();
-    let cases = file["bleu"]["cases"].as_array().expect("cases");
-    assert!(!cases.is_empty());
+    let files = ["metrics.json", "bleu_more.json"].map(read);
+    let cases: Vec<&Value> = files.iter().flat_map(|file| file["bleu"]["cases"].as_array().expect("cases")).collect();
+    assert!(cases.len() > 20);
     for case in cases {
         let name = case["name"].as_str().unwrap();
         let (predictions, references) = (texts(&case["predictions"]), texts(&case["references"]));
@@ -66,7 +72,7 @@ fn bleu_of_every_corpus_and_sentence() {
 
 #[test]
 fn presence_in_every_answer() {
-    let file = read();
+    let file = read("metrics.json");
     let cases = file["presence"]["cases"].as_array().expect("cases");
     assert!(!cases.is_empty());
     for case in cases {
@@ -74,4 +80,55 @@ fn presence_in_every_answer() {
         let expected: Presence = serde_json::from_value(case["expected"].clone()).unwrap();
         assert_eq!(presence(answer, &subject.parse().unwrap()), expected, "{answer:?} about {subject}");
     }
+}
+
+#[test]
+fn bert_score_of_a_tiny_roberta() {
+    let file = read("bertscore/scores.json");
+    let pairs: Vec<Vec<&str>> = file["pairs"].as_array().unwrap().iter().map(texts).collect();
+    let folder = golden("bertscore");
+    for case in file["cases"].as_array().unwrap() {
+        let layers = case["layers"].as_u64().unwrap() as usize;
+        let embedder = RobertaEmbedder::open(&folder, layers, &Device::default()).unwrap();
+        for (text, expected) in pairs.iter().flatten().zip(file["tokens"].as_array().unwrap()) {
+            assert_eq!(serde_json::json!(embedder.ids(text).unwrap()), *expected, "{text:?}");
+        }
+        let found = corpus_score(&embedder, pairs.iter().map(|pair| (pair[0], pair[1]))).unwrap();
+        assert_eq!(found.scores.len(), 11);
+        for (index, (score, pair)) in found.scores.iter().zip(&pairs).enumerate() {
+            for (key, value) in [("precision", score.precision), ("recall", score.recall), ("f1", score.f1)] {
+                let expected = case[key][index].as_f64().unwrap();
+                // The tool computes in 32 bits.
+                assert!((value - expected).abs() < 2e-6, "layer {layers}, {key} of {pair:?}: {value}, expected {expected}");
+            }
+        }
+        assert_eq!(found.encoder, format!("bertscore, layer {layers} of 3, no idf, not rescaled"));
+    }
+}
+
+#[test]
+fn encoders_that_cannot_be_used_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |layers: usize| RobertaEmbedder::open(folder.path(), layers, &Device::default()).unwrap_err().to_string();
+    assert!(open(2).contains("config.json"), "a missing file is named");
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        std::fs::copy(golden("bertscore").join(name), folder.path().join(name)).unwrap();
+    }
+    assert!(open(4).contains("has 3 layers, layer 4 was asked for") && open(0).contains("layer 0"));
+    let config = std::fs::read_to_string(golden("bertscore/config.json")).unwrap();
+    for (from, to, said) in [
+        ("\"hidden_act\": \"gelu\"", "\"hidden_act\": \"relu\"", "relu"),
+        ("\"model_type\": \"roberta\"", "\"model_type\": \"t5\"", "t5"),
+        ("\"hidden_size\": 24", "\"hidden_size\": 25", "3 heads for a width of 25"),
+        ("\"vocab_size\": 400", "\"vocab_size\": 4000000000", "4000000000"),
+        ("\"hidden_size\": 24", "\"hidden_size\": 48", "model.safetensors"),
+    ] {
+        assert!(config.contains(from), "{from}");
+        std::fs::write(folder.path().join("config.json"), config.replace(from, to)).unwrap();
+        assert!(open(2).contains(said), "{to}: {}", open(2));
+    }
+    std::fs::write(folder.path().join("config.json"), &config).unwrap();
+    let weights = std::fs::read(golden("bertscore/model.safetensors")).unwrap();
+    std::fs::write(folder.path().join("model.safetensors"), &weights[..weights.len() / 2]).unwrap();
+    assert!(open(2).contains("model.safetensors"), "{}", open(2));
 }

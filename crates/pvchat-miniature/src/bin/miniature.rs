@@ -13,14 +13,13 @@ use burn::{module::Module, prelude::*};
 use clap::{Parser, Subcommand, ValueEnum};
 use pvchat_data::random::SeededStream;
 use pvchat_miniature::{
-    base,
+    base::{self, Design},
     corpus::MiniatureCorpus,
     pretrain::{
-        answer::{self, AnswerPretraining, AnswerTask},
-        clips::EncodedClips,
+        answer::{AnswerPretraining, AnswerReport},
+        answer_run::{AnswerClips, AnswerEvent, AnswerRun},
         encoder::EncoderPretraining,
         encoder_task::{self, EncoderTask},
-        validation::Validator,
     },
     tokenizer,
 };
@@ -36,7 +35,6 @@ use pvchat_model::{
 };
 use pvchat_train::{
     checkpoint::CheckpointFolder,
-    objective::{Objective, ObjectiveConfig},
     run::{RunConfig, Schedule, run},
 };
 
@@ -110,12 +108,13 @@ enum RoutingName {
 }
 
 impl RoutingName {
-    fn routing(self) -> Routing {
-        match self {
+    fn design(self) -> Design {
+        let routing = match self {
             Self::Dense => Routing::Dense,
             Self::TopK => Routing::TopK { shared: 4, active: 2 },
             Self::Relu => base::ROUTING,
-        }
+        };
+        Design { routing, ..Design::default() }
     }
 
     fn name(self) -> &'static str {
@@ -252,13 +251,6 @@ fn encoder(folder: &Path, base: Option<&Path>, groups: usize, device: &Device) -
     Ok(TrainedEncoder { parameters: trained.encoder.valid(), figures: serde_json::to_value(&figures)?, run })
 }
 
-/// Groups of six clips that phase B is judged on, with people and clips of their own.
-const VALIDATION_GROUPS: usize = 150;
-/// Batches of validation.
-const VALIDATION_BATCHES: usize = 36;
-/// Steps between two validations.
-const VALIDATE_EVERY: usize = 250;
-
 fn train_answer(
     folder: &Path,
     seed: u64,
@@ -268,71 +260,41 @@ fn train_answer(
     routing: RoutingName,
     device: &Device,
 ) -> Outcome {
-    let plain = device.clone().inner();
-    let tokenizer = tokenizer::train().map_err(|error| error.to_string())?;
-    let format = pvchat_model::prompt::PromptFormat::miniature();
-    let codec = TextCodec::from_bytes("tokenizer.json", tokenizer.as_bytes(), format)?;
-    let config = base::config(codec.vocabulary(), routing.routing());
-    let stream = SeededStream::new(seed).derive("answer");
-    let side = config.vision.image_size() as u32;
     let (started, done) = (Instant::now(), AtomicUsize::new(0));
-    let encode = |range: std::ops::Range<usize>, label: &str| {
-        EncodedClips::make(encoder, side, range, &stream.derive(label), &plain, |count| {
-            let total = done.fetch_add(count, Ordering::Relaxed) + count;
-            if total % 2400 < count {
-                println!("{:6.0} s  {total} clips encoded", started.elapsed().as_secs_f64());
-            }
-        })
-    };
-    let clips = encode(0..groups, "clips");
-    let model = AnswerPretraining::init(&config.answer, &stream.derive("initial"), device)?;
-    println!("parameters: {}", model.num_params());
-    let modules = if matches!(routing, RoutingName::Dense) { 0 } else { 2 * config.answer.qformer.layers };
-    let objective = Objective::new(
-        ObjectiveConfig { top_k: 2, initial_lambda: 1e-4, adaptation_rate: 0.01, ..ObjectiveConfig::straight_through() },
-        modules,
-    )?;
-    let mut task = AnswerTask {
-        clips,
-        codec: codec.clone(),
-        slots: config.answer.personal.as_ref().map_or(1, |personal| personal.slots),
-        batch: 16,
-        shards: 2,
-        questions: 6,
-        objective,
-        stream: stream.derive("episodes"),
-        device: plain.clone(),
-    };
-    let validator = Validator::new(&task, encode(0..VALIDATION_GROUPS, "validation"), VALIDATION_BATCHES)?;
-    let fingerprint = [("seed".to_string(), seed.to_string()), ("config".to_string(), format!("{config:?} {groups}"))].into();
-    let name = format!("answer-{}", routing.name());
-    let run_config =
-        run_config(folder.join(name), steps, (answer::ADAMW_RATE, answer::MUON_RATE), answer::muon_group(), fingerprint)?;
+    let clips = AnswerClips::make(encoder, seed, groups, device, |count| {
+        let total = done.fetch_add(count, Ordering::Relaxed) + count;
+        if total % 2400 < count {
+            println!("{:6.0} s  {total} clips encoded", started.elapsed().as_secs_f64());
+        }
+    });
+    let checkpoints = Some(folder.join(format!("answer-{}", routing.name())));
+    let run = AnswerRun { design: routing.design(), steps, checkpoints };
     let mut log = Log::new(20);
-    run(model, answer::optimizer(), &run_config, &mut task, device, |progress| {
-        let count = progress.reports.len() as f64;
-        let mean = |part: &dyn Fn(&answer::AnswerReport) -> f64| progress.reports.iter().map(part).sum::<f64>() / count;
-        let values = [
-            ("loss", mean(&|report| f64::from(report.loss))),
-            ("existence", mean(&|report| f64::from(report.existence))),
-            ("activation", mean(&|report| report.objective.activation())),
-            ("routers", mean(&|report| report.objective.total())),
-            ("norm", progress.gradient_norm),
-        ];
-        log.add(progress.step, progress.steps, &values);
-        if progress.step.is_multiple_of(VALIDATE_EVERY) || progress.step == progress.steps {
-            match validator.judge(&progress.model.model) {
-                Ok(counts) => {
-                    let shares: Vec<String> =
-                        counts.iter().map(|(kind, [right, all])| format!("{kind} {:.3}", *right as f64 / *all as f64)).collect();
-                    println!("          validation  {}", shares.join("  "));
-                }
-                Err(error) => println!("          validation failed: {error}"),
+    let trained = run.train(&clips, device, |event| {
+        match event {
+            AnswerEvent::Parameters(count) => println!("parameters: {count}"),
+            AnswerEvent::Step(progress) => {
+                let count = progress.reports.len() as f64;
+                let mean = |part: &dyn Fn(&AnswerReport) -> f64| progress.reports.iter().map(part).sum::<f64>() / count;
+                let values = [
+                    ("loss", mean(&|report| f64::from(report.loss))),
+                    ("existence", mean(&|report| f64::from(report.existence))),
+                    ("activation", mean(&|report| report.objective.activation())),
+                    ("routers", mean(&|report| report.objective.total())),
+                    ("norm", progress.gradient_norm),
+                ];
+                log.add(progress.step, progress.steps, &values);
             }
+            AnswerEvent::Validation(Ok(counts)) => {
+                let shares: Vec<String> =
+                    counts.iter().map(|(kind, [right, all])| format!("{kind} {:.3}", *right as f64 / *all as f64)).collect();
+                println!("          validation  {}", shares.join("  "));
+            }
+            AnswerEvent::Validation(Err(error)) => println!("          validation failed: {error}"),
         }
         ControlFlow::Continue(())
-    })?;
-    Ok(())
+    });
+    trained.map(drop).map_err(|error| error.to_string().into())
 }
 
 /// Seed of the corpus of strangers.
@@ -349,7 +311,7 @@ fn package(
     let plain = device.clone().inner();
     let tokenizer = tokenizer::train().map_err(|error| error.to_string())?;
     let codec = TextCodec::from_bytes("tokenizer.json", tokenizer.as_bytes(), pvchat_model::prompt::PromptFormat::miniature())?;
-    let config = base::config(codec.vocabulary(), routing.routing());
+    let config = routing.design().config(codec.vocabulary());
     let checkpoints = CheckpointFolder::new(folder.join(format!("answer-{}", routing.name())))?;
     let answer = AnswerPretraining::init(&config.answer, &SeededStream::new(0), &plain)?;
     let answer = checkpoints.load_model(answer)?.ok_or("train the answer model first")?;

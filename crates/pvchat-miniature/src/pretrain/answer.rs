@@ -1,7 +1,7 @@
 //! Phase B: the Q-Former, the personal part and the language model learn to answer, on the frozen
 //! encoder's features. Every clip is looked at with the eyes of one or two enrolled people.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use burn::{
     module::{Module, ParamGroup},
@@ -78,7 +78,7 @@ pub struct AnswerReport {
 /// The run of phase B.
 pub struct AnswerTask {
     /// The encoded clips.
-    pub clips: EncodedClips,
+    pub clips: Arc<EncodedClips>,
     /// Words to ids.
     pub codec: TextCodec,
     /// Name slots.
@@ -112,7 +112,7 @@ fn names(slots: &[usize]) -> Vec<SubjectName> {
 
 impl AnswerTask {
     /// The same on other clips.
-    pub fn with_clips(&self, clips: EncodedClips) -> Self {
+    pub fn with_clips(&self, clips: Arc<EncodedClips>) -> Self {
         Self {
             clips,
             codec: self.codec.clone(),

@@ -2,6 +2,7 @@
 //! and the language model on the frozen encoder's features.
 
 pub mod answer;
+pub mod answer_run;
 pub mod clips;
 pub mod encoder;
 pub mod encoder_task;

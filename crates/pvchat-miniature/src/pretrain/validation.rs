@@ -1,6 +1,6 @@
 //! How well the answer model answers about people and clips that it does not train on.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use burn::module::Module;
 use pvchat_model::answer::AnswerModel;
@@ -27,7 +27,7 @@ impl Validator {
     ///
     /// # Errors
     /// [`pvchat_model::Error::Text`] for a question that the tokenizer cannot encode.
-    pub fn new(task: &AnswerTask, clips: EncodedClips, batches: usize) -> pvchat_model::Result<Self> {
+    pub fn new(task: &AnswerTask, clips: Arc<EncodedClips>, batches: usize) -> pvchat_model::Result<Self> {
         let stream = task.stream.derive("validation");
         let task = task.with_clips(clips);
         let batches = (0..batches)

@@ -140,6 +140,17 @@ impl ObjectiveConfig {
         }
     }
 
+    /// The same without SPR: its weight stays so small that nothing is left of it in 32 bits.
+    pub fn without_sparsity(self) -> Self {
+        const NOTHING: f64 = 1e-30;
+        Self { initial_lambda: NOTHING, lambda_range: [NOTHING, NOTHING], ..self }
+    }
+
+    /// The same without HAE.
+    pub fn without_hae(self) -> Self {
+        Self { hae_weight: 0.0, hae_growth: None, ..self }
+    }
+
     /// The target activation of a module with this many routed heads, at most 1.
     pub fn target_activation(&self, routed_heads: usize) -> f64 {
         (self.top_k as f64 / routed_heads.max(1) as f64).min(1.0)
@@ -195,6 +206,7 @@ mod tests {
     fn presets_are_valid_and_carry_the_published_constants() {
         for preset in [ObjectiveConfig::paper(), ObjectiveConfig::released(), ObjectiveConfig::straight_through()] {
             preset.validate().unwrap();
+            preset.without_sparsity().without_hae().validate().unwrap();
         }
         assert_eq!(ObjectiveConfig::default().mode, ObjectiveMode::StraightThrough);
         assert_eq!(ObjectiveConfig::released().adaptation_rate, 0.8);

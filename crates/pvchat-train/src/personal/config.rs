@@ -3,7 +3,7 @@
 use pvchat_model::{adaptation::Trains, language::LoraConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Result, objective::ObjectiveConfig};
 
 /// How a person is learned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,12 +25,17 @@ pub struct LearnConfig {
     pub identity_rate: f64,
     /// Rates of what [`trains`](Self::trains) adds to tokens and rows.
     pub adaptation: AdaptationConfig,
+    /// What holds the routed heads to their target share.
+    pub objective: ObjectiveConfig,
     /// Steps until the rates are at their height.
     pub warm_up: usize,
     /// Limit of the joint gradient norm.
     pub clip: f64,
     /// Pull of tokens and rows back to where learning started, per squared unit.
     pub anchor: f64,
+    /// Computes cheap activations again in the backward pass instead of keeping them: less memory, more time, the same result.
+    /// Activations of matrix products are kept all the same.
+    pub activation_checkpointing: bool,
     /// Threads.
     pub threads: usize,
     /// Seed of the batches.
@@ -66,9 +71,11 @@ impl Default for LearnConfig {
             learning_rate: 3e-4,
             identity_rate: 0.0,
             adaptation: AdaptationConfig::default(),
+            objective: ObjectiveConfig { initial_lambda: 1e-4, adaptation_rate: 0.01, ..ObjectiveConfig::straight_through() },
             warm_up: 5,
             clip: 1.0,
             anchor: 0.01,
+            activation_checkpointing: false,
             threads: 2,
             seed: 0,
         }
@@ -121,6 +128,7 @@ impl LearnConfig {
                 return wrong(key, value.to_string(), "use zero or a positive number");
             }
         }
+        self.objective.validate()?;
         Ok(adaptation.lora.validate()?)
     }
 }

@@ -8,23 +8,23 @@ use sha2::{Digest, Sha256};
 use super::{LearnClip, LearnConfig, LearnData};
 
 /// Names and values of everything that the result depends on.
-pub(super) fn fingerprint(vilm: &Vilm, start: &Subject, data: &LearnData, config: &LearnConfig) -> BTreeMap<String, String> {
+pub(super) fn fingerprint(vilm: &Vilm, starts: &[Subject], data: &LearnData, config: &LearnConfig) -> BTreeMap<String, String> {
     let mut all: BTreeMap<String, String> =
         data.source.iter().map(|(key, value)| (format!("data: {key}"), value.clone())).collect();
     flatten("learning", &serde_json::to_value(config).unwrap_or_default(), &mut all);
     let clips = |clips: &[LearnClip]| {
-        format!("{} clips, {}", clips.len(), digest(|hash| clips.iter().for_each(|clip| clip_into(clip, hash))))
+        format!("{} clips, {}", clips.len(), digest(|hash| clips.iter().for_each(|clip| clip_into(clip, data, hash))))
     };
     let start_digest = digest(|hash| {
-        [&start.tokens, &start.identity, &start.word_row, &start.head_row]
-            .into_iter()
-            .for_each(|values| values_into(values, hash));
+        let parts = starts.iter().flat_map(|start| [&start.tokens, &start.identity, &start.word_row, &start.head_row]);
+        parts.for_each(|values| values_into(values, hash));
     });
+    let names: Vec<String> = starts.iter().map(|start| start.info.name.to_string()).collect();
     for (key, value) in [
         ("program", format!("pvchat-train {}", env!("CARGO_PKG_VERSION"))),
         ("backend", format!("{:?}", vilm.device())),
         ("base model", vilm.fingerprint().to_string()),
-        ("subject", start.info.name.to_string()),
+        ("subject", names.join(" ")),
         ("enrolled form", start_digest),
         ("data: images", clips(&data.images)),
         ("data: clips", clips(&data.clips)),
@@ -52,9 +52,12 @@ fn digest(feed: impl FnOnce(&mut Sha256)) -> String {
     hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn clip_into(clip: &LearnClip, hash: &mut Sha256) {
-    hash.update([u8::from(clip.present)]);
-    [&clip.tokens, &clip.identity, &clip.lower].into_iter().for_each(|values| values_into(values, hash));
+fn clip_into(clip: &LearnClip, data: &LearnData, hash: &mut Sha256) {
+    for (&asked, &present) in clip.asked.iter().zip(&clip.present) {
+        hash.update((asked as u64).to_le_bytes());
+        hash.update([u8::from(present)]);
+    }
+    hash.update(data.features.digest(clip.features));
     for EncodedText { ids, answer_start } in &clip.texts {
         hash.update((ids.len() as u64).to_le_bytes());
         hash.update((*answer_start as u64).to_le_bytes());

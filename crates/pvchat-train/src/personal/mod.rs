@@ -1,5 +1,6 @@
-//! Learning one person: the personal parameters, and on demand parts of the base, are trained on clips made from one clip,
-//! in two stages, images then video, with everything else frozen and the features of what is frozen computed once per clip.
+//! Learning people: the personal parameters of one person or of several together, and on demand parts of the base, are
+//! trained on clips made from one clip each, in two stages, images then video, with everything else frozen and the features
+//! of what is frozen computed once per clip.
 
 mod config;
 mod fingerprint;
@@ -27,29 +28,29 @@ pub use pvchat_model::adaptation::Trains;
 use crate::{
     Error, Result,
     checkpoint::CheckpointFolder,
-    objective::{Objective, ObjectiveConfig, ObjectiveReport},
+    features::{FeatureCache, FeatureId},
+    objective::{Objective, ObjectiveReport},
     run::{RunConfig, Schedule, run},
 };
 use parameters::LearnParameters;
 use task::LearnTask;
 
-/// A clip to learn from: what the frozen encoder made of it, and the questions about it.
+/// A clip to learn from, and the questions about it. A clip that is asked about in several ways is there several times; its
+/// features are not.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LearnClip {
-    /// `[memory tokens, width]`, row by row.
-    pub tokens: Vec<f32>,
-    /// `[people, identity width]`, row by row.
-    pub identity: Vec<f32>,
-    /// What the lower part of the encoder made of it, row by row, where the upper part is trained; empty otherwise.
-    pub lower: Vec<f32>,
-    /// Whether the person is in it.
-    pub present: bool,
-    /// Questions with answers; all clips of a stage have equally many.
+    /// What the frozen encoder made of it, in [`LearnData::features`].
+    pub features: FeatureId,
+    /// The subjects that its questions are about, by their numbers, in the order of their name slots.
+    pub asked: Vec<usize>,
+    /// Whether each of them is in it.
+    pub present: Vec<bool>,
+    /// Questions with answers; their subjects are those of `asked`.
     pub texts: Vec<EncodedText>,
 }
 
-/// Everything to learn one person from.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Everything to learn people from.
+#[derive(Clone, Debug, Default)]
 pub struct LearnData {
     /// Images: one frame repeated, existence and appearance.
     pub images: Vec<LearnClip>,
@@ -57,6 +58,8 @@ pub struct LearnData {
     pub clips: Vec<LearnClip>,
     /// Clips for the self-check, never trained on.
     pub held_back: Vec<LearnClip>,
+    /// What the frozen encoder made of all of them.
+    pub features: FeatureCache,
     /// Shape of a clip's tokens.
     pub token_shape: [usize; 2],
     /// Shape of a clip's identity embeddings.
@@ -108,9 +111,9 @@ pub struct LearnReport {
     pub after: SelfCheck,
     /// Whether the learned parameters were kept.
     pub kept_learned: bool,
-    /// The learned subject, also where it was not kept.
+    /// The learned subjects, also where they were not kept.
     #[serde(skip)]
-    pub learned: Option<Subject>,
+    pub learned: Vec<Subject>,
     /// Every step.
     pub steps: Vec<LearnProgress>,
 }
@@ -143,18 +146,32 @@ pub fn learn(
     data: &LearnData,
     config: &LearnConfig,
     keep: &LearnRun,
-    mut observe: impl FnMut(&LearnProgress) -> ControlFlow<()>,
+    observe: impl FnMut(&LearnProgress) -> ControlFlow<()>,
 ) -> Result<(Subject, LearnReport)> {
+    let (mut subjects, report) = learn_together(vilm, std::slice::from_ref(start), data, config, keep, observe)?;
+    Ok((subjects.swap_remove(0), report))
+}
+
+/// Learns several people in one run, as in the paper's variants for two and three people: a step asks about one of them, or
+/// about some together, and moves the parameters of those. What is kept is kept of all of them.
+///
+/// # Errors
+/// As [`learn`]; [`Error::Config`] also without anybody to learn, and for several people with a choice of
+/// [`trains`](LearnConfig::trains) whose subjects cannot be asked about together.
+pub fn learn_together(
+    vilm: &Vilm,
+    starts: &[Subject],
+    data: &LearnData,
+    config: &LearnConfig,
+    keep: &LearnRun,
+    mut observe: impl FnMut(&LearnProgress) -> ControlFlow<()>,
+) -> Result<(Vec<Subject>, LearnReport)> {
     config.validate()?;
-    for (key, clips) in [("images", &data.images), ("clips", &data.clips)] {
-        if !clips.iter().any(|clip| clip.present) || clips.iter().all(|clip| clip.present) {
-            let remedy = "learning needs clips with the person and clips without".into();
-            return Err(Error::Config { key, value: format!("{} clips", clips.len()), remedy });
-        }
-    }
+    check_data(starts, data, config)?;
     let device = vilm.device().clone().autodiff();
+    let device = if config.activation_checkpointing { device.gradient_checkpointing() } else { device };
     let stream = SeededStream::new(config.seed).derive("learn");
-    let tensors = Subject::tensors(std::slice::from_ref(start), vilm.device())?;
+    let tensors = Subject::tensors(starts, vilm.device())?;
     let model = LearnParameters::new(vilm, &tensors, config, &stream, &device)?;
     let modules = vilm.config().answer.qformer.routed_modules();
     let mut task = LearnTask {
@@ -162,10 +179,7 @@ pub fn learn(
         data,
         config,
         start: tensors,
-        objective: Objective::new(
-            ObjectiveConfig { initial_lambda: 1e-4, adaptation_rate: 0.01, ..ObjectiveConfig::straight_through() },
-            modules,
-        )?,
+        objective: Objective::new(config.objective.clone(), modules)?,
         stream,
         begin: vilm.codec().prefix(vilm.config().answer.tiles)?,
         steps: Vec::new(),
@@ -182,7 +196,7 @@ pub fn learn(
         clip: config.clip,
         checkpoints,
         checkpoint_every: keep.checkpoint_every,
-        fingerprint: fingerprint::fingerprint(vilm, start, data, config),
+        fingerprint: fingerprint::fingerprint(vilm, starts, data, config),
     };
     let mut late = None;
     let optimizer = parameters::optimizer(vilm, config)?;
@@ -198,14 +212,21 @@ pub fn learn(
         }
         (trained, _) => trained?.valid(),
     };
-    let mut learned = Subject::from_tensors(vilm.subject_info(&start.info.name, Origin::Learned), &trained.personal.tensors(1));
+    let mut learned: Vec<Subject> = starts
+        .iter()
+        .enumerate()
+        .map(|(number, start)| {
+            let info = vilm.subject_info(&start.info.name, Origin::Learned);
+            Subject::from_tensors(info, &trained.personal.tensors(&[number], 1))
+        })
+        .collect();
     if let Some(adaptation) = trained.adaptation(vilm, config)? {
-        learned = learned.with_adaptation(adaptation);
+        learned = learned.into_iter().map(|subject| subject.with_adaptation(adaptation.clone())).collect();
     }
     let steps = task.steps;
-    let (before, after) = (check(vilm, start, data)?, check(vilm, &learned, data)?);
+    let (before, after) = (check(vilm, starts, data)?, check(vilm, &learned, data)?);
     let last = steps.last().map_or(0.0, |step| f64::from(step.loss));
-    learned.info.training = [
+    let figures: BTreeMap<String, f64> = [
         ("steps", steps.len() as f64),
         ("last_loss", last),
         ("self_check_before", f64::from(before.balanced_accuracy)),
@@ -214,36 +235,70 @@ pub fn learn(
     // Six digits: more of them need not come back from JSON as the same number.
     .map(|(name, value): (&str, f64)| (name.to_string(), (value * 1e6).round() / 1e6))
     .into();
+    learned.iter_mut().for_each(|subject| subject.info.training = figures.clone());
     let kept_learned = after.balanced_accuracy > before.balanced_accuracy;
-    let mut kept = if kept_learned { learned.clone() } else { start.clone() };
-    kept.info.training = learned.info.training.clone();
-    Ok((kept, LearnReport { before, after, kept_learned, learned: Some(learned), steps }))
+    let mut kept = if kept_learned { learned.clone() } else { starts.to_vec() };
+    kept.iter_mut().for_each(|subject| subject.info.training = figures.clone());
+    Ok((kept, LearnReport { before, after, kept_learned, learned, steps }))
 }
 
-/// How well a subject's parameters judge the held-back clips.
-fn check(vilm: &Vilm, subject: &Subject, data: &LearnData) -> Result<SelfCheck> {
-    let adapted = match &subject.adaptation {
-        Some(_) => Some(vilm.adapted(subject)?),
-        None => None,
+/// Refuses data that nothing can be learned from.
+fn check_data(starts: &[Subject], data: &LearnData, config: &LearnConfig) -> Result<()> {
+    let wrong = |key, value: String, remedy: &str| Err(Error::Config { key, value, remedy: remedy.into() });
+    if starts.is_empty() {
+        return wrong("subjects", "nobody".into(), "name at least one");
+    }
+    if starts.len() > 1 && !config.trains.is_composable() {
+        return wrong("trains", config.trains.to_string(), "people who are learned together need `composable`");
+    }
+    for (key, clips) in [("images", &data.images), ("clips", &data.clips)] {
+        for subject in 0..starts.len() {
+            let seen = |wanted: bool| {
+                clips
+                    .iter()
+                    .any(|clip| clip.asked.iter().zip(&clip.present).any(|(&asked, &here)| asked == subject && here == wanted))
+            };
+            if !(seen(true) && seen(false)) {
+                let remedy = "learning needs clips with the person and clips without";
+                return wrong(key, format!("{} clips", clips.len()), remedy);
+            }
+        }
+        let fits =
+            |clip: &LearnClip| clip.asked.len() == clip.present.len() && clip.asked.iter().all(|&asked| asked < starts.len());
+        if let Some(clip) = clips.iter().find(|clip| !fits(clip)) {
+            let value = format!("a clip asked about {:?}, with {} presences", clip.asked, clip.present.len());
+            return wrong(key, value, "number the subjects from 0 and say of each whether it is there");
+        }
+    }
+    Ok(())
+}
+
+/// How well the parameters of subjects judge the held-back clips.
+fn check(vilm: &Vilm, subjects: &[Subject], data: &LearnData) -> Result<SelfCheck> {
+    let adapted = match subjects {
+        [one] if one.adaptation.is_some() => Some(vilm.adapted(one)?),
+        _ => None,
     };
     let vilm = adapted.as_ref().unwrap_or(vilm);
-    let own_eyes = subject.adaptation.as_ref().is_some_and(|adaptation| adaptation.changes_vision());
-    let subjects = std::slice::from_ref(subject);
+    let own_eyes = subjects.iter().any(|one| one.adaptation.as_ref().is_some_and(|adaptation| adaptation.changes_vision()));
     let view = vilm.with_subjects(subjects);
     let mut sums = [[0.0_f32; 3]; 2];
     for clip in &data.held_back {
         let memory = if own_eyes {
-            vilm.remember_upper(&vilm.parameters().vision_encoder, task::lower(&[clip], data, vilm.device()))
+            vilm.remember_upper(&vilm.parameters().vision_encoder, task::lower(&[clip], data, vilm.device())?)
         } else {
-            task::memory(&[clip], data, vilm.device())
+            task::memory(&[clip], data, vilm.device())?
         };
-        let reading = view.read(&memory, &[subject])?;
-        let presence = view.presence(&reading, 0)?;
-        let truth = if clip.present { presence } else { 1.0 - presence };
-        let sum = &mut sums[usize::from(clip.present)];
-        sum[0] += 1.0;
-        sum[1] += f32::from(truth > 0.5);
-        sum[2] -= truth.max(1e-6).ln();
+        let asked: Vec<&Subject> = clip.asked.iter().filter_map(|&number| subjects.get(number)).collect();
+        let reading = view.read(&memory, &asked)?;
+        for (index, &here) in clip.present.iter().enumerate().take(asked.len()) {
+            let presence = view.presence(&reading, index)?;
+            let truth = if here { presence } else { 1.0 - presence };
+            let sum = &mut sums[usize::from(here)];
+            sum[0] += 1.0;
+            sum[1] += f32::from(truth > 0.5);
+            sum[2] -= truth.max(1e-6).ln();
+        }
     }
     let mean = |part: usize| 0.5 * (sums[0][part] / sums[0][0].max(1.0) + sums[1][part] / sums[1][0].max(1.0));
     Ok(SelfCheck { balanced_accuracy: mean(1), loss: mean(2) })

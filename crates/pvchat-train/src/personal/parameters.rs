@@ -28,7 +28,7 @@ pub(super) struct LearnParameters {
     pub(super) vision_encoder: Option<VisionTower>,
 }
 
-/// Tokens and rows of one person.
+/// Tokens and rows of the people who are learned, one after another in the second dimension.
 #[derive(Module, Debug)]
 pub(super) struct PersonalParameters {
     tokens: Param<Tensor<4>>,
@@ -117,17 +117,20 @@ impl PersonalParameters {
         }
     }
 
-    /// The parameters for a batch, the identity brought back to unit length.
-    pub(super) fn tensors(&self, batch: usize) -> PersonalTensors {
+    /// The parameters of the people with these numbers, in this order, for a batch, their identities brought back to unit
+    /// length.
+    pub(super) fn tensors(&self, asked: &[usize], batch: usize) -> PersonalTensors {
+        let numbers: Vec<i32> = asked.iter().map(|&number| number as i32).collect();
+        let numbers = Tensor::<1, Int>::from_ints(numbers.as_slice(), &self.tokens.device());
         let repeat = |tensor: Tensor<3>| {
-            let [_, subjects, width] = tensor.dims();
-            tensor.expand([batch, subjects, width])
+            let width = tensor.dims()[2];
+            tensor.select(1, numbers.clone()).expand([batch, asked.len(), width])
         };
         let identity = self.identity.val();
         let length = identity.clone().square().sum_dim(2).add_scalar(1e-6).sqrt();
-        let [_, subjects, tokens, width] = self.tokens.dims();
+        let [_, _, tokens, width] = self.tokens.dims();
         PersonalTensors {
-            tokens: self.tokens.val().expand([batch, subjects, tokens, width]),
+            tokens: self.tokens.val().select(1, numbers.clone()).expand([batch, asked.len(), tokens, width]),
             identity: repeat(identity / length),
             word_row: repeat(self.word_row.val()),
             head_row: repeat(self.head_row.val()),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{LearnClip, LearnConfig, LearnData, LearnProgress, parameters::LearnParameters};
 use crate::{
     Error, Result,
+    features::ClipFeatures,
     objective::{Objective, ObjectiveReport, RoutedHeads, top_k_balance},
     run::Task,
 };
@@ -52,11 +53,14 @@ impl LearnTask<'_> {
         let clips: Vec<&LearnClip> = shard.clips.iter().filter_map(|&index| source.get(index)).collect();
         let device = self.vilm.device();
         let memory = match &model.vision_encoder {
-            Some(encoder) => self.vilm.remember_upper(encoder, lower(&clips, self.data, device)),
-            None => memory(&clips, self.data, device),
+            Some(encoder) => self.vilm.remember_upper(encoder, lower(&clips, self.data, device)?),
+            None => memory(&clips, self.data, device)?,
         };
-        let personal = model.personal.tensors(clips.len());
-        let slots = Tensor::<2, Int>::zeros([clips.len(), 1], device);
+        // All clips of a step are asked about the same people.
+        let asked = clips.first().map_or(&[][..], |clip| clip.asked.as_slice());
+        let personal = model.personal.tensors(asked, clips.len());
+        let slots = Tensor::<1, Int>::arange(0..asked.len() as i64, device);
+        let slots = slots.unsqueeze_dim::<2>(0).expand([clips.len(), asked.len()]);
         let answer = model.answer.as_ref().unwrap_or(&self.vilm.parameters().answer);
         let visual = answer.visual(&memory, Some((&personal, slots.clone())))?;
         let texts: Vec<Vec<EncodedText>> = clips.iter().map(|clip| clip.texts.clone()).collect();
@@ -93,21 +97,41 @@ impl LearnTask<'_> {
 }
 
 /// The frozen features of clips.
-pub(super) fn memory(clips: &[&LearnClip], data: &LearnData, device: &Device) -> Memory {
-    Memory {
-        tokens: gather(clips, |clip| &clip.tokens, data.token_shape, device),
-        identity: gather(clips, |clip| &clip.identity, data.identity_shape, device),
-    }
+pub(super) fn memory(clips: &[&LearnClip], data: &LearnData, device: &Device) -> Result<Memory> {
+    Ok(Memory {
+        tokens: gather(clips, data, |clip| &clip.tokens, data.token_shape, device)?,
+        identity: gather(clips, data, |clip| &clip.identity, data.identity_shape, device)?,
+    })
 }
 
 /// What the frozen lower part of the encoder made of clips.
-pub(super) fn lower(clips: &[&LearnClip], data: &LearnData, device: &Device) -> Tensor<3> {
-    gather(clips, |clip| &clip.lower, data.lower_shape, device)
+pub(super) fn lower(clips: &[&LearnClip], data: &LearnData, device: &Device) -> Result<Tensor<3>> {
+    gather(clips, data, |clip| &clip.lower, data.lower_shape, device)
 }
 
-fn gather(clips: &[&LearnClip], part: fn(&LearnClip) -> &[f32], shape: [usize; 2], device: &Device) -> Tensor<3> {
-    let values: Vec<f32> = clips.iter().flat_map(|clip| part(clip).iter().copied()).collect();
-    Tensor::from_data(TensorData::new(values, [clips.len(), shape[0], shape[1]]), device)
+fn gather(
+    clips: &[&LearnClip],
+    data: &LearnData,
+    part: fn(&ClipFeatures) -> &[f32],
+    shape: [usize; 2],
+    device: &Device,
+) -> Result<Tensor<3>> {
+    let mut values = Vec::with_capacity(clips.len() * shape[0] * shape[1]);
+    for clip in clips {
+        values.extend_from_slice(part(data.features.get(clip.features)?.as_ref()));
+    }
+    Ok(Tensor::from_data(TensorData::new(values, [clips.len(), shape[0], shape[1]]), device))
+}
+
+/// The different values, in the order in which they come first.
+fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut found: Vec<T> = Vec::new();
+    values.for_each(|value| {
+        if !found.contains(&value) {
+            found.push(value);
+        }
+    });
+    found
 }
 
 impl Task<LearnParameters> for LearnTask<'_> {
@@ -118,13 +142,16 @@ impl Task<LearnParameters> for LearnTask<'_> {
         let video = step >= self.config.image_steps;
         let source = self.source(video);
         let mut stream = self.stream.derive(format_args!("step {step}"));
-        let of = |present: bool| {
-            source.iter().enumerate().filter(|(_, clip)| clip.present == present).map(|(index, _)| index).collect::<Vec<_>>()
-        };
-        let (with, without) = (of(true), of(false));
-        let all: Vec<usize> = (0..self.config.batch)
-            .filter_map(|row| stream.choose(if row % 2 == 0 { &with } else { &without }).copied())
-            .collect();
+        // One person after another, and then some of them together; all kinds of presence equally often.
+        let casts = distinct(source.iter().map(|clip| &clip.asked));
+        let asked = casts.get(step % casts.len().max(1)).copied();
+        let about = || source.iter().enumerate().filter(|(_, clip)| Some(&clip.asked) == asked);
+        let mut kinds = distinct(about().map(|(_, clip)| &clip.present));
+        kinds.sort_by(|one, other| other.cmp(one));
+        let of = |kind: &Vec<bool>| about().filter(|(_, clip)| clip.present == *kind).map(|(index, _)| index).collect::<Vec<_>>();
+        let kinds: Vec<Vec<usize>> = kinds.into_iter().map(of).collect();
+        let all: Vec<usize> =
+            (0..self.config.batch).filter_map(|row| stream.choose(kinds.get(row % kinds.len().max(1))?).copied()).collect();
         let size = all.len().div_ceil(self.config.threads.max(1) * self.rounds()).max(1);
         let share = |clips: &[usize]| clips.len() as f32 / all.len() as f32;
         all.chunks(size).map(|clips| Shard { video, clips: clips.to_vec(), share: share(clips) }).collect()

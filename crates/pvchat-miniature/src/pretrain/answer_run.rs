@@ -1,0 +1,170 @@
+//! A whole run of phase B: from a trained encoder to a base model, for any [`Design`].
+
+use std::{
+    collections::BTreeMap,
+    ops::{ControlFlow, Range},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use burn::{module::Module, prelude::*};
+use pvchat_augment::Failure;
+use pvchat_data::random::SeededStream;
+use pvchat_model::{
+    answer::AnswerModel,
+    prompt::{PromptFormat, TextCodec},
+    vilm::{Vilm, VilmParameters},
+    vision::{
+        VisionTower,
+        miniature::{MiniatureEncoder, MiniatureEncoderConfig},
+    },
+    weights,
+};
+use pvchat_train::{
+    checkpoint::CheckpointFolder,
+    objective::Objective,
+    run::{Progress, RunConfig, Schedule, run},
+};
+
+use super::{
+    answer::{self, AnswerPretraining, AnswerReport, AnswerTask},
+    clips::EncodedClips,
+    validation::{Validation, Validator},
+};
+use crate::{base::Design, tokenizer};
+
+/// Groups of six clips that phase B is judged on, with people and clips of their own.
+const VALIDATION_GROUPS: usize = 150;
+/// Batches of validation.
+const VALIDATION_BATCHES: usize = 36;
+/// Steps between two validations.
+const VALIDATE_EVERY: usize = 250;
+/// Time between checkpoints.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
+
+/// The clips of phase B, encoded once; runs on one encoder and seed share them.
+#[derive(Clone)]
+pub struct AnswerClips {
+    seed: u64,
+    groups: usize,
+    training: Arc<EncodedClips>,
+    validation: Arc<EncodedClips>,
+}
+
+impl AnswerClips {
+    /// Draws and encodes `groups` groups of six clips and those of the validation, telling `progress` how many more clips
+    /// are done.
+    pub fn make(encoder: &MiniatureEncoder, seed: u64, groups: usize, device: &Device, progress: impl Fn(usize) + Sync) -> Self {
+        let (stream, device) = (answer_stream(seed), device.clone().inner());
+        let side = MiniatureEncoderConfig::default().frame_side as u32;
+        let encode = |range: Range<usize>, label: &str| {
+            Arc::new(EncodedClips::make(encoder, side, range, &stream.derive(label), &device, &progress))
+        };
+        Self { seed, groups, training: encode(0..groups, "clips"), validation: encode(0..VALIDATION_GROUPS, "validation") }
+    }
+}
+
+/// What a run of phase B tells.
+pub enum AnswerEvent<'a> {
+    /// The parameters of the model that is about to be trained.
+    Parameters(usize),
+    /// A step.
+    Step(Progress<'a, AnswerPretraining, AnswerReport>),
+    /// Answers about other people and clips, every 250 steps and at the end.
+    Validation(pvchat_model::Result<Validation>),
+}
+
+/// A run of phase B.
+#[derive(Clone, Debug)]
+pub struct AnswerRun {
+    /// What is trained.
+    pub design: Design,
+    /// Optimiser steps of 32 clips.
+    pub steps: usize,
+    /// Where checkpoints are kept, if anywhere; a killed run resumes from them.
+    pub checkpoints: Option<PathBuf>,
+}
+
+impl AnswerRun {
+    /// Trains everything after the encoder on the clips that it has seen.
+    ///
+    /// # Errors
+    /// What the model and the run report; the run also refuses checkpoints of another design, seed or data.
+    pub fn train(
+        &self,
+        clips: &AnswerClips,
+        device: &Device,
+        mut observe: impl FnMut(AnswerEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<AnswerModel, Failure> {
+        let (device, plain) = (device.clone().autodiff(), device.clone().inner());
+        let (codec, _) = codec()?;
+        let config = self.design.config(codec.vocabulary());
+        let stream = answer_stream(clips.seed);
+        let model = AnswerPretraining::init(&config.answer, &stream.derive("initial"), &device)?;
+        let mut flow = observe(AnswerEvent::Parameters(model.num_params()));
+        let mut task = AnswerTask {
+            clips: clips.training.clone(),
+            codec,
+            slots: config.answer.personal.as_ref().map_or(1, |personal| personal.slots),
+            batch: 16,
+            shards: 2,
+            questions: 6,
+            objective: Objective::new(self.design.objective.clone(), self.design.routed_modules())?,
+            stream: stream.derive("episodes"),
+            device: plain,
+        };
+        let validator = Validator::new(&task, clips.validation.clone(), VALIDATION_BATCHES)?;
+        let fingerprint = BTreeMap::from([
+            ("seed".to_string(), clips.seed.to_string()),
+            ("config".to_string(), format!("{config:?} {}", clips.groups)),
+            ("objective".to_string(), serde_json::to_string(&self.design.objective)?),
+        ]);
+        let run_config = RunConfig {
+            steps: self.steps,
+            learning_rate: answer::ADAMW_RATE,
+            groups: answer::muon_group().map(|group| (group, answer::MUON_RATE)).into_iter().collect(),
+            schedule: Schedule { warm_up: 50, constant: 0.5, last: 0.02 },
+            clip: 1.0,
+            checkpoints: self.checkpoints.as_ref().map(CheckpointFolder::new).transpose()?,
+            checkpoint_every: CHECKPOINT_EVERY,
+            fingerprint,
+        };
+        let trained = run(model, answer::optimizer(), &run_config, &mut task, &device, |progress| {
+            let (model, step, steps) = (progress.model, progress.step, progress.steps);
+            let mut tell = |event: AnswerEvent<'_>| {
+                if observe(event).is_break() {
+                    flow = ControlFlow::Break(());
+                }
+            };
+            tell(AnswerEvent::Step(progress));
+            if step.is_multiple_of(VALIDATE_EVERY) || step == steps {
+                tell(AnswerEvent::Validation(validator.judge(&model.model)));
+            }
+            flow
+        })?;
+        Ok(trained.model.valid())
+    }
+}
+
+/// Puts an encoder and an answer model of this design together as a base model, rounded as in its file.
+///
+/// # Errors
+/// What the model reports.
+pub fn assemble(design: &Design, encoder: &MiniatureEncoder, answer: AnswerModel, device: &Device) -> Result<Vilm, Failure> {
+    let (codec, tokenizer) = codec()?;
+    let config = serde_json::to_vec(&design.config(codec.vocabulary()))?;
+    let vision_encoder = VisionTower::Miniature(encoder.clone());
+    let parameters = VilmParameters { vision_encoder, vision_layernorm: None, answer };
+    Ok(Vilm::from_bytes(&config, tokenizer.as_bytes(), weights::to_bytes(&parameters)?, device)?)
+}
+
+/// The miniature's tokenizer with its prompt format, and its file.
+fn codec() -> Result<(TextCodec, String), Failure> {
+    let tokenizer = tokenizer::train()?;
+    Ok((TextCodec::from_bytes("tokenizer.json", tokenizer.as_bytes(), PromptFormat::miniature())?, tokenizer))
+}
+
+fn answer_stream(seed: u64) -> SeededStream {
+    SeededStream::new(seed).derive("answer")
+}

@@ -1,0 +1,236 @@
+//! The paper's ablations at miniature scale, one command per table: number of personal tokens, SPR and HAE switched off one by
+//! one, how fast subjects are learned, and what from. Characters that the base never met; several seeds; paired intervals.
+
+use std::{ops::ControlFlow, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use pvchat::{
+    LearnOptions, Pvchat, Subject, SubjectName,
+    data::random::SeededStream,
+    eval::{
+        accuracy::{ExistenceAnswer, balanced_difference, balanced_estimate},
+        table::{Table, fraction, with_interval},
+    },
+    miniature::base::Design,
+    train::{
+        objective::ObjectiveConfig,
+        personal::{LearnConfig, Trains},
+    },
+};
+use pvchat_examples::{
+    designs::{Budget, compare},
+    examination::{Candidate, Exam, Outcome, enrolled, existence},
+    progress::bar,
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Prints one table of the paper's ablations.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    table: Ablation,
+}
+
+#[derive(Subcommand)]
+enum Ablation {
+    /// 4, 8, 16 and 32 personal tokens: bases of their own on the shipped encoder.
+    Tokens(Budget),
+    /// SPR and HAE on and off: bases of their own on the shipped encoder.
+    Objective(Budget),
+    /// SPR and HAE on and off while subjects are learned on the shipped base, routers, adapters and Q-Former included.
+    LearnedObjective(Learning),
+    /// How fast tokens, rows and identity are learned, and how strongly they are held where they started.
+    Rates(Learning),
+    /// What subjects are learned from: with and without made positives, similar and random strangers.
+    Data(Learning),
+}
+
+/// How subjects are learned. What is examined is always what was learned: the self-check that falls back to enrolment is left out.
+#[derive(Args)]
+struct Learning {
+    /// Characters.
+    #[arg(long, default_value_t = 8)]
+    characters: usize,
+    /// Seeds: each learns every character once per row.
+    #[arg(long, default_value_t = 3)]
+    seeds: u64,
+    /// Seed of the characters.
+    #[arg(long, default_value_t = 2027)]
+    exam: u64,
+    /// How to learn, as JSON (the fields of `LearnOptions`); what a row varies is set on top.
+    #[arg(long)]
+    learn: Option<PathBuf>,
+}
+
+fn main() -> Outcome<()> {
+    match Arguments::parse().table {
+        Ablation::Tokens(budget) => {
+            let with = |personal_tokens| Design { personal_tokens, ..Design::default() };
+            compare(&[("16 tokens", with(16)), ("4 tokens", with(4)), ("8 tokens", with(8)), ("32 tokens", with(32))], &budget)
+        }
+        Ablation::Objective(budget) => {
+            let designs = objectives(&Design::default().objective);
+            compare(&designs.map(|(name, objective)| (name, Design { objective, ..Design::default() })), &budget)
+        }
+        Ablation::LearnedObjective(learning) => {
+            let mut options = learning.options()?;
+            options.training.trains = Trains::PersonalAndBridge;
+            let with = |objective| {
+                let training = LearnConfig { objective, ..options.training.clone() };
+                LearnOptions { training, ..options.clone() }
+            };
+            let rows = objectives(&options.training.objective);
+            learning.compare(&rows.map(|(name, objective)| (name, with(objective))))
+        }
+        Ablation::Rates(learning) => {
+            let options = learning.options()?;
+            let with = |learning_rate: f64, identity_rate: f64, anchor: f64| {
+                let training = LearnConfig { learning_rate, identity_rate, anchor, ..options.training.clone() };
+                LearnOptions { training, ..options.clone() }
+            };
+            learning.compare(&[
+                ("rate 3e-4, anchor 1e-2", with(3e-4, 0.0, 1e-2)),
+                ("rate 3e-2, anchor 1e-2", with(3e-2, 0.0, 1e-2)),
+                ("rate 3e-3, no anchor", with(3e-3, 0.0, 0.0)),
+                ("rate 3e-2, no anchor", with(3e-2, 0.0, 0.0)),
+                ("rate 1e-1, no anchor", with(1e-1, 0.0, 0.0)),
+                ("rate 3e-2, identity 3e-3, no anchor", with(3e-2, 3e-3, 0.0)),
+            ])
+        }
+        Ablation::Data(learning) => {
+            let options = learning.options()?;
+            let with = |positives: usize, hard: usize, random: usize| {
+                let mut options = LearnOptions { positives, ..options.clone() };
+                (options.negatives.hard, options.negatives.random) = (hard, random);
+                options
+            };
+            learning.compare(&[
+                ("31 positives, 24 similar, 8 random strangers", with(31, 24, 8)),
+                ("31 positives only", with(31, 0, 0)),
+                ("the clip alone, 32 random strangers", with(0, 0, 32)),
+                ("the clip alone, 24 similar, 8 random strangers", with(0, 24, 8)),
+                ("31 positives, 32 random strangers", with(31, 0, 32)),
+                ("31 positives, 32 similar strangers", with(31, 32, 0)),
+            ])
+        }
+    }
+}
+
+fn objectives(full: &ObjectiveConfig) -> [(&'static str, ObjectiveConfig); 4] {
+    [
+        ("SPR and HAE", full.clone()),
+        ("without SPR", full.clone().without_sparsity()),
+        ("without HAE", full.clone().without_hae()),
+        ("without both", full.clone().without_sparsity().without_hae()),
+    ]
+}
+
+impl Learning {
+    fn options(&self) -> Outcome<LearnOptions> {
+        Ok(match &self.learn {
+            Some(file) => serde_json::from_slice(&std::fs::read(file)?)?,
+            None => LearnOptions::default(),
+        })
+    }
+
+    /// Learns every character with the options of every row; enrolment is what they are compared with.
+    fn compare(&self, rows: &[(&str, LearnOptions)]) -> Outcome<()> {
+        let pvchat = Pvchat::miniature()?;
+        let name: SubjectName = "Aa".parse()?;
+        let exam = Exam { characters: self.characters, seed: self.exam, encoder_steps: 3000, groups: 4000 };
+        let candidates = exam.candidates(&pvchat)?;
+        let once = existence(&pvchat, &candidates, &enrolled(&pvchat, &candidates, &name)?)?;
+        let enrolment: Vec<ExistenceAnswer> = (0..self.seeds).flat_map(|seed| of_seed(seed, &once)).collect();
+        let mut table = Table::new([
+            "learned with",
+            "loss",
+            "activation",
+            "moved",
+            "self-check",
+            "existence, balanced [95 %]",
+            "against enrolment [95 %]",
+        ]);
+        table.row(["enrolment".into(), "-".into(), "-".into(), "-".into(), "-".into(), estimate(&once), "-".into()]);
+        for (label, options) in rows {
+            match self.learned(&pvchat, &candidates, &name, label, options) {
+                Ok(row) => {
+                    let mut stream = SeededStream::new(7);
+                    let difference = balanced_difference(&enrolment, &row.answers, 1000, &mut stream)?;
+                    let [loss, activation, moved, check] = row.means.map(|mean| fraction(Some(mean)));
+                    let answers = estimate(&row.answers);
+                    table.row([label.to_string(), loss, activation, moved, check, answers, with_interval(difference)]);
+                }
+                // One-sided data, which learning refuses.
+                Err(error) => {
+                    table.row([
+                        label.to_string(),
+                        "-".into(),
+                        "-".into(),
+                        "-".into(),
+                        "-".into(),
+                        format!("refused: {error}"),
+                        "-".into(),
+                    ]);
+                }
+            }
+            println!("{}", table.to_markdown());
+        }
+        Ok(())
+    }
+
+    fn learned(
+        &self,
+        pvchat: &Pvchat,
+        candidates: &[Candidate],
+        name: &SubjectName,
+        label: &str,
+        options: &LearnOptions,
+    ) -> Outcome<Row> {
+        let bar = bar("learning", self.seeds as usize * candidates.len());
+        bar.set_message(label.to_string());
+        let enrolled = enrolled(pvchat, candidates, name)?;
+        let (mut answers, mut figures) = (Vec::new(), Vec::new());
+        for seed in 0..self.seeds {
+            let options = LearnOptions { seed, ..options.clone() };
+            let mut subjects: Vec<Subject> = Vec::new();
+            for (candidate, enrolled) in candidates.iter().zip(&enrolled) {
+                let report = pvchat.learn(&candidate.reference, name, &options, |_| ControlFlow::Continue(()))?.report;
+                if let Some(last) = report.steps.last() {
+                    let check = f64::from(report.after.balanced_accuracy);
+                    let moved = report.learned.first().map_or(0.0, |learned| moved(enrolled, learned));
+                    figures.push([f64::from(last.loss), last.objective.activation(), moved, check]);
+                }
+                subjects.extend(report.learned);
+                bar.inc(1);
+            }
+            answers.extend(of_seed(seed, &existence(pvchat, candidates, &subjects)?));
+        }
+        bar.finish_and_clear();
+        let mean = |part: usize| figures.iter().map(|figure| figure[part]).sum::<f64>() / figures.len().max(1) as f64;
+        Ok(Row { answers, means: [mean(0), mean(1), mean(2), mean(3)] })
+    }
+}
+
+/// What came of one way to learn.
+struct Row {
+    answers: Vec<ExistenceAnswer>,
+    /// Loss and activation of the last step, how far the tokens moved, and how the self-check judged what was learned.
+    means: [f64; 4],
+}
+
+/// How far the tokens moved, as a share of their length.
+fn moved(from: &Subject, to: &Subject) -> f64 {
+    let length = |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+    let way = length(&mut from.tokens.iter().zip(&to.tokens).map(|(one, other)| other - one));
+    way / length(&mut from.tokens.iter().copied()).max(f64::MIN_POSITIVE)
+}
+
+fn of_seed(seed: u64, answers: &[ExistenceAnswer]) -> Vec<ExistenceAnswer> {
+    answers.iter().map(|answer| ExistenceAnswer { clip: format!("{seed} {}", answer.clip), ..answer.clone() }).collect()
+}
+
+fn estimate(answers: &[ExistenceAnswer]) -> String {
+    with_interval(balanced_estimate(answers, 1000, &mut SeededStream::new(7)))
+}

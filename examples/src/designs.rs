@@ -1,0 +1,210 @@
+//! Bases that differ in one thing, trained on one encoder with the same data, seed and steps, and examined alike.
+
+use std::{ops::ControlFlow, path::PathBuf};
+
+use burn::prelude::*;
+use clap::Args;
+use pvchat::{
+    Pvchat,
+    data::random::SeededStream,
+    eval::{
+        accuracy::{ExistenceAnswer, balanced_difference, balanced_estimate},
+        bootstrap::Share,
+        table::{Table, fraction, with_interval},
+    },
+    miniature::{
+        base::Design,
+        embedded,
+        pretrain::{
+            answer::AnswerReport,
+            answer_run::{AnswerClips, AnswerEvent, AnswerRun, assemble},
+        },
+    },
+    model::{
+        moh::Routing,
+        vision::{VisionTower, miniature::MiniatureEncoder},
+    },
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    examination::{Candidate, Descriptions, Exam, Outcome, describe, enrolled, existence, shares},
+    progress::bar,
+};
+
+/// What every base of a comparison gets.
+#[derive(Args, Clone, Debug)]
+pub struct Budget {
+    /// Optimiser steps of 32 clips per base; the shipped one had 3000.
+    #[arg(long, default_value_t = 3000)]
+    pub steps: usize,
+    /// Groups of six clips that they are drawn from; the shipped one had 4000.
+    #[arg(long, default_value_t = 4000)]
+    pub groups: usize,
+    /// Seeds: each trains every base once.
+    #[arg(long, default_value_t = 3)]
+    pub seeds: u64,
+    /// Characters to be examined on.
+    #[arg(long, default_value_t = 20)]
+    pub characters: usize,
+    /// Seed of the characters.
+    #[arg(long, default_value_t = 2027)]
+    pub exam: u64,
+    /// Where checkpoints are kept; what was trained there before is not trained again.
+    #[arg(long, default_value = "target/compared")]
+    pub folder: PathBuf,
+}
+
+/// What came of one base.
+#[derive(Serialize, Deserialize)]
+struct Figures {
+    /// Mean cross entropy of the answers over the last steps.
+    loss: f64,
+    /// Mean share of the routed heads that were on, over the last steps.
+    activation: f64,
+    answers: Vec<ExistenceAnswer>,
+    descriptions: Descriptions,
+}
+
+/// Trains a base for every design and seed on the shipped encoder and prints how enrolment does with each; the first design is
+/// what the others are compared with.
+///
+/// # Errors
+/// What training and asking report.
+pub fn compare(designs: &[(&str, Design)], budget: &Budget) -> Outcome<()> {
+    let shipped = Pvchat::miniature()?;
+    let VisionTower::Miniature(encoder) = &shipped.vilm().parameters().vision_encoder else {
+        return Err("the shipped base has another encoder".into());
+    };
+    // Whoever any of the bases may have met is left out, and whoever the shipped one has.
+    let exam = Exam { characters: budget.characters, seed: budget.exam, encoder_steps: 3000, groups: 4000.max(budget.groups) };
+    let candidates = exam.candidates(&shipped)?;
+    let mut rows: Vec<Vec<Figures>> = designs.iter().map(|_| Vec::new()).collect();
+    for seed in 1..=budget.seeds {
+        let mut clips = None;
+        for ((name, design), row) in designs.iter().zip(&mut rows) {
+            let folder =
+                budget.folder.join(format!("{}-steps-{}-groups-{}-seed-{seed}", key(design), budget.steps, budget.groups));
+            let file = folder.join(format!("exam-{}-of-{}.json", budget.exam, budget.characters));
+            if let Ok(json) = std::fs::read(&file) {
+                row.push(serde_json::from_slice(&json)?);
+                continue;
+            }
+            let clips = clips.get_or_insert_with(|| encode(encoder, seed, budget.groups, shipped.vilm().device()));
+            let run = AnswerRun { design: design.clone(), steps: budget.steps, checkpoints: Some(folder) };
+            let figures = examine(&run, clips, encoder, &candidates, &format!("{name}, seed {seed}"))?;
+            std::fs::write(&file, serde_json::to_vec(&figures)?)?;
+            row.push(figures);
+        }
+    }
+    report(designs, &rows)
+}
+
+/// What is particular of a design, as a folder's name.
+fn key(design: &Design) -> String {
+    let routing = match design.routing {
+        Routing::Dense => "dense".to_string(),
+        Routing::TopK { shared, active } => format!("top-{active}-beside-{shared}"),
+        Routing::Relu { shared, rescale } => format!("relu-beside-{shared}{}", if rescale { "-rescaled" } else { "" }),
+    };
+    let objective = &design.objective;
+    format!("{routing}-tokens-{}-spr-{:e}-hae-{}", design.personal_tokens, objective.initial_lambda, objective.hae_weight)
+}
+
+fn encode(encoder: &MiniatureEncoder, seed: u64, groups: usize, device: &Device) -> AnswerClips {
+    let bar = bar("encoding clips", 6 * groups);
+    let clips = AnswerClips::make(encoder, seed, groups, device, |count| bar.inc(count as u64));
+    bar.finish_and_clear();
+    clips
+}
+
+/// Steps at the end that loss and activation are averaged over.
+const LAST_STEPS: usize = 100;
+
+fn examine(
+    run: &AnswerRun,
+    clips: &AnswerClips,
+    encoder: &MiniatureEncoder,
+    candidates: &[Candidate],
+    label: &str,
+) -> Outcome<Figures> {
+    let device = Device::default();
+    let (bar, mut last) = (bar("training a base", run.steps), Vec::new());
+    bar.set_message(label.to_string());
+    let answer = run.train(clips, &device, |event| {
+        if let AnswerEvent::Step(progress) = event {
+            let mean = |part: &dyn Fn(&AnswerReport) -> f64| {
+                progress.reports.iter().map(part).sum::<f64>() / progress.reports.len().max(1) as f64
+            };
+            let figures = [mean(&|report| f64::from(report.loss)), mean(&|report| report.objective.activation())];
+            if progress.step + LAST_STEPS > progress.steps {
+                last.push(figures);
+            }
+            bar.set_position(progress.step as u64);
+        }
+        ControlFlow::Continue(())
+    })?;
+    bar.finish_and_clear();
+    let vilm = assemble(&run.design, encoder, answer, &device)?;
+    let strangers = embedded::corpus(&vilm)?;
+    let pvchat = Pvchat::new(vilm, Box::new(strangers), Vec::new());
+    let subjects = enrolled(&pvchat, candidates, &"Aa".parse()?)?;
+    let mean = |part: usize| last.iter().map(|figures: &[f64; 2]| figures[part]).sum::<f64>() / last.len().max(1) as f64;
+    Ok(Figures {
+        loss: mean(0),
+        activation: mean(1),
+        answers: existence(&pvchat, candidates, &subjects)?,
+        descriptions: shares(&describe(&pvchat, candidates, &subjects)?),
+    })
+}
+
+fn report(designs: &[(&str, Design)], rows: &[Vec<Figures>]) -> Outcome<()> {
+    let mut table = Table::new([
+        "base",
+        "loss",
+        "activation",
+        "existence, balanced [95 %]",
+        "against the first [95 %]",
+        "clothing",
+        "action",
+        "place",
+        "clothing, two people",
+        "action, two people",
+        "place, two people",
+    ]);
+    let first = rows.first().map(|row| labelled(row)).unwrap_or_default();
+    for ((name, design), row) in designs.iter().zip(rows) {
+        let answers = labelled(row);
+        let mut stream = SeededStream::new(7);
+        let difference = balanced_difference(&first, &answers, 1000, &mut stream)?;
+        let mean = |part: fn(&Figures) -> f64| fraction(Some(row.iter().map(part).sum::<f64>() / row.len().max(1) as f64));
+        let own = [
+            name.to_string(),
+            mean(|figures| figures.loss),
+            if design.routed_modules() == 0 { "-".into() } else { mean(|figures| figures.activation) },
+            with_interval(balanced_estimate(&answers, 1000, &mut stream)),
+            with_interval(difference),
+        ];
+        let described = (0..2).flat_map(|company| {
+            (0..3).map(move |aspect| {
+                let mut all = Share::default();
+                for share in row.iter().map(|figures| figures.descriptions[aspect][company]) {
+                    (all.right, all.total) = (all.right + share.right, all.total + share.total);
+                }
+                fraction(all.rate())
+            })
+        });
+        table.row(own.into_iter().chain(described));
+    }
+    println!("{}", table.to_markdown());
+    Ok(())
+}
+
+/// The answers of every seed, told apart by their clips' names.
+fn labelled(row: &[Figures]) -> Vec<ExistenceAnswer> {
+    let of_seed = |(seed, figures): (usize, &Figures)| {
+        let label = move |answer: &ExistenceAnswer| ExistenceAnswer { clip: format!("{seed} {}", answer.clip), ..answer.clone() };
+        figures.answers.iter().map(label).collect::<Vec<_>>()
+    };
+    row.iter().enumerate().flat_map(of_seed).collect()
+}

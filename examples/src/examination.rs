@@ -1,0 +1,154 @@
+//! The examination that several examples share: characters that the base never saw, their clips seen once, and questions
+//! about them.
+
+use std::error::Error;
+
+use pvchat::{
+    Enrol, Personalizer, Pvchat, SeenClip, Subject, SubjectName,
+    augment::questions::{self, Aspect},
+    eval::{
+        accuracy::{ClipClass, ExistenceAnswer},
+        bootstrap::Share,
+        judge::Item,
+        presence::Presence,
+    },
+    miniature::{
+        exam::{self, Cast, Character, Counts},
+        words,
+    },
+};
+
+/// The outcome of something that may fail in many ways.
+pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Who is examined.
+#[derive(Clone, Copy, Debug)]
+pub struct Exam {
+    /// Characters.
+    pub characters: usize,
+    /// Seed of the characters.
+    pub seed: u64,
+    /// Steps of the base's encoder pretraining, so that its people can be left out.
+    pub encoder_steps: usize,
+    /// Groups of the base's answer pretraining.
+    pub groups: usize,
+}
+
+/// Clothes, action and place, each alone and in company.
+pub type Descriptions = [[Share; 2]; 3];
+
+/// A character with its clips seen by the encoder.
+pub struct Candidate {
+    /// The clip to learn from.
+    pub reference: SeenClip,
+    /// The clips to be asked about.
+    pub clips: Vec<SeenClip>,
+    /// Who it is, and what the clips show.
+    pub character: Character,
+}
+
+impl Exam {
+    /// Draws the characters, sends every clip through an mp4 file, and looks at it. Bases that share an encoder share the result.
+    ///
+    /// # Errors
+    /// What writing, reading and looking report.
+    pub fn candidates(&self, pvchat: &Pvchat) -> Outcome<Vec<Candidate>> {
+        let seen = exam::seen_in_pretraining(1, self.encoder_steps, self.groups);
+        let folder = std::env::temp_dir().join(format!("pvchat-exam-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        let candidates = (0..self.characters)
+            .map(|number| {
+                let character = Character::draw(number, self.seed, Counts::default(), &seen);
+                let see =
+                    |scene, label: String| -> Outcome<SeenClip> { Ok(pvchat.see(&exam::through_mp4(scene, &folder, &label)?)?) };
+                let reference = see(&character.reference, format!("{number}-reference"))?;
+                let clips = character
+                    .clips
+                    .iter()
+                    .enumerate()
+                    .map(|(clip, one)| see(&one.scene, format!("{number}-{clip}")))
+                    .collect::<Outcome<Vec<_>>>()?;
+                Ok(Candidate { reference, clips, character })
+            })
+            .collect::<Outcome<Vec<_>>>()?;
+        std::fs::remove_dir_all(&folder)?;
+        Ok(candidates)
+    }
+}
+
+/// The characters after one look at their references.
+///
+/// # Errors
+/// What enrolment reports.
+pub fn enrolled(pvchat: &Pvchat, candidates: &[Candidate], name: &SubjectName) -> Outcome<Vec<Subject>> {
+    candidates.iter().map(|one| Ok(Enrol.personalize(pvchat.vilm(), &one.reference.frames, name)?)).collect()
+}
+
+/// Asks for the presence of each subject in all of its character's clips.
+///
+/// # Errors
+/// What asking reports.
+pub fn existence(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]) -> Outcome<Vec<ExistenceAnswer>> {
+    let mut answers = Vec::new();
+    for (number, (candidate, subject)) in candidates.iter().zip(subjects).enumerate() {
+        for (clip, (seen, truth)) in candidate.clips.iter().zip(&candidate.character.clips).enumerate() {
+            let presence = pvchat.presence(subject, seen)?;
+            let class = match truth.cast {
+                Cast::Positive => ClipClass::Positive,
+                Cast::LookAlike1 | Cast::LookAlike2 => ClipClass::LookAlike,
+                Cast::Random => ClipClass::Random,
+            };
+            let found = if presence > 0.5 { Presence::Present } else { Presence::Absent };
+            answers.push(ExistenceAnswer { clip: format!("{number}-{clip}"), class, found });
+        }
+    }
+    Ok(answers)
+}
+
+/// An answer that describes the character, with the truth.
+pub struct Described {
+    /// Question, answer and true answer.
+    pub item: Item,
+    /// 0 clothes, 1 action, 2 place.
+    pub aspect: usize,
+    /// Whether somebody else is in the clip.
+    pub company: bool,
+}
+
+/// Asks for clothes, action and place on the clips with the character.
+///
+/// # Errors
+/// What asking reports.
+pub fn describe(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]) -> Outcome<Vec<Described>> {
+    let mut all = Vec::new();
+    for (candidate, subject) in candidates.iter().zip(subjects) {
+        for (seen, truth) in candidate.clips.iter().zip(&candidate.character.clips) {
+            let Some(position) = truth.position else { continue };
+            for (number, aspect) in [Aspect::Clothing, Aspect::Action, Aspect::Location].into_iter().enumerate() {
+                let name = subject.info.name.to_string();
+                let question = questions::question(aspect, 0, &name);
+                let answer = pvchat.ask(std::slice::from_ref(subject), seen, &question)?.text;
+                let truth_text = words::description(aspect, &truth.scene, position).unwrap_or_default();
+                let reference = questions::description_answer(aspect, &name, &truth_text);
+                let item = Item { subject: subject.info.name.clone(), question, reference, answer };
+                all.push(Described { item, aspect: number, company: truth.scene.people.len() > 1 });
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// The shares of answers whose content is all right, alone and in company.
+pub fn shares(described: &[Described]) -> Descriptions {
+    let mut shares = Descriptions::default();
+    for Described { item, aspect, company } in described {
+        shares[*aspect][usize::from(*company)].add(sorted(&item.answer) == sorted(&item.reference));
+    }
+    shares
+}
+
+fn sorted(answer: &str) -> Vec<&str> {
+    let mut words = words::slot_words(answer);
+    words.sort_unstable();
+    words
+}
