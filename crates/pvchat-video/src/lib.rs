@@ -23,6 +23,7 @@
 mod clip;
 mod complete;
 mod convert;
+mod damage;
 mod demuxer;
 mod error;
 mod index;
@@ -40,6 +41,7 @@ mod still;
 mod writer;
 
 pub use clip::Clip;
+pub use damage::{Damage, DamageKind, DamagePolicy};
 pub use error::{Error, Result};
 pub use info::{StreamInfo, StreamKind, Timeline, VideoInfo};
 pub use limits::Limits;
