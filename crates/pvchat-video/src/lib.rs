@@ -20,6 +20,7 @@
 //!
 //! Deliberately absent: audio, streaming from the network, hardware decoding, tone mapping of HDR video.
 
+mod cache;
 mod clip;
 mod complete;
 mod convert;
@@ -40,6 +41,7 @@ mod source;
 mod still;
 mod writer;
 
+pub use cache::{FrameCache, sample_files};
 pub use clip::Clip;
 pub use damage::{Damage, DamageKind, DamagePolicy};
 pub use error::{Error, Result};
