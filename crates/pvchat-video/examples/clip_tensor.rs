@@ -1,0 +1,58 @@
+//! Eight uniform frames of a file to the normalised tiles of the published model, as the peers of `scripts/peers-video.sh`
+//! do it. Reads names of files from standard input and answers each with milliseconds: `clip_tensor THREADS`.
+
+use std::io::{BufRead, Write};
+use std::time::Instant;
+
+use image::RgbImage;
+use pvchat_video::{ReadOptions, SamplingPlan, VideoReader};
+use rayon::prelude::*;
+
+// The very code of the model's preprocessing, without the tensor framework.
+#[path = "../../pvchat-model/src/preprocess/bicubic.rs"]
+#[allow(dead_code, reason = "a part of it is used")]
+mod bicubic;
+
+use bicubic::Plane;
+
+const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
+const SIDE: usize = 224;
+
+/// Left half, right half and the whole of one frame.
+fn tiles(frame: &RgbImage) -> [Vec<f32>; 3] {
+    let planes: Vec<Plane> = (0..3)
+        .map(|channel| {
+            let values = frame.as_raw().iter().skip(channel).step_by(3).map(|&value| f32::from(value)).collect();
+            let mut plane = Plane { width: frame.width() as usize, values }.resized(2 * SIDE, SIDE);
+            plane.values.iter_mut().for_each(|value| *value = (*value / 255.0 - MEAN[channel]) / DEVIATION[channel]);
+            plane
+        })
+        .collect();
+    [
+        planes.iter().flat_map(|plane| plane.columns(0, SIDE)).collect(),
+        planes.iter().flat_map(|plane| plane.columns(SIDE, SIDE)).collect(),
+        planes.iter().flat_map(|plane| plane.resized(SIDE, SIDE).values).collect(),
+    ]
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let threads = std::env::args().nth(1).and_then(|text| text.parse().ok()).ok_or("usage: clip_tensor THREADS")?;
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    let mut options = ReadOptions::default();
+    options.threads = threads;
+    for path in std::io::stdin().lock().lines() {
+        let path = path?;
+        let start = Instant::now();
+        let clip = VideoReader::open_with(&path, options.clone())?.sample(&SamplingPlan::Uniform(8))?;
+        let decoded = start.elapsed();
+        let per_frame: Vec<[Vec<f32>; 3]> = clip.frames.par_iter().map(tiles).collect();
+        let mut tensor = Vec::with_capacity(3 * 8 * 3 * SIDE * SIDE);
+        (0..3).for_each(|tile| per_frame.iter().for_each(|tiles| tensor.extend_from_slice(&tiles[tile])));
+        let all = start.elapsed();
+        let sum: f64 = tensor.iter().map(|value| f64::from(*value)).sum();
+        println!("{:.3} {:.3} {:.6}", all.as_secs_f64() * 1e3, decoded.as_secs_f64() * 1e3, sum / tensor.len() as f64);
+        std::io::stdout().flush()?;
+    }
+    Ok(())
+}
