@@ -13,7 +13,7 @@ use rayon::prelude::*;
 #[allow(dead_code, reason = "a part of it is used")]
 mod bicubic;
 
-use bicubic::Plane;
+use bicubic::resized_rgb;
 
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
@@ -21,18 +21,14 @@ const SIDE: usize = 224;
 
 /// Left half, right half and the whole of one frame.
 fn tiles(frame: &RgbImage) -> [Vec<f32>; 3] {
-    let planes: Vec<Plane> = (0..3)
-        .map(|channel| {
-            let values = frame.as_raw().iter().skip(channel).step_by(3).map(|&value| f32::from(value)).collect();
-            let mut plane = Plane { width: frame.width() as usize, values }.resized(2 * SIDE, SIDE);
-            plane.values.iter_mut().for_each(|value| *value = (*value / 255.0 - MEAN[channel]) / DEVIATION[channel]);
-            plane
-        })
-        .collect();
+    let mut planes = resized_rgb(frame.as_raw(), frame.width() as usize, 2 * SIDE, SIDE);
+    for ((plane, mean), deviation) in planes.iter_mut().zip(MEAN).zip(DEVIATION) {
+        plane.values.iter_mut().for_each(|value| *value = (*value / 255.0 - mean) / deviation);
+    }
     [
-        planes.iter().flat_map(|plane| plane.columns(0, SIDE)).collect(),
-        planes.iter().flat_map(|plane| plane.columns(SIDE, SIDE)).collect(),
-        planes.iter().flat_map(|plane| plane.resized(SIDE, SIDE).values).collect(),
+        planes.each_ref().map(|plane| plane.columns(0, SIDE)).concat(),
+        planes.each_ref().map(|plane| plane.columns(SIDE, SIDE)).concat(),
+        planes.each_ref().map(|plane| plane.resized(SIDE, SIDE).values).concat(),
     ]
 }
 
