@@ -387,12 +387,18 @@ impl VideoReader {
 
     fn check_clip_size(&self, frames: usize) -> Result<()> {
         let (width, height) = self.job.options.size.unwrap_or((self.info.width, self.info.height));
-        let bytes = u128::from(width) * u128::from(height) * 3 * frames as u128;
-        if bytes <= u128::from(self.job.options.limits.clip_bytes) {
-            return Ok(());
+        // A header may state no size at all.
+        let bytes = u128::from(width.max(1)) * u128::from(height.max(1)) * 3 * frames as u128;
+        if bytes > u128::from(self.job.options.limits.clip_bytes) {
+            let what = format!("a clip of {frames} frames of {width}x{height} pixels");
+            let allowed = format!("{} bytes", self.job.options.limits.clip_bytes);
+            return Err(Error::limit(&self.job.name, "clip_bytes", what, allowed));
         }
-        let what = format!("a clip of {frames} frames of {width}x{height} pixels");
-        Err(Error::limit(&self.job.name, "clip_bytes", what, format!("{} bytes", self.job.options.limits.clip_bytes)))
+        if frames > self.job.options.limits.frames {
+            let allowed = format!("{} frames", self.job.options.limits.frames);
+            return Err(Error::limit(&self.job.name, "frames", format!("a clip of {frames} frames"), allowed));
+        }
+        Ok(())
     }
 }
 

@@ -196,6 +196,25 @@ fn plans_that_cannot_be_carried_out() {
 }
 
 #[test]
+fn clips_of_more_frames_than_allowed_are_refused_before_they_are_counted() {
+    // Found by fuzzing: with a size of 0x0 in the header, any number of frames took no room.
+    let mut bytes = std::fs::read(other("clip.mkv")).unwrap();
+    for element in [0xb0, 0xba] {
+        // Width and height: identifier, length of two bytes, value.
+        let at = bytes.windows(2).position(|window| window == [element, 0x82] || window == [element, 0x81]).unwrap();
+        let length = usize::from(bytes[at + 1] & 0x0f);
+        bytes[at + 2..at + 2 + length].fill(0);
+    }
+    let (_folder, path) = file("no_size.mkv", bytes);
+    for path in [path, clip("h264_b_frames.mp4")] {
+        let Ok(mut reader) = VideoReader::open(path) else { continue };
+        for plan in [SamplingPlan::Uniform(usize::MAX), SamplingPlan::Uniform(2_000_000)] {
+            assert_error!(reader.sample(&plan).unwrap_err(), Error::LimitExceeded { field: "frames" | "clip_bytes", .. });
+        }
+    }
+}
+
+#[test]
 fn writers_refuse_what_they_cannot_write() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("clip.mp4");
