@@ -89,9 +89,10 @@ program = subprocess.Popen([ours_path, str(threads)], stdin=subprocess.PIPE, std
 def ours(path):
     program.stdin.write(path + "\n")
     program.stdin.flush()
-    answer = program.stdout.readline().split()
-    if not answer:
-        raise RuntimeError("our program ended")
+    line = program.stdout.readline().strip()
+    if not line or line.startswith("error"):
+        raise RuntimeError(line or "our program ended")
+    answer = line.split()
     return float(answer[0]), float(answer[2])
 
 
@@ -132,6 +133,8 @@ print(f"{cpu}, {threads} threads, medians of {rounds} rounds in turns; {', '.joi
 print("| clip | ours | " + " | ".join(loaders) + " |\n|---|---:|" + "---:|" * len(loaders))
 ratios = {name: [] for name in loaders}
 for path in files:
+    if not times[path, "ours"]:
+        continue
     mine = statistics.median(times[path, "ours"])
     cells = [f"{mine:.0f} ms"]
     for name in loaders:

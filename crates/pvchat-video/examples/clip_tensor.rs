@@ -40,7 +40,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for path in std::io::stdin().lock().lines() {
         let path = path?;
         let start = Instant::now();
-        let clip = VideoReader::open_with(&path, options.clone())?.sample(&SamplingPlan::Uniform(8))?;
+        let clip = match VideoReader::open_with(&path, options.clone())
+            .and_then(|mut reader| reader.sample(&SamplingPlan::Uniform(8)))
+        {
+            Ok(clip) => clip,
+            Err(error) => {
+                println!("error: {error}");
+                std::io::stdout().flush()?;
+                continue;
+            }
+        };
         let decoded = start.elapsed();
         let per_frame: Vec<[Vec<f32>; 3]> = clip.frames.par_iter().map(tiles).collect();
         let mut tensor = Vec::with_capacity(3 * 8 * 3 * SIDE * SIDE);
