@@ -4,6 +4,7 @@
 #   make demo        learns a character from one clip and asks about it in others
 #   make test        every test
 #   make soak        kills learning 100 times and compares what comes out
+#   make fuzz        broken video files and odd sampling plans, for FUZZ_SECONDS (120)
 #   make lint        formatting, clippy, documentation, and the types of the cuda feature
 #   make bench       Criterion benchmarks
 #   make doc         the API documentation, in target/doc
@@ -24,7 +25,7 @@ ifeq ($(shell grep -qw avx512f /proc/cpuinfo 2>/dev/null && echo yes),yes)
 CARGO_FLAGS := $(CARGO_FLAGS) --features pvchat/x86-v4
 endif
 
-.PHONY: help setup demo test soak lint check-cuda bench doc miniature
+.PHONY: help setup demo test soak fuzz lint check-cuda bench doc miniature
 
 help:
 	@sed -n 's/^#   make /make /p' $(firstword $(MAKEFILE_LIST))
@@ -43,6 +44,11 @@ test: setup
 
 soak: setup
 	PVCHAT_KILLS=100 $(CARGO) test $(CARGO_FLAGS) --test kill_and_resume -- --nocapture
+
+# A seed of its own for every run; one that fails names its input.
+fuzz: setup
+	PVCHAT_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),120) PVCHAT_FUZZ_SEED=$${PVCHAT_FUZZ_SEED:-$$(date +%s)} \
+		$(CARGO) test $(CARGO_FLAGS) --test fuzz -- --nocapture
 
 lint: setup
 	$(CARGO) fmt --all --check

@@ -46,6 +46,7 @@ render 176x144 30 -pix_fmt yuv420p10le "${x264[@]}" clips/h264_10_bit.mp4
 render 176x144 30 -pix_fmt yuvj420p "${x264[@]}" -color_range pc clips/h264_full_range.mp4
 render 176x144 30 -vf scale=out_color_matrix=bt709 -pix_fmt yuv420p "${x264[@]}" -colorspace bt709 -color_primaries bt709 -color_trc bt709 clips/h264_bt709.mp4
 render 176x144 30 -vf scale=out_color_matrix=bt601 -pix_fmt yuv420p "${x264[@]}" -colorspace smpte170m -color_primaries smpte170m -color_trc smpte170m clips/h264_bt601.mp4
+render 176x144 30 -vf scale=out_color_matrix=bt2020 -pix_fmt yuv420p10le "${x264[@]}" -colorspace bt2020nc -color_primaries bt2020 -color_trc bt2020-10 clips/h264_bt2020.mp4
 render 176x144 30 -vf scale=175:143 -pix_fmt yuv444p "${x264[@]}" clips/h264_odd_size.mp4
 render 176x144 20 -vf scale=175:143 -pix_fmt yuv420p -c:v ffv1 clips/ffv1_odd_size.mkv
 render 176x144 1 -pix_fmt yuv420p "${x264[@]}" clips/h264_one_frame.mp4

@@ -51,6 +51,8 @@ pub(crate) struct Demuxer {
     /// Offsets from decoding to display of all samples, where the container is an mp4 that tells.
     pub(crate) display_offsets: Option<Vec<i32>>,
     packets: u64,
+    /// What is missing at the end, where damage is skipped.
+    pub(crate) cut: Option<String>,
 }
 
 impl Demuxer {
@@ -62,8 +64,10 @@ impl Demuxer {
         let is_up = Box::new(watch.is_up());
         let mut bytes = job.source.open(path)?;
         let read = |source| Error::read(path, source);
-        if let Some(reason) = complete::missing_part(&mut bytes).map_err(read)? {
-            return Err(Error::Truncated { path: path.to_path_buf(), reason });
+        let truncated = |reason| Error::Truncated { path: path.to_path_buf(), reason };
+        let cut = complete::missing_part(&mut bytes).map_err(read)?;
+        if let Some(reason) = cut.clone().filter(|_| !job.options.skips_damage()) {
+            return Err(truncated(reason));
         }
         let tables = mp4::read(&mut bytes, limits.packets).unwrap_or_default();
         if tables.samples > limits.packets {
@@ -72,7 +76,12 @@ impl Demuxer {
         }
         std::io::Seek::rewind(&mut bytes).map_err(read)?;
         let opened = open_input(path, limits, Watched { bytes, is_up: watch.is_up() }, watch.is_up());
-        let input = opened.map_err(|error| if is_up() { time_is_up(path, limits) } else { error })?;
+        let input = opened.map_err(|error| match cut.clone() {
+            _ if is_up() => time_is_up(path, limits),
+            // Too much is missing to find anything.
+            Some(reason) if matches!(error, Error::NotAVideo { .. }) => truncated(reason),
+            _ => error,
+        })?;
         let container = input.format().name().to_string();
         let stream = input
             .streams()
@@ -110,6 +119,7 @@ impl Demuxer {
             statement,
             display_offsets,
             packets: 0,
+            cut,
         };
         demuxer.discard_others();
         Ok(demuxer)
@@ -150,6 +160,10 @@ impl Demuxer {
                 Err(ffmpeg::Error::Eof) => return Ok(None),
                 Err(error) => {
                     let reason = format!("reading stops after packet {}: {error}", self.packets - 1);
+                    if self.job.options.skips_damage() {
+                        self.cut = Some(reason);
+                        return Ok(None);
+                    }
                     return Err(Error::Truncated { path: path.clone(), reason });
                 }
             }

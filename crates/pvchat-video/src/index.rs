@@ -123,6 +123,11 @@ impl PacketIndex {
         before.checked_sub(1).map(|before| self.keys[before])
     }
 
+    /// When the first frame is shown, in the unit of the stream.
+    pub(crate) fn first_time(&self) -> Option<i64> {
+        self.shown.first().map(|&place| self.entries[place].pts)
+    }
+
     /// When each frame is shown.
     pub(crate) fn timeline(&self) -> Timeline {
         let first = self.shown.first().map_or(0, |&place| self.entries[place].pts);

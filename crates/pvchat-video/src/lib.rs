@@ -20,9 +20,11 @@
 //!
 //! Deliberately absent: audio, streaming from the network, hardware decoding, tone mapping of HDR video.
 
+mod cache;
 mod clip;
 mod complete;
 mod convert;
+mod damage;
 mod demuxer;
 mod error;
 mod index;
@@ -39,7 +41,9 @@ mod source;
 mod still;
 mod writer;
 
+pub use cache::{FrameCache, sample_files};
 pub use clip::Clip;
+pub use damage::{Damage, DamageKind, DamagePolicy};
 pub use error::{Error, Result};
 pub use info::{StreamInfo, StreamKind, Timeline, VideoInfo};
 pub use limits::Limits;

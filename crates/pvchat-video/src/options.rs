@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::Limits;
 use crate::source::Source;
+use crate::{DamagePolicy, Limits};
 
 /// How a file is read.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -16,9 +16,16 @@ pub struct ReadOptions {
     pub size: Option<(u32, u32)>,
     /// Decoding threads, 0 for one per core and eight at most. The frames do not depend on it.
     pub threads: usize,
+    /// What happens where the file is damaged.
+    pub damage: DamagePolicy,
 }
 
 impl ReadOptions {
+    /// Whether damaged frames are left out.
+    pub(crate) fn skips_damage(&self) -> bool {
+        self.damage == DamagePolicy::Skip
+    }
+
     /// How many threads are meant.
     pub(crate) fn thread_count(&self) -> usize {
         match self.threads {

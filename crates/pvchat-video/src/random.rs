@@ -8,6 +8,7 @@ use ffmpeg_next as ffmpeg;
 use ffmpeg::util::frame::side_data::Type as FrameSideData;
 use ffmpeg::{Packet, decoder, ffi, frame};
 
+use crate::damage::{Excuses, is_marked, is_patched};
 use crate::demuxer::{Demuxer, check_pixels};
 use crate::index::{PacketIndex, marks_unreferenced};
 use crate::options::Job;
@@ -15,12 +16,16 @@ use crate::orientation::Orientation;
 use crate::pass::{Decoded, open_decoder};
 use crate::{Error, Result};
 
+/// Key frames that are tried for one group before everything is decoded.
+const STEPS_BACK: usize = 4;
 /// Packets that are rather read and dropped than jumped over.
 const NEAR: usize = 16;
 
 /// Why random access stops.
 pub(crate) enum Stop {
     Error(Error),
+    /// A frame is damaged, or needs one that is: decoding all before it tells which.
+    Damaged,
     /// The file does not do what its index says: only decoding all of it tells its frames.
     Mismatch,
 }
@@ -43,6 +48,8 @@ pub(crate) struct RandomAccess {
     fed: usize,
     /// A packet that was read to find out where a jump went.
     landed: Option<Packet>,
+    /// What the decoder may reject in the present group.
+    excuses: Excuses,
 }
 
 /// Frames that are decoded in one go.
@@ -58,8 +65,9 @@ struct Group {
 impl RandomAccess {
     /// Takes over the demuxer that the index was made with, at an unknown position.
     pub(crate) fn new(job: &Arc<Job>, demuxer: Demuxer, index: Arc<PacketIndex>) -> Result<Self> {
-        let decoder = open_decoder(job, &demuxer)?;
-        Ok(Self { job: Arc::clone(job), demuxer, decoder, index, next: None, fed: 0, landed: None })
+        let decoder = open_decoder(job, &demuxer, job.options.thread_count())?;
+        let excuses = Excuses::default();
+        Ok(Self { job: Arc::clone(job), demuxer, decoder, index, next: None, fed: 0, landed: None, excuses })
     }
 
     pub(crate) fn index(&self) -> &Arc<PacketIndex> {
@@ -104,14 +112,18 @@ impl RandomAccess {
     /// Decodes one group, from an earlier key frame where the first does not do: the pictures behind a key frame that is
     /// refreshed over several pictures are not complete at once.
     fn decode_group(&mut self, mut group: Group, take: &mut dyn FnMut(Decoded) -> Result<()>) -> std::result::Result<(), Stop> {
-        loop {
+        for _ in 0..STEPS_BACK {
             self.decoder.flush();
-            self.decode_range(&mut group, take)?;
-            if group.wanted.is_empty() {
-                return Ok(());
-            }
-            group.key = self.index.key_before(group.key).ok_or(Stop::Mismatch)?;
+            self.excuses = Excuses::default();
+            let missing = match self.decode_range(&mut group, take) {
+                Ok(()) if group.wanted.is_empty() => return Ok(()),
+                Ok(()) => Stop::Mismatch,
+                Err(Stop::Damaged) if !group.wanted.is_empty() => Stop::Damaged,
+                Err(stop) => return Err(stop),
+            };
+            group.key = self.index.key_before(group.key).ok_or(missing)?;
         }
+        Err(Stop::Damaged)
     }
 
     fn decode_range(&mut self, group: &mut Group, take: &mut dyn FnMut(Decoded) -> Result<()>) -> std::result::Result<(), Stop> {
@@ -130,13 +142,18 @@ impl RandomAccess {
                 // SAFETY: the decoder is open; the field may be written between two packets.
                 unsafe { (*self.decoder.as_mut_ptr()).skip_frame = skip };
             }
-            self.decoder.send_packet(&packet).map_err(|error| self.damaged(group, error))?;
+            if is_marked(&packet) {
+                return Err(Stop::Damaged);
+            }
+            self.excuses.sent(&packet);
+            self.decoder.send_packet(&packet).or_else(|_| self.reject())?;
             self.receive(group, take)?;
             if group.wanted.is_empty() {
-                return Ok(());
+                break;
             }
         }
-        self.decoder.send_eof().map_err(|error| self.damaged(group, error))?;
+        // Pictures that the last wanted one refers to may come out after it: they too say whether they are damaged.
+        self.decoder.send_eof().or_else(|_| self.reject())?;
         self.receive(group, take)
     }
 
@@ -146,7 +163,13 @@ impl RandomAccess {
             match self.decoder.receive_frame(&mut frame) {
                 Ok(()) => {}
                 Err(ffmpeg::Error::Eof | ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN }) => return Ok(()),
-                Err(error) => return Err(self.damaged(group, error).into()),
+                Err(_) => {
+                    self.reject()?;
+                    continue;
+                }
+            }
+            if is_patched(&frame) && !self.excuses.covers(frame.pts()) {
+                return Err(Stop::Damaged);
             }
             let found = frame.pts().or(frame.timestamp()).and_then(|pts| self.index.frame_with(pts));
             let Some(place) = found.and_then(|number| self.index.place_of(number)) else { continue };
@@ -158,13 +181,13 @@ impl RandomAccess {
         }
     }
 
-    /// Damage, unless it is only that time is up.
-    fn damaged(&self, group: &Group, error: ffmpeg::Error) -> Error {
-        if self.demuxer.is_up() {
-            return self.demuxer.time_is_up();
+    /// A rejected packet is damage, unless time is up or the packet refers to pictures before the jump.
+    fn reject(&mut self) -> std::result::Result<(), Stop> {
+        match (self.demuxer.is_up(), self.excuses.excuse()) {
+            (true, _) => Err(self.demuxer.time_is_up().into()),
+            (false, true) => Ok(()),
+            (false, false) => Err(Stop::Damaged),
         }
-        let frame = group.wanted.values().min().copied().unwrap_or(0);
-        Error::Decode { path: self.job.name.clone(), frame, reason: error.to_string() }
     }
 
     /// The next packet, which must be the one that the index names.

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use image::RgbImage;
 
 use crate::convert::ToRgb;
+use crate::damage::REORDERED;
 use crate::demuxer::Demuxer;
 use crate::index::{PacketIndex, Packets};
 use crate::info::{Timeline, VideoInfo};
@@ -16,7 +17,7 @@ use crate::pass::{Decoded, Pass};
 use crate::random::{RandomAccess, Stop};
 use crate::sampling::Unfit;
 use crate::source::Source;
-use crate::{Clip, Error, Result, SamplingPlan, still};
+use crate::{Clip, Damage, Error, Result, SamplingPlan, still};
 
 /// One frame of a video.
 #[derive(Clone, PartialEq)]
@@ -55,6 +56,7 @@ pub struct VideoReader {
     timeline: Option<Timeline>,
     /// The number of frames, once it is certain.
     count: Option<usize>,
+    damage: Vec<Damage>,
 }
 
 enum Content {
@@ -131,7 +133,7 @@ impl VideoReader {
                 _ => image,
             };
             let timeline = Some(Timeline { seconds: vec![0.0], key_frames: vec![0], ..Timeline::default() });
-            return Ok(Self { job, info, content: Content::Still(image), timeline, count: Some(1) });
+            return Ok(Self { job, info, content: Content::Still(image), timeline, count: Some(1), damage: Vec::new() });
         }
         let demuxer = Demuxer::open(&job)?;
         let (statement, orientation) = (&demuxer.statement, demuxer.orientation);
@@ -149,7 +151,7 @@ impl VideoReader {
             duration_seconds: statement.duration_seconds,
             streams: statement.streams.clone(),
         };
-        Ok(Self { job, info, content: Content::Opened(Some(Box::new(demuxer))), timeline: None, count: None })
+        Ok(Self { job, info, content: Content::Opened(Some(Box::new(demuxer))), timeline: None, count: None, damage: Vec::new() })
     }
 
     /// What the file says of itself.
@@ -160,6 +162,12 @@ impl VideoReader {
     /// The file.
     pub fn path(&self) -> &Path {
         &self.job.name
+    }
+
+    /// What was found damaged while the last call decoded, and left out ([`DamagePolicy::Skip`](crate::DamagePolicy::Skip));
+    /// empty where nothing is damaged. Damage in frames that were not needed is not looked for.
+    pub fn damage(&self) -> &[Damage] {
+        &self.damage
     }
 
     /// The number of frames that the decoder gives; what the container states is not trusted. Mostly it follows from the
@@ -212,7 +220,8 @@ impl VideoReader {
         Ok(Frame { index, seconds, image })
     }
 
-    /// Decodes the frames that a plan picks, each once, and no more than they need.
+    /// Decodes the frames that a plan picks, each once, and no more than they need. Damaged frames are missing from the clip
+    /// where damage is skipped.
     ///
     /// # Errors
     /// For frames that do not exist, for damaged files, and where [`Limits`](crate::Limits) are exceeded. A plan that picks
@@ -225,6 +234,7 @@ impl VideoReader {
             SamplingPlan::Times(picked) => self.check_clip_size(picked.len())?,
             _ => {}
         }
+        self.damage.clear();
         self.prepare()?;
         let indices = self.numbers(plan)?;
         self.check_clip_size(indices.len())?;
@@ -245,6 +255,10 @@ impl VideoReader {
                 match found {
                     Ok(()) => Some(decoded),
                     Err(Stop::Error(error)) => return Err(error),
+                    Err(Stop::Damaged) => {
+                        let collected = self.collect(&wanted, 2 * REORDERED)?;
+                        return self.arrange(collected, indices);
+                    }
                     Err(Stop::Mismatch) => None,
                 }
             }
@@ -263,7 +277,7 @@ impl VideoReader {
                     (self.timeline, self.count) = (None, None);
                 }
                 let indices = self.numbers(plan)?;
-                let collected = self.collect(&indices.iter().copied().collect())?;
+                let collected = self.collect(&indices.iter().copied().collect(), 0)?;
                 self.arrange(collected, indices)
             }
         }
@@ -320,26 +334,38 @@ impl VideoReader {
 
     /// All frames one after another; only a few are in memory at a time.
     pub fn frames(&mut self) -> Frames<'_> {
+        self.damage.clear();
         let size = self.job.options.size.unwrap_or((self.info.width, self.info.height));
         Frames { reader: self, pass: None, to_rgb: ToRgb::new(Some(size)), finished: false }
     }
 
-    /// One pass over the file that keeps the wanted frames, to the last of them.
-    fn collect(&mut self, wanted: &BTreeSet<usize>) -> Result<Vec<Frame>> {
+    /// One pass over the file that keeps the wanted frames, to the last of them and so many more, which may show damage.
+    fn collect(&mut self, wanted: &BTreeSet<usize>, more: usize) -> Result<Vec<Frame>> {
         let mut collected = Vec::with_capacity(wanted.len());
         let mut frames = self.frames();
-        while collected.len() < wanted.len() {
+        let last = wanted.last().copied().unwrap_or(0).saturating_add(more);
+        while more > 0 || collected.len() < wanted.len() {
             let Some(passed) = frames.advance()? else { break };
-            if wanted.contains(&passed.index()) {
+            let index = passed.index();
+            if wanted.contains(&index) {
                 collected.push(frames.picture(passed)?);
+            }
+            if index >= last {
+                break;
             }
         }
         Ok(collected)
     }
 
     /// Brings collected frames, which ascend, into the order of `indices`, repeats included.
-    fn arrange(&self, collected: Vec<Frame>, indices: Vec<usize>) -> Result<Clip> {
+    fn arrange(&self, collected: Vec<Frame>, mut indices: Vec<usize>) -> Result<Clip> {
         let numbers: Vec<usize> = collected.iter().map(|frame| frame.index).collect();
+        if self.job.options.skips_damage() {
+            indices.retain(|index| numbers.binary_search(index).is_ok());
+            if indices.is_empty() {
+                return Err(Error::NoFrames { path: self.job.name.clone() });
+            }
+        }
         let mut uses = vec![0usize; numbers.len()];
         let mut places = Vec::with_capacity(indices.len());
         for &index in &indices {
@@ -361,12 +387,18 @@ impl VideoReader {
 
     fn check_clip_size(&self, frames: usize) -> Result<()> {
         let (width, height) = self.job.options.size.unwrap_or((self.info.width, self.info.height));
-        let bytes = u128::from(width) * u128::from(height) * 3 * frames as u128;
-        if bytes <= u128::from(self.job.options.limits.clip_bytes) {
-            return Ok(());
+        // A header may state no size at all.
+        let bytes = u128::from(width.max(1)) * u128::from(height.max(1)) * 3 * frames as u128;
+        if bytes > u128::from(self.job.options.limits.clip_bytes) {
+            let what = format!("a clip of {frames} frames of {width}x{height} pixels");
+            let allowed = format!("{} bytes", self.job.options.limits.clip_bytes);
+            return Err(Error::limit(&self.job.name, "clip_bytes", what, allowed));
         }
-        let what = format!("a clip of {frames} frames of {width}x{height} pixels");
-        Err(Error::limit(&self.job.name, "clip_bytes", what, format!("{} bytes", self.job.options.limits.clip_bytes)))
+        if frames > self.job.options.limits.frames {
+            let allowed = format!("{} frames", self.job.options.limits.frames);
+            return Err(Error::limit(&self.job.name, "frames", format!("a clip of {frames} frames"), allowed));
+        }
+        Ok(())
     }
 }
 
@@ -411,12 +443,26 @@ impl Frames<'_> {
                 return Ok(Some(Passed::Still));
             }
             (Some(pass), _) => pass,
-            (empty, _) => empty.insert(Box::new(Pass::open(&self.reader.job)?)),
+            (empty, _) => {
+                let mut numbers = None;
+                if self.reader.job.options.skips_damage() {
+                    self.reader.prepare()?;
+                    if let Content::Random(random) = &self.reader.content {
+                        numbers = Some(Arc::clone(random.index()));
+                    }
+                }
+                empty.insert(Box::new(Pass::open(&self.reader.job, numbers)?))
+            }
         };
-        let decoded = pass.next()?;
+        let decoded = pass.next();
+        self.reader.damage.extend(pass.take_damage());
+        let decoded = decoded?;
         if decoded.is_none() {
             self.finished = true;
-            self.reader.count = Some(pass.frames_given());
+            // Where damage is skipped and the packets tell the frames apart, those tell how many there are.
+            if !matches!(self.reader.content, Content::Random(_)) {
+                self.reader.count = Some(pass.frames_given());
+            }
         }
         Ok(decoded.map(Passed::Decoded))
     }

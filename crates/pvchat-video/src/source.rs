@@ -42,7 +42,7 @@ impl Source {
 }
 
 /// Opens a regular file with something in it. Pipes and devices are refused before they are opened, which could wait forever.
-fn open_file(path: &Path) -> Result<File> {
+pub(crate) fn open_file(path: &Path) -> Result<File> {
     let metadata = std::fs::metadata(path).map_err(|source| Error::read(path, source))?;
     if !metadata.is_file() {
         let kind = if metadata.is_dir() { "a directory" } else { "a device or a pipe" };

@@ -51,17 +51,17 @@ fn mirrored_clips_are_mirrored_back() {
 
 #[test]
 fn ten_bits_and_full_range_and_both_matrices_give_the_right_colours() {
-    for name in ["h264_10_bit.mp4", "h264_full_range.mp4", "h264_bt709.mp4", "h264_bt601.mp4"] {
+    for name in ["h264_10_bit.mp4", "h264_full_range.mp4", "h264_bt709.mp4", "h264_bt601.mp4", "h264_bt2020.mp4"] {
         check(name, 30, 176, 144);
     }
 }
 
 #[test]
 fn one_picture_has_the_same_colours_however_it_is_coded() {
-    // Independent of the ffmpeg program's opinion of the colours: all four were made from one picture.
+    // Independent of the ffmpeg program's opinion of the colours: all were made from one picture.
     let first = |name| Clip::open(clip(name), 1).unwrap().frames.remove(0);
     let reference = first("h264_bt601.mp4");
-    for name in ["h264_10_bit.mp4", "h264_full_range.mp4", "h264_bt709.mp4"] {
+    for name in ["h264_10_bit.mp4", "h264_full_range.mp4", "h264_bt709.mp4", "h264_bt2020.mp4"] {
         let psnr = common::psnr(&reference, &first(name));
         assert!(psnr > 30.0, "{name}: {psnr} dB");
     }
@@ -158,20 +158,41 @@ fn still_images_are_clips_of_one_frame() {
 
 #[test]
 fn photos_stand_upright() {
-    // A wide photo with the Exif entry "turn clockwise by a quarter" (orientation 6) behind its first marker.
-    let wide = image::RgbImage::from_fn(32, 16, |x, _| image::Rgb([(x * 8) as u8, 0, 0]));
+    // A wide photo: dark, half bright and bright from left to right above, black below; with each of the eight orientations
+    // of Exif as an entry behind the first marker.
+    let level = |x: u32, y: u32| if y < 24 { 90 + (x / 32 * 80) as u8 } else { 0 };
+    let wide = image::RgbImage::from_fn(96, 48, |x, y| image::Rgb([level(x, y); 3]));
     let mut jpeg = std::io::Cursor::new(Vec::new());
     wide.write_to(&mut jpeg, image::ImageFormat::Jpeg).unwrap();
-    let mut bytes = jpeg.into_inner();
-    let exif = b"\xff\xe1\x00\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
-    bytes.splice(2..2, *exif);
+    let jpeg = jpeg.into_inner();
+    // Where a point of the stored picture is shown, by the definition of the orientation (TIFF 6.0, tag 274).
+    type Shown = fn(u32, u32) -> (u32, u32);
+    let shown: [Shown; 8] = [
+        |x, y| (x, y),
+        |x, y| (95 - x, y),
+        |x, y| (95 - x, 47 - y),
+        |x, y| (x, 47 - y),
+        |x, y| (y, x),
+        |x, y| (47 - y, x),
+        |x, y| (47 - y, 95 - x),
+        |x, y| (y, 95 - x),
+    ];
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("photo.mp4"); // the content counts, not the name
-    std::fs::write(&path, bytes).unwrap();
-    let found = Clip::open(&path, 1).unwrap();
-    assert_eq!(found.frames[0].dimensions(), (16, 32));
-    let (top, bottom) = (found.frames[0].get_pixel(8, 2).0[0], found.frames[0].get_pixel(8, 29).0[0]);
-    assert!(top < 60 && bottom > 190, "{top} {bottom}");
+    for (orientation, shown) in (1u8..).zip(shown) {
+        let mut bytes = jpeg.clone();
+        let mut exif = *b"\xff\xe1\x00\x22Exif\0\0MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+        exif[29] = orientation;
+        bytes.splice(2..2, exif);
+        let path = folder.path().join("photo.mp4"); // the content counts, not the name
+        std::fs::write(&path, bytes).unwrap();
+        let frame = Clip::open(&path, 1).unwrap().frames.remove(0);
+        assert_eq!(frame.dimensions(), if orientation < 5 { (96, 48) } else { (48, 96) }, "orientation {orientation}");
+        for (x, y) in [(16, 12), (48, 12), (80, 12), (16, 36), (80, 36)] {
+            let (to_x, to_y) = shown(x, y);
+            let found = frame.get_pixel(to_x, to_y).0[0];
+            assert!(found.abs_diff(level(x, y)) < 12, "orientation {orientation}: {found} at {to_x}, {to_y}");
+        }
+    }
 }
 
 #[test]

@@ -196,6 +196,25 @@ fn plans_that_cannot_be_carried_out() {
 }
 
 #[test]
+fn clips_of_more_frames_than_allowed_are_refused_before_they_are_counted() {
+    // Found by fuzzing: with a size of 0x0 in the header, any number of frames took no room.
+    let mut bytes = std::fs::read(other("clip.mkv")).unwrap();
+    for element in [0xb0, 0xba] {
+        // Width and height: identifier, length of two bytes, value.
+        let at = bytes.windows(2).position(|window| window == [element, 0x82] || window == [element, 0x81]).unwrap();
+        let length = usize::from(bytes[at + 1] & 0x0f);
+        bytes[at + 2..at + 2 + length].fill(0);
+    }
+    let (_folder, path) = file("no_size.mkv", bytes);
+    for path in [path, clip("h264_b_frames.mp4")] {
+        let Ok(mut reader) = VideoReader::open(path) else { continue };
+        for plan in [SamplingPlan::Uniform(usize::MAX), SamplingPlan::Uniform(2_000_000)] {
+            assert_error!(reader.sample(&plan).unwrap_err(), Error::LimitExceeded { field: "frames" | "clip_bytes", .. });
+        }
+    }
+}
+
+#[test]
 fn writers_refuse_what_they_cannot_write() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("clip.mp4");
@@ -240,6 +259,55 @@ fn headers_that_claim_too_much_are_not_believed() {
         error_with(&path, with(|l| l.duration = Some(Duration::from_secs(1)))),
         Error::LimitExceeded { field: "duration", .. }
     );
+}
+
+#[test]
+fn a_hundred_thousand_pixels_each_way_are_refused_before_they_are_allocated() {
+    let (_folder, path) = file("huge.y4m", "YUV4MPEG2 W100000 H100000 F25:1 Ip A1:1 C420jpeg\nFRAME\n");
+    assert_error!(error(&path), Error::LimitExceeded { field: "frame_pixels", .. } | Error::NotAVideo { .. });
+    // A PNG whose header is whole: its check sum covers the claim.
+    let mut header = b"IHDR".to_vec();
+    header.extend([100_000u32.to_be_bytes(), 100_000u32.to_be_bytes()].concat());
+    header.extend([8, 2, 0, 0, 0]);
+    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0d".to_vec();
+    png.extend(&header);
+    png.extend(crc32fast::hash(&header).to_be_bytes());
+    png.extend(b"\0\0\0\0IDAT\x35\xaf\x06\x1e");
+    let (_folder, path) = file("huge.png", png);
+    assert_error!(error(&path), Error::LimitExceeded { field: "frame_pixels", .. });
+    // 65535 is as far as an mp4 can count.
+    let mut bytes = std::fs::read(clip("h264_b_frames.mp4")).unwrap();
+    let table = bytes.windows(4).position(|window| window == b"stsd").unwrap();
+    let entry = table + bytes[table..].windows(4).position(|window| window == b"avc1").unwrap();
+    bytes[entry + 28..entry + 32].fill(255);
+    let (_folder, path) = file("huge.mp4", bytes);
+    match VideoReader::open(&path).and_then(|mut reader| reader.sample(&SamplingPlan::All)) {
+        Err(Error::LimitExceeded { field: "frame_pixels", .. }) => {}
+        // FFmpeg may believe the pictures instead.
+        Ok(found) => assert_eq!(found.frames[0].dimensions(), (176, 144)),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn playlists_of_addresses_reach_nobody() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let address = server.local_addr().unwrap();
+    let lists = [
+        format!("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nhttp://{address}/clip.ts\n#EXT-X-ENDLIST\n"),
+        format!("ffconcat version 1.0\nfile http://{address}/clip.ts\n"),
+        format!(
+            "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\na=control:rtsp://{address}/\nm=video 5004 RTP/AVP 96\n"
+        ),
+        format!("<?xml version=\"1.0\"?><MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\"><BaseURL>http://{address}/</BaseURL></MPD>"),
+    ];
+    for (list, name) in lists.iter().zip(["list.m3u8", "list.ffconcat", "list.sdp", "list.mpd"]) {
+        let (_folder, path) = file(name, list);
+        assert_error!(error(&path), Error::NotAVideo { .. } | Error::NoVideoStream { .. });
+        let asked = server.accept();
+        assert!(asked.is_err(), "{name}: somebody called");
+    }
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn every_frame_of_every_clip_is_that_of_one_pass() {
 #[test]
 fn every_kind_of_stream_is_that_of_one_pass() {
     let folder = tempfile::tempdir().unwrap();
-    let kinds: [(&str, &str); 12] = [
+    let kinds: [(&str, &str); 18] = [
         ("long.mp4", "-c:v libx264 -threads 1 -g 250 -bf 3"),
         ("open.mp4", "-c:v libx264 -threads 1 -g 12 -bf 3 -x264-params open-gop=1:scenecut=0"),
         ("open.mkv", "-c:v libx264 -threads 1 -g 12 -bf 3 -x264-params open-gop=1:scenecut=0"),
@@ -55,12 +55,18 @@ fn every_kind_of_stream_is_that_of_one_pass() {
         ("intra.avi", "-c:v mjpeg"),
         ("mpeg2.mpg", "-c:v mpeg2video -bf 2 -g 9"),
         ("moving.gif", ""),
+        ("negative.mkv", "-c:v libx264 -threads 1 -g 12 -output_ts_offset -0.5 -avoid_negative_ts disabled"),
+        ("no_times.h264", "-c:v libx264 -threads 1 -g 12 -bf 2"),
+        ("no_times.avi", "-c:v mpeg4 -g 12 -bf 2"),
+        ("vp8.webm", "-c:v libvpx -g 12 -auto-alt-ref 1 -lag-in-frames 10"),
+        ("vp9_hidden.webm", "-c:v libvpx-vp9 -threads 1 -g 12 -auto-alt-ref 1 -lag-in-frames 10 -cpu-used 5"),
+        ("ntsc.mov", "-c:v libx264 -threads 1 -r 30000/1001 -g 12"),
     ];
     for (name, arguments) in kinds {
         let path = folder.path().join(name);
         let made = Command::new("ffmpeg")
             .args("-nostdin -v error -f lavfi -i testsrc2=size=96x64:rate=25 -frames:v 40".split(' '))
-            .args(if name.ends_with("gif") || name.ends_with("mov") {
+            .args(if name.ends_with("gif") || name == "intra.mov" {
                 ["-pix_fmt", if name.ends_with("gif") { "rgb8" } else { "yuv422p10le" }]
             } else {
                 ["-pix_fmt", "yuv420p"]

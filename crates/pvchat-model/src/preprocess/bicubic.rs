@@ -53,11 +53,14 @@ impl Plane {
         let columns = taps(self.width, width);
         let mut wide = Vec::with_capacity(self.height() * width);
         for row in self.values.chunks_exact(self.width) {
-            wide.extend(
-                columns
-                    .iter()
-                    .map(|tap| tap.indices.iter().zip(tap.weights).map(|(&index, weight)| row[index] * weight).sum::<f32>()),
-            );
+            wide.extend(columns.iter().map(|tap| {
+                let [a, b, c, d] = tap.indices.map(|index| row[index]);
+                let [wa, wb, wc, wd] = tap.weights;
+                a * wa + b * wb + c * wc + d * wd
+            }));
+        }
+        if height == self.height() {
+            return Plane { width, values: wide };
         }
         let mut values = Vec::with_capacity(width * height);
         for tap in taps(self.height(), height) {
@@ -70,8 +73,46 @@ impl Plane {
 
     /// `count` columns from `start` on, row by row.
     pub fn columns(&self, start: usize, count: usize) -> Vec<f32> {
-        self.values.chunks_exact(self.width).flat_map(|row| row.iter().skip(start).take(count)).copied().collect()
+        let end = self.width.min(start.saturating_add(count));
+        let mut values = Vec::with_capacity(count * self.height());
+        self.values.chunks_exact(self.width).for_each(|row| values.extend_from_slice(row.get(start..end).unwrap_or_default()));
+        values
     }
+}
+
+/// Red, green and blue of a picture (bytes, three per pixel, `width` pixels a row), stretched to another size.
+///
+/// What [`Plane::resized`] gives for each channel, up to rounding, several times sooner: rows are mixed first, while three
+/// bytes per pixel lie side by side, and only as many rows as come out are mixed along the other way. An empty picture, or
+/// an empty size, gives zeros.
+pub fn resized_rgb(pixels: &[u8], width: usize, to_width: usize, to_height: usize) -> [Plane; 3] {
+    let row = width * 3;
+    let height = pixels.len().checked_div(row).unwrap_or(0);
+    let mut planes = [(); 3].map(|()| Plane { width: to_width, values: vec![0.0; to_width * to_height] });
+    if height == 0 || to_width == 0 || to_height == 0 {
+        return planes;
+    }
+    let columns = taps(width, to_width);
+    let mut mixed = vec![0.0; row];
+    for (y, tap) in taps(height, to_height).into_iter().enumerate() {
+        let [a, b, c, d] = tap.indices.map(|line| &pixels[line * row..(line + 1) * row]);
+        let [wa, wb, wc, wd] = tap.weights;
+        for ((((to, a), b), c), d) in mixed.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+            *to = f32::from(*a) * wa + f32::from(*b) * wb + f32::from(*c) * wc + f32::from(*d) * wd;
+        }
+        let [red, green, blue] = &mut planes;
+        let line = y * to_width..(y + 1) * to_width;
+        let out = red.values[line.clone()].iter_mut().zip(&mut green.values[line.clone()]).zip(&mut blue.values[line]);
+        let (triples, _) = mixed.as_chunks::<3>();
+        for (((red, green), blue), tap) in out.zip(&columns) {
+            let [a, b, c, d] = tap.indices.map(|index| triples[index]);
+            let [wa, wb, wc, wd] = tap.weights;
+            *red = a[0] * wa + b[0] * wb + c[0] * wc + d[0] * wd;
+            *green = a[1] * wa + b[1] * wb + c[1] * wc + d[1] * wd;
+            *blue = a[2] * wa + b[2] * wb + c[2] * wc + d[2] * wd;
+        }
+    }
+    planes
 }
 
 #[cfg(test)]
@@ -84,6 +125,21 @@ mod tests {
         assert_eq!(plane.resized(3, 2), plane);
         let flat = Plane { width: 5, values: vec![17.0; 20] };
         assert!(flat.resized(9, 13).values.iter().all(|value| (value - 17.0).abs() < 1e-4));
+    }
+
+    #[test]
+    fn channels_together_are_what_they_are_one_by_one() {
+        let pixels: Vec<u8> = (0..37 * 23 * 3u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for (width, height) in [(16, 8), (37, 23), (90, 11), (1, 50)] {
+            for (channel, found) in resized_rgb(&pixels, 37, width, height).iter().enumerate() {
+                let values = pixels.iter().skip(channel).step_by(3).map(|&value| f32::from(value)).collect();
+                let expected = Plane { width: 37, values }.resized(width, height);
+                assert_eq!((found.width, found.values.len()), (expected.width, expected.values.len()));
+                let apart = found.values.iter().zip(&expected.values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(apart < 1e-3, "{width}x{height}, channel {channel}: {apart}");
+            }
+        }
+        assert!(resized_rgb(&[], 4, 2, 2).iter().all(|plane| plane.values == [0.0; 4]));
     }
 
     #[test]

@@ -12,7 +12,7 @@
 pub mod bicubic;
 
 use crate::{Error, Result};
-use bicubic::Plane;
+use bicubic::{Plane, resized_rgb};
 use burn::prelude::*;
 use image::RgbImage;
 use rayon::prelude::*;
@@ -141,18 +141,13 @@ impl PreprocessConfig {
     fn images_of(&self, frame: &RgbImage) -> Vec<f32> {
         let (width, height) = self.canvas();
         let shrunk = (self.resize == Resize::Area).then(|| self.kept_frame(frame));
-        let planes: Vec<Plane> = (0..3)
-            .map(|channel| {
-                let mut plane = match &shrunk {
-                    Some(shrunk) => channel_plane(shrunk, channel),
-                    None => channel_plane(frame, channel).resized(width, height),
-                };
-                let (mean, deviation) = (self.mean[channel], self.deviation[channel]);
-                plane.values.iter_mut().for_each(|value| *value = (*value / 255.0 - mean) / deviation);
-                plane
-            })
-            .collect();
-        let concatenated = |cut: &dyn Fn(&Plane) -> Vec<f32>| planes.iter().flat_map(cut).collect::<Vec<f32>>();
+        // A frame that has its size already stays as it is.
+        let frame = shrunk.as_ref().unwrap_or(frame);
+        let mut planes = resized_rgb(frame.as_raw(), frame.width() as usize, width, height);
+        for ((plane, mean), deviation) in planes.iter_mut().zip(self.mean).zip(self.deviation) {
+            plane.values.iter_mut().for_each(|value| *value = (*value / 255.0 - mean) / deviation);
+        }
+        let concatenated = |cut: &dyn Fn(&Plane) -> Vec<f32>| planes.iter().map(cut).collect::<Vec<_>>().concat();
         let half = self.resolution;
         match self.tiling {
             Tiling::Square => concatenated(&|plane| plane.values.clone()),
@@ -173,18 +168,13 @@ impl PreprocessConfig {
 pub fn resize_frames(frames: &[RgbImage], width: usize, height: usize) -> Result<Vec<f32>> {
     check_frames(frames)?;
     let resized =
-        |frame: &RgbImage| (0..3).flat_map(|channel| channel_plane(frame, channel).resized(width, height).values).collect();
+        |frame: &RgbImage| resized_rgb(frame.as_raw(), frame.width() as usize, width, height).map(|plane| plane.values).concat();
     Ok(frames.par_iter().map(resized).collect::<Vec<Vec<f32>>>().concat())
 }
 
 /// Clip tensors `[batch, tiles, frames, 3, r, r]` as the encoder takes them, `[batch * tiles, 3, frames, r, r]`.
 pub fn encoder_pixels(clips: Tensor<6>) -> Tensor<5> {
     clips.flatten::<5>(0, 1).swap_dims(1, 2)
-}
-
-fn channel_plane(frame: &RgbImage, channel: usize) -> Plane {
-    let values = frame.as_raw().iter().skip(channel).step_by(3).map(|&value| f32::from(value)).collect();
-    Plane { width: frame.width() as usize, values }
 }
 
 fn check_frames(frames: &[RgbImage]) -> Result<()> {

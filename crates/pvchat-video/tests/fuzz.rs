@@ -1,0 +1,170 @@
+//! Broken files and odd plans without end: never a panic, a crash, a hang over 5 seconds, or memory over the limit.
+//!
+//! A few seconds by default; `PVCHAT_FUZZ_SECONDS` says how many, `PVCHAT_FUZZ_SEED` where to begin, and `PVCHAT_FUZZ_INPUT`
+//! names a file to run alone. The input that is being read lies in `fuzz-input-SEED` in the folder of temporary files, and
+//! stays there when the process dies of it. Not coverage-guided: it runs on stable Rust.
+
+mod common;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{files, fixtures};
+use pvchat_video::{DamagePolicy, Limits, ReadOptions, SamplingPlan, VideoReader};
+
+/// Resident memory that no input may exceed, in KiB.
+const MEMORY: u64 = 1 << 20;
+const HANG: Duration = Duration::from_secs(5);
+
+/// Marsaglia's xorshift.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        (self.next() % end.max(1) as u64) as usize
+    }
+
+    /// A place in a file, half of the time where headers are.
+    fn place(&mut self, length: usize) -> usize {
+        match self.below(4) {
+            0 => self.below(length.min(1500)),
+            1 => length.saturating_sub(1 + self.below(length.min(2500))),
+            _ => self.below(length),
+        }
+    }
+}
+
+fn mutated(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
+    let mut bytes = seeds[random.below(seeds.len())].clone();
+    let most = 1 << random.below(4);
+    for _ in 0..1 + random.below(most) {
+        if bytes.is_empty() {
+            break;
+        }
+        let (length, place) = (bytes.len(), random.place(bytes.len()));
+        let run = (1 + random.below(64)).min(length - place);
+        match random.below(9) {
+            0 => bytes[place] ^= 1 << random.below(8),
+            1 => bytes[place] = random.next() as u8,
+            2 => bytes[place..place + run].fill(*[0, 255, 128].get(random.below(3)).unwrap()),
+            3 => bytes[place..place + run].iter_mut().for_each(|byte| *byte = random.next() as u8),
+            4 => {
+                let numbers = [0, 1, 7, 0x7fff_ffff, 0x8000_0000, u32::MAX, u32::MAX - 7, 0x1000_0000, 65535];
+                let number = numbers[random.below(numbers.len())].to_be_bytes();
+                bytes.iter_mut().skip(place).zip(number).for_each(|(byte, new)| *byte = new);
+            }
+            5 => drop(bytes.drain(place..place + run)),
+            6 => {
+                let copy = bytes[place..place + run].to_vec();
+                let to = random.place(length);
+                bytes.splice(to..to, copy);
+            }
+            7 => bytes.truncate(place),
+            _ => {
+                let other = &seeds[random.below(seeds.len())];
+                let from = random.below(other.len());
+                let end = (from + 1 + random.below(4096)).min(other.len());
+                bytes.splice(place..place + run, other[from..end].iter().copied());
+            }
+        }
+    }
+    bytes
+}
+
+fn plan(random: &mut Random) -> SamplingPlan {
+    let numbers = [0, 1, 2, 8, 30, 1000, usize::MAX / 2, usize::MAX];
+    let times = [0.0, -1.0, 0.5, 1e9, 1e-300, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, 2.0];
+    let number = numbers[random.below(numbers.len())];
+    let time = times[random.below(times.len())];
+    match random.below(8) {
+        0 => SamplingPlan::Uniform(number),
+        1 => SamplingPlan::All,
+        2 => SamplingPlan::Every(number),
+        3 => SamplingPlan::PerSecond(time),
+        4 => SamplingPlan::KeyFrames,
+        5 => SamplingPlan::Range(numbers[random.below(4)]..number),
+        6 => SamplingPlan::Times(vec![time, 0.0, time]),
+        _ => SamplingPlan::Indices(vec![number, 0, number]),
+    }
+}
+
+fn read(bytes: &Arc<[u8]>, random: &mut Random) -> bool {
+    let mut limits = Limits::default();
+    (limits.frame_pixels, limits.frames, limits.clip_bytes) = (1 << 20, 300, 64 << 20);
+    (limits.packets, limits.time) = (100_000, Some(HANG / 2));
+    let mut options = ReadOptions::default();
+    options.limits = limits;
+    options.threads = 1 + random.below(2);
+    options.damage = [DamagePolicy::Fail, DamagePolicy::Skip][random.below(2)];
+    let Ok(mut reader) = VideoReader::from_bytes(Arc::clone(bytes), options) else { return false };
+    match random.below(3) {
+        0 => drop(reader.frames().take(40).collect::<Vec<_>>()),
+        1 => drop(reader.frame_count()),
+        _ => {}
+    }
+    let sampled = reader.sample(&plan(random)).is_ok();
+    drop(reader.frame_at(0.1));
+    sampled
+}
+
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn broken_files_and_odd_plans_are_survived() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seconds = number("PVCHAT_FUZZ_SECONDS").unwrap_or(5);
+    let seed = number("PVCHAT_FUZZ_SEED").unwrap_or(1);
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    if let Some(path) = std::env::var_os("PVCHAT_FUZZ_INPUT") {
+        let bytes: Arc<[u8]> = std::fs::read(path).unwrap().into();
+        let read = (0..100).filter(|_| read(&bytes, &mut random)).count();
+        println!("{read} of 100 readings gave frames");
+        return;
+    }
+    let folders = ["clips", "other"].map(|name| fixtures().join(name));
+    let seeds: Vec<Vec<u8>> = folders.iter().flat_map(|folder| files(folder)).map(|path| std::fs::read(path).unwrap()).collect();
+    let input: PathBuf = std::env::temp_dir().join(format!("fuzz-input-{seed}"));
+
+    // Milliseconds since the start at which the present input began.
+    let (origin, began) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+    let watched = (Arc::clone(&began), input.clone());
+    std::thread::spawn(move || {
+        loop {
+            std::thread::sleep(Duration::from_millis(200));
+            let since = u64::try_from(origin.elapsed().as_millis()).unwrap().saturating_sub(watched.0.load(Ordering::Relaxed));
+            if u128::from(since) > 2 * HANG.as_millis() {
+                eprintln!("a hang: {}", watched.1.display());
+                std::process::abort();
+            }
+        }
+    });
+    let (mut runs, mut opened, mut longest) = (0u64, 0u64, Duration::ZERO);
+    while origin.elapsed() < Duration::from_secs(seconds) {
+        let bytes: Arc<[u8]> = mutated(&seeds, &mut random).into();
+        std::fs::write(&input, &bytes).unwrap();
+        let start = Instant::now();
+        began.store(u64::try_from(origin.elapsed().as_millis()).unwrap(), Ordering::Relaxed);
+        opened += u64::from(read(&bytes, &mut random));
+        longest = longest.max(start.elapsed());
+        runs += 1;
+        assert!(start.elapsed() < HANG, "{:?} for {}", start.elapsed(), input.display());
+        assert!(peak_memory() < MEMORY, "{} KiB for {}", peak_memory(), input.display());
+    }
+    began.store(u64::MAX, Ordering::Relaxed);
+    println!("{runs} inputs in {seconds} s, {opened} gave frames, {longest:?} at most, {} KiB at most", peak_memory());
+    drop(std::fs::remove_file(input));
+    assert!(opened > 0, "every input was refused: nothing was tried");
+}
