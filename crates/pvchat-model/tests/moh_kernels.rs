@@ -125,6 +125,39 @@ fn the_fused_kernel_equals_the_reference() {
 }
 
 #[test]
+fn gradients_are_what_small_steps_give() {
+    const STEP: f32 = 1e-2;
+    let mut checked = 0;
+    for seed in 0..60 {
+        let case = Case::draw(seed);
+        if case.sizes.iter().chain(&case.key_sizes).product::<usize>() > 2_000_000 {
+            continue;
+        }
+        checked += 1;
+        let (slopes, _) = case.run(&Device::flex().autodiff(), false);
+        let loss = |case: &Case| -> f64 {
+            let (output, _) = case.run(&Device::flex(), false);
+            output[0].iter().zip(case.slope.iter::<f32>()).map(|(value, slope)| f64::from(value * slope)).sum()
+        };
+        for input in 0..3 {
+            // One element of each input, moved to both sides.
+            let index = seed as usize * 31 % slopes[1 + input].len();
+            let moved = |step: f32| {
+                let mut case = Case::draw(seed);
+                let data = [&mut case.q, &mut case.k, &mut case.v].into_iter().nth(input).expect("three inputs");
+                let mut values: Vec<f32> = data.iter::<f32>().collect();
+                values[index] += step;
+                *data = TensorData::new(values, data.shape().clone());
+                loss(&case)
+            };
+            let (found, expected) = (f64::from(slopes[1 + input][index]), (moved(STEP) - moved(-STEP)) / f64::from(2.0 * STEP));
+            assert!((found - expected).abs() <= 5e-3 * (1.0 + expected.abs()), "seed {seed}, input {input}: {found} {expected}");
+        }
+    }
+    assert!(checked >= 10, "{checked}");
+}
+
+#[test]
 fn below_a_router_the_gradients_of_closed_gates_are_the_references() {
     let device = Device::flex().autodiff();
     let routings = [
