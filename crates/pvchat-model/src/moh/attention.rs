@@ -1,7 +1,7 @@
 //! The attention module: projections, router, gated heads.
 
 use super::{
-    kernel,
+    kernel::{self, Kernel, View},
     router::{Gates, RouterAlpha, Routing, head_scales},
 };
 use crate::{Error, Result, init};
@@ -110,6 +110,8 @@ pub struct MohOutput {
     pub context: Tensor<3>,
     /// What the router decided; `None` in dense attention.
     pub gates: Option<Gates>,
+    /// What computed it.
+    pub kernel: Kernel,
 }
 
 impl MohAttention {
@@ -123,8 +125,9 @@ impl MohAttention {
         let [batch, tokens, _] = x.dims();
         let [q, k, v] = self.project(x, keys);
         let hidden = q.dims()[3] * self.heads;
-        let context = kernel::reference_attention(q, k, v, mask, scales);
-        MohOutput { context: context.swap_dims(1, 2).reshape([batch, tokens, hidden]), gates }
+        let view = View { hidden: mask, causal: false };
+        let (context, kernel) = kernel::gated_attention(q, k, v, view, scales);
+        MohOutput { context: context.swap_dims(1, 2).reshape([batch, tokens, hidden]), gates, kernel }
     }
 
     /// What the router decides for `x`, without attending; `None` in dense attention.
@@ -135,7 +138,7 @@ impl MohAttention {
     /// Attention weights before gating, `[batch, heads, tokens, keys]`.
     pub fn probabilities(&self, x: Tensor<3>, keys: Tensor<3>, mask: Option<&Tensor<2, Bool>>) -> Tensor<4> {
         let [q, k, _] = self.project(x, keys);
-        kernel::attention_probabilities(q, k, mask)
+        kernel::attention_probabilities(q, k, View { hidden: mask, causal: false })
     }
 
     /// How this attention chooses heads.

@@ -5,7 +5,7 @@ use crate::{
     Result,
     dropout::{self, drop_path, dropout},
     init,
-    moh::{Gates, MohAttention, MohAttentionConfig, MohOutput, router::head_scales},
+    moh::{Gates, MohAttention, MohAttentionConfig, MohOutput, kernel::Kernel, router::head_scales},
 };
 use burn::{
     module::Param,
@@ -170,6 +170,6 @@ impl Layer {
             Some(gates) => context * head_scales(gates, heads.routing(), count).unsqueeze_dim(3),
             None => context,
         };
-        MohOutput { context: context.swap_dims(1, 2).reshape([batch, tokens, hidden]), gates }
+        MohOutput { context: context.swap_dims(1, 2).reshape([batch, tokens, hidden]), gates, kernel: Kernel::Reference }
     }
 }

@@ -80,6 +80,55 @@ fn check(name: &str) {
     }
 }
 
+/// The golden attentions are too small for the fused kernel to be chosen; here it is called by name.
+#[cfg(feature = "flex")]
+fn check_fused(name: &str) {
+    use pvchat_model::moh::{
+        kernel::{Kernel, View, fused_attention},
+        router::head_scales,
+    };
+    let golden = Golden::open(name);
+    let device = Device::flex().autodiff();
+    let module = load(&golden, &device);
+    let (x, keys, mask) = inputs(&golden, &device);
+    let (heads, hidden) = (golden.size("heads"), golden.size("hidden"));
+    let gates = module.gates(x.clone()).expect("routed");
+    let scales = head_scales(&gates, module.routing(), heads);
+    let split = |states: Tensor<3>| {
+        let [batch, rows, _] = states.dims();
+        states.reshape([batch, rows, heads, hidden / heads]).swap_dims(1, 2)
+    };
+    let q = split(module.query.forward(x.clone()));
+    let [k, v] = [&module.key, &module.value].map(|linear| split(linear.forward(keys.clone())));
+    let view = View { hidden: Some(&mask), causal: false };
+    let (context, kernel) = fused_attention(&q, &k, &v, view, Some(&scales)).expect("f32 on flex");
+    assert_eq!(kernel, Kernel::Sparse);
+    let [batch, tokens, _] = x.dims();
+    let context = context.swap_dims(1, 2).reshape([batch, tokens, hidden]);
+    golden.assert_close("outputs.context", context.clone(), VALUE);
+    let gradients = (context * golden.tensor::<3>("inputs.loss_weight", &device)).sum().backward();
+    golden.assert_close("grads.hidden_states", x.grad(&gradients).unwrap(), GRADIENT);
+    if golden.has("grads.encoder_hidden_states") {
+        golden.assert_close("grads.encoder_hidden_states", keys.grad(&gradients).unwrap(), GRADIENT);
+    }
+    for (name, linear) in [("query", &module.query), ("key", &module.key), ("value", &module.value)] {
+        let slope = linear.weight.val().grad(&gradients).unwrap();
+        golden.assert_close(&format!("grads.{name}.weight"), slope.transpose(), GRADIENT);
+    }
+    let router = module.router_alpha.as_ref().unwrap();
+    for (name, linear) in [("router", &router.router), ("alpha_proj", &router.alpha_proj)] {
+        let slope = linear.weight.val().grad(&gradients).unwrap();
+        golden.assert_close(&format!("grads.router_alpha.{name}.weight"), slope.transpose(), GRADIENT);
+    }
+}
+
+#[cfg(feature = "flex")]
+#[test]
+fn the_fused_kernel_equals_the_golden_attentions() {
+    check_fused("remoh_attention_self");
+    check_fused("remoh_attention_cross");
+}
+
 #[test]
 fn self_attention_equals_the_reference() {
     check("remoh_attention_self");

@@ -1,0 +1,156 @@
+//! Gated attention on the CPU (flex, f32): fused, over the (token, head) pairs that are on, forward and backward.
+//!
+//! **What is skipped.** The tokens of a head whose scale is not zero are gathered; a head without any costs nothing.
+//! Blocks of query rows are the unit of work of the thread pool, so that heads with few tokens do not hold up others.
+//!
+//! **Memory.** A softmax is computed while the keys go by (largest score and sum so far), so that no more scores exist
+//! than those of one block per thread. For the backward pass two numbers per row and the context are kept; it computes
+//! the scores again.
+//!
+//! **Determinism.** Every gradient is a sum in a fixed order; with another number of threads the rows are divided
+//! otherwise, and key and value gradients may differ by rounding.
+
+mod blocks;
+mod exponential;
+
+use std::sync::Arc;
+
+use burn::{
+    backend::{
+        Autodiff, Flex,
+        autodiff::{
+            checkpoint::{base::Checkpointer, strategy::NoCheckpointing},
+            grads::Gradients,
+            ops::{Backward, Ops, OpsKind},
+        },
+        ops::FloatTensorOps,
+    },
+    prelude::*,
+    tensor::DType,
+};
+
+use super::{Kernel, View};
+use blocks::{Forward, Inputs};
+
+/// A tensor in the memory of the CPU.
+type FlexTensor = burn::backend::tensor::FloatTensor<Flex>;
+
+/// Gated attention by the fused kernel, whatever its size; arguments as in [`gated_attention`](super::gated_attention).
+/// `None` where the kernel does not run: another backend, another float type than f32, gradient checkpointing, tensors
+/// without elements, shapes that do not fit.
+pub fn fused_attention(
+    q: &Tensor<4>,
+    k: &Tensor<4>,
+    v: &Tensor<4>,
+    view: View<'_>,
+    head_scales: Option<&Tensor<3>>,
+) -> Option<(Tensor<4>, Kernel)> {
+    let (sizes @ [batch, heads, tokens, width], key_sizes @ [key_batch, key_heads, keys, key_width]) = (q.dims(), k.dims());
+    if [q.dtype(), k.dtype(), v.dtype()] != [DType::F32; 3]
+        || v.dims() != key_sizes
+        || [key_batch, key_width] != [batch, width]
+        || sizes.contains(&0)
+        || key_sizes.contains(&0)
+        || !heads.is_multiple_of(key_heads)
+        || head_scales.is_some_and(|scales| scales.dims() != [batch, heads, tokens] || scales.dtype() != DType::F32)
+        || view.hidden.is_some_and(|hidden| hidden.dims() != [batch, keys])
+    {
+        return None;
+    }
+    let hidden = match view.hidden {
+        Some(hidden) => Some(bool_memory(hidden)?),
+        None => None,
+    };
+    let inputs = |q, k, v, scales: Option<FlexTensor>| {
+        let [q, k, v] = [q, k, v].map(forward_strides);
+        let scales = scales.map(|scales| scales.to_contiguous().storage::<f32>().to_vec());
+        Inputs { q, k, v, hidden, scales, causal: view.causal, sizes, key_sizes }
+    };
+    let tracked = [q, k, v].into_iter().any(|tensor| tensor.device().is_autodiff())
+        || head_scales.is_some_and(|scales| scales.device().is_autodiff());
+    if !tracked {
+        let plain = |tensor: &Tensor<4>| tensor.clone().try_into_primitive::<Flex>().ok();
+        let scales = match head_scales {
+            Some(scales) => Some(scales.clone().try_into_primitive::<Flex>().ok()?),
+            None => None,
+        };
+        let inputs = inputs(plain(q)?, plain(k)?, plain(v)?, scales);
+        let output = memory(inputs.forward(false).output, sizes);
+        return Some((Tensor::from_primitive::<Flex>(output), kind(&inputs)));
+    }
+    let lifted = |tensor: &Tensor<4>| lift(tensor.clone()).try_into_primitive::<Autodiff<Flex>>().ok();
+    let (q, k, v) = (lifted(q)?, lifted(k)?, lifted(v)?);
+    // Without scales something else that is not tracked stands in for them in the graph.
+    let stand_in = || Tensor::<3>::zeros([1; 3], &Device::flex());
+    let scales = lift(head_scales.cloned().unwrap_or_else(stand_in)).try_into_primitive::<Autodiff<Flex>>().ok()?;
+    let nodes = [q.node(), k.node(), v.node(), scales.node()];
+    let scales = head_scales.is_some().then(|| scales.into_primitive());
+    let inputs = inputs(q.into_primitive(), k.into_primitive(), v.into_primitive(), scales);
+    let kernel = kind(&inputs);
+    let output = match GatedAttention.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
+        OpsKind::Tracked(operation) => {
+            let forward = inputs.forward(true);
+            let output = memory(forward.output.clone(), sizes);
+            operation.finish(Arc::new((inputs, forward)), output)
+        }
+        OpsKind::UnTracked(operation) => operation.finish(memory(inputs.forward(false).output, sizes)),
+    };
+    Some((Tensor::from_primitive::<Autodiff<Flex>>(output), kernel))
+}
+
+/// What the scales leave to do.
+fn kind(inputs: &Inputs) -> Kernel {
+    let Some(scales) = &inputs.scales else { return Kernel::DenseFused };
+    let heads = || scales.chunks_exact(inputs.sizes[2]).map(|tokens| tokens.iter().filter(|&&scale| scale != 0.0).count());
+    if heads().all(|on| on == inputs.sizes[2]) {
+        Kernel::DenseFused
+    } else if heads().all(|on| on == 0 || on == inputs.sizes[2]) {
+        Kernel::WholeHead
+    } else {
+        Kernel::Sparse
+    }
+}
+
+/// On the autodiff device: as it is, or as a constant.
+fn lift<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    if tensor.device().is_autodiff() { tensor } else { Tensor::from_inner(tensor) }
+}
+
+fn bool_memory(tensor: &Tensor<2, Bool>) -> Option<Vec<u8>> {
+    let plain = tensor.clone().try_into_primitive::<Flex>().ok();
+    let memory = plain.or_else(|| tensor.clone().try_into_primitive::<Autodiff<Flex>>().ok())?;
+    Some(memory.to_contiguous().storage::<u8>().to_vec())
+}
+
+/// The tensor, in order if it ran backwards.
+fn forward_strides(tensor: FlexTensor) -> FlexTensor {
+    if tensor.layout().strides().iter().all(|&stride| stride >= 0) { tensor } else { tensor.to_contiguous() }
+}
+
+fn memory<const D: usize>(values: Vec<f32>, sizes: [usize; D]) -> FlexTensor {
+    Flex::float_from_data(TensorData::new(values, sizes), &Default::default())
+}
+
+#[derive(Debug)]
+struct GatedAttention;
+
+impl Backward<Flex, 4> for GatedAttention {
+    type State = Arc<(Inputs, Forward)>;
+
+    fn backward(self, ops: Ops<Self::State, 4>, tape: &mut Gradients, _: &mut Checkpointer) {
+        let slope = tape.consume::<Flex>(&ops.node).to_contiguous();
+        let (inputs, forward) = &*ops.state;
+        let slopes = inputs.backward(forward, slope.storage::<f32>());
+        let [batch, heads, tokens, _] = inputs.sizes;
+        let [q, k, v, scales] = ops.parents;
+        let whole = [(q, slopes.q, inputs.sizes), (k, slopes.k, inputs.key_sizes), (v, slopes.v, inputs.key_sizes)];
+        for (node, slope, sizes) in whole {
+            if let Some(node) = node {
+                tape.register::<Flex>(node.id, memory(slope, sizes));
+            }
+        }
+        if let Some(node) = scales {
+            tape.register::<Flex>(node.id, memory(slopes.scales, [batch, heads, tokens]));
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Attention with gated heads: the reference, and the kernels that skip what the router switched off.
+//!
+//! | kernel | where | what it computes |
+//! |---|---|---|
+//! | [`Kernel::Reference`] | every backend, every float type | every head in full, times its scale |
+//! | [`Kernel::DenseFused`], [`Kernel::Sparse`], [`Kernel::WholeHead`] | flex; f32 | the (token, head) pairs whose scale is not zero; no score matrix |
+//!
+//! The gradient of a scale that is zero is zero in the kernels that skip, while that of [`reference_attention`] is not:
+//! below a router the two are the same, because a closed gate passes nothing on (ReLU has slope zero there, top-k
+//! masks it).
+
+#[cfg(feature = "flex")]
+mod flex;
+mod reference;
+
+#[cfg(feature = "flex")]
+pub use flex::fused_attention;
+pub use reference::{attention_probabilities, reference_attention};
+
+use burn::prelude::*;
+
+/// Which code computed an attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kernel {
+    /// [`reference_attention`].
+    Reference,
+    /// The fused kernel of the CPU; all (token, head) pairs were on.
+    DenseFused,
+    /// The fused kernel of the CPU, without the pairs that were off.
+    Sparse,
+    /// The fused kernel of the CPU; each head of a sequence was on or off for all of its tokens.
+    WholeHead,
+}
+
+/// Below this many scores (batch x heads x tokens x keys) attention stays with the reference.
+#[cfg(feature = "flex")]
+const FEW_SCORES: usize = 1 << 18;
+
+/// What an attention looks at, beside its tensors.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct View<'a> {
+    /// `[batch, keys]`, true where a key is hidden from all tokens.
+    pub hidden: Option<&'a Tensor<2, Bool>>,
+    /// Whether token `i` of `t` sees only the first `keys - t + i + 1` keys: all tokens before it and itself, after
+    /// any number of keys that were there before (a cache).
+    pub causal: bool,
+}
+
+/// Gated attention by the fastest kernel there is for these tensors.
+///
+/// `q` `[batch, heads, tokens, width]`; `k`, `v` `[batch, key heads, keys, width]`, where the key heads divide the heads
+/// (grouped queries: head `i` looks at key head `i / (heads / key heads)`); `head_scales` `[batch, heads, tokens]`, `None`
+/// for plain attention. Returns `[batch, heads, tokens, width]` and which kernel it was.
+pub fn gated_attention(
+    q: Tensor<4>,
+    k: Tensor<4>,
+    v: Tensor<4>,
+    view: View<'_>,
+    head_scales: Option<Tensor<3>>,
+) -> (Tensor<4>, Kernel) {
+    #[cfg(feature = "flex")]
+    {
+        let ([batch, heads, tokens, _], [_, _, keys, _]) = (q.dims(), k.dims());
+        let scores = [heads, tokens, keys].into_iter().fold(batch, usize::saturating_mul);
+        if scores >= FEW_SCORES
+            && let Some((context, kernel)) = fused_attention(&q, &k, &v, view, head_scales.as_ref())
+        {
+            tracing::trace!(?kernel, batch, heads, tokens, keys, "attention");
+            return (context, kernel);
+        }
+    }
+    tracing::trace!(kernel = ?Kernel::Reference, "attention");
+    (reference_attention(q, k, v, view, head_scales), Kernel::Reference)
+}
