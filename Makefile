@@ -3,6 +3,7 @@
 #
 #   make demo        learns a character from one clip and asks about it in others
 #   make test        every test
+#   make test-vulkan  the kernels for GPUs, on Vulkan's driver for processors
 #   make soak        kills learning 100 times and compares what comes out
 #   make fuzz        broken video files and odd sampling plans, for FUZZ_SECONDS (120)
 #   make lint        formatting, clippy, documentation, and the types of the cuda feature
@@ -25,7 +26,7 @@ ifeq ($(shell grep -qw avx512f /proc/cpuinfo 2>/dev/null && echo yes),yes)
 CARGO_FLAGS := $(CARGO_FLAGS) --features pvchat/x86-v4
 endif
 
-.PHONY: help setup demo test soak fuzz lint check-cuda bench doc miniature
+.PHONY: help setup demo test test-vulkan soak fuzz lint check-cuda bench doc miniature
 
 help:
 	@sed -n 's/^#   make /make /p' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +42,15 @@ demo: setup
 test: setup
 	$(CARGO) test $(CARGO_FLAGS)
 	$(CARGO) test $(CARGO_FLAGS) --features pvchat/ndarray --test golden
+
+# A folder of its own, because vulkan would change the features of everything else, and without optimisation, because
+# nothing there needs it. Mesa's driver computes on the processor: no GPU is needed, and none is tested; set
+# VK_DRIVER_FILES for another driver.
+test-vulkan: setup
+	scripts/setup-vulkan.sh
+	VK_DRIVER_FILES="$${VK_DRIVER_FILES:-$$(ls /usr/share/vulkan/icd.d/lvp_icd*.json)}" \
+		CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_TARGET_DIR=$(TARGET)/vulkan \
+		$(CARGO) test --release --package pvchat-model --features flex,vulkan --test moh_kernels_vulkan
 
 soak: setup
 	PVCHAT_KILLS=100 $(CARGO) test $(CARGO_FLAGS) --test kill_and_resume -- --nocapture

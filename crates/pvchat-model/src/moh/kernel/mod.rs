@@ -4,11 +4,14 @@
 //! |---|---|---|
 //! | [`Kernel::Reference`] | every backend, every float type | every head in full, times its scale |
 //! | [`Kernel::DenseFused`], [`Kernel::Sparse`], [`Kernel::WholeHead`] | flex; f32 | the (token, head) pairs whose scale is not zero; no score matrix |
+//! | [`Kernel::Cube`] | CUDA and Vulkan; f32, and f16 and bf16 where the device has them | the (token, head) pairs whose scale is not zero; no score matrix |
 //!
 //! The gradient of a scale that is zero is zero in the kernels that skip, while that of [`reference_attention`] is not:
 //! below a router the two are the same, because a closed gate passes nothing on (ReLU has slope zero there, top-k
 //! masks it).
 
+#[cfg(feature = "cube")]
+pub mod cube;
 #[cfg(feature = "flex")]
 mod flex;
 mod reference;
@@ -31,6 +34,8 @@ pub enum Kernel {
     Sparse,
     /// The fused kernel of the CPU; each head of a sequence was on or off for all of its tokens.
     WholeHead,
+    /// The kernels for GPUs, over the (token, head) pairs that are on.
+    Cube,
 }
 
 /// Below this many scores (batch x heads x tokens x keys) attention stays with the reference.
@@ -59,6 +64,11 @@ pub fn gated_attention(
     view: View<'_>,
     head_scales: Option<Tensor<3>>,
 ) -> (Tensor<4>, Kernel) {
+    #[cfg(feature = "cube")]
+    if let Some(context) = cube::attention(&q, &k, &v, view, head_scales.as_ref()) {
+        tracing::trace!(kernel = ?Kernel::Cube, "attention");
+        return (context, Kernel::Cube);
+    }
     #[cfg(feature = "flex")]
     {
         let ([batch, heads, tokens, _], [_, _, keys, _]) = (q.dims(), k.dims());
