@@ -105,6 +105,9 @@ struct TaskText {
     answer_start: usize,
 }
 
+/// A clip's features, whether the subject is in it, its texts, and the two ranges of them.
+type PreparedClip = (ClipFeatures, bool, Vec<EncodedText>, [[usize; 2]; 2]);
+
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 fn main() -> Outcome<()> {
@@ -250,7 +253,7 @@ fn encoded(pvchat: &Pvchat, folder: &Path, task: &Task, per_question: bool) -> O
         })
         .collect();
     let see =
-        |(clip, texts): &(&TaskClip, Vec<EncodedText>)| -> Outcome<(ClipFeatures, bool, Vec<EncodedText>, [[usize; 2]; 2])> {
+        |(clip, texts): &(&TaskClip, Vec<EncodedText>)| -> Outcome<PreparedClip> {
             let Memory { tokens, identity } = pvchat.clip(&folder.join(&clip.file))?.memory;
             let shapes = [&tokens, &identity].map(|tensor| [tensor.dims()[1], tensor.dims()[2]]);
             let [tokens, identity] = [tokens, identity].map(|tensor| tensor.into_data().iter::<f32>().collect());

@@ -31,7 +31,7 @@ impl<'a> Matrix<'a> {
         Self { memory: &tensor.storage::<f32>()[start..], row_stride: stride(2), column_stride: stride(3) }
     }
 
-    fn from_row(self, row: usize) -> Self {
+    fn starting_at(self, row: usize) -> Self {
         Self { memory: &self.memory[row * self.row_stride..], ..self }
     }
 
@@ -168,7 +168,7 @@ impl Inputs {
     /// Scores of a block with `count` keys from `first` on, hidden ones replaced.
     fn scores(&self, block: &Block, queries: &[f32], keys: Matrix, [first, count]: [usize; 2], scores: &mut [f32]) {
         let (rows, width) = (block.tokens.len(), self.sizes[3]);
-        product(scores, [rows, width, count], Matrix::new(queries, width), keys.from_row(first).transposed(), 1.0, false);
+        product(scores, [rows, width, count], Matrix::new(queries, width), keys.starting_at(first).transposed(), 1.0, false);
         self.fill_hidden(block, first, count, scores, HIDDEN);
     }
 
@@ -213,7 +213,7 @@ impl Inputs {
                     context.iter_mut().for_each(|value| *value *= kept);
                 }
             }
-            product(&mut context, [rows, count, width], Matrix::new(scores, count), v.from_row(first), 1.0, true);
+            product(&mut context, [rows, count, width], Matrix::new(scores, count), v.starting_at(first), 1.0, true);
         }
         for (context, [_, sum]) in context.chunks_exact_mut(width).zip(&statistics) {
             context.iter_mut().for_each(|value| *value /= sum);
@@ -280,14 +280,14 @@ impl Inputs {
             let place = first * width..(first + count) * width;
             let weights_matrix = Matrix::new(weights, count).transposed();
             product(&mut dv[place.clone()], [count, rows, width], weights_matrix, slopes_matrix, 1.0, true);
-            product(changes, [rows, width, count], slopes_matrix, v.from_row(first).transposed(), 1.0, false);
+            product(changes, [rows, width, count], slopes_matrix, v.starting_at(first).transposed(), 1.0, false);
             let parts = changes.chunks_exact_mut(count).zip(weights.chunks_exact(count)).zip(&offsets);
             for ((changes, weights), offset) in parts {
                 changes.iter_mut().zip(weights).for_each(|(change, weight)| *change = weight * (*change - offset));
             }
             // A replaced score passes nothing on, also in a row whose keys are all hidden.
             self.fill_hidden(block, first, count, changes, 0.0);
-            product(&mut dq, [rows, count, width], Matrix::new(changes, count), k.from_row(first), factor, true);
+            product(&mut dq, [rows, count, width], Matrix::new(changes, count), k.starting_at(first), factor, true);
             let changes_matrix = Matrix::new(changes, count).transposed();
             product(&mut dk[place], [count, rows, width], changes_matrix, Matrix::new(&queries, width), 1.0, true);
         }
