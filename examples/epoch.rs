@@ -105,7 +105,7 @@ struct TaskText {
     answer_start: usize,
 }
 
-/// A clip's features, whether the subject is in it, its texts, and the two ranges of them.
+/// A clip's features, whether the subject is in it, its texts, and the shapes of tokens and identity.
 type PreparedClip = (ClipFeatures, bool, Vec<EncodedText>, [[usize; 2]; 2]);
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -252,13 +252,12 @@ fn encoded(pvchat: &Pvchat, folder: &Path, task: &Task, per_question: bool) -> O
             if per_question { texts.map(|text| (clip, vec![text])).collect() } else { vec![(clip, texts.collect())] }
         })
         .collect();
-    let see =
-        |(clip, texts): &(&TaskClip, Vec<EncodedText>)| -> Outcome<PreparedClip> {
-            let Memory { tokens, identity } = pvchat.clip(&folder.join(&clip.file))?.memory;
-            let shapes = [&tokens, &identity].map(|tensor| [tensor.dims()[1], tensor.dims()[2]]);
-            let [tokens, identity] = [tokens, identity].map(|tensor| tensor.into_data().iter::<f32>().collect());
-            Ok((ClipFeatures { tokens, identity, lower: Vec::new() }, clip.present, texts.clone(), shapes))
-        };
+    let see = |(clip, texts): &(&TaskClip, Vec<EncodedText>)| -> Outcome<PreparedClip> {
+        let Memory { tokens, identity } = pvchat.clip(&folder.join(&clip.file))?.memory;
+        let shapes = [&tokens, &identity].map(|tensor| [tensor.dims()[1], tensor.dims()[2]]);
+        let [tokens, identity] = [tokens, identity].map(|tensor| tensor.into_data().iter::<f32>().collect());
+        Ok((ClipFeatures { tokens, identity, lower: Vec::new() }, clip.present, texts.clone(), shapes))
+    };
     let parts: Vec<Outcome<Vec<_>>> = std::thread::scope(|scope| {
         let size = jobs.len().div_ceil(THREADS).max(1);
         let threads: Vec<_> = jobs.chunks(size).map(|part| scope.spawn(move || part.iter().map(see).collect())).collect();
