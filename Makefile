@@ -72,9 +72,9 @@ check-cuda: setup
 	DOCS_RS=1 CARGO_TARGET_DIR=$(TARGET)/cuda $(CARGO) check --release --package pvchat-model --features cuda
 
 # `cargo bench` has no --release: its profile is the release profile. Only targets named as benches run; arguments for
-# Criterion go into BENCH_ARGS.
+# Criterion go into BENCH_ARGS. Criterion's own plots want a font that its plotting crate does not find.
 bench: setup
-	$(CARGO) bench $(filter-out --release,$(CARGO_FLAGS)) --bench '*' -- $(BENCH_ARGS)
+	$(CARGO) bench $(filter-out --release,$(CARGO_FLAGS)) --bench '*' -- --noplot $(BENCH_ARGS)
 
 doc: setup
 	$(CARGO) doc $(CARGO_FLAGS) --no-deps
