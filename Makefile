@@ -46,8 +46,8 @@ test: setup
 # A folder of its own, because vulkan would change the features of everything else, and without optimisation, because
 # nothing there needs it. Mesa's driver computes on the processor: no GPU is needed, and none is tested; set
 # VK_DRIVER_FILES for another driver.
-test-vulkan: setup
-	scripts/setup-vulkan.sh
+test-vulkan:
+	@scripts/setup.sh mesa-vulkan-drivers libvulkan1
 	VK_DRIVER_FILES="$${VK_DRIVER_FILES:-$$(ls /usr/share/vulkan/icd.d/lvp_icd*.json)}" \
 		CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_TARGET_DIR=$(TARGET)/vulkan \
 		$(CARGO) test --release --package pvchat-model --features flex,vulkan --test moh_kernels_vulkan

@@ -25,7 +25,9 @@ use pvchat::{
     },
     miniature::exam::Cast,
 };
-use pvchat_examples::examination::{Candidate, Described, Exam, Outcome, describe, enrolled, existence, shares};
+use pvchat_examples::examination::{
+    Candidate, DESCRIPTION_COLUMNS, Described, Exam, Outcome, describe, enrolled, existence, shares,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -312,15 +314,7 @@ fn report(
             seeds * candidates.len()
         );
     }
-    let mut table = Table::new([
-        "descriptions",
-        "clothing",
-        "action",
-        "place",
-        "clothing, two people",
-        "action, two people",
-        "place, two people",
-    ]);
+    let mut table = Table::new(["descriptions"].into_iter().chain(DESCRIPTION_COLUMNS));
     for (name, answers) in described {
         let shares = shares(answers);
         let cells = (0..2).flat_map(|company| shares.iter().map(move |share| fraction(share[company].rate())));

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Installs what the video crate needs besides Rust: the FFmpeg libraries (5.1 or later), clang for their bindings, and the
 # ffmpeg program for tests and fixtures. Says and does nothing when all of it is there.
+#
+#   scripts/setup.sh [PACKAGE..]     further packages to install with them
 set -euo pipefail
 
 packages=(libavcodec-dev libavformat-dev libavutil-dev libavfilter-dev libavdevice-dev libswscale-dev libswresample-dev
-    clang libclang-dev pkg-config ffmpeg gcc make)
+    clang libclang-dev pkg-config ffmpeg gcc make "$@")
 
 has_libraries() {
     command -v pkg-config >/dev/null 2>&1 && pkg-config --exists libavcodec

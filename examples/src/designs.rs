@@ -28,7 +28,7 @@ use pvchat::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    examination::{Candidate, Descriptions, Exam, Outcome, describe, enrolled, existence, shares},
+    examination::{Candidate, DESCRIPTION_COLUMNS, Descriptions, Exam, Outcome, describe, enrolled, existence, shares},
     progress::bar,
 };
 
@@ -159,19 +159,8 @@ fn examine(
 }
 
 fn report(designs: &[(&str, Design)], rows: &[Vec<Figures>]) -> Outcome<()> {
-    let mut table = Table::new([
-        "base",
-        "loss",
-        "activation",
-        "existence, balanced [95 %]",
-        "against the first [95 %]",
-        "clothing",
-        "action",
-        "place",
-        "clothing, two people",
-        "action, two people",
-        "place, two people",
-    ]);
+    let own = ["base", "loss", "activation", "existence, balanced [95 %]", "against the first [95 %]"];
+    let mut table = Table::new(own.into_iter().chain(DESCRIPTION_COLUMNS));
     let first = rows.first().map(|row| labelled(row)).unwrap_or_default();
     for ((name, design), row) in designs.iter().zip(rows) {
         let answers = labelled(row);

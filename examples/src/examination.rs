@@ -138,6 +138,10 @@ pub fn describe(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject])
     Ok(all)
 }
 
+/// The columns of a table of [`shares`].
+pub const DESCRIPTION_COLUMNS: [&str; 6] =
+    ["clothing", "action", "place", "clothing, two people", "action, two people", "place, two people"];
+
 /// The shares of answers whose content is all right, alone and in company.
 pub fn shares(described: &[Described]) -> Descriptions {
     let mut shares = Descriptions::default();

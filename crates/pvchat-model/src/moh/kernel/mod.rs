@@ -83,3 +83,29 @@ pub fn gated_attention(
     tracing::trace!(kernel = ?Kernel::Reference, "attention");
     (reference_attention(q, k, v, view, head_scales), Kernel::Reference)
 }
+
+/// The sizes of `q` and of `k` where a kernel can run: all shapes fit each other, no tensor is empty, all floats are of one type.
+/// Everything else is left to the reference.
+#[cfg(any(feature = "flex", feature = "cube"))]
+fn fitting_sizes(
+    [q, k, v]: [&Tensor<4>; 3],
+    view: View<'_>,
+    head_scales: Option<&Tensor<3>>,
+) -> Option<([usize; 4], [usize; 4])> {
+    let (sizes @ [batch, heads, tokens, width], key_sizes @ [key_batch, key_heads, keys, key_width]) = (q.dims(), k.dims());
+    let fit = [k.dtype(), v.dtype()] == [q.dtype(); 2]
+        && v.dims() == key_sizes
+        && [key_batch, key_width] == [batch, width]
+        && !sizes.contains(&0)
+        && !key_sizes.contains(&0)
+        && heads.is_multiple_of(key_heads)
+        && head_scales.is_none_or(|scales| scales.dims() == [batch, heads, tokens] && scales.dtype() == q.dtype())
+        && view.hidden.is_none_or(|hidden| hidden.dims() == [batch, keys]);
+    fit.then_some((sizes, key_sizes))
+}
+
+/// On the autodiff device: as it is, or as a constant.
+#[cfg(any(feature = "flex", feature = "cube"))]
+fn lift<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    if tensor.device().is_autodiff() { tensor } else { Tensor::from_inner(tensor) }
+}

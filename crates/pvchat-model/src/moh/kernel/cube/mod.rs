@@ -41,7 +41,7 @@ use cubecl::{
     prelude::{CubeCount, CubeDim},
 };
 
-use super::View;
+use super::{View, fitting_sizes, lift};
 use kernels::SizesLaunch;
 
 /// Units that run together. A constant: another number is another kernel to compile.
@@ -84,18 +84,10 @@ pub fn attention(
     view: View<'_>,
     head_scales: Option<&Tensor<3>>,
 ) -> Option<Tensor<4>> {
-    let (sizes @ [batch, heads, tokens, width], key_sizes @ [key_batch, key_heads, keys, key_width]) = (q.dims(), k.dims());
+    let (sizes @ [batch, heads, tokens, _], key_sizes @ [_, _, keys, _]) = fitting_sizes([q, k, v], view, head_scales)?;
     let dtype = q.dtype();
-    let elements = |sizes: [usize; 4]| sizes.into_iter().fold(1, usize::saturating_mul);
-    if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16)
-        || [k.dtype(), v.dtype()] != [dtype; 2]
-        || v.dims() != key_sizes
-        || [key_batch, key_width] != [batch, width]
-        || [elements(sizes), elements(key_sizes)].iter().any(|&count| count == 0 || u32::try_from(count).is_err())
-        || !heads.is_multiple_of(key_heads)
-        || head_scales.is_some_and(|scales| scales.dims() != [batch, heads, tokens] || scales.dtype() != dtype)
-        || view.hidden.is_some_and(|hidden| hidden.dims() != [batch, keys])
-    {
+    let large = |sizes: [usize; 4]| u32::try_from(sizes.into_iter().fold(1, usize::saturating_mul)).is_err();
+    if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) || large(sizes) || large(key_sizes) {
         return None;
     }
     let hidden = match view.hidden {
@@ -132,11 +124,6 @@ pub fn attention(
         OpsKind::UnTracked(operation) => operation.finish(inputs.forward().output),
     };
     Some(Tensor::from_primitive::<Autodiff<CubeBackend>>(output))
-}
-
-/// On the autodiff device: as it is, or as a constant.
-fn lift<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
-    if tensor.device().is_autodiff() { tensor } else { Tensor::from_inner(tensor) }
 }
 
 fn bool_memory(tensor: &Tensor<2, Bool>) -> Option<Memory> {

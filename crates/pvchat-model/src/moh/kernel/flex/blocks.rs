@@ -296,40 +296,44 @@ impl Inputs {
 
     /// All gradients, scores computed again block by block. `slope` is that of the output, in order.
     ///
-    /// The rows of one key head are divided among as many tasks as keep the threads busy; each adds to key and value
-    /// gradients of its own, which are then summed in order, so that equal inputs give equal bits on one machine.
+    /// The rows of one key head are divided among as many tasks as keep the threads busy. The first adds to the key and
+    /// value gradients in place, the others to some of their own that are then summed in order: equal inputs give equal
+    /// bits on one machine.
     pub(super) fn backward(&self, forward: &Forward, slope: &[f32]) -> Slopes {
         let ([batch, heads, tokens, width], [_, key_heads, keys, _]) = (self.sizes, self.key_sizes);
         let (pairs, group, key_size) = (batch * key_heads, heads / key_heads, keys * width);
         let share = (2 * rayon::current_num_threads()).div_ceil(pairs);
-        let mut tasks: Vec<(usize, Vec<Block>)> = Vec::new();
-        for pair in 0..pairs {
+        let (mut k, mut v) = (vec![0.0; pairs * key_size], vec![0.0; pairs * key_size]);
+        let mut tasks = Vec::new();
+        for (pair, (dk, dv)) in k.chunks_exact_mut(key_size).zip(v.chunks_exact_mut(key_size)).enumerate() {
             let (batch, first) = (pair / key_heads, pair % key_heads * group);
             let mut blocks: Vec<Block> = (first..first + group).flat_map(|head| self.blocks(batch, head)).collect();
             let length = blocks.len().div_ceil(share).max(1);
+            let mut in_place = Some((dk, dv));
             while !blocks.is_empty() {
                 let rest = blocks.split_off(length.min(blocks.len()));
-                tasks.push((pair, std::mem::replace(&mut blocks, rest)));
+                tasks.push((pair, std::mem::replace(&mut blocks, rest), in_place.take()));
             }
         }
         let results: Vec<_> = tasks
-            .par_iter()
+            .into_par_iter()
             .with_max_len(1)
-            .map(|(_, blocks)| {
-                let (mut dk, mut dv) = (vec![0.0; key_size], vec![0.0; key_size]);
-                let run = |block| self.backward_block(block, forward, slope, &mut dk, &mut dv);
+            .map(|(pair, blocks, in_place)| {
+                let size = if in_place.is_some() { 0 } else { key_size };
+                let mut own = [vec![0.0; size], vec![0.0; size]];
+                let [own_k, own_v] = &mut own;
+                let (dk, dv) = in_place.unwrap_or((own_k, own_v));
+                let run = |block| self.backward_block(block, forward, slope, dk, dv);
                 let found: Vec<[Vec<f32>; 2]> = blocks.iter().map(run).collect();
-                (found, dk, dv)
+                (pair, blocks, found, own)
             })
             .collect();
         let rows = batch * heads * tokens;
         let scaled = if self.scales.is_some() { rows } else { 0 };
         let (mut q, mut scales) = (vec![0.0; rows * width], vec![0.0; scaled]);
-        let (mut k, mut v) = (vec![0.0; pairs * key_size], vec![0.0; pairs * key_size]);
-        for ((pair, blocks), (found, dk, dv)) in tasks.iter().zip(results) {
-            let place = pair * key_size..(pair + 1) * key_size;
-            k[place.clone()].iter_mut().zip(dk).for_each(|(to, value)| *to += value);
-            v[place].iter_mut().zip(dv).for_each(|(to, value)| *to += value);
+        for (pair, blocks, found, [own_k, own_v]) in results {
+            k[pair * key_size..].iter_mut().zip(own_k).for_each(|(to, value)| *to += value);
+            v[pair * key_size..].iter_mut().zip(own_v).for_each(|(to, value)| *to += value);
             for (block, [dq, gates]) in blocks.iter().zip(found) {
                 for ((&token, dq), gate) in block.tokens.iter().zip(dq.chunks_exact(width)).zip(gates) {
                     let row = self.row(block.batch, block.head, token);

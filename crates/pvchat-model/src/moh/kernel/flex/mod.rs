@@ -29,7 +29,7 @@ use burn::{
     tensor::DType,
 };
 
-use super::{Kernel, View};
+use super::{Kernel, View, fitting_sizes, lift};
 use blocks::{Forward, Inputs};
 
 /// A tensor in the memory of the CPU.
@@ -45,18 +45,7 @@ pub fn fused_attention(
     view: View<'_>,
     head_scales: Option<&Tensor<3>>,
 ) -> Option<(Tensor<4>, Kernel)> {
-    let (sizes @ [batch, heads, tokens, width], key_sizes @ [key_batch, key_heads, keys, key_width]) = (q.dims(), k.dims());
-    if [q.dtype(), k.dtype(), v.dtype()] != [DType::F32; 3]
-        || v.dims() != key_sizes
-        || [key_batch, key_width] != [batch, width]
-        || sizes.contains(&0)
-        || key_sizes.contains(&0)
-        || !heads.is_multiple_of(key_heads)
-        || head_scales.is_some_and(|scales| scales.dims() != [batch, heads, tokens] || scales.dtype() != DType::F32)
-        || view.hidden.is_some_and(|hidden| hidden.dims() != [batch, keys])
-    {
-        return None;
-    }
+    let (sizes, key_sizes) = fitting_sizes([q, k, v], view, head_scales).filter(|_| q.dtype() == DType::F32)?;
     let hidden = match view.hidden {
         Some(hidden) => Some(bool_memory(hidden)?),
         None => None,
@@ -109,11 +98,6 @@ fn kind(inputs: &Inputs) -> Kernel {
     } else {
         Kernel::Sparse
     }
-}
-
-/// On the autodiff device: as it is, or as a constant.
-fn lift<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
-    if tensor.device().is_autodiff() { tensor } else { Tensor::from_inner(tensor) }
 }
 
 fn bool_memory(tensor: &Tensor<2, Bool>) -> Option<Vec<u8>> {
