@@ -111,9 +111,10 @@ fn modules(criterion: &mut Criterion) {
                 .expect("valid sizes");
             let x = init::normal(&mut stream.derive("x"), [batch, tokens, hidden], 1.0, &device);
             let memory = init::normal(&mut stream.derive("keys"), [batch, keys, key_width], 1.0, &device);
-            let kernel = format!("{:?}", attention.forward(x.clone(), memory.clone(), None).kernel);
+            let kernel = format!("{:?}", attention.forward(x.clone(), memory.clone(), View::default()).expect("fitting").kernel);
             group.bench_function(BenchmarkId::new(routing_name, kernel), |bencher| {
-                bencher.iter(|| attention.forward(x.clone(), memory.clone(), None).context.into_data());
+                bencher
+                    .iter(|| attention.forward(x.clone(), memory.clone(), View::default()).expect("fitting").context.into_data());
             });
         }
         group.finish();

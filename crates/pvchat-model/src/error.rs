@@ -28,6 +28,14 @@ pub enum Error {
         /// The shape that would fit, in words.
         expected: String,
     },
+    /// A tensor with an element that is no number.
+    #[error("{what} hold NaN at {place}: the weights or the input before them are damaged, or a training step was too large")]
+    NotANumber {
+        /// The tensor.
+        what: &'static str,
+        /// Where in it.
+        place: String,
+    },
     /// A weights, tokenizer or subject file that cannot be used.
     #[error("{}: {problem}; {remedy}", file.display())]
     File {

@@ -19,6 +19,7 @@ struct Case {
     v: TensorData,
     scales: Option<TensorData>,
     hidden: Option<TensorData>,
+    hidden_pairs: Option<TensorData>,
     slope: TensorData,
     causal: bool,
 }
@@ -54,7 +55,12 @@ impl Case {
             let probability = [0.0, 0.3, 1.0][stream.below(3)];
             TensorData::new((0..batch * keys).map(|_| stream.chance(probability)).collect::<Vec<bool>>(), [batch, keys])
         });
-        Self { sizes, key_sizes, q, k, v, scales, hidden, slope, causal: stream.chance(0.4) }
+        let hidden_pairs = stream.chance(0.3).then(|| {
+            let probability = [0.1, 0.5, 1.0][stream.below(3)];
+            let count = batch * tokens * keys;
+            TensorData::new((0..count).map(|_| stream.chance(probability)).collect::<Vec<bool>>(), [batch, tokens, keys])
+        });
+        Self { sizes, key_sizes, q, k, v, scales, hidden, hidden_pairs, slope, causal: stream.chance(0.4) }
     }
 
     /// Output and gradients of `q`, `k`, `v` and, if there are any, scales; and which kernel it was.
@@ -69,7 +75,8 @@ impl Case {
         let scales = self.scales.as_ref();
         let scales = scales.map(|data| Tensor::<3>::from_data(data.clone(), device).set_require_grad(device.is_autodiff()));
         let hidden = self.hidden.as_ref().map(|hidden| Tensor::<2, Bool>::from_data(hidden.clone(), device));
-        let view = View { hidden: hidden.as_ref(), causal: self.causal };
+        let hidden_pairs = self.hidden_pairs.as_ref().map(|hidden| Tensor::<3, Bool>::from_data(hidden.clone(), device));
+        let view = View { hidden: hidden.as_ref(), hidden_pairs: hidden_pairs.as_ref(), causal: self.causal };
         let inputs = [&q, &k, &v].map(view_of);
         let (output, kernel) = if reference {
             let [q, k, v] = inputs;

@@ -97,7 +97,7 @@ impl Case {
         let [q, k, v] = [&values.q, &values.k, &values.v].map(tensor);
         let scales = self.scaled.then(|| Tensor::<3>::from_data(values.scales.clone(), &device).require_grad());
         let hidden = values.hidden.as_ref().map(|hidden| Tensor::<2, Bool>::from_data(hidden.clone(), &device));
-        let view = View { hidden: hidden.as_ref(), causal: self.causal };
+        let view = View { hidden: hidden.as_ref(), causal: self.causal, ..View::default() };
         let inputs = (q.clone(), k.clone(), v.clone(), scales.clone());
         let output = if reference {
             reference_attention(inputs.0, inputs.1, inputs.2, view, inputs.3)

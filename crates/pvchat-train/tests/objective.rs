@@ -5,7 +5,7 @@ use burn::{module::Param, prelude::*, tensor::activation};
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     init,
-    moh::{Gates, MohAttention, Routing, attention::MohAttentionConfig},
+    moh::{Gates, MohAttention, MohAttentionConfig, Routing, kernel::View},
 };
 use pvchat_train::objective::{ModuleReport, Objective, ObjectiveConfig, RoutedHeads, top_k_balance};
 

@@ -66,7 +66,7 @@ impl KeyValueCache {
 
     /// Adds the keys and values `[batch, kv_heads, tokens, head_dim]` of new tokens to a layer and
     /// returns all of that layer. The tokens count only after [`advance`](Self::advance).
-    pub(super) fn append(&mut self, layer: usize, keys: Tensor<4>, values: Tensor<4>) -> [Tensor<4>; 2] {
+    pub fn append(&mut self, layer: usize, keys: Tensor<4>, values: Tensor<4>) -> [Tensor<4>; 2] {
         let end = self.length + keys.dims()[2];
         self.capacity = if end > self.capacity { end.max(self.capacity * 2) } else { self.capacity };
         if layer >= self.layers.len() {
@@ -99,7 +99,7 @@ impl KeyValueCache {
     }
 
     /// Counts `tokens` new tokens, once all layers have appended theirs.
-    pub(super) fn advance(&mut self, tokens: usize) {
+    pub fn advance(&mut self, tokens: usize) {
         self.length += tokens;
     }
 }

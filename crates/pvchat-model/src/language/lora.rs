@@ -90,8 +90,12 @@ impl LoraAdapter {
 
     /// `scale (drop(x) A) B` for rows `[rows, inputs]`.
     pub fn forward(&self, rows: Tensor<2>) -> Tensor<2> {
-        // Scaling the narrow middle is cheaper than scaling the output.
-        self.b.forward(self.a.forward(dropout::dropout(rows, self.dropout)) * self.scale)
+        self.b.forward(self.narrow(rows))
+    }
+
+    /// `scale drop(x) A` for rows `[rows, inputs]`: scaling the narrow middle is cheaper than scaling the output.
+    pub(crate) fn narrow(&self, rows: Tensor<2>) -> Tensor<2> {
+        self.a.forward(dropout::dropout(rows, self.dropout)) * self.scale
     }
 
     /// The adapter's `[inputs, rank, outputs]`.

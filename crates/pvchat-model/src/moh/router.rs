@@ -12,7 +12,7 @@ pub const ALPHA_RANGE: (f32, f32) = (-1.0, 1.0);
 
 /// How heads are chosen for a token.
 ///
-/// `shared` heads come first and are always on; the remaining ones are routed.
+/// `shared` heads are always on, at least one; the remaining ones are routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Routing {
@@ -61,8 +61,9 @@ impl Routing {
         let wrong = |key, value: usize, remedy: String| Err(Error::Config { key, value: value.to_string(), remedy });
         match *self {
             Self::Dense => Ok(()),
-            Self::TopK { shared, .. } | Self::Relu { shared, .. } if shared >= heads => {
-                wrong("routing.shared", shared, format!("at least one of the {heads} heads must be left to route"))
+            Self::TopK { shared, .. } | Self::Relu { shared, .. } if shared == 0 || shared >= heads => {
+                let remedy = format!("of the {heads} heads at least one must be shared and at least one left to route");
+                wrong("routing.shared", shared, remedy)
             }
             Self::TopK { shared, active } if active == 0 || active > heads - shared => wrong(
                 "routing.active",
@@ -144,8 +145,7 @@ pub fn head_scales(gates: &Gates, routing: Routing, heads: usize) -> Tensor<3> {
     let alpha = gates.alpha.clone();
     let always = alpha.clone().narrow(2, 0, 1) * shared_factor;
     let chosen = gates.gates.clone() * alpha.narrow(2, 1, 1) * routed_factor;
-    let scales = if shared == 0 { chosen } else { Tensor::cat(vec![always.expand([batch, tokens, shared]), chosen], 2) };
-    scales.swap_dims(1, 2)
+    Tensor::cat(vec![always.expand([batch, tokens, shared]), chosen], 2).swap_dims(1, 2)
 }
 
 /// Zeroes all but the `active` highest entries of the last axis; of equal entries the first are kept.

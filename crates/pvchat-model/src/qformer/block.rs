@@ -5,7 +5,10 @@ use crate::{
     Result,
     dropout::{self, drop_path, dropout},
     init,
-    moh::{Gates, MohAttention, MohAttentionConfig, MohOutput, kernel::Kernel, router::head_scales},
+    moh::{
+        Gates, MohAttention, MohAttentionConfig, MohOutput,
+        kernel::{Kernel, View},
+    },
 };
 use burn::{
     module::Param,
@@ -109,67 +112,72 @@ impl Layer {
         memory: &Tensor<3>,
         mask: Option<&Tensor<2, Bool>>,
         record: &mut impl FnMut(&str, Option<Gates>),
-    ) -> Tensor<3> {
+    ) -> Result<Tensor<3>> {
         let states = self.residual(states, &self.attention.output, |x| {
-            let attended = self.attend(&self.attention.heads, x.clone(), x, mask);
+            let attended = self.attend(&self.attention.heads, x.clone(), x, mask)?;
             record("attention", attended.gates);
-            attended.context
-        });
+            Ok(attended.context)
+        })?;
         let total = states.dims()[1];
         let text = (total > queries).then(|| states.clone().narrow(1, queries, total - queries));
         let mut query_rows = states.narrow(1, 0, queries);
         if let Some(cross) = &self.crossattention {
             query_rows = self.residual(query_rows, &cross.output, |x| {
-                let attended = self.attend(&cross.heads, x, memory.clone(), None);
+                let attended = self.attend(&cross.heads, x, memory.clone(), None)?;
                 record("crossattention", attended.gates);
-                attended.context
-            });
+                Ok(attended.context)
+            })?;
         }
-        let query_rows = self.feed_forward(query_rows, &self.intermediate_query, &self.output_query);
+        let query_rows = self.feed_forward(query_rows, &self.intermediate_query, &self.output_query)?;
         match (text, &self.intermediate, &self.output) {
             (Some(text), Some(intermediate), Some(output)) => {
-                Tensor::cat(vec![query_rows, self.feed_forward(text, intermediate, output)], 1)
+                Ok(Tensor::cat(vec![query_rows, self.feed_forward(text, intermediate, output)?], 1))
             }
-            _ => query_rows,
+            _ => Ok(query_rows),
         }
     }
 
-    fn feed_forward(&self, states: Tensor<3>, intermediate: &Intermediate, output: &Output) -> Tensor<3> {
+    fn feed_forward(&self, states: Tensor<3>, intermediate: &Intermediate, output: &Output) -> Result<Tensor<3>> {
         self.residual(states, output, |x| {
             let inner = intermediate.dense.forward(x);
-            match self.activation {
+            Ok(match self.activation {
                 Activation::Gelu => activation::gelu(inner),
                 Activation::Relu => activation::relu(inner),
-            }
+            })
         })
     }
 
     /// `norm(x + drop(dense(sub_layer(x))))`, or `x + drop(dense(sub_layer(norm(x))))` with pre-norm.
-    fn residual(&self, x: Tensor<3>, output: &Output, sub_layer: impl FnOnce(Tensor<3>) -> Tensor<3>) -> Tensor<3> {
+    fn residual(
+        &self,
+        x: Tensor<3>,
+        output: &Output,
+        sub_layer: impl FnOnce(Tensor<3>) -> Result<Tensor<3>>,
+    ) -> Result<Tensor<3>> {
         let drop = |added: Tensor<3>| drop_path(dropout(added, self.dropout.hidden), self.dropout.path);
-        match self.norm {
-            NormPlacement::Post => output.norm.forward(x.clone() + drop(output.dense.forward(sub_layer(x)))),
-            NormPlacement::Pre => x.clone() + drop(output.dense.forward(sub_layer(output.norm.forward(x)))),
-        }
+        Ok(match self.norm {
+            NormPlacement::Post => output.norm.forward(x.clone() + drop(output.dense.forward(sub_layer(x)?))),
+            NormPlacement::Pre => x.clone() + drop(output.dense.forward(sub_layer(output.norm.forward(x))?)),
+        })
     }
 
     /// Attention, in training passes with dropout on its weights. Those are handed out by no fast
     /// kernel, so that such a pass computes every head in full.
-    fn attend(&self, heads: &MohAttention, x: Tensor<3>, keys: Tensor<3>, mask: Option<&Tensor<2, Bool>>) -> MohOutput {
+    fn attend(&self, heads: &MohAttention, x: Tensor<3>, keys: Tensor<3>, mask: Option<&Tensor<2, Bool>>) -> Result<MohOutput> {
+        let view = View::without(mask);
         if self.dropout.attention == 0.0 || !dropout::is_active() {
-            return heads.forward(x, keys, mask);
+            return heads.forward(x, keys, view);
         }
-        let weights = dropout(heads.probabilities(x.clone(), keys.clone(), mask), self.dropout.attention);
-        let [batch, count, tokens, seen] = weights.dims();
-        let values = heads.value.forward(keys);
-        let hidden = values.dims()[2];
-        let values = values.reshape([batch, seen, count, hidden / count]).swap_dims(1, 2);
+        let weights = dropout(heads.probabilities(x.clone(), keys.clone(), view)?, self.dropout.attention);
+        let [_, values] = heads.keys_and_values(keys);
         let gates = heads.gates(x);
         let context = weights.matmul(values);
         let context = match &gates {
-            Some(gates) => context * head_scales(gates, heads.routing(), count).unsqueeze_dim(3),
+            Some(gates) => context * heads.scales(gates).unsqueeze_dim(3),
             None => context,
         };
-        MohOutput { context: context.swap_dims(1, 2).reshape([batch, tokens, hidden]), gates, kernel: Kernel::Reference }
+        let [batch, count, tokens, width] = context.dims();
+        let context = context.swap_dims(1, 2).reshape([batch, tokens, count * width]);
+        Ok(MohOutput { context, gates, kernel: Kernel::Reference, left_out: Vec::new() })
     }
 }

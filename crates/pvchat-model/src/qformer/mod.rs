@@ -111,7 +111,7 @@ impl QFormer {
             let mut record = |attention: &str, found: Option<Gates>| {
                 gates.extend(found.map(|found| (format!("encoder.layer.{index}.{attention}"), found)));
             };
-            states = layer.forward(states, count, &memory, text_mask.as_ref(), &mut record);
+            states = layer.forward(states, count, &memory, text_mask.as_ref(), &mut record)?;
         }
         if let Some(norm) = &self.encoder.final_norm {
             states = norm.forward(states);

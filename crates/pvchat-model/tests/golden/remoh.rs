@@ -5,7 +5,7 @@ use burn::{module::Param, prelude::*};
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     Error,
-    moh::{MohAttention, MohAttentionConfig, Routing},
+    moh::{MohAttention, MohAttentionConfig, Routing, kernel::View},
     weights::apply_tensors,
 };
 
@@ -37,13 +37,17 @@ fn check(name: &str) {
         println!("{name} on {backend}");
         let plain = load(&golden, &device);
         let (x, keys, mask) = inputs(&golden, &device);
-        golden.assert_close("outputs.attention_probs", plain.probabilities(x.clone(), keys.clone(), Some(&mask)), VALUE);
-        golden.assert_close("outputs.context", plain.forward(x, keys, Some(&mask)).context, VALUE);
+        golden.assert_close(
+            "outputs.attention_probs",
+            plain.probabilities(x.clone(), keys.clone(), View::without(Some(&mask))).unwrap(),
+            VALUE,
+        );
+        golden.assert_close("outputs.context", plain.forward(x, keys, View::without(Some(&mask))).unwrap().context, VALUE);
 
         let device = device.autodiff();
         let module = load(&golden, &device);
         let (x, keys, mask) = inputs(&golden, &device);
-        let output = module.forward(x.clone(), keys.clone(), Some(&mask));
+        let output = module.forward(x.clone(), keys.clone(), View::without(Some(&mask))).unwrap();
         let gates = output.gates.expect("a routed attention returns its gates");
         golden.assert_close("outputs.router_logits", gates.logits, VALUE);
         golden.assert_close("outputs.gates", gates.gates, VALUE);
@@ -84,7 +88,7 @@ fn check(name: &str) {
 #[cfg(feature = "flex")]
 fn check_fused(name: &str) {
     use pvchat_model::moh::{
-        kernel::{Kernel, View, fused_attention},
+        kernel::{Kernel, fused_attention},
         router::head_scales,
     };
     let golden = Golden::open(name);
@@ -100,7 +104,7 @@ fn check_fused(name: &str) {
     };
     let q = split(module.query.forward(x.clone()));
     let [k, v] = [&module.key, &module.value].map(|linear| split(linear.forward(keys.clone())));
-    let view = View { hidden: Some(&mask), causal: false };
+    let view = View::without(Some(&mask));
     let (context, kernel) = fused_attention(&q, &k, &v, view, Some(&scales)).expect("f32 on flex");
     assert_eq!(kernel, Kernel::Sparse);
     let [batch, tokens, _] = x.dims();
@@ -147,6 +151,7 @@ fn wrong_routings_name_both_numbers() {
         (Routing::TopK { shared: 5, active: 1 }, "5", "4 heads"),
         (Routing::TopK { shared: 2, active: 3 }, "3", "1..=2"),
         (Routing::TopK { shared: 2, active: 0 }, "0", "1..=2"),
+        (Routing::Relu { shared: 0, rescale: false }, "0", "4 heads"),
     ];
     let device = devices()[0].1.clone();
     for (routing, value, other) in cases {
@@ -171,7 +176,7 @@ fn contexts(routing: Routing, device: &Device) -> (Tensor<3>, Tensor<3>, MohAtte
     router.router.weight = pvchat_model::init::constant_param([24, 2], 0.0, device);
     router.alpha_proj.weight = pvchat_model::init::constant_param([24, 2], 0.0, device);
     let x: Tensor<3> = pvchat_model::init::normal(&mut stream.derive("x"), [2, 5, 24], 1.0, device);
-    let context = |module: &MohAttention| module.forward(x.clone(), x.clone(), None).context;
+    let context = |module: &MohAttention| module.forward(x.clone(), x.clone(), View::default()).unwrap().context;
     (context(&dense), context(&routed), routed)
 }
 
@@ -193,7 +198,7 @@ fn top_k_keeps_exactly_the_highest_scores() {
         let routing = Routing::TopK { shared: 1, active: 2 };
         let module = MohAttentionConfig::new(24, 6, routing).init(&SeededStream::new(3), &device).unwrap();
         let x: Tensor<3> = pvchat_model::init::normal(&mut SeededStream::new(4), [2, 7, 24], 4.0, &device);
-        let gates = module.forward(x.clone(), x, None).gates.unwrap();
+        let gates = module.forward(x.clone(), x, View::default()).unwrap().gates.unwrap();
         let scores: Vec<f32> = burn::tensor::activation::softmax(gates.logits, 2).into_data().iter::<f32>().collect();
         let kept: Vec<f32> = gates.gates.into_data().iter::<f32>().collect();
         for (scores, kept) in scores.chunks(5).zip(kept.chunks(5)) {

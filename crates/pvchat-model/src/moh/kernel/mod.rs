@@ -20,6 +20,7 @@ mod reference;
 pub use flex::fused_attention;
 pub use reference::{attention_probabilities, reference_attention};
 
+use crate::{Error, Result};
 use burn::prelude::*;
 
 /// Which code computed an attention.
@@ -47,9 +48,18 @@ const FEW_SCORES: usize = 1 << 18;
 pub struct View<'a> {
     /// `[batch, keys]`, true where a key is hidden from all tokens.
     pub hidden: Option<&'a Tensor<2, Bool>>,
+    /// `[batch, tokens, keys]`, true where a key is hidden from a token.
+    pub hidden_pairs: Option<&'a Tensor<3, Bool>>,
     /// Whether token `i` of `t` sees only the first `keys - t + i + 1` keys: all tokens before it and itself, after
     /// any number of keys that were there before (a cache).
     pub causal: bool,
+}
+
+impl<'a> View<'a> {
+    /// Everything but the keys where `hidden` `[batch, keys]` is true.
+    pub fn without(hidden: Option<&'a Tensor<2, Bool>>) -> Self {
+        Self { hidden, ..Self::default() }
+    }
 }
 
 /// Gated attention by the fastest kernel there is for these tensors.
@@ -100,8 +110,30 @@ fn fitting_sizes(
         && !key_sizes.contains(&0)
         && heads.is_multiple_of(key_heads)
         && head_scales.is_none_or(|scales| scales.dims() == [batch, heads, tokens] && scales.dtype() == q.dtype())
-        && view.hidden.is_none_or(|hidden| hidden.dims() == [batch, keys]);
+        && view.hidden.is_none_or(|hidden| hidden.dims() == [batch, keys])
+        && view.hidden_pairs.is_none_or(|hidden| hidden.dims() == [batch, tokens, keys]);
     fit.then_some((sizes, key_sizes))
+}
+
+/// Which heads any token uses, out of `scales` `[batch, heads, tokens]`; `None` where they are not in the memory of the CPU.
+///
+/// # Errors
+/// [`Error::NotANumber`] with the place of the first NaN among them.
+pub(super) fn check_numbers(scales: &Tensor<3>) -> Result<Option<Vec<bool>>> {
+    #[cfg(feature = "flex")]
+    if let Some(values) = flex::float_memory(scales) {
+        let [_, heads, tokens] = scales.dims();
+        let mut used = vec![false; heads];
+        for (row, values) in values.chunks_exact(tokens.max(1)).enumerate() {
+            if let Some(token) = values.iter().position(|value| value.is_nan()) {
+                let place = format!("sequence {}, head {}, token {token}", row / heads, row % heads);
+                return Err(Error::NotANumber { what: "the gates of an attention", place });
+            }
+            used[row % heads] |= values.iter().any(|&value| value != 0.0);
+        }
+        return Ok(Some(used));
+    }
+    Ok(None)
 }
 
 /// On the autodiff device: as it is, or as a constant.

@@ -21,6 +21,10 @@ pub fn attention_probabilities(q: Tensor<4>, k: Tensor<4>, view: View<'_>) -> Te
         let hidden = hidden.clone().reshape([batch, 1, 1, keys]).expand([batch, heads, tokens, keys]);
         scores = scores.mask_fill(hidden, HIDDEN);
     }
+    if let Some(hidden) = view.hidden_pairs {
+        let hidden = hidden.clone().reshape([batch, 1, tokens, keys]).expand([batch, heads, tokens, keys]);
+        scores = scores.mask_fill(hidden, HIDDEN);
+    }
     if view.causal {
         let later = Tensor::<2, Bool>::tril_mask([tokens, keys], keys as i64 - tokens as i64, &scores.device());
         scores = scores.mask_fill(later.reshape([1, 1, tokens, keys]).expand([batch, heads, tokens, keys]), HIDDEN);

@@ -86,6 +86,9 @@ pub fn attention(
 ) -> Option<Tensor<4>> {
     let (sizes @ [batch, heads, tokens, _], key_sizes @ [_, _, keys, _]) = fitting_sizes([q, k, v], view, head_scales)?;
     let dtype = q.dtype();
+    if view.hidden_pairs.is_some() {
+        return None; // these kernels know no mask of pairs: the reference takes it
+    }
     let large = |sizes: [usize; 4]| u32::try_from(sizes.into_iter().fold(1, usize::saturating_mul)).is_err();
     if !matches!(dtype, DType::F32 | DType::F16 | DType::BF16) || large(sizes) || large(key_sizes) {
         return None;

@@ -94,6 +94,8 @@ pub(super) struct Inputs {
     pub v: FlexTensor,
     /// `[batch, keys]`, one where a key is hidden.
     pub hidden: Option<Vec<u8>>,
+    /// `[batch, tokens, keys]`, one where a key is hidden from a token.
+    pub hidden_pairs: Option<Vec<u8>>,
     /// `[batch, heads, tokens]`.
     pub scales: Option<Vec<f32>>,
     pub causal: bool,
@@ -146,11 +148,14 @@ impl Inputs {
     fn hides(&self, batch: usize, token: usize, key: usize) -> bool {
         let [.., tokens, _] = self.sizes;
         let keys = self.key_sizes[2];
-        self.causal && key + tokens > keys + token || self.hidden.as_ref().is_some_and(|hidden| hidden[batch * keys + key] != 0)
+        let is_set = |mask: &Option<Vec<u8>>, row: usize| mask.as_ref().is_some_and(|mask| mask[row * keys + key] != 0);
+        self.causal && key + tokens > keys + token
+            || is_set(&self.hidden, batch)
+            || is_set(&self.hidden_pairs, batch * tokens + token)
     }
 
     fn masked(&self) -> bool {
-        self.causal || self.hidden.is_some()
+        self.causal || self.hidden.is_some() || self.hidden_pairs.is_some()
     }
 
     /// Scaled queries of a block, in order.

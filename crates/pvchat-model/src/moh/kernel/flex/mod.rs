@@ -50,10 +50,14 @@ pub fn fused_attention(
         Some(hidden) => Some(bool_memory(hidden)?),
         None => None,
     };
+    let hidden_pairs = match view.hidden_pairs {
+        Some(hidden) => Some(bool_memory(hidden)?),
+        None => None,
+    };
     let inputs = |q, k, v, scales: Option<FlexTensor>| {
         let [q, k, v] = [q, k, v].map(forward_strides);
         let scales = scales.map(|scales| scales.to_contiguous().storage::<f32>().to_vec());
-        Inputs { q, k, v, hidden, scales, causal: view.causal, sizes, key_sizes }
+        Inputs { q, k, v, hidden, hidden_pairs, scales, causal: view.causal, sizes, key_sizes }
     };
     let tracked = [q, k, v].into_iter().any(|tensor| tensor.device().is_autodiff())
         || head_scales.is_some_and(|scales| scales.device().is_autodiff());
@@ -100,7 +104,14 @@ fn kind(inputs: &Inputs) -> Kernel {
     }
 }
 
-fn bool_memory(tensor: &Tensor<2, Bool>) -> Option<Vec<u8>> {
+/// The numbers of a tensor that lies in the memory of the CPU as f32.
+pub(super) fn float_memory(tensor: &Tensor<3>) -> Option<Vec<f32>> {
+    let plain = if tensor.device().is_autodiff() { tensor.clone().inner() } else { tensor.clone() };
+    let memory = plain.try_into_primitive::<Flex>().ok().filter(|memory| memory.dtype() == DType::F32)?;
+    Some(memory.to_contiguous().storage::<f32>().to_vec())
+}
+
+fn bool_memory<const D: usize>(tensor: &Tensor<D, Bool>) -> Option<Vec<u8>> {
     let plain = tensor.clone().try_into_primitive::<Flex>().ok();
     let memory = plain.or_else(|| tensor.clone().try_into_primitive::<Autodiff<Flex>>().ok())?;
     Some(memory.to_contiguous().storage::<u8>().to_vec())
