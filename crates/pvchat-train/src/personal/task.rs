@@ -178,7 +178,9 @@ impl Task<LearnParameters> for LearnTask<'_> {
 
     fn failure(&self, reports: Vec<Self::Report>) -> Option<Error> {
         // That a router's output is no number is said better by the error that names step and batch.
-        reports.into_iter().filter_map(Result::err).find(|error| !matches!(error, Error::NotFinite { .. }))
+        let unnamed =
+            |error: &Error| matches!(error, Error::NotFinite { .. } | Error::Model(pvchat_model::Error::NotANumber { .. }));
+        reports.into_iter().filter_map(Result::err).find(|error| !unnamed(error))
     }
 
     fn after_step(&mut self, step: usize, reports: &[Self::Report]) {

@@ -41,7 +41,7 @@ use cubecl::{
     prelude::{CubeCount, CubeDim},
 };
 
-use super::{View, fitting_sizes, lift};
+use super::{View, fitting_sizes, graph_strategy, lift};
 use kernels::SizesLaunch;
 
 /// Units that run together. A constant: another number is another kernel to compile.
@@ -102,17 +102,16 @@ pub fn attention(
         let [q, k, v, hidden, scales] = [q, k, v, hidden, scales].map(into_contiguous);
         Inputs { q, k, v, hidden, scales, causal: view.causal, sizes, key_sizes }
     };
-    let tracked = [q, k, v].into_iter().any(|tensor| tensor.device().is_autodiff()) || scales.device().is_autodiff();
-    if !tracked {
+    let Some(strategy) = graph_strategy([q, k, v], Some(&scales)) else {
         let plain = |tensor: &Tensor<4>| tensor.clone().try_into_primitive::<CubeBackend>().ok();
         let (q, k, v) = (plain(q)?, plain(k)?, plain(v)?);
         let scales = scales.try_into_primitive::<CubeBackend>().ok()?;
         let inputs = inputs(q, k, v, scales);
         return inputs.runs().then(|| Tensor::from_primitive::<CubeBackend>(inputs.forward().output));
-    }
-    let lifted = |tensor: &Tensor<4>| lift(tensor.clone()).try_into_primitive::<Autodiff<CubeBackend>>().ok();
+    };
+    let lifted = |tensor: &Tensor<4>| lift(tensor.clone(), strategy).try_into_primitive::<Autodiff<CubeBackend>>().ok();
     let (q, k, v) = (lifted(q)?, lifted(k)?, lifted(v)?);
-    let scales = lift(scales).try_into_primitive::<Autodiff<CubeBackend>>().ok()?;
+    let scales = lift(scales, strategy).try_into_primitive::<Autodiff<CubeBackend>>().ok()?;
     let nodes = [q.node(), k.node(), v.node(), scales.node()];
     let inputs = inputs(q.into_primitive(), k.into_primitive(), v.into_primitive(), scales.into_primitive());
     if !inputs.runs() {

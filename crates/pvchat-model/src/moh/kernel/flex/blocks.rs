@@ -10,6 +10,10 @@ pub(super) const ROWS: usize = 64;
 /// Keys of a block: its scores fit the second-level cache.
 const KEYS: usize = 512;
 
+/// Rows are far apart, and a copy of them pays, from these numbers on; see [`Matrix::close`].
+const FAR: usize = 256;
+const MANY: usize = 128;
+
 /// A matrix somewhere in a tensor's memory: element `(row, column)` is `row * row_stride + column * column_stride` on.
 #[derive(Clone, Copy)]
 struct Matrix<'a> {
@@ -37,6 +41,19 @@ impl<'a> Matrix<'a> {
 
     fn transposed(self) -> Self {
         Self { row_stride: self.column_stride, column_stride: self.row_stride, ..self }
+    }
+
+    /// `count` rows of `width` from `first` on; copied to `memory` where reading down a column would hit few lines of the
+    /// cache only, because the rows lie a multiple of a large power of two apart (heads split by swapping axes do).
+    fn close(self, [first, count, width]: [usize; 3], memory: &'a mut Vec<f32>) -> Self {
+        if !self.row_stride.is_multiple_of(FAR) || self.column_stride != 1 || count < MANY {
+            return self.starting_at(first);
+        }
+        memory.clear();
+        for row in first..first + count {
+            memory.extend_from_slice(&self.memory[row * self.row_stride..][..width]);
+        }
+        Matrix::new(memory, width)
     }
 
     fn copy_row(self, row: usize, factor: f32, to: &mut [f32]) {
@@ -170,10 +187,10 @@ impl Inputs {
         queries
     }
 
-    /// Scores of a block with `count` keys from `first` on, hidden ones replaced.
+    /// Scores of a block with `keys`, which are `count` from `first` on; hidden ones replaced.
     fn scores(&self, block: &Block, queries: &[f32], keys: Matrix, [first, count]: [usize; 2], scores: &mut [f32]) {
         let (rows, width) = (block.tokens.len(), self.sizes[3]);
-        product(scores, [rows, width, count], Matrix::new(queries, width), keys.starting_at(first).transposed(), 1.0, false);
+        product(scores, [rows, width, count], Matrix::new(queries, width), keys.transposed(), 1.0, false);
         self.fill_hidden(block, first, count, scores, HIDDEN);
     }
 
@@ -202,11 +219,12 @@ impl Inputs {
         let queries = self.queries(block);
         let mut context = vec![0.0; rows * width];
         let mut statistics = vec![[f32::NEG_INFINITY, 0.0]; rows];
-        let mut memory = vec![0.0; rows * KEYS.min(keys)];
+        let (mut memory, mut near_keys) = (vec![0.0; rows * KEYS.min(keys)], Vec::new());
         for first in (0..keys).step_by(KEYS) {
             let count = KEYS.min(keys - first);
             let scores = &mut memory[..rows * count];
-            self.scores(block, &queries, k, [first, count], scores);
+            let near = k.close([first, count, width], &mut near_keys);
+            self.scores(block, &queries, near, [first, count], scores);
             let parts = scores.chunks_exact_mut(count).zip(context.chunks_exact_mut(width)).zip(&mut statistics);
             for ((scores, context), [maximum, sum]) in parts {
                 let next = scores.iter().copied().fold(*maximum, f32::max);
@@ -273,9 +291,12 @@ impl Inputs {
         let mut dq = vec![0.0; rows * width];
         let size = rows * KEYS.min(keys);
         let (mut memory, mut changes) = (vec![0.0; size], vec![0.0; size]);
+        let (mut near_keys, mut near_values) = (Vec::new(), Vec::new());
         for first in (0..keys).step_by(KEYS) {
             let count = KEYS.min(keys - first);
             let (weights, changes) = (&mut memory[..rows * count], &mut changes[..rows * count]);
+            let k = k.close([first, count, width], &mut near_keys);
+            let v = v.close([first, count, width], &mut near_values);
             self.scores(block, &queries, k, [first, count], weights);
             for (weights, &token) in weights.chunks_exact_mut(count).zip(&block.tokens) {
                 let [maximum, sum] = forward.statistics[row(token)];
@@ -285,14 +306,14 @@ impl Inputs {
             let place = first * width..(first + count) * width;
             let weights_matrix = Matrix::new(weights, count).transposed();
             product(&mut dv[place.clone()], [count, rows, width], weights_matrix, slopes_matrix, 1.0, true);
-            product(changes, [rows, width, count], slopes_matrix, v.starting_at(first).transposed(), 1.0, false);
+            product(changes, [rows, width, count], slopes_matrix, v.transposed(), 1.0, false);
             let parts = changes.chunks_exact_mut(count).zip(weights.chunks_exact(count)).zip(&offsets);
             for ((changes, weights), offset) in parts {
                 changes.iter_mut().zip(weights).for_each(|(change, weight)| *change = weight * (*change - offset));
             }
             // A replaced score passes nothing on, also in a row whose keys are all hidden.
             self.fill_hidden(block, first, count, changes, 0.0);
-            product(&mut dq, [rows, count, width], Matrix::new(changes, count), k.starting_at(first), factor, true);
+            product(&mut dq, [rows, count, width], Matrix::new(changes, count), k, factor, true);
             let changes_matrix = Matrix::new(changes, count).transposed();
             product(&mut dk[place], [count, rows, width], changes_matrix, Matrix::new(&queries, width), 1.0, true);
         }

@@ -17,26 +17,29 @@ use std::sync::Arc;
 
 use burn::{
     backend::{
-        Autodiff, Flex,
+        Autodiff, DispatchKindConversion, DispatchTensor, Flex,
         autodiff::{
-            checkpoint::{base::Checkpointer, strategy::NoCheckpointing},
+            checkpoint::{
+                base::Checkpointer,
+                strategy::{BalancedCheckpointing, CheckpointStrategy, NoCheckpointing},
+            },
             grads::Gradients,
             ops::{Backward, Ops, OpsKind},
         },
         ops::FloatTensorOps,
     },
     prelude::*,
-    tensor::DType,
+    tensor::{DType, GradientCheckpointingStrategy},
 };
 
-use super::{Kernel, View, fitting_sizes, lift};
+use super::{Kernel, View, fitting_sizes, graph_strategy, lift};
 use blocks::{Forward, Inputs};
 
 /// A tensor in the memory of the CPU.
 type FlexTensor = burn::backend::tensor::FloatTensor<Flex>;
 
 /// Gated attention by the fused kernel, whatever its size; arguments as in [`gated_attention`](super::gated_attention).
-/// `None` where the kernel does not run: another backend, another float type than f32, gradient checkpointing, tensors
+/// `None` where the kernel does not run: another backend, another float type than f32, tensors
 /// without elements, shapes that do not fit.
 pub fn fused_attention(
     q: &Tensor<4>,
@@ -59,9 +62,7 @@ pub fn fused_attention(
         let scales = scales.map(|scales| scales.to_contiguous().storage::<f32>().to_vec());
         Inputs { q, k, v, hidden, hidden_pairs, scales, causal: view.causal, sizes, key_sizes }
     };
-    let tracked = [q, k, v].into_iter().any(|tensor| tensor.device().is_autodiff())
-        || head_scales.is_some_and(|scales| scales.device().is_autodiff());
-    if !tracked {
+    let Some(strategy) = graph_strategy([q, k, v], head_scales) else {
         let plain = |tensor: &Tensor<4>| tensor.clone().try_into_primitive::<Flex>().ok();
         let scales = match head_scales {
             Some(scales) => Some(scales.clone().try_into_primitive::<Flex>().ok()?),
@@ -70,17 +71,35 @@ pub fn fused_attention(
         let inputs = inputs(plain(q)?, plain(k)?, plain(v)?, scales);
         let output = memory(inputs.forward(false).output, sizes);
         return Some((Tensor::from_primitive::<Flex>(output), kind(&inputs)));
-    }
-    let lifted = |tensor: &Tensor<4>| lift(tensor.clone()).try_into_primitive::<Autodiff<Flex>>().ok();
-    let (q, k, v) = (lifted(q)?, lifted(k)?, lifted(v)?);
+    };
+    let tensors = [q, k, v].map(|tensor| lift(tensor.clone(), strategy));
     // Without scales something else that is not tracked stands in for them in the graph.
-    let stand_in = || Tensor::<3>::zeros([1; 3], &Device::flex());
-    let scales = lift(head_scales.cloned().unwrap_or_else(stand_in)).try_into_primitive::<Autodiff<Flex>>().ok()?;
+    let scales = head_scales.cloned().unwrap_or_else(|| Tensor::zeros([1; 3], &Device::flex()));
+    let (scales, scaled) = (lift(scales, strategy), head_scales.is_some());
+    // The strategy is part of the backend's type; the kernel keeps no activations that could be computed again.
+    match strategy {
+        GradientCheckpointingStrategy::Disabled => tracked_attention::<NoCheckpointing>(tensors, scales, scaled, inputs),
+        GradientCheckpointingStrategy::Balanced => tracked_attention::<BalancedCheckpointing>(tensors, scales, scaled, inputs),
+    }
+}
+
+/// [`fused_attention`] in the graph of a backward pass.
+fn tracked_attention<C: CheckpointStrategy>(
+    tensors: [Tensor<4>; 3],
+    scales: Tensor<3>,
+    scaled: bool,
+    inputs: impl FnOnce(FlexTensor, FlexTensor, FlexTensor, Option<FlexTensor>) -> Inputs,
+) -> Option<(Tensor<4>, Kernel)>
+where
+    DispatchTensor: DispatchKindConversion<Autodiff<Flex, C>>,
+{
+    let [q, k, v] = tensors.map(|tensor| tensor.try_into_primitive::<Autodiff<Flex, C>>().ok());
+    let (q, k, v, scales) = (q?, k?, v?, scales.try_into_primitive::<Autodiff<Flex, C>>().ok()?);
     let nodes = [q.node(), k.node(), v.node(), scales.node()];
-    let scales = head_scales.is_some().then(|| scales.into_primitive());
+    let scales = scaled.then(|| scales.into_primitive());
     let inputs = inputs(q.into_primitive(), k.into_primitive(), v.into_primitive(), scales);
-    let kernel = kind(&inputs);
-    let output = match GatedAttention.prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
+    let (kernel, sizes) = (kind(&inputs), inputs.sizes);
+    let output = match GatedAttention.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(operation) => {
             let forward = inputs.forward(true);
             let output = memory(forward.output.clone(), sizes);
@@ -88,7 +107,7 @@ pub fn fused_attention(
         }
         OpsKind::UnTracked(operation) => operation.finish(memory(inputs.forward(false).output, sizes)),
     };
-    Some((Tensor::from_primitive::<Autodiff<Flex>>(output), kernel))
+    Some((Tensor::from_primitive::<Autodiff<Flex, C>>(output), kernel))
 }
 
 /// What the scales leave to do.
@@ -112,8 +131,8 @@ pub(super) fn float_memory(tensor: &Tensor<3>) -> Option<Vec<f32>> {
 }
 
 fn bool_memory<const D: usize>(tensor: &Tensor<D, Bool>) -> Option<Vec<u8>> {
-    let plain = tensor.clone().try_into_primitive::<Flex>().ok();
-    let memory = plain.or_else(|| tensor.clone().try_into_primitive::<Autodiff<Flex>>().ok())?;
+    let plain = if tensor.device().is_autodiff() { tensor.clone().inner() } else { tensor.clone() };
+    let memory = plain.try_into_primitive::<Flex>().ok()?;
     Some(memory.to_contiguous().storage::<u8>().to_vec())
 }
 
