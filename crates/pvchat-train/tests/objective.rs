@@ -5,7 +5,7 @@ use burn::{module::Param, prelude::*, tensor::activation};
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     init,
-    moh::{Gates, MohAttention, MohAttentionConfig, Routing, kernel::View},
+    moh::{Gates, MohAttention, MohAttentionConfig, Routing},
 };
 use pvchat_train::objective::{ModuleReport, Objective, ObjectiveConfig, RoutedHeads, top_k_balance};
 
