@@ -8,11 +8,13 @@ pub mod error;
 pub mod init;
 pub mod language;
 pub mod moh;
+pub mod operations;
 pub mod personal;
 pub mod preprocess;
 pub mod prompt;
 pub mod qformer;
-
+#[cfg(feature = "flex")]
+mod simd;
 pub mod subject;
 pub mod vilm;
 pub mod vision;

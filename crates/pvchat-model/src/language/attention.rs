@@ -2,8 +2,10 @@
 
 use burn::{
     prelude::*,
-    tensor::{DType, activation::softmax, s},
+    tensor::{DType, s},
 };
+
+use crate::operations::softmax;
 
 use super::{KeyValueCache, LoraLinear, rope::Rotation};
 
@@ -124,7 +126,7 @@ fn attend(queries: Tensor<4>, keys: Tensor<4>, values: Tensor<4>, bias: Option<&
         Some(bias) => scores + bias.clone(),
         None => scores,
     };
-    let weights = softmax(scores, 3).reshape([batch, kv_heads, rows, length]);
+    let weights = softmax(scores).reshape([batch, kv_heads, rows, length]);
     weights.matmul(values).reshape([batch, heads, tokens, width])
 }
 
@@ -147,7 +149,7 @@ fn attend_behind_prefix(
     let keys = keys.reshape([blocks, length, width]).swap_dims(1, 2);
     let on_own = queries.reshape([blocks, rows, width]).matmul(keys).reshape([blocks, group, length, length]) + bias.clone();
     let scores = Tensor::cat(vec![on_prefix.reshape([blocks, rows, prefix]), on_own.reshape([blocks, rows, length])], 2);
-    let weights = softmax(scores, 2);
+    let weights = softmax(scores);
     let from_prefix = weights.clone().slice(s![.., .., ..prefix]).reshape([batch, kv_heads, texts * rows, prefix]);
     let from_prefix = from_prefix.matmul(prefix_values).reshape([blocks, rows, width]);
     let from_own = weights.slice(s![.., .., prefix..]).matmul(values.reshape([blocks, length, width]));

@@ -9,6 +9,7 @@ use crate::{
         Gates, MohAttention, MohAttentionConfig, MohOutput,
         kernel::{Kernel, View},
     },
+    operations,
 };
 use burn::{
     module::Param,
@@ -141,7 +142,7 @@ impl Layer {
         self.residual(states, output, |x| {
             let inner = intermediate.dense.forward(x);
             Ok(match self.activation {
-                Activation::Gelu => activation::gelu(inner),
+                Activation::Gelu => operations::gelu(inner),
                 Activation::Relu => activation::relu(inner),
             })
         })

@@ -1,12 +1,12 @@
 //! InternVideo2: a plain video transformer with a class token, query/key norm and layer scale.
 
 use super::{VisionEncoder, positions};
-use crate::{Error, Result, answer::Memory, init};
+use crate::{Error, Result, answer::Memory, init, operations};
 use burn::{
     module::Param,
     nn::{Linear, RmsNorm},
     prelude::*,
-    tensor::{activation, module::attention, ops::AttentionModuleOptions},
+    tensor::{module::attention, ops::AttentionModuleOptions},
 };
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
@@ -255,7 +255,7 @@ impl Block {
     /// One block over `[batch, tokens, width]`.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let x = x.clone() + self.attn.forward(self.norm1.forward(x)) * self.ls1.val().unsqueeze();
-        let inner = activation::gelu(self.mlp.fc1.forward(self.norm2.forward(x.clone())));
+        let inner = operations::gelu(self.mlp.fc1.forward(self.norm2.forward(x.clone())));
         x + self.mlp.fc2.forward(inner) * self.ls2.val().unsqueeze()
     }
 }

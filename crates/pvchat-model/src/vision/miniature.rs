@@ -11,14 +11,14 @@ use burn::{
         conv::{Conv2d, Conv2dConfig},
     },
     prelude::*,
-    tensor::activation::{relu, softmax},
+    tensor::activation::relu,
 };
 use image::RgbImage;
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
 use super::VisionEncoder;
-use crate::{Error, Result, answer::Memory, init};
+use crate::{Error, Result, answer::Memory, init, operations::softmax};
 
 /// Sizes of the miniature encoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -400,7 +400,7 @@ impl Block {
         let split = projected.reshape([batch, tokens, 3, self.heads, head]).permute([2, 0, 3, 1, 4]);
         let part = |index: usize| split.clone().narrow(0, index, 1).squeeze_dim::<4>(0);
         let scores = (part(0) * (head as f64).powf(-0.5)).matmul(part(1).swap_dims(2, 3));
-        let context = softmax(scores, 3).matmul(part(2)).swap_dims(1, 2).reshape([batch, tokens, width]);
+        let context = softmax(scores).matmul(part(2)).swap_dims(1, 2).reshape([batch, tokens, width]);
         let x = x + self.output.forward(context);
         let inner = relu(self.up.forward(self.mlp_norm.forward(x.clone())));
         x + self.down.forward(inner)
@@ -445,7 +445,7 @@ impl ReadoutPool {
         let queries =
             self.queries.val().reshape([1, Readout::COUNT, self.heads, head]).swap_dims(1, 2) * (head as f64).powf(-0.5);
         let scores = queries.expand([batch, self.heads, Readout::COUNT, head]).matmul(part(0).swap_dims(2, 3));
-        let context = softmax(scores, 3).matmul(part(1)).swap_dims(1, 2).reshape([batch, Readout::COUNT, width]);
+        let context = softmax(scores).matmul(part(1)).swap_dims(1, 2).reshape([batch, Readout::COUNT, width]);
         let x = self.output.forward(context);
         let inner = relu(self.up.forward(self.mlp_norm.forward(x.clone())));
         self.norm.forward(x + self.down.forward(inner))

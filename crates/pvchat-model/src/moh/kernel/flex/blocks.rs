@@ -3,7 +3,8 @@
 use super::FlexTensor;
 use rayon::prelude::*;
 
-use super::{super::reference::HIDDEN, exponential::exponentials};
+use super::super::reference::HIDDEN;
+use crate::simd::exponentials;
 
 /// Query rows of a block.
 pub(super) const ROWS: usize = 64;

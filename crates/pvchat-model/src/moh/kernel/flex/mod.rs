@@ -11,7 +11,6 @@
 //! otherwise, and key and value gradients may differ by rounding.
 
 mod blocks;
-mod exponential;
 
 use std::sync::Arc;
 

@@ -1,0 +1,27 @@
+//! Element-wise operations that burn computes slowly on the CPU, forward or backward.
+//!
+//! On flex, f32, they run in kernels of their own ([`flex`]); everywhere else they are burn's.
+
+#[cfg(feature = "flex")]
+mod flex;
+
+use burn::{prelude::*, tensor::activation};
+
+/// `x` times the share of a standard normal below `x` (Gaussian error linear unit, arXiv 1606.08415), exact form with the
+/// error function.
+pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if let Some(found) = flex::apply(&x, flex::Gelu) {
+        return found;
+    }
+    activation::gelu(x)
+}
+
+/// Exponentials of the last axis, divided by their sum.
+pub fn softmax<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if let Some(found) = flex::apply(&x, flex::Softmax) {
+        return found;
+    }
+    activation::softmax(x, D - 1)
+}

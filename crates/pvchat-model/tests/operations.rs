@@ -1,0 +1,59 @@
+//! Our element-wise operations against burn's: values, gradients, views, rows of odd lengths.
+
+use burn::{prelude::*, tensor::activation};
+use pvchat_data::random::SeededStream;
+use pvchat_model::{init, operations};
+
+type Operation = fn(Tensor<3>) -> Tensor<3>;
+
+fn numbers(tensor: Tensor<3>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert!((found - expected).abs() <= tolerance * expected.abs().max(1.0), "{what}[{index}]: {found}, burn: {expected}");
+    }
+}
+
+#[test]
+fn values_and_gradients_are_burns() {
+    let pairs: [(&str, Operation, Operation); 2] =
+        [("gelu", operations::gelu, activation::gelu), ("softmax", operations::softmax, |x| activation::softmax(x, 2))];
+    for (name, ours, burns) in pairs {
+        for (index, shape) in [[1, 1, 1], [2, 3, 5], [3, 7, 16], [2, 33, 129], [1, 200, 700]].into_iter().enumerate() {
+            let mut device = Device::flex().autodiff();
+            if index % 2 == 1 {
+                device = device.gradient_checkpointing();
+            }
+            let stream = SeededStream::new(index as u64);
+            let x = init::normal::<3>(&mut stream.derive("x"), shape, 3.0, &device).require_grad();
+            let slope = init::normal::<3>(&mut stream.derive("slope"), shape, 1.0, &device);
+            // A view whose memory is not in order.
+            let view = || x.clone().swap_dims(0, 1).mul_scalar(1.0).swap_dims(0, 1);
+            let run = |operation: Operation| {
+                let output = operation(view());
+                let gradients = (output.clone() * slope.clone()).sum().backward();
+                [numbers(output), numbers(x.grad(&gradients).unwrap())]
+            };
+            let (found, expected) = (run(ours), run(burns));
+            assert_close(&format!("{name} {shape:?}"), &found[0], &expected[0], 1e-6);
+            assert_close(&format!("{name} {shape:?}, gradient"), &found[1], &expected[1], 3e-6);
+            let plain = numbers(ours(x.clone().inner()));
+            assert_eq!(plain, found[0], "{name}: gradients change no number");
+        }
+    }
+}
+
+#[test]
+fn extreme_numbers_stay_what_they_are() {
+    let device = Device::flex();
+    let row = |values: &[f32]| Tensor::<1>::from_floats(values, &device).reshape([1, 1, values.len()]);
+    let found = numbers(operations::gelu(row(&[-1e30, -50.0, 0.0, 50.0, 1e30])));
+    assert_close("gelu", &found, &[0.0, 0.0, 0.0, 50.0, 1e30], 1e-6);
+    assert!(numbers(operations::gelu(row(&[f32::NAN])))[0].is_nan());
+    let found = numbers(operations::softmax(row(&[1e30, f32::NEG_INFINITY, 1e30, -1e30])));
+    assert_close("softmax", &found, &[0.5, 0.0, 0.5, 0.0], 1e-6);
+    assert!(numbers(operations::softmax(row(&[0.0, f32::NAN]))).iter().all(|value| value.is_nan()));
+}
