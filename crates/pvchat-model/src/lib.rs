@@ -5,6 +5,8 @@ pub mod adaptation;
 pub mod answer;
 pub mod dropout;
 pub mod error;
+#[cfg(any(feature = "flex", feature = "cube"))]
+mod graph;
 pub mod init;
 pub mod language;
 pub mod moh;

@@ -19,8 +19,11 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
 
 #[test]
 fn values_and_gradients_are_burns() {
-    let pairs: [(&str, Operation, Operation); 2] =
-        [("gelu", operations::gelu, activation::gelu), ("softmax", operations::softmax, |x| activation::softmax(x, 2))];
+    let pairs: [(&str, Operation, Operation); 3] = [
+        ("gelu", operations::gelu, activation::gelu),
+        ("silu", operations::silu, activation::silu),
+        ("softmax", operations::softmax, |x| activation::softmax(x, 2)),
+    ];
     for (name, ours, burns) in pairs {
         for (index, shape) in [[1, 1, 1], [2, 3, 5], [3, 7, 16], [2, 33, 129], [1, 200, 700]].into_iter().enumerate() {
             let mut device = Device::flex().autodiff();
@@ -47,12 +50,39 @@ fn values_and_gradients_are_burns() {
 }
 
 #[test]
+fn root_mean_square_norms_are_burns() {
+    for (index, shape) in [[1, 1, 1], [2, 3, 5], [3, 7, 16], [2, 33, 129], [1, 200, 700]].into_iter().enumerate() {
+        let device = Device::flex().autodiff();
+        let stream = SeededStream::new(index as u64);
+        let mut norm = init::rms_norm(shape[2], 1e-5, &device);
+        let gamma = init::normal::<1>(&mut stream.derive("gamma"), [shape[2]], 1.0, &device);
+        norm.gamma = burn::module::Param::from_tensor(gamma);
+        let x = init::normal::<3>(&mut stream.derive("x"), shape, 3.0, &device).require_grad();
+        let slope = init::normal::<3>(&mut stream.derive("slope"), shape, 1.0, &device);
+        let run = |output: Tensor<3>| {
+            let gradients = (output.clone() * slope.clone()).sum().backward();
+            let gamma = norm.gamma.val().grad(&gradients).unwrap().unsqueeze::<3>();
+            [output, x.grad(&gradients).unwrap(), gamma].map(numbers)
+        };
+        let (found, expected) = (run(operations::rms_norm(&norm, x.clone())), run(norm.forward(x.clone())));
+        for (what, (found, expected)) in ["values", "x", "gamma"].iter().zip(found.iter().zip(&expected)) {
+            assert_close(&format!("{shape:?}, {what}"), found, expected, 2e-5);
+        }
+        let plain = operations::rms_norm(&norm, x.clone().inner());
+        assert_eq!(numbers(plain), found[0], "gradients change no number");
+    }
+}
+
+#[test]
 fn extreme_numbers_stay_what_they_are() {
     let device = Device::flex();
     let row = |values: &[f32]| Tensor::<1>::from_floats(values, &device).reshape([1, 1, values.len()]);
     let found = numbers(operations::gelu(row(&[-1e30, -50.0, 0.0, 50.0, 1e30])));
     assert_close("gelu", &found, &[0.0, 0.0, 0.0, 50.0, 1e30], 1e-6);
     assert!(numbers(operations::gelu(row(&[f32::NAN])))[0].is_nan());
+    let found = numbers(operations::silu(row(&[-1e30, -100.0, 0.0, 100.0, 1e30])));
+    assert_close("silu", &found, &[0.0, 0.0, 0.0, 100.0, 1e30], 1e-6);
+    assert!(numbers(operations::silu(row(&[f32::NAN])))[0].is_nan());
     let found = numbers(operations::softmax(row(&[1e30, f32::NEG_INFINITY, 1e30, -1e30])));
     assert_close("softmax", &found, &[0.5, 0.0, 0.5, 0.0], 1e-6);
     assert!(numbers(operations::softmax(row(&[0.0, f32::NAN]))).iter().all(|value| value.is_nan()));

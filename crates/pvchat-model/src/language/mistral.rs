@@ -4,7 +4,6 @@ use burn::{
     module::ParamGroup,
     nn::{Embedding, RmsNorm},
     prelude::*,
-    tensor::activation::silu,
 };
 use pvchat_data::random::SeededStream;
 
@@ -13,7 +12,10 @@ use super::{
     attention::{AttentionContext, View, causal_mask},
     rope::Rotation,
 };
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    operations::{rms_norm, silu},
+};
 
 /// One decoder layer: attention and a gated feed-forward network, each behind a norm.
 #[derive(Module, Debug)]
@@ -156,15 +158,15 @@ impl Mistral {
         let context = AttentionContext { rotation, view };
         let mut hidden = embeddings;
         for (index, layer) in self.layers.iter().enumerate() {
-            let normalised = layer.input_layernorm.forward(hidden.clone());
+            let normalised = rms_norm(&layer.input_layernorm, hidden.clone());
             hidden = hidden + layer.self_attn.forward(normalised, &context, cache.as_deref_mut(), index);
-            let normalised = layer.post_attention_layernorm.forward(hidden.clone());
+            let normalised = rms_norm(&layer.post_attention_layernorm, hidden.clone());
             hidden = hidden + layer.mlp.forward(normalised);
         }
         if let Some(cache) = cache {
             cache.advance(tokens);
         }
-        self.norm.forward(hidden)
+        rms_norm(&self.norm, hidden)
     }
 
     /// Logits `[batch, tokens, vocabulary + subjects]` of hidden states `[batch, tokens, hidden]`.

@@ -5,7 +5,7 @@
 #[cfg(feature = "flex")]
 mod flex;
 
-use burn::{prelude::*, tensor::activation};
+use burn::{nn::RmsNorm, prelude::*, tensor::activation};
 
 /// `x` times the share of a standard normal below `x` (Gaussian error linear unit, arXiv 1606.08415), exact form with the
 /// error function.
@@ -15,6 +15,24 @@ pub fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
         return found;
     }
     activation::gelu(x)
+}
+
+/// `x` times its logistic function (sigmoid-weighted linear unit).
+pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if let Some(found) = flex::apply(&x, flex::Silu) {
+        return found;
+    }
+    activation::silu(x)
+}
+
+/// `x` over the root of its mean square along the last axis, times `gamma` (arXiv 1910.07467): what burn's module computes.
+pub fn rms_norm<const D: usize>(norm: &RmsNorm, x: Tensor<D>) -> Tensor<D> {
+    #[cfg(feature = "flex")]
+    if let Some(found) = flex::rms_norm(&x, &norm.gamma.val(), norm.epsilon) {
+        return found;
+    }
+    norm.forward(x)
 }
 
 /// Exponentials of the last axis, divided by their sum.

@@ -193,7 +193,7 @@ impl Attention {
         let qkv = self.qkv.forward(x);
         let part = |index: usize| qkv.clone().narrow(2, index * width, width);
         let split = |states: Tensor<3>| states.reshape([batch, tokens, self.heads, width / self.heads]).swap_dims(1, 2);
-        let (q, k) = (self.q_norm.forward(part(0)), self.k_norm.forward(part(1)));
+        let (q, k) = (operations::rms_norm(&self.q_norm, part(0)), operations::rms_norm(&self.k_norm, part(1)));
         let context = attention(split(q), split(k), split(part(2)), None, None, AttentionModuleOptions::default());
         self.proj.forward(context.swap_dims(1, 2).reshape([batch, tokens, width]))
     }
@@ -254,8 +254,8 @@ impl Block {
 
     /// One block over `[batch, tokens, width]`.
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let x = x.clone() + self.attn.forward(self.norm1.forward(x)) * self.ls1.val().unsqueeze();
-        let inner = operations::gelu(self.mlp.fc1.forward(self.norm2.forward(x.clone())));
+        let x = x.clone() + self.attn.forward(operations::rms_norm(&self.norm1, x)) * self.ls1.val().unsqueeze();
+        let inner = operations::gelu(self.mlp.fc1.forward(operations::rms_norm(&self.norm2, x.clone())));
         x + self.mlp.fc2.forward(inner) * self.ls2.val().unsqueeze()
     }
 }

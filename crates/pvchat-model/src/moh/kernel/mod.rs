@@ -145,9 +145,3 @@ fn graph_strategy(tensors: [&Tensor<4>; 3], head_scales: Option<&Tensor<3>>) -> 
     let scales = head_scales.and_then(Tensor::gradient_checkpointing_strategy);
     tensors.into_iter().find_map(Tensor::gradient_checkpointing_strategy).or(scales)
 }
-
-/// The tensor in a graph of this strategy: as it is, or as a constant.
-#[cfg(any(feature = "flex", feature = "cube"))]
-fn lift<const D: usize>(tensor: Tensor<D>, strategy: GradientCheckpointingStrategy) -> Tensor<D> {
-    if tensor.device().is_autodiff() { tensor } else { tensor.autodiff().with_gradient_checkpointing_strategy(strategy) }
-}

@@ -41,7 +41,8 @@ use cubecl::{
     prelude::{CubeCount, CubeDim},
 };
 
-use super::{View, fitting_sizes, graph_strategy, lift};
+use super::{View, fitting_sizes, graph_strategy};
+use crate::graph::lift;
 use kernels::SizesLaunch;
 
 /// Units that run together. A constant: another number is another kernel to compile.

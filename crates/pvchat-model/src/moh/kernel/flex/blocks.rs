@@ -1,6 +1,6 @@
 //! Both passes over the rows of one head, block by block; no more scores than one block exist at any time.
 
-use super::FlexTensor;
+use crate::graph::FlexTensor;
 use rayon::prelude::*;
 
 use super::super::reference::HIDDEN;

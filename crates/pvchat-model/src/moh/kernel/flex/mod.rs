@@ -25,17 +25,14 @@ use burn::{
             grads::Gradients,
             ops::{Backward, Ops, OpsKind},
         },
-        ops::FloatTensorOps,
     },
     prelude::*,
     tensor::{DType, GradientCheckpointingStrategy},
 };
 
-use super::{Kernel, View, fitting_sizes, graph_strategy, lift};
+use super::{Kernel, View, fitting_sizes, graph_strategy};
+use crate::graph::{FlexTensor, flex_tensor, lift};
 use blocks::{Forward, Inputs};
-
-/// A tensor in the memory of the CPU.
-type FlexTensor = burn::backend::tensor::FloatTensor<Flex>;
 
 /// Gated attention by the fused kernel, whatever its size; arguments as in [`gated_attention`](super::gated_attention).
 /// `None` where the kernel does not run: another backend, another float type than f32, tensors
@@ -68,7 +65,7 @@ pub fn fused_attention(
             None => None,
         };
         let inputs = inputs(plain(q)?, plain(k)?, plain(v)?, scales);
-        let output = memory(inputs.forward(false).output, sizes);
+        let output = flex_tensor(inputs.forward(false).output, sizes);
         return Some((Tensor::from_primitive::<Flex>(output), kind(&inputs)));
     };
     let tensors = [q, k, v].map(|tensor| lift(tensor.clone(), strategy));
@@ -101,10 +98,10 @@ where
     let output = match GatedAttention.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(operation) => {
             let forward = inputs.forward(true);
-            let output = memory(forward.output.clone(), sizes);
+            let output = flex_tensor(forward.output.clone(), sizes);
             operation.finish(Arc::new((inputs, forward)), output)
         }
-        OpsKind::UnTracked(operation) => operation.finish(memory(inputs.forward(false).output, sizes)),
+        OpsKind::UnTracked(operation) => operation.finish(flex_tensor(inputs.forward(false).output, sizes)),
     };
     Some((Tensor::from_primitive::<Autodiff<Flex, C>>(output), kernel))
 }
@@ -140,10 +137,6 @@ fn forward_strides(tensor: FlexTensor) -> FlexTensor {
     if tensor.layout().strides().iter().all(|&stride| stride >= 0) { tensor } else { tensor.to_contiguous() }
 }
 
-fn memory<const D: usize>(values: Vec<f32>, sizes: [usize; D]) -> FlexTensor {
-    Flex::float_from_data(TensorData::new(values, sizes), &Default::default())
-}
-
 #[derive(Debug)]
 struct GatedAttention;
 
@@ -159,11 +152,11 @@ impl Backward<Flex, 4> for GatedAttention {
         let whole = [(q, slopes.q, inputs.sizes), (k, slopes.k, inputs.key_sizes), (v, slopes.v, inputs.key_sizes)];
         for (node, slope, sizes) in whole {
             if let Some(node) = node {
-                tape.register::<Flex>(node.id, memory(slope, sizes));
+                tape.register::<Flex>(node.id, flex_tensor(slope, sizes));
             }
         }
         if let Some(node) = scales {
-            tape.register::<Flex>(node.id, memory(slopes.scales, [batch, heads, tokens]));
+            tape.register::<Flex>(node.id, flex_tensor(slopes.scales, [batch, heads, tokens]));
         }
     }
 }

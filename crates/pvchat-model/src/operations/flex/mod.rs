@@ -1,10 +1,14 @@
 //! Kernels for the CPU: one pass over memory, forward and backward, in the widest registers and on all threads.
 
+mod norm;
+
+pub(super) use norm::rms_norm;
+
 use std::fmt::Debug;
 
 use burn::{
     backend::{
-        Autodiff, Backend, DispatchKindConversion, DispatchTensor, Flex,
+        Autodiff, DispatchKindConversion, DispatchTensor, Flex,
         autodiff::{
             checkpoint::{
                 base::Checkpointer,
@@ -13,16 +17,16 @@ use burn::{
             grads::Gradients,
             ops::{Backward, Ops, OpsKind},
         },
-        ops::FloatTensorOps,
     },
     prelude::*,
-    tensor::{DType, GradientCheckpointingStrategy, Shape},
+    tensor::{DType, GradientCheckpointingStrategy},
 };
 use rayon::prelude::*;
 
-use crate::simd::{exponential, exponentials, for_the_widest_registers, multiply_add};
-
-type FlexTensor = burn::backend::tensor::FloatTensor<Flex>;
+use crate::{
+    graph::{FlexTensor, flex_tensor},
+    simd::{exponential, exponentials, for_the_widest_registers, multiply_add},
+};
 
 /// Numbers that one task works on: enough that starting it costs little, few enough that they stay in a cache.
 const NUMBERS_OF_A_TASK: usize = 1 << 14;
@@ -50,6 +54,22 @@ impl RowOperation for Gelu {
 
     fn backward(kept: &[f32], slopes: &mut [f32], _: usize) {
         gelu_backward(kept, slopes);
+    }
+}
+
+/// See [`silu`](super::silu).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Silu;
+
+impl RowOperation for Silu {
+    const KEEPS_RESULT: bool = false;
+
+    fn forward(from: &[f32], to: &mut [f32], _: usize) {
+        silu(from, to);
+    }
+
+    fn backward(kept: &[f32], slopes: &mut [f32], _: usize) {
+        silu_backward(kept, slopes);
     }
 }
 
@@ -122,6 +142,37 @@ fn below<const FUSED: bool>(x: f32) -> f32 {
     }
     let share = multiply_add::<FUSED>(0.5 * argument, above / under, 0.5);
     if argument <= -4.0 { 0.0 } else { share }
+}
+
+for_the_widest_registers! {
+    fn silu(from: &[f32], to: &mut [f32]) = silu_of
+}
+
+#[inline(always)]
+fn silu_of<const FUSED: bool>(from: &[f32], to: &mut [f32]) {
+    for (&x, to) in from.iter().zip(to) {
+        *to = x * logistic::<FUSED>(x);
+    }
+}
+
+for_the_widest_registers! {
+    fn silu_backward(kept: &[f32], slopes: &mut [f32]) = silu_backward_of
+}
+
+#[inline(always)]
+fn silu_backward_of<const FUSED: bool>(kept: &[f32], slopes: &mut [f32]) {
+    for (&x, slope) in kept.iter().zip(slopes) {
+        let share = logistic::<FUSED>(x);
+        *slope *= multiply_add::<FUSED>(x * share, 1.0 - share, share);
+    }
+}
+
+/// `1 / (1 + exp(-x))`, by the exponential of a number that is not positive.
+#[inline(always)]
+fn logistic<const FUSED: bool>(x: f32) -> f32 {
+    let small = exponential::<FUSED>(-x.abs());
+    let above = 1.0 / (1.0 + small);
+    if x < 0.0 { small * above } else { above }
 }
 
 for_the_widest_registers! {
@@ -199,7 +250,7 @@ impl<R: RowOperation> Backward<Flex, 1> for RowBackward<R> {
             let size = task_size(width);
             let parts = slopes.par_chunks_mut(size).zip(kept.par_chunks(size));
             parts.for_each(|(slopes, kept)| R::backward(kept, slopes, width));
-            tape.register::<Flex>(node.id, tensor(slopes, slope.layout().shape().clone()));
+            tape.register::<Flex>(node.id, flex_tensor(slopes, slope.layout().shape().clone()));
         }
     }
 }
@@ -209,7 +260,7 @@ fn forward<R: RowOperation>(input: &FlexTensor) -> FlexTensor {
     let mut to = vec![0.0; from.len()];
     let size = task_size(width);
     to.par_chunks_mut(size).zip(from.par_chunks(size)).for_each(|(to, from)| R::forward(from, to, width));
-    tensor(to, input.layout().shape().clone())
+    flex_tensor(to, input.layout().shape().clone())
 }
 
 /// Whole rows only.
@@ -226,8 +277,4 @@ fn numbers(tensor: &FlexTensor) -> &[f32] {
 fn width(tensor: &FlexTensor) -> usize {
     let shape = tensor.layout().shape();
     shape.iter().next_back().copied().unwrap_or(1)
-}
-
-fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
-    Flex::float_from_data(TensorData::new(values, shape), &Default::default())
 }
