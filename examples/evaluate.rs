@@ -44,12 +44,6 @@ struct Arguments {
     /// Seed of the characters.
     #[arg(long, default_value_t = 2026)]
     exam: u64,
-    /// Steps of the base's encoder pretraining, so that its people can be left out.
-    #[arg(long, default_value_t = 3000)]
-    encoder_steps: usize,
-    /// Groups of the base's answer pretraining.
-    #[arg(long, default_value_t = 4000)]
-    groups: usize,
     /// Also runs the controls (untrained tokens, another person's subject, no video) and fails when one of
     /// them is not clearly worse than what was learned.
     #[arg(long)]
@@ -82,12 +76,7 @@ fn main() -> Outcome<()> {
     };
     let name: SubjectName = "Aa".parse()?;
     let started = Instant::now();
-    let exam = Exam {
-        characters: arguments.characters,
-        seed: arguments.exam,
-        encoder_steps: arguments.encoder_steps,
-        groups: arguments.groups,
-    };
+    let exam = Exam { characters: arguments.characters, seed: arguments.exam };
     let candidates = exam.candidates(&pvchat)?;
     println!(
         "{} clips drawn, encoded, decoded and seen in {:.0} s",

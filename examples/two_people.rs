@@ -17,7 +17,7 @@ use pvchat::{
         table::{Table, fraction, with_interval},
     },
     miniature::{
-        exam::{seen_in_pretraining, through_mp4},
+        exam::through_mp4,
         words,
         world::{Identity, Scene, SceneOptions},
     },
@@ -78,17 +78,13 @@ fn main() -> Outcome<()> {
         .iter()
         .map(|name| name.parse())
         .collect::<Result<Vec<SubjectName>, _>>()?;
-    let seen = seen_in_pretraining(1, 3000, 4000);
     let folder = std::env::temp_dir().join(format!("pvchat-two-people-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let mut scores = Scores::default();
     let bar = bar("learning", 2 * arguments.groups);
     for number in 0..arguments.groups {
         let mut stream = SeededStream::new(arguments.seed).derive(format_args!("group {number}"));
-        let people: Vec<Identity> = std::iter::repeat_with(|| Identity::random(&mut stream))
-            .filter(|identity| !seen.contains(identity))
-            .take(names.len())
-            .collect();
+        let people: Vec<Identity> = names.iter().map(|_| Identity::reserved(|| Identity::random(&mut stream))).collect();
         let group = Group::draw(&pvchat, &people, &names, arguments.clips, &folder, &mut stream)?;
         let mut options = LearnOptions { seed: stream.next_seed(), ..LearnOptions::default() };
         if let Some(steps) = &arguments.steps {

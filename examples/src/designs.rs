@@ -35,10 +35,10 @@ use crate::{
 /// What every base of a comparison gets.
 #[derive(Args, Clone, Debug)]
 pub struct Budget {
-    /// Optimiser steps of 32 clips per base; the shipped one had 3000.
+    /// Optimiser steps of 32 clips per base; the shipped one had 6000.
     #[arg(long, default_value_t = 3000)]
     pub steps: usize,
-    /// Groups of six clips that they are drawn from; the shipped one had 4000.
+    /// Groups of six clips that they are drawn from; the shipped one had 6000.
     #[arg(long, default_value_t = 4000)]
     pub groups: usize,
     /// Seeds: each trains every base once.
@@ -76,8 +76,7 @@ pub fn compare(designs: &[(&str, Design)], budget: &Budget) -> Outcome<()> {
     let VisionTower::Miniature(encoder) = &shipped.vilm().parameters().vision_encoder else {
         return Err("the shipped base has another encoder".into());
     };
-    // Whoever any of the bases may have met is left out, and whoever the shipped one has.
-    let exam = Exam { characters: budget.characters, seed: budget.exam, encoder_steps: 3000, groups: 4000.max(budget.groups) };
+    let exam = Exam { characters: budget.characters, seed: budget.exam };
     let candidates = exam.candidates(&shipped)?;
     let mut rows: Vec<Vec<Figures>> = designs.iter().map(|_| Vec::new()).collect();
     for seed in 1..=budget.seeds {
@@ -108,7 +107,16 @@ fn key(design: &Design) -> String {
         Routing::Relu { shared, rescale } => format!("relu-beside-{shared}{}", if rescale { "-rescaled" } else { "" }),
     };
     let objective = &design.objective;
-    format!("{routing}-tokens-{}-spr-{:e}-hae-{}", design.personal_tokens, objective.initial_lambda, objective.hae_weight)
+    format!(
+        "{routing}-tokens-{}-spr-{:e}-hae-{}-{:?}-{:?}-{}",
+        design.personal_tokens,
+        objective.initial_lambda,
+        objective.hae_weight,
+        design.norm,
+        design.activation,
+        if design.tie_key_to_query { "tied" } else { "untied" }
+    )
+    .to_lowercase()
 }
 
 fn encode(encoder: &MiniatureEncoder, seed: u64, groups: usize, device: &Device) -> AnswerClips {

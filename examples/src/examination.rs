@@ -28,10 +28,6 @@ pub struct Exam {
     pub characters: usize,
     /// Seed of the characters.
     pub seed: u64,
-    /// Steps of the base's encoder pretraining, so that its people can be left out.
-    pub encoder_steps: usize,
-    /// Groups of the base's answer pretraining.
-    pub groups: usize,
 }
 
 /// Clothes, action and place, each alone and in company.
@@ -53,12 +49,11 @@ impl Exam {
     /// # Errors
     /// What writing, reading and looking report.
     pub fn candidates(&self, pvchat: &Pvchat) -> Outcome<Vec<Candidate>> {
-        let seen = exam::seen_in_pretraining(1, self.encoder_steps, self.groups);
         let folder = std::env::temp_dir().join(format!("pvchat-exam-{}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
         let candidates = (0..self.characters)
             .map(|number| {
-                let character = Character::draw(number, self.seed, Counts::default(), &seen);
+                let character = Character::draw(number, self.seed, Counts::default());
                 let see =
                     |scene, label: String| -> Outcome<SeenClip> { Ok(pvchat.see(&exam::through_mp4(scene, &folder, &label)?)?) };
                 let reference = see(&character.reference, format!("{number}-reference"))?;

@@ -1,6 +1,10 @@
 //! The base model of the miniature: its configuration.
 
-use pvchat_model::{moh::Routing, vilm::VilmConfig};
+use pvchat_model::{
+    moh::Routing,
+    qformer::{Activation, NormPlacement},
+    vilm::VilmConfig,
+};
 use pvchat_train::objective::ObjectiveConfig;
 
 /// What bases are compared in; the default is the shipped one.
@@ -12,12 +16,25 @@ pub struct Design {
     pub personal_tokens: usize,
     /// What holds the routed heads to their target share.
     pub objective: ObjectiveConfig,
+    /// Where the norms of the Q-Former stand.
+    pub norm: NormPlacement,
+    /// Non-linearity of the Q-Former's feed-forward.
+    pub activation: Activation,
+    /// Whether cross-attention begins with keys projected as queries are.
+    pub tie_key_to_query: bool,
 }
 
 impl Default for Design {
     fn default() -> Self {
         let objective = ObjectiveConfig { initial_lambda: 1e-4, adaptation_rate: 0.01, ..ObjectiveConfig::straight_through() };
-        Self { routing: ROUTING, personal_tokens: 16, objective }
+        Self {
+            routing: ROUTING,
+            personal_tokens: 16,
+            objective,
+            norm: NormPlacement::Pre,
+            activation: Activation::Relu,
+            tie_key_to_query: true,
+        }
     }
 }
 
@@ -26,6 +43,9 @@ impl Design {
     pub fn config(&self, vocabulary: usize) -> VilmConfig {
         let mut config = VilmConfig::miniature(vocabulary, self.routing);
         config.answer.personal_query_tokens = self.personal_tokens;
+        let qformer = &mut config.answer.qformer;
+        (qformer.norm, qformer.activation) = (self.norm, self.activation);
+        qformer.tie_key_to_query_at_start = self.tie_key_to_query;
         config
     }
 

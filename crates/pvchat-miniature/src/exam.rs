@@ -1,16 +1,13 @@
 //! The examination: characters that the base never saw, in clips that went through mp4.
 
-use std::{collections::HashSet, path::Path};
+use std::path::Path;
 
 use image::RgbImage;
 use pvchat_augment::Failure;
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    pretrain::{clips::draw_group, encoder::draw_scenes},
-    world::{Identity, Scene, SceneOptions},
-};
+use crate::world::{Identity, Scene, SceneOptions};
 
 /// Side of the frames in the mp4 files.
 pub const SIDE: u32 = 256;
@@ -74,13 +71,10 @@ pub struct Character {
 }
 
 impl Character {
-    /// Draws the `number`-th character of an examination, none of the `seen` identities.
-    pub fn draw(number: usize, seed: u64, counts: Counts, seen: &HashSet<Identity>) -> Self {
+    /// Draws the `number`-th character of an examination, who is [reserved](Identity::is_reserved).
+    pub fn draw(number: usize, seed: u64, counts: Counts) -> Self {
         let mut stream = SeededStream::new(seed).derive(format_args!("character {number}"));
-        let mut identity = Identity::random(&mut stream);
-        while seen.contains(&identity) {
-            identity = Identity::random(&mut stream);
-        }
+        let identity = Identity::reserved(|| Identity::random(&mut stream));
         let scene = |people: &[Identity], stream: &mut SeededStream| Scene::random(people, SceneOptions::default(), stream);
         let reference = scene(&[identity], &mut stream);
         let mut clips = Vec::new();
@@ -132,27 +126,4 @@ pub fn through_mp4(scene: &Scene, folder: &Path, name: &str) -> Result<Vec<RgbIm
     let clip = pvchat_video::Clip::open(&path, crate::world::FRAMES)?;
     std::fs::remove_file(&path)?;
     Ok(clip.frames)
-}
-
-/// Everybody that a base with this seed met in its pretraining, drawn again without rendering:
-/// `steps` steps of the encoder and `groups` groups of the answer model.
-pub fn seen_in_pretraining(seed: u64, steps: usize, groups: usize) -> HashSet<Identity> {
-    let root = SeededStream::new(seed);
-    let data = root.derive("encoder").derive("data");
-    let mut seen = HashSet::new();
-    for step in 0..steps {
-        let mut stream = data.derive(format_args!("step {step}"));
-        for _ in 0..2 {
-            for scene in draw_scenes(4, &mut stream) {
-                seen.extend(scene.people.iter().map(|person| person.identity));
-            }
-        }
-    }
-    let clips = root.derive("answer").derive("clips");
-    for group in 0..groups {
-        for known in draw_group(group, &clips) {
-            seen.extend(known.scene.people.iter().map(|person| person.identity));
-        }
-    }
-    seen
 }

@@ -1,12 +1,11 @@
 //! Trains the base model of the miniature world: `make miniature` runs it.
 
 use std::{
-    collections::BTreeMap,
     error::Error,
     ops::ControlFlow,
     path::{Path, PathBuf},
     sync::atomic::{AtomicUsize, Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use burn::{module::Module, prelude::*};
@@ -18,8 +17,9 @@ use pvchat_miniature::{
     pretrain::{
         answer::{AnswerPretraining, AnswerReport},
         answer_run::{AnswerClips, AnswerEvent, AnswerRun},
-        encoder::EncoderPretraining,
-        encoder_task::{self, EncoderTask},
+        encoder::{EncoderLosses, EncoderPretraining},
+        encoder_run::EncoderRun,
+        encoder_task,
     },
     tokenizer,
 };
@@ -33,10 +33,7 @@ use pvchat_model::{
     },
     weights,
 };
-use pvchat_train::{
-    checkpoint::CheckpointFolder,
-    run::{RunConfig, Schedule, run},
-};
+use pvchat_train::checkpoint::CheckpointFolder;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -61,16 +58,16 @@ enum Command {
     /// Phase A: the vision encoder.
     Encoder {
         /// Optimiser steps of 32 clips.
-        #[arg(long, default_value_t = 3000)]
+        #[arg(long, default_value_t = 6000)]
         steps: usize,
     },
     /// Phase B: everything after the encoder, on its frozen features.
     Answer {
         /// Optimiser steps of 32 clips.
-        #[arg(long, default_value_t = 3000)]
+        #[arg(long, default_value_t = 6000)]
         steps: usize,
         /// Groups of six clips that are rendered and encoded beforehand.
-        #[arg(long, default_value_t = 4000)]
+        #[arg(long, default_value_t = 6000)]
         groups: usize,
         /// Routing of the Q-Former's heads.
         #[arg(long, value_enum, default_value = "relu")]
@@ -142,25 +139,6 @@ fn main() -> Outcome {
     }
 }
 
-fn run_config(
-    folder: PathBuf,
-    steps: usize,
-    rates: (f64, f64),
-    muon: Option<burn::module::ParamGroup>,
-    fingerprint: BTreeMap<String, String>,
-) -> Result<RunConfig, Box<dyn Error>> {
-    Ok(RunConfig {
-        steps,
-        learning_rate: rates.0,
-        groups: muon.map(|group| (group, rates.1)).into_iter().collect(),
-        schedule: Schedule { warm_up: 50, constant: 0.5, last: 0.02 },
-        clip: 1.0,
-        checkpoints: Some(CheckpointFolder::new(folder)?),
-        checkpoint_every: Duration::from_secs(30),
-        fingerprint,
-    })
-}
-
 /// Running means of named figures, printed every so many steps.
 struct Log {
     started: Instant,
@@ -191,33 +169,24 @@ impl Log {
 
 fn train_encoder(folder: &Path, seed: u64, steps: usize, device: &Device) -> Outcome {
     let config = MiniatureEncoderConfig::default();
-    let stream = SeededStream::new(seed).derive("encoder");
-    let model = EncoderPretraining::init(&config, &mut stream.derive("initial"), device);
-    let mut task = EncoderTask {
-        config: config.clone(),
-        groups: 4,
-        shards: 2,
-        stream: stream.derive("data"),
-        device: device.clone().inner(),
-    };
-    let fingerprint = [("seed".to_string(), seed.to_string()), ("config".to_string(), format!("{config:?}"))].into();
-    let rates = (encoder_task::ADAMW_RATE, encoder_task::MUON_RATE);
-    let run_config = run_config(folder.join("encoder"), steps, rates, encoder_task::muon_group(), fingerprint)?;
+    let run = EncoderRun { config: config.clone(), seed, steps, checkpoints: Some(folder.join("encoder")) };
     let mut log = Log::new(20);
-    let trained = run(model, encoder_task::optimizer(), &run_config, &mut task, device, |progress| {
-        let mean = |part: fn(&pvchat_miniature::pretrain::encoder::EncoderLosses) -> f32| {
-            progress.reports.iter().map(|report| f64::from(part(report))).sum::<f64>() / progress.reports.len() as f64
-        };
-        let values = [
-            ("identity", mean(|losses| losses.identity)),
-            ("facts", mean(|losses| losses.facts)),
-            ("scene", mean(|losses| losses.scene)),
-            ("contrastive", mean(|losses| losses.contrastive)),
-            ("dense", mean(|losses| losses.dense)),
-        ];
-        log.add(progress.step, progress.steps, &values);
-        ControlFlow::Continue(())
-    })?;
+    let trained = run
+        .train(device, |progress| {
+            let mean = |part: fn(&EncoderLosses) -> f32| {
+                progress.reports.iter().map(|report| f64::from(part(report))).sum::<f64>() / progress.reports.len() as f64
+            };
+            let values = [
+                ("identity", mean(|losses| losses.identity)),
+                ("facts", mean(|losses| losses.facts)),
+                ("scene", mean(|losses| losses.scene)),
+                ("contrastive", mean(|losses| losses.contrastive)),
+                ("dense", mean(|losses| losses.dense)),
+            ];
+            log.add(progress.step, progress.steps, &values);
+            ControlFlow::Continue(())
+        })
+        .map_err(|error| error.to_string())?;
     println!("{}", encoder_task::evaluate(&trained, &config, 128, 1000, device));
     Ok(())
 }

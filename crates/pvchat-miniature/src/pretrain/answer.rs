@@ -137,15 +137,16 @@ impl AnswerTask {
         stream.choose(&alone).copied()
     }
 
-    /// Someone to be asked about: present, a relative of someone present, or a stranger.
+    /// Someone to be asked about: present (every second time), a relative of someone present, or anyone (as often as each
+    /// other, as in the balanced accuracy of the examination).
     fn subject(&self, clip: usize, stream: &mut SeededStream) -> (usize, usize) {
         let known: Vec<(usize, usize)> = self.clips.clips[clip].people.iter().filter_map(|person| *person).collect();
         let group = clip / GROUP;
         let draw = stream.unit();
-        if draw < 0.47 {
+        if draw < 0.5 {
             return stream.choose(&known).copied().unwrap_or((group, 0));
         }
-        if draw < 0.82 {
+        if draw < 0.75 {
             let absent: Vec<(usize, usize)> =
                 (0..2).map(|member| (group, member)).filter(|member| !known.contains(member)).collect();
             if let Some(member) = stream.choose(&absent) {

@@ -5,7 +5,6 @@ use std::{
     ops::{ControlFlow, Range},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
 };
 
 use burn::{module::Module, prelude::*};
@@ -28,6 +27,7 @@ use pvchat_train::{
 };
 
 use super::{
+    CHECKPOINT_EVERY,
     answer::{self, AnswerPretraining, AnswerReport, AnswerTask},
     clips::EncodedClips,
     validation::{Validation, Validator},
@@ -40,9 +40,6 @@ const VALIDATION_GROUPS: usize = 150;
 const VALIDATION_BATCHES: usize = 36;
 /// Steps between two validations.
 const VALIDATE_EVERY: usize = 250;
-/// Time between checkpoints.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(30);
-
 /// The clips of phase B, encoded once; runs on one encoder and seed share them.
 #[derive(Clone)]
 pub struct AnswerClips {

@@ -30,9 +30,13 @@ pub struct KnownScene {
 /// the look-alike together with B, B alone.
 pub fn draw_group(number: usize, stream: &SeededStream) -> Vec<KnownScene> {
     let mut stream = stream.derive(format_args!("group {number}"));
-    let person = Identity::random(&mut stream);
+    let person = Identity::unreserved(|| Identity::random(&mut stream));
     let differences = 1 + stream.below(3);
-    let members = [person, person.look_alike(differences, &mut stream), Identity::random(&mut stream)];
+    let members = [
+        person,
+        Identity::unreserved(|| person.look_alike(differences, &mut stream)),
+        Identity::unreserved(|| Identity::random(&mut stream)),
+    ];
     let casts: [&[usize]; GROUP] = [&[0], &[0], &[1], &[1], &[usize::from(stream.chance(0.5)), 2], &[2]];
     casts
         .iter()
@@ -40,7 +44,7 @@ pub fn draw_group(number: usize, stream: &SeededStream) -> Vec<KnownScene> {
         .map(|(place, cast)| {
             let mut people: Vec<Identity> = cast.iter().map(|&member| members[member]).collect();
             if matches!(place, 1 | 3) && stream.chance(0.25) {
-                people.push(Identity::random(&mut stream));
+                people.push(Identity::unreserved(|| Identity::random(&mut stream)));
             }
             let scene = Scene::random(&people, SceneOptions::default(), &mut stream);
             let known =

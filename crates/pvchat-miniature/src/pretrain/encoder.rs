@@ -77,13 +77,13 @@ pub struct EncoderBatch {
 pub fn draw_scenes(groups: usize, stream: &mut SeededStream) -> Vec<Scene> {
     let mut scenes = Vec::with_capacity(4 * groups);
     for _ in 0..groups {
-        let person = Identity::random(stream);
+        let person = Identity::unreserved(|| Identity::random(stream));
         let differences = 1 + stream.below(3);
-        let other = person.look_alike(differences, stream);
+        let other = Identity::unreserved(|| person.look_alike(differences, stream));
         for identity in [person, person, other, other] {
             let mut people = vec![identity];
             if stream.chance(0.25) {
-                people.push(Identity::random(stream));
+                people.push(Identity::unreserved(|| Identity::random(stream)));
             }
             scenes.push(Scene::random(&people, SceneOptions::default(), stream));
         }

@@ -112,7 +112,7 @@ pub fn evaluate(
     let mut stream = SeededStream::new(seed).derive("encoder validation");
     let mut scenes = Vec::new();
     for _ in 0..groups {
-        let person = Identity::random(&mut stream);
+        let person = Identity::reserved(|| Identity::random(&mut stream));
         for identity in [person, person, person.look_alike(1, &mut stream), person.look_alike(2, &mut stream)] {
             let mut people = vec![identity];
             if stream.chance(0.25) {

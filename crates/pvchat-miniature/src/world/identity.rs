@@ -131,6 +131,36 @@ impl Identity {
         identity
     }
 
+    /// Whether this person is kept for examinations: one in sixteen of all who can be told apart. No base is pretrained on
+    /// them ([`unreserved`](Self::unreserved)), so that whoever is examined was never met.
+    pub fn is_reserved(&self) -> bool {
+        let digits = self.attributes().into_iter().zip(ATTRIBUTE_SIZES).zip(self.visible());
+        let number =
+            digits.fold(0, |number: u64, ((value, size), visible)| number * size as u64 + if visible { value as u64 } else { 0 });
+        // Fibonacci hashing: the upper bits depend on every attribute, and no value of one is favoured.
+        number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60 == 0
+    }
+
+    /// Draws until it is somebody who is kept for examinations.
+    pub fn reserved(mut draw: impl FnMut() -> Self) -> Self {
+        loop {
+            let identity = draw();
+            if identity.is_reserved() {
+                return identity;
+            }
+        }
+    }
+
+    /// Draws until it is somebody whom a base may meet in its pretraining.
+    pub fn unreserved(mut draw: impl FnMut() -> Self) -> Self {
+        loop {
+            let identity = draw();
+            if !identity.is_reserved() {
+                return identity;
+            }
+        }
+    }
+
     /// A different person who differs in exactly `differences` attributes (at most 10).
     ///
     /// The first difference is a striking one (skin, hair style, hair colour, glasses or facial
@@ -347,6 +377,28 @@ mod tests {
         assert!((share(|p| p.facial_hair == FacialHair::None) - (0.35 + 0.65 * 0.25)).abs() < 0.02);
         assert!((share(|p| p.glasses == Glasses::None) - (0.2 + 0.8 * 0.25)).abs() < 0.02);
         assert!((share(|p| p.skin == Skin::Dark) - 1.0 / 6.0).abs() < 0.02);
+    }
+
+    #[test]
+    fn one_in_sixteen_is_reserved_whatever_their_attributes_and_nobody_who_looks_like_an_unreserved_one() {
+        let mut stream = SeededStream::new(5);
+        let people: Vec<Identity> = (0..60_000).map(|_| Identity::random(&mut stream)).collect();
+        let share =
+            |people: &[&Identity]| people.iter().filter(|person| person.is_reserved()).count() as f32 / people.len() as f32;
+        assert!((share(&people.iter().collect::<Vec<_>>()) - 1.0 / 16.0).abs() < 0.004);
+        for (attribute, size) in ATTRIBUTE_SIZES.into_iter().enumerate() {
+            for value in 0..size {
+                let with: Vec<&Identity> = people.iter().filter(|person| person.attributes()[attribute] == value).collect();
+                assert!((share(&with) - 1.0 / 16.0).abs() < 0.02, "attribute {attribute}, value {value}: {}", share(&with));
+            }
+        }
+        for person in people.iter().filter(|person| !person.visible()[HAIR_COLOUR]).take(200) {
+            for hair_colour in HairColour::ALL {
+                assert_eq!(Identity { hair_colour, ..*person }.is_reserved(), person.is_reserved(), "{person:?}");
+            }
+        }
+        assert!(Identity::reserved(|| Identity::random(&mut stream)).is_reserved());
+        assert!(!Identity::unreserved(|| people[0].look_alike(1, &mut stream)).is_reserved());
     }
 
     #[test]

@@ -30,8 +30,9 @@ pub struct MiniatureEncoderConfig {
     pub frames: usize,
     /// Frames that are stacked into the channels of one token grid.
     pub tubelet: usize,
-    /// Channels after the first and the second convolution.
-    pub stem: [usize; 2],
+    /// Channels after the first and the second convolution; empty for one linear layer per patch of 8 x 8 pixels, as in
+    /// [`InternVideo2`](super::internvideo2::InternVideo2).
+    pub stem: Vec<usize>,
     /// Width of the tokens.
     pub width: usize,
     /// Attention heads.
@@ -52,7 +53,7 @@ impl Default for MiniatureEncoderConfig {
             frame_side: 64,
             frames: 8,
             tubelet: 4,
-            stem: [48, 96],
+            stem: vec![48, 96],
             width: 128,
             heads: 4,
             intermediate: 384,
@@ -128,9 +129,13 @@ impl MiniatureEncoderConfig {
             ("width", self.width, self.heads),
             ("intermediate", self.intermediate, 1),
             ("identity_width", self.identity_width, 1),
-            ("stem", self.stem[0].min(self.stem[1]), 1),
+            ("stem", self.stem.iter().copied().min().unwrap_or(1), 1),
         ];
         let fits = |value: usize, unit: usize| value > 0 && unit > 0 && value.is_multiple_of(unit);
+        if ![0, 2].contains(&self.stem.len()) {
+            let remedy = "give two numbers of channels, or none".into();
+            return Err(Error::Config { key: "stem", value: format!("{:?}", self.stem), remedy });
+        }
         match multiples.into_iter().find(|(_, value, unit)| !fits(*value, *unit)) {
             Some((key, value, unit)) => {
                 let remedy = format!("it must be a positive multiple of {unit}, itself at least 1");
@@ -226,7 +231,7 @@ impl MiniatureEncoder {
 
     fn check(&self, pixels: &Tensor<5>) -> Result<()> {
         let [batch, channels, frames, height, width] = pixels.dims();
-        // Three convolutions of stride 2 lead to the grid of positions.
+        // Three convolutions of stride 2, or one of stride 8, lead to the grid of positions.
         let side = 8 * self.positions.lazy_shape()[0].isqrt();
         if batch > 0 && [channels, frames, height, width] == [3, self.frames, side, side] {
             return Ok(());
@@ -308,24 +313,26 @@ struct Stem {
 
 impl Stem {
     fn init(config: &MiniatureEncoderConfig, stream: &mut SeededStream, device: &Device) -> Self {
-        let channels = [3 * config.tubelet, config.stem[0], config.stem[1], config.width];
-        let mut convolution = |inputs: usize, outputs: usize, stride: usize, gain: f32| {
-            let mut layer = Conv2dConfig::new([inputs, outputs], [3, 3])
-                .with_stride([stride, stride])
-                .with_padding(PaddingConfig2d::Explicit(1, 1, 1, 1))
+        let channels = [&[3 * config.tubelet][..], &config.stem, &[config.width]].concat();
+        let mut convolution = |[inputs, outputs]: [usize; 2], size: usize, stride: usize, gain: f32| {
+            let padding = usize::from(size != stride);
+            let mut layer = Conv2dConfig::new([inputs, outputs], [size; 2])
+                .with_stride([stride; 2])
+                .with_padding(PaddingConfig2d::Explicit(padding, padding, padding, padding))
                 .with_bias(false)
                 .init(device);
-            let std = gain * (2.0 / (9.0 * inputs as f32)).sqrt();
-            layer.weight = init::normal_param(stream, [outputs, inputs, 3, 3], std, device);
+            let std = gain * (2.0 / (size * size * inputs) as f32).sqrt();
+            layer.weight = init::normal_param(stream, [outputs, inputs, size, size], std, device);
             layer
         };
-        let convolutions = channels.windows(2).map(|pair| convolution(pair[0], pair[1], 2, 1.0)).collect();
-        let residual = vec![convolution(config.width, config.width, 1, 1.0), convolution(config.width, config.width, 1, 0.0)];
+        let (size, stride) = if config.stem.is_empty() { (8, 8) } else { (3, 2) };
+        let convolutions = channels.windows(2).map(|pair| convolution([pair[0], pair[1]], size, stride, 1.0)).collect();
+        let gains: &[f32] = if config.stem.is_empty() { &[] } else { &[1.0, 0.0] };
         Self {
             convolutions,
             norms: channels[1..].iter().map(|&count| ChannelNorm::init(count, device)).collect(),
-            residual,
-            residual_norms: vec![ChannelNorm::init(config.width, device)],
+            residual: gains.iter().map(|&gain| convolution([config.width; 2], 3, 1, gain)).collect(),
+            residual_norms: gains.iter().skip(1).map(|_| ChannelNorm::init(config.width, device)).collect(),
         }
     }
 
@@ -338,8 +345,9 @@ impl Stem {
                 x = relu(x);
             }
         }
-        let inner = relu(self.residual_norms[0].forward(self.residual[0].forward(relu(x.clone()))));
-        x = x + self.residual[1].forward(inner);
+        if let ([first, second], [norm]) = (self.residual.as_slice(), self.residual_norms.as_slice()) {
+            x = x.clone() + second.forward(relu(norm.forward(first.forward(relu(x)))));
+        }
         x.flatten::<3>(2, 3).swap_dims(1, 2)
     }
 }
