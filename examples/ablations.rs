@@ -6,7 +6,7 @@ use std::{ops::ControlFlow, path::PathBuf, time::Instant};
 use burn::{module::Module, tensor::Device};
 use clap::{Args, Parser, Subcommand};
 use pvchat::{
-    LearnOptions, Pvchat, Subject, SubjectName,
+    LearnOptions, Pvchat, Start, Subject, SubjectName,
     data::random::SeededStream,
     eval::{
         accuracy::{ExistenceAnswer, balanced_difference, balanced_estimate},
@@ -63,6 +63,8 @@ enum Ablation {
         #[arg(long, default_value_t = 1)]
         seeds: u64,
     },
+    /// Learning from one look and from noise, the paper's start.
+    Start(Learning),
     /// What subjects are learned from: with and without made positives, similar and random strangers.
     Data(Learning),
 }
@@ -138,6 +140,21 @@ fn main() -> Outcome<()> {
                 ("rate 3e-2, no anchor", with(3e-2, 0.0, 0.0)),
                 ("rate 1e-1, no anchor", with(1e-1, 0.0, 0.0)),
                 ("rate 3e-2, identity 3e-3, no anchor", with(3e-2, 3e-3, 0.0)),
+            ])
+        }
+        Ablation::Start(learning) => {
+            let options = learning.options()?;
+            let from = |start, learning_rate, times: usize| {
+                let mut options = LearnOptions { start, ..options.clone() };
+                let training = &mut options.training;
+                (training.learning_rate, training.anchor) = (learning_rate, 0.0);
+                (training.image_steps, training.clip_steps) = (times * training.image_steps, times * training.clip_steps);
+                options
+            };
+            learning.compare(&[
+                ("from the look, rate 3e-2", from(Start::Look, 3e-2, 1)),
+                ("from noise, rate 3e-2", from(Start::Noise, 3e-2, 1)),
+                ("from noise, rate 1e-1, 4 times the steps", from(Start::Noise, 1e-1, 4)),
             ])
         }
         Ablation::Data(learning) => {

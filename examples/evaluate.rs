@@ -181,23 +181,10 @@ fn curves(pvchat: &Pvchat, candidates: &[Candidate], ways: &[(&str, &Vec<Subject
     Ok(curve::chart(&drawn).write_png(path)?)
 }
 
-/// Subjects whose parameters are noise of the same size.
+/// Subjects whose parameters are noise.
 fn untrained(subjects: &[Subject]) -> Vec<Subject> {
     let mut stream = SeededStream::new(99);
-    let mut noise = |values: &[f32]| {
-        let size = (values.iter().map(|value| value * value).sum::<f32>() / values.len().max(1) as f32).sqrt();
-        values.iter().map(|_| stream.normal() * size).collect::<Vec<f32>>()
-    };
-    subjects
-        .iter()
-        .map(|subject| Subject {
-            tokens: noise(&subject.tokens),
-            identity: noise(&subject.identity),
-            word_row: noise(&subject.word_row),
-            head_row: noise(&subject.head_row),
-            ..subject.clone()
-        })
-        .collect()
+    subjects.iter().map(|subject| subject.noise(&mut stream)).collect()
 }
 
 /// The same clips with every pixel grey.

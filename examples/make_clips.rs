@@ -46,7 +46,8 @@ fn make(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let folder = arguments.folder.clone().unwrap_or_else(clips_folder);
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let stream = SeededStream::new(arguments.seed).derive("demo clips");
-    let character = Identity::random(&mut stream.derive("character"));
+    let mut chance = stream.derive("character");
+    let character = Identity::reserved(|| Identity::random(&mut chance));
     let reference = Scene::random(&[character], SceneOptions::default(), &mut stream.derive("reference"));
 
     let mut scenes = positives(&character, &reference, &stream);

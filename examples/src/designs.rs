@@ -183,7 +183,7 @@ fn report(designs: &[(&str, Design)], rows: &[Vec<Figures>]) -> Outcome<()> {
             with_interval(difference),
         ];
         let described = (0..2).flat_map(|company| {
-            (0..3).map(move |aspect| {
+            (0..DESCRIPTION_COLUMNS.len() / 2).map(move |aspect| {
                 let mut all = Share::default();
                 for share in row.iter().map(|figures| figures.descriptions[aspect][company]) {
                     (all.right, all.total) = (all.right + share.right, all.total + share.total);

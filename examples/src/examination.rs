@@ -30,8 +30,8 @@ pub struct Exam {
     pub seed: u64,
 }
 
-/// Clothes, action and place, each alone and in company.
-pub type Descriptions = [[Share; 2]; 3];
+/// Clothes, action, place, and the single details of face and hair, each alone and in company.
+pub type Descriptions = [[Share; 2]; 4];
 
 /// A character with its clips seen by the encoder.
 pub struct Candidate {
@@ -104,13 +104,18 @@ pub fn existence(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]
 pub struct Described {
     /// Question, answer and true answer.
     pub item: Item,
-    /// 0 clothes, 1 action, 2 place.
+    /// What is described, without whom.
+    pub truth: String,
+    /// Its place in [`ASPECTS`].
     pub aspect: usize,
     /// Whether somebody else is in the clip.
     pub company: bool,
 }
 
-/// Asks for clothes, action and place on the clips with the character.
+/// What is asked of every clip with the character.
+const ASPECTS: [Aspect; 4] = [Aspect::Clothing, Aspect::Action, Aspect::Location, Aspect::Face];
+
+/// Asks for the [`ASPECTS`] on the clips with the character.
 ///
 /// # Errors
 /// What asking reports.
@@ -119,14 +124,14 @@ pub fn describe(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject])
     for (candidate, subject) in candidates.iter().zip(subjects) {
         for (seen, truth) in candidate.clips.iter().zip(&candidate.character.clips) {
             let Some(position) = truth.position else { continue };
-            for (number, aspect) in [Aspect::Clothing, Aspect::Action, Aspect::Location].into_iter().enumerate() {
+            for (number, aspect) in ASPECTS.into_iter().enumerate() {
                 let name = subject.info.name.to_string();
                 let question = questions::question(aspect, 0, &name);
                 let answer = pvchat.ask(std::slice::from_ref(subject), seen, &question)?.text;
-                let truth_text = words::description(aspect, &truth.scene, position).unwrap_or_default();
-                let reference = questions::description_answer(aspect, &name, &truth_text);
+                let described = words::description(aspect, &truth.scene, position).unwrap_or_default();
+                let reference = questions::description_answer(aspect, &name, &described);
                 let item = Item { subject: subject.info.name.clone(), question, reference, answer };
-                all.push(Described { item, aspect: number, company: truth.scene.people.len() > 1 });
+                all.push(Described { item, truth: described, aspect: number, company: truth.scene.people.len() > 1 });
             }
         }
     }
@@ -134,14 +139,26 @@ pub fn describe(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject])
 }
 
 /// The columns of a table of [`shares`].
-pub const DESCRIPTION_COLUMNS: [&str; 6] =
-    ["clothing", "action", "place", "clothing, two people", "action, two people", "place, two people"];
+pub const DESCRIPTION_COLUMNS: [&str; 8] = [
+    "clothing",
+    "action",
+    "place",
+    "look, details",
+    "clothing, two people",
+    "action, two people",
+    "place, two people",
+    "look, two people",
+];
 
-/// The shares of answers whose content is all right, alone and in company.
+/// The shares of answers whose content is all right, and of right details of face and hair, alone and in company.
 pub fn shares(described: &[Described]) -> Descriptions {
     let mut shares = Descriptions::default();
-    for Described { item, aspect, company } in described {
-        shares[*aspect][usize::from(*company)].add(sorted(&item.answer) == sorted(&item.reference));
+    for Described { item, truth, aspect, company } in described {
+        let share = &mut shares[*aspect][usize::from(*company)];
+        match ASPECTS[*aspect] {
+            Aspect::Face => truth.split(" , ").for_each(|detail| share.add(item.answer.contains(detail))),
+            _ => share.add(sorted(&item.answer) == sorted(&item.reference)),
+        }
     }
     shares
 }

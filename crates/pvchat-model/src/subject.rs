@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io::Write, path::Path, sync::Arc};
 
 use burn::prelude::*;
-use pvchat_data::SubjectName;
+use pvchat_data::{SubjectName, random::SeededStream};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +114,23 @@ impl Subject {
     pub fn renamed(mut self, name: SubjectName) -> Self {
         self.info.name = name;
         self
+    }
+
+    /// A subject whose parameters are noise of the same size: what learning starts from in the paper (section 3.2), and a
+    /// control that knows nobody.
+    pub fn noise(&self, stream: &mut SeededStream) -> Self {
+        let mut noise = |values: &[f32]| -> Vec<f32> {
+            let size = (values.iter().map(|value| value * value).sum::<f32>() / values.len().max(1) as f32).sqrt();
+            values.iter().map(|_| stream.normal() * size).collect()
+        };
+        Self {
+            tokens: noise(&self.tokens),
+            identity: noise(&self.identity),
+            word_row: noise(&self.word_row),
+            head_row: noise(&self.head_row),
+            adaptation: None,
+            ..self.clone()
+        }
     }
 
     /// Whether it can be asked about together with others.

@@ -49,12 +49,26 @@ impl Personalizer for Enrol {
     }
 }
 
+/// What learning starts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// One look at the clip: the enrolled subject.
+    #[default]
+    Look,
+    /// Noise, as in the paper. What was learned is kept when the self-check judges it better than noise; else the enrolled
+    /// subject is returned.
+    Noise,
+}
+
 /// How a person is learned; the defaults are the ones that the figures in the README were measured with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LearnOptions {
     /// Seed of everything random.
     pub seed: u64,
+    /// What learning starts from.
+    pub start: Start,
     /// Positives made from the clip.
     pub positives: usize,
     /// How clips are varied.
@@ -85,6 +99,7 @@ impl Default for LearnOptions {
     fn default() -> Self {
         Self {
             seed: 0,
+            start: Start::default(),
             positives: 31,
             variation: PositiveConfig::default(),
             negatives: NegativeConfig { hard: 24, random: 8, ..NegativeConfig::default() },
@@ -221,12 +236,18 @@ impl Learner<'_> {
         let Material { enrolled, set, rejected, .. } = self.material(vilm, clip, name, &stream, &keep)?;
         let mut data = self.encode(vilm, &set, &keep)?;
         data.source = self.options.source(clip)?;
+        let start = match self.options.start {
+            Start::Look => enrolled.clone(),
+            Start::Noise => enrolled.noise(&mut stream.derive("start")),
+        };
         let observe = &mut self.observe;
         let config = LearnConfig { seed: stream.derive("training").next_seed(), ..self.options.training.clone() };
         let (mut subject, report) =
-            learn(vilm, &enrolled, &data, &config, &keep, |progress| observe(LearnEvent::Training(progress)))?;
+            learn(vilm, &start, &data, &config, &keep, |progress| observe(LearnEvent::Training(progress)))?;
         if !report.kept_learned {
-            subject.info.origin = Origin::Enrolled;
+            let training = std::mem::take(&mut subject.info.training);
+            subject = enrolled;
+            (subject.info.origin, subject.info.training) = (Origin::Enrolled, training);
         }
         Ok(Learned { subject, report, set, rejected })
     }

@@ -15,7 +15,7 @@ mod together;
 
 pub use error::{Error, Result};
 pub use folder::SubjectFolder;
-pub use learn::{Enrol, LearnEvent, LearnOptions, Learned, Learner, Personalizer};
+pub use learn::{Enrol, LearnEvent, LearnOptions, Learned, Learner, Personalizer, Start};
 pub use pvchat::{Chat, Pvchat, SeenClip};
 pub use receipt::{Deleted, Kept, Receipt};
 pub use remember::Remember;
