@@ -5,7 +5,9 @@ mod support;
 
 use std::ops::ControlFlow;
 
-use pvchat::{LearnEvent, LearnOptions, Obtained, SubjectFolder, SubjectName, train::personal::LearnConfig};
+use pvchat::{
+    LearnEvent, LearnOptions, Obtained, Start, SubjectFolder, SubjectName, model::subject::Origin, train::personal::LearnConfig,
+};
 use support::{clip, file, people, pvchat};
 
 fn name(text: &str) -> SubjectName {
@@ -140,4 +142,25 @@ fn learning_is_repeatable_checks_itself_and_can_be_stopped() {
         _ => ControlFlow::Continue(()),
     });
     assert!(stopped.is_err());
+}
+
+#[test]
+fn learning_from_noise_falls_back_to_the_look() {
+    let (person, _, mut stream) = people(600);
+    let reference = clip(&[person], &mut stream);
+    let mut options = LearnOptions {
+        start: Start::Noise,
+        positives: 3,
+        training: LearnConfig { image_steps: 1, clip_steps: 1, batch: 4, ..LearnConfig::default() },
+        ..LearnOptions::default()
+    };
+    (options.negatives.hard, options.negatives.random) = (4, 4);
+    let learned = pvchat().learn(&reference, &name("Aa"), &options, |_| ControlFlow::Continue(())).unwrap();
+    let enrolled = pvchat().enrol(&reference, &name("Aa")).unwrap();
+    // Noise knows nobody, and two steps teach it nothing.
+    assert_eq!(learned.report.before.balanced_accuracy, 0.5);
+    assert!(!learned.report.kept_learned);
+    assert_eq!((learned.subject.info.origin, &learned.subject.tokens), (Origin::Enrolled, &enrolled.tokens));
+    let trained = learned.report.learned.first().expect("one subject was trained");
+    assert_ne!(trained.tokens, enrolled.tokens);
 }
