@@ -32,7 +32,7 @@ struct Arguments {
 }
 
 const EXAMPLES: &str = "\
-Examples (after `cargo run --release --example learn_and_ask --`):
+Examples (after target/release/examples/learn_and_ask, which `make demo` has built):
   learn fixtures/clips/clip-00.mp4 --name Aa              under a minute; when interrupted, goes on where it was
   enrol fixtures/clips/clip-00.mp4 --name Bb              one look, no training
   ask fixtures/clips/clip-03.mp4 \"What is <Aa> doing?\"    quotes keep < and > from the shell
@@ -46,22 +46,22 @@ Exit codes: 0 done, 2 something was wrong (one line says what and what to do).";
 
 #[derive(Subcommand)]
 enum Command {
-    /// Learns the person in a clip by training on clips made from it.
+    /// Learns the person in a clip by training on clips made from it; somebody of that name is replaced.
     Learn {
         /// A video that shows one person.
         clip: PathBuf,
-        /// The person's name: letters and digits, with or without angle brackets.
+        /// The person's name: at most 16 letters and digits, with or without angle brackets.
         #[arg(long)]
         name: SubjectName,
         /// Seed of everything random; the same seed learns the same.
         #[arg(long, default_value_t = 0)]
         seed: u64,
     },
-    /// Remembers the person in a clip after one look, without training.
+    /// Makes a person known after one look at a clip, without training; somebody of that name is replaced.
     Enrol {
         /// A video that shows one person.
         clip: PathBuf,
-        /// The person's name: letters and digits, with or without angle brackets.
+        /// The person's name: at most 16 letters and digits, with or without angle brackets.
         #[arg(long)]
         name: SubjectName,
     },
@@ -153,13 +153,19 @@ fn ask(folder: &SubjectFolder, clip: &Path, question: &str) -> Outcome {
 
 fn chat(folder: &SubjectFolder, clip: &Path) -> Outcome {
     let pvchat = Pvchat::miniature()?;
-    let subjects = folder.load_all(pvchat.vilm())?;
+    let mut subjects = Vec::new();
+    for name in folder.names()? {
+        match folder.load(&name, pvchat.vilm()) {
+            Ok(subject) => subjects.push(subject),
+            Err(error) => writeln!(io::stderr(), "{name} is left out: {}", error_line(&error))?,
+        }
+    }
     let clip = pvchat.clip(clip)?;
     let mut conversation = pvchat.chat(&subjects, &clip);
     let mut out = io::stdout().lock();
     let interactive = io::stdin().is_terminal();
     if interactive {
-        let known = folder.names()?.iter().map(SubjectName::to_string).collect::<Vec<_>>().join(" ");
+        let known = subjects.iter().map(|subject| subject.info.name.to_string()).collect::<Vec<_>>().join(" ");
         writeln!(out, "Known people: {}. Ask away; Ctrl-D ends.", if known.is_empty() { "none yet" } else { known.as_str() })?;
     }
     let mut lines = io::stdin().lock().lines();
@@ -168,7 +174,15 @@ fn chat(folder: &SubjectFolder, clip: &Path) -> Outcome {
             write!(out, "> ")?;
             out.flush()?;
         }
-        let Some(question) = lines.next().transpose()? else { break };
+        let question = match lines.next() {
+            None => break,
+            Some(Ok(question)) => question,
+            Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                writeln!(io::stderr(), "error: this line is not UTF-8 text")?;
+                continue;
+            }
+            Some(Err(error)) => return Err(error.into()),
+        };
         if question.trim().is_empty() {
             continue;
         }

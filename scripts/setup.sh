@@ -9,7 +9,8 @@ packages=(libavcodec-dev libavformat-dev libavutil-dev libavfilter-dev libavdevi
     clang libclang-dev pkg-config ffmpeg gcc make "$@")
 
 has_libraries() {
-    command -v pkg-config >/dev/null 2>&1 && pkg-config --exists libavcodec
+    command -v pkg-config >/dev/null 2>&1 &&
+        pkg-config --exists libavcodec libavformat libavutil libavfilter libavdevice libswscale libswresample
 }
 
 if ! command -v dpkg-query >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>&1; then

@@ -35,9 +35,9 @@ pub struct Counts {
     pub alone: usize,
     /// With the character and somebody else.
     pub accompanied: usize,
-    /// Of each kind of look-alike.
+    /// Of each kind of look-alike; in every fourth there is a stranger too.
     pub look_alikes: usize,
-    /// Of random people.
+    /// Of random people; in every fourth there are two.
     pub random: usize,
 }
 
@@ -87,19 +87,37 @@ impl Character {
             clips.push(ExamClip { position: scene.position_of(&identity), scene, cast: Cast::Positive });
         }
         for (cast, differences) in [(Cast::LookAlike1, 1), (Cast::LookAlike2, 2)] {
-            for _ in 0..counts.look_alikes {
+            for number in 0..counts.look_alikes {
                 let other = identity.look_alike(differences, &mut stream);
-                clips.push(ExamClip { scene: scene(&[other], &mut stream), cast, position: None });
+                let people = company(number, other, &identity, &mut stream);
+                clips.push(ExamClip { scene: scene(&people, &mut stream), cast, position: None });
             }
         }
-        for _ in 0..counts.random {
-            let mut other = Identity::random(&mut stream);
-            while other == identity {
-                other = Identity::random(&mut stream);
-            }
-            clips.push(ExamClip { scene: scene(&[other], &mut stream), cast: Cast::Random, position: None });
+        for number in 0..counts.random {
+            let other = stranger(&identity, &mut stream);
+            let people = company(number, other, &identity, &mut stream);
+            clips.push(ExamClip { scene: scene(&people, &mut stream), cast: Cast::Random, position: None });
         }
         Self { identity, reference, clips }
+    }
+}
+
+/// Somebody else than the character.
+fn stranger(character: &Identity, stream: &mut SeededStream) -> Identity {
+    loop {
+        let other = Identity::random(stream);
+        if other != *character {
+            return other;
+        }
+    }
+}
+
+/// Who is in the `number`-th clip without the character: every fourth shows two, as of the clips with the character, so that
+/// company tells nothing.
+fn company(number: usize, other: Identity, character: &Identity, stream: &mut SeededStream) -> Vec<Identity> {
+    match number % 4 {
+        3 => vec![other, stranger(character, stream)],
+        _ => vec![other],
     }
 }
 

@@ -39,6 +39,14 @@ pub enum Error {
         /// Where subjects are kept.
         folder: PathBuf,
     },
+    /// A file under the name of one subject that holds another.
+    #[error("{} holds {found}; give it back its name, or enrol the person under the new one", file.display())]
+    OtherName {
+        /// The file.
+        file: PathBuf,
+        /// Whom it holds.
+        found: String,
+    },
     /// A subject that is being learned, or whose learning was interrupted, under the name that it had at the start.
     #[error("learning {name} is not finished, see {}; go on with it, or forget {name}", folder.display())]
     Unfinished {

@@ -82,7 +82,8 @@ impl SubjectFolder {
     /// Loads a subject for a model.
     ///
     /// # Errors
-    /// [`Error::UnknownSubject`], or [`Error::Model`] for a file that is damaged or of another base model.
+    /// [`Error::UnknownSubject`], [`Error::OtherName`] for a copy of another subject's file, or [`Error::Model`] for a file that
+    /// is damaged or of another base model.
     pub fn load(&self, name: &SubjectName, vilm: &Vilm) -> Result<Subject> {
         let file = self.file(name);
         if !file.exists() {
@@ -90,7 +91,11 @@ impl SubjectFolder {
             let known = if known.is_empty() { "none yet".to_string() } else { known };
             return Err(Error::UnknownSubject { name: name.to_string(), folder: self.0.clone(), known });
         }
-        Ok(Subject::load(&file, vilm.fingerprint())?)
+        let subject = Subject::load(&file, vilm.fingerprint())?;
+        if subject.info.name != *name {
+            return Err(Error::OtherName { file, found: subject.info.name.to_string() });
+        }
+        Ok(subject)
     }
 
     /// Loads everyone.

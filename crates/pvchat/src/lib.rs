@@ -12,6 +12,7 @@ mod pvchat;
 mod receipt;
 mod remember;
 mod together;
+mod wording;
 
 pub use error::{Error, Result};
 pub use folder::SubjectFolder;

@@ -22,7 +22,10 @@ use pvchat_model::{
 use pvchat_train::checkpoint::CheckpointFolder;
 use pvchat_video::Clip;
 
-use crate::{Enrol, LearnEvent, LearnOptions, Learned, LearnedTogether, Learner, Personalizer, Remember, Result, remember};
+use crate::{
+    Enrol, LearnEvent, LearnOptions, Learned, LearnedTogether, Learner, Personalizer, Remember, Result, remember,
+    wording::known_wording,
+};
 
 /// Empty places that people are put in while they are learned.
 const EMPTY_SCENES: usize = 40;
@@ -283,7 +286,7 @@ impl Pvchat {
         self.vilm.codec().check_question(question)?;
         let view = self.vilm.with_subjects(subjects);
         let names: Vec<String> = view.named(question).iter().map(|subject| subject.info.name.to_string()).collect();
-        let asked = if is_miniature(&self.vilm) { known_wording(question, &names) } else { question.to_string() };
+        let asked = if is_miniature(&self.vilm) { known_wording(question, &names, subjects)? } else { question.to_string() };
         if let [one] = view.named(question).as_slice()
             && one.adaptation.as_ref().is_some_and(|adaptation| adaptation.changes_vision())
         {
@@ -362,23 +365,4 @@ impl Chat<'_> {
     pub fn history(&self) -> &[(String, Answer)] {
         &self.history
     }
-}
-
-/// The question in a wording that the miniature was trained on, when one is near; else tidied up.
-fn known_wording(question: &str, names: &[String]) -> String {
-    let tidy = free_text::normalise_question(question);
-    let subject = match names {
-        [] => questions::GENERIC_SUBJECTS
-            .iter()
-            .rev()
-            .find(|generic| tidy.contains(*generic))
-            .copied()
-            .unwrap_or(questions::GENERIC_SUBJECTS[0]),
-        [one] => one.as_str(),
-        _ => return tidy,
-    };
-    let Some(aspect) = free_text::classify(&tidy) else { return tidy };
-    let known: Vec<String> =
-        (0..questions::variants(aspect)).map(|variant| questions::question(aspect, variant, subject)).collect();
-    if known.contains(&tidy) { tidy } else { questions::question(aspect, 0, subject) }
 }

@@ -53,7 +53,38 @@ fn empty_questions_and_control_tokens_are_refused() {
         assert!(matches!(error, Error::Model(model::Error::Text { .. })), "{question:?}: {error:?}");
     }
     let long = "what ".repeat(4000);
-    assert!(message(pvchat().ask(&[], &seen, &long).unwrap_err()).contains("tokens"));
+    assert!(message(pvchat().ask(&[], &seen, &long).unwrap_err()).len() < 400);
+    let view = pvchat().vilm().with_subjects(&[]);
+    let memory = pvchat().vilm().remember(&[&seen.frames]).unwrap();
+    let error = view.ask(&memory, &long, &view.default_options(), |_| ControlFlow::Continue(())).unwrap_err();
+    assert!(message(error).contains("tokens"));
+}
+
+#[test]
+fn questions_that_the_miniature_cannot_answer_are_refused_with_what_can_be_asked() {
+    let (person, other, mut stream) = people(4);
+    let seen = clip(&[person], &mut stream);
+    let subjects: Vec<_> = [("Aa", person), ("Bb", other), ("Cc", other)]
+        .map(|(name, who)| pvchat().enrol(&clip(&[who], &mut stream), &name.parse().unwrap()).unwrap())
+        .into();
+    for (question, remedy) in [
+        ("Is Aa in this video?", "write <Aa>"),
+        ("Is <Aa", "write <Aa>"),
+        ("Who is in this video?", "ask whether <Aa>"),
+        ("Is <Aa> jumping?", "what <Aa> is doing"),
+        ("How many people are there?", "ask whether"),
+        ("<../x>", "ask whether"),
+        ("Is the person in this video?", "angle brackets"),
+        ("Where is <Zz>?", "known: <Aa> <Bb>"),
+        ("What are <Aa> and <Bb> doing?", "ask about one of them"),
+        ("Are <Aa>, <Bb> and <Cc> here?", "ask about one of them"),
+    ] {
+        let error = pvchat().ask(&subjects, &seen, question).unwrap_err();
+        assert!(matches!(error, Error::Model(model::Error::Text { .. })), "{question:?}: {error:?}");
+        assert!(message(&error).contains(remedy), "{question:?}: {error}");
+    }
+    let twice = [subjects[0].clone(), subjects[0].clone()];
+    assert!(message(pvchat().ask(&twice, &seen, "Is <Aa> here?").unwrap_err()).contains("two subjects"));
 }
 
 #[test]
@@ -84,6 +115,10 @@ fn a_subject_of_another_base_a_damaged_and_an_unknown_one_are_refused() {
     let mut subject = pvchat().enrol(&clip(&[person], &mut stream), &name).unwrap();
     let file = subjects.save(&subject).unwrap();
     assert_eq!(subjects.load(&name, pvchat().vilm()).unwrap(), subject);
+    let copy: SubjectName = "Bb".parse().unwrap();
+    fs::copy(&file, subjects.file(&copy)).unwrap();
+    let error = subjects.load(&copy, pvchat().vilm()).unwrap_err();
+    assert!(matches!(&error, Error::OtherName { found, .. } if found == "<Aa>"), "{error:?}");
 
     let bytes = fs::read(&file).unwrap();
     for length in [0, 7, 8, 100, bytes.len() / 2, bytes.len() - 1] {

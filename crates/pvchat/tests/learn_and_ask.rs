@@ -77,8 +77,13 @@ fn other_subjects_do_not_change_an_answer_by_a_bit() {
     let alone = pvchat().ask(std::slice::from_ref(&second), &seen, question).unwrap();
     let together = pvchat().ask(&[first.clone(), second.clone()], &seen, question).unwrap();
     assert_eq!(alone, together);
-    let both = pvchat().ask(&[first, second], &seen, "are <Aa> and <Bb> in this video ?").unwrap();
-    assert_eq!(both.presence.len(), 2);
+    let subjects = [first, second];
+    let both = pvchat().ask(&subjects, &seen, "are <Aa> and <Bb> in this video ?").unwrap();
+    let apart = subjects.each_ref().map(|subject| (subject.info.name.clone(), pvchat().presence(subject, &seen).unwrap()));
+    assert_eq!(both.presence, apart, "who is there does not depend on who else is asked about");
+    for other_wording in ["Are <Aa> and <Bb> here?", "Is <Aa> or <Bb> there?"] {
+        assert_eq!(pvchat().ask(&subjects, &seen, other_wording).unwrap().presence, apart);
+    }
 }
 
 #[test]

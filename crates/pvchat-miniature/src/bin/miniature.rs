@@ -1,6 +1,7 @@
 //! Trains the base model of the miniature world: `make miniature` runs it.
 
 use std::{
+    collections::BTreeMap,
     error::Error,
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -64,7 +65,7 @@ enum Command {
     /// Phase B: everything after the encoder, on its frozen features.
     Answer {
         /// Optimiser steps of 32 clips.
-        #[arg(long, default_value_t = 6000)]
+        #[arg(long, default_value_t = 4000)]
         steps: usize,
         /// Groups of six clips that are rendered and encoded beforehand.
         #[arg(long, default_value_t = 6000)]
@@ -130,7 +131,7 @@ fn main() -> Outcome {
         Command::Encoder { steps } => train_encoder(&arguments.folder, arguments.seed, steps, &device),
         Command::Package { output, routing, corpus, encoder_of } => {
             let encoder = encoder(&arguments.folder, encoder_of.as_deref(), 256, &device)?;
-            package(&arguments.folder, &output, encoder, routing, corpus, &device)
+            package(&arguments.folder, arguments.seed, &output, encoder, routing, corpus, &device)
         }
         Command::Answer { steps, groups, routing, encoder_of } => {
             let encoder = encoder(&arguments.folder, encoder_of.as_deref(), 64, &device)?.parameters;
@@ -271,6 +272,7 @@ const CORPUS_SEED: u64 = 4242;
 
 fn package(
     folder: &Path,
+    seed: u64,
     output: &Path,
     encoder: TrainedEncoder,
     routing: RoutingName,
@@ -284,11 +286,17 @@ fn package(
     let checkpoints = CheckpointFolder::new(folder.join(format!("answer-{}", routing.name())))?;
     let answer = AnswerPretraining::init(&config.answer, &SeededStream::new(0), &plain)?;
     let answer = checkpoints.load_model(answer)?.ok_or("train the answer model first")?;
+    let answer = answer.model.valid();
+    let clips = AnswerClips::make(&encoder.parameters, seed, 0, &plain, |_| ());
+    let run = AnswerRun { design: routing.design(), steps: 0, checkpoints: None };
+    let validation = run.validate(&clips, &answer, &plain).map_err(|error| error.to_string())?;
     let vision_encoder = VisionTower::Miniature(encoder.parameters);
-    let parameters = VilmParameters { vision_encoder, vision_layernorm: None, answer: answer.model.valid() };
+    let parameters = VilmParameters { vision_encoder, vision_layernorm: None, answer };
     std::fs::create_dir_all(output)?;
     let mut report = serde_json::json!({
+        "seed": seed,
         "routing": routing.name(),
+        "answers": validation.iter().map(|(kind, [right, all])| (*kind, *right as f64 / *all as f64)).collect::<BTreeMap<_, _>>(),
         "encoder": encoder.figures,
         "encoder_run": encoder.run,
         "answer_run": serde_json::to_value(checkpoints.state()?)?,

@@ -212,7 +212,7 @@ impl AnswerTask {
         }
         // Descriptions of the subjects: two of someone present, one refusal of someone absent.
         for (name, position) in title.iter().zip(positions) {
-            let mut aspects = draw_aspects(stream);
+            let mut aspects = draw_aspects(company, stream);
             aspects.truncate(if position.is_some() && title.len() == 1 { 2 } else { 1 });
             for aspect in aspects {
                 let answer = position.and_then(|position| words::answer(aspect, scene, position, name));
@@ -224,7 +224,7 @@ impl AnswerTask {
         while texts.len() < self.questions {
             let position = stream.below(scene.people.len());
             let subject = words::generic_subject(position, scene.people.len());
-            let aspect = draw_aspects(stream)[0];
+            let aspect = draw_aspects(company, stream)[0];
             if let Some(answer) = words::answer(aspect, scene, position, subject) {
                 texts.push((ask(aspect, subject, stream), answer, "unnamed"));
             }
@@ -320,18 +320,18 @@ fn described(aspect: Aspect, company: bool) -> &'static str {
     }
 }
 
-/// The describable aspects in random order, each in front as often as it needs: asked for as rarely as the others, the place
-/// is not learned at all in the first two thousand steps, and a face takes the most words.
-fn draw_aspects(stream: &mut SeededStream) -> Vec<Aspect> {
+/// The describable aspects in random order, each in front as often as it needs. Asked for as rarely as the others, the place is
+/// not learned at all in the first two thousand steps, and a face takes the most words. In company it is clothes and actions
+/// that have to be told apart.
+fn draw_aspects(company: bool, stream: &mut SeededStream) -> Vec<Aspect> {
     let mut aspects = Aspect::DESCRIPTIONS.to_vec();
     stream.shuffle(&mut aspects);
-    let first = match stream.unit() {
-        draw if draw < 0.4 => Aspect::Location,
-        draw if draw < 0.6 => Aspect::Face,
-        draw if draw < 0.75 => Aspect::Clothing,
-        draw if draw < 0.9 => Aspect::Action,
-        _ => return aspects,
+    let shares = match company {
+        false => [(0.4, Aspect::Location), (0.6, Aspect::Face), (0.75, Aspect::Clothing), (0.9, Aspect::Action)],
+        true => [(0.1, Aspect::Location), (0.2, Aspect::Face), (0.55, Aspect::Clothing), (0.9, Aspect::Action)],
     };
+    let draw = stream.unit();
+    let Some((_, first)) = shares.into_iter().find(|(below, _)| draw < *below) else { return aspects };
     aspects.retain(|aspect| *aspect != first);
     aspects.insert(0, first);
     aspects

@@ -95,22 +95,10 @@ impl AnswerRun {
         mut observe: impl FnMut(AnswerEvent<'_>) -> ControlFlow<()>,
     ) -> Result<AnswerModel, Failure> {
         let (device, plain) = (device.clone().autodiff(), device.clone().inner());
-        let (codec, _) = codec()?;
-        let config = self.design.config(codec.vocabulary());
-        let stream = answer_stream(clips.seed);
-        let model = AnswerPretraining::init(&config.answer, &stream.derive("initial"), &device)?;
+        let mut task = self.task(clips, plain)?;
+        let config = self.design.config(task.codec.vocabulary());
+        let model = AnswerPretraining::init(&config.answer, &answer_stream(clips.seed).derive("initial"), &device)?;
         let mut flow = observe(AnswerEvent::Parameters(model.num_params()));
-        let mut task = AnswerTask {
-            clips: clips.training.clone(),
-            codec,
-            slots: config.answer.personal.as_ref().map_or(1, |personal| personal.slots),
-            batch: 16,
-            shards: 2,
-            questions: 6,
-            objective: Objective::new(self.design.objective.clone(), self.design.routed_modules())?,
-            stream: stream.derive("episodes"),
-            device: plain,
-        };
         let validator = Validator::new(&task, clips.validation.clone(), VALIDATION_BATCHES)?;
         let fingerprint = BTreeMap::from([
             ("seed".to_string(), clips.seed.to_string()),
@@ -141,6 +129,31 @@ impl AnswerRun {
             flow
         })?;
         Ok(trained.model.valid())
+    }
+
+    /// Judges a model of this design by what [`AnswerEvent::Validation`] tells; `clips` may have no groups to train on.
+    ///
+    /// # Errors
+    /// What the model reports.
+    pub fn validate(&self, clips: &AnswerClips, model: &AnswerModel, device: &Device) -> Result<Validation, Failure> {
+        let task = self.task(clips, device.clone().inner())?;
+        Ok(Validator::new(&task, clips.validation.clone(), VALIDATION_BATCHES)?.judge(model)?)
+    }
+
+    fn task(&self, clips: &AnswerClips, device: Device) -> Result<AnswerTask, Failure> {
+        let (codec, _) = codec()?;
+        let config = self.design.config(codec.vocabulary());
+        Ok(AnswerTask {
+            clips: clips.training.clone(),
+            codec,
+            slots: config.answer.personal.as_ref().map_or(1, |personal| personal.slots),
+            batch: 16,
+            shards: 2,
+            questions: 6,
+            objective: Objective::new(self.design.objective.clone(), self.design.routed_modules())?,
+            stream: answer_stream(clips.seed).derive("episodes"),
+            device,
+        })
     }
 }
 

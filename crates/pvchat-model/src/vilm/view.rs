@@ -57,6 +57,9 @@ pub struct Reading {
     cache: KeyValueCache,
     /// The answer model, where the subject brings its own.
     answer: Option<Box<AnswerModel>>,
+    /// Where there are several subjects, the clip read for each alone: what presence is asked of. The base learned to say
+    /// yes or no of two subjects in one word for both.
+    alone: Vec<Reading>,
     /// The visual tokens and the gates that made them.
     pub visual: Visual,
     obtained: Obtained,
@@ -92,6 +95,12 @@ impl VilmView<'_> {
                 problem: format!("names {} people, at most {slots} are possible", subjects.len()),
             });
         }
+        if let Some(twice) = subjects.iter().enumerate().find_map(|(index, subject)| {
+            subjects[..index].iter().any(|other| other.info.name == subject.info.name).then_some(&subject.info.name)
+        }) {
+            let problem = "is that of two subjects; rename one of them".into();
+            return Err(Error::Text { what: "subject name", value: twice.to_string(), problem });
+        }
         let own = vilm.answer_for(subjects)?;
         let answer = own.as_deref().unwrap_or(&vilm.parameters.answer);
         let owned: Vec<Subject> = subjects.iter().map(|subject| (*subject).clone()).collect();
@@ -105,12 +114,17 @@ impl VilmView<'_> {
             Some(Origin::Enrolled | Origin::Remembered) => Obtained::Enrolled,
             Some(Origin::Learned) => Obtained::Learned,
         };
+        let alone = match subjects {
+            [] | [_] => Vec::new(),
+            several => several.iter().map(|subject| self.read(memory, &[*subject])).collect::<Result<_>>()?,
+        };
         Ok(Reading {
             names: owned.iter().map(|subject| subject.info.name.clone()).collect(),
             personal,
             slots,
             cache,
             answer: own,
+            alone,
             visual,
             obtained,
         })
@@ -121,14 +135,21 @@ impl VilmView<'_> {
     }
 
     /// The probability that the `index`-th subject of a reading is in the clip: that of "yes"
-    /// against "no" as the answer's first token.
+    /// against "no" as the answer's first token, where it alone is asked about.
     ///
     /// # Errors
-    /// [`Error::Config`] when the vocabulary lacks one of the two.
+    /// [`Error::Config`] when the vocabulary lacks one of the two, [`Error::Text`] when there are not so many subjects.
     pub fn presence(&self, reading: &Reading, index: usize) -> Result<f32> {
+        if let Some(alone) = reading.alone.get(index) {
+            return self.presence(alone, 0);
+        }
+        let Some(name) = reading.names.get(index) else {
+            let problem = format!("is not the number of one of the {} subjects of this reading", reading.names.len());
+            return Err(Error::Text { what: "subject", value: index.to_string(), problem });
+        };
         let codec = &self.vilm.codec;
         let choices = codec.yes_and_no()?;
-        let question = codec.format().presence_question.replace("{}", &reading.names[index].to_string());
+        let question = codec.format().presence_question.replace("{}", &name.to_string());
         let subjects = reading.personal.as_ref().map(|personal| (personal, reading.slots.clone()));
         let choice = self.answer_model(reading).first_token_choice(
             &reading.cache,

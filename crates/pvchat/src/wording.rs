@@ -1,0 +1,52 @@
+//! What people type, in the words that the miniature was trained on.
+
+use pvchat_augment::{Aspect, free_text, questions};
+use pvchat_model::subject::Subject;
+
+use crate::Result;
+
+/// The question in a wording that the miniature was trained on; `names` are the subjects in it, out of `subjects`.
+///
+/// # Errors
+/// [`pvchat_model::Error::Text`] for a question that the miniature cannot answer: it would say anything.
+pub(crate) fn known_wording(question: &str, names: &[String], subjects: &[Subject]) -> Result<String> {
+    let tidy = free_text::normalise_question(question);
+    let refused = |problem: String| {
+        let value = question.chars().take(60).collect();
+        Err(pvchat_model::Error::Text { what: "question", value, problem }.into())
+    };
+    if let Some(stranger) =
+        tidy.split(' ').find(|word| word.starts_with('<') && word.len() > 1 && !names.iter().any(|name| name == word))
+    {
+        let known: Vec<String> = subjects.iter().map(|subject| subject.info.name.to_string()).collect();
+        let known = if known.is_empty() { "nobody".to_string() } else { known.join(" ") };
+        return refused(format!("names {stranger}, who is not known here; known: {known}"));
+    }
+    let bare = |subject: &&Subject| tidy.split(' ').any(|word| word.eq_ignore_ascii_case(subject.info.name.bare()));
+    if let Some(subject) = subjects.iter().find(bare).filter(|_| names.is_empty()) {
+        return refused(format!("names somebody without angle brackets; write {}", subject.info.name));
+    }
+    let aspect = free_text::classify(&tidy);
+    match (names, aspect) {
+        (_, None) => refused("asks for nothing that this model knows; ask whether <Aa> is in the video, what <Aa> is wearing, what <Aa> looks like, what <Aa> is doing or where <Aa> is".into()),
+        ([], Some(Aspect::Existence)) => refused("names nobody; write the name of a known person in angle brackets: <Aa>".into()),
+        ([], Some(aspect)) => {
+            let generic = questions::GENERIC_SUBJECTS.iter().rev().find(|generic| tidy.contains(*generic));
+            Ok(wording(tidy.as_str(), aspect, generic.copied().unwrap_or(questions::GENERIC_SUBJECTS[0])))
+        }
+        ([one], Some(aspect)) => Ok(wording(&tidy, aspect, one)),
+        ([one, other], Some(Aspect::Existence)) => {
+            let both = [one.as_str(), other.as_str()];
+            let known = (0..questions::pair_variants()).map(|variant| questions::pair_question(variant, both)).any(|known| known == tidy);
+            Ok(if known { tidy } else { questions::pair_question(0, both) })
+        }
+        (several, _) => refused(format!("is about {} people; ask about one of them, or whether two of them are in the video", several.len())),
+    }
+}
+
+/// The question if it is one of the wordings about this subject, else the first of them.
+fn wording(question: &str, aspect: Aspect, subject: &str) -> String {
+    let mut known = (0..questions::variants(aspect)).map(|variant| questions::question(aspect, variant, subject));
+    let first = known.next().unwrap_or_default();
+    if known.any(|known| known == question) { question.to_string() } else { first }
+}
