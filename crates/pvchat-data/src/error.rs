@@ -1,7 +1,10 @@
 //! The error of this crate: what was wrong, with which file, place or value, and what to do.
 
 use crate::validate::Problem;
-use std::path::PathBuf;
+use std::{
+    io::{self, ErrorKind},
+    path::PathBuf,
+};
 
 /// Everything that can go wrong in `pvchat-data`.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +36,7 @@ pub enum Error {
         name: String,
     },
     /// Reading or writing failed.
-    #[error("{}: {source}", file.display())]
+    #[error("{}: {source}; {}", file.display(), remedy(source))]
     Io {
         /// The file.
         file: PathBuf,
@@ -72,5 +75,37 @@ pub enum Error {
     },
 }
 
+/// What to do about an answer of the operating system: the end of the text of every error that wraps one.
+pub fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space or choose another folder",
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "check the permissions or choose another folder",
+        ErrorKind::NotFound
+        | ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory
+        | ErrorKind::AlreadyExists
+        | ErrorKind::InvalidFilename => "check the path",
+        _ => "check the file and the disk that it is on, then try again",
+    }
+}
+
 /// Result with this crate's error.
 pub type Result<T> = std::result::Result<T, Error>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_of_the_system_has_a_remedy() {
+        for (kind, said) in [
+            (ErrorKind::StorageFull, "free some space"),
+            (ErrorKind::PermissionDenied, "permissions"),
+            (ErrorKind::NotFound, "check the path"),
+            (ErrorKind::Other, "try again"),
+        ] {
+            let error = Error::Io { file: "subjects/Aa.json".into(), source: kind.into() }.to_string();
+            assert!(error.starts_with("subjects/Aa.json: ") && error.contains(said), "{error}");
+        }
+    }
+}

@@ -24,7 +24,7 @@ pub mod split;
 pub mod subject;
 pub mod validate;
 
-pub use error::{Error, Result};
+pub use error::{Error, Result, remedy};
 pub use schema::{Age, Dataset, Gender, QaKind, QaPair, Video};
 pub use split::Split;
 pub use subject::SubjectName;

@@ -32,3 +32,12 @@ pub fn train() -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     tokenizer.train(&mut trainer, corpus)?;
     tokenizer.to_string(false)
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_stored_tokenizer_is_the_trained_one() {
+        let stored = std::str::from_utf8(crate::embedded::FILES.tokenizer).unwrap();
+        assert_eq!(super::train().unwrap(), stored.trim_end(), "run `make miniature` after a change of the words");
+    }
+}

@@ -79,7 +79,7 @@ pub enum Error {
         remedy: &'static str,
     },
     /// Reading or writing failed.
-    #[error("{}: {source}", file.display())]
+    #[error("{}: {source}; {}", file.display(), pvchat_data::remedy(source))]
     Io {
         /// The file.
         file: PathBuf,

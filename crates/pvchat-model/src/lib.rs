@@ -5,6 +5,7 @@ pub mod adaptation;
 pub mod answer;
 pub mod dropout;
 pub mod error;
+mod file;
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod graph;
 pub mod init;

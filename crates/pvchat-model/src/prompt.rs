@@ -1,12 +1,16 @@
 //! Prompts: text and visual tokens in one sequence, words and subject names to token ids and back.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use pvchat_data::SubjectName;
 use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
-use crate::{Error, Result, language::loss::IGNORED};
+use crate::{
+    Error, Result,
+    file::{LARGEST_TEXT_FILE, read_regular},
+    language::loss::IGNORED,
+};
 
 /// The longest question or answer, in tokens; longer ones are refused and never cut.
 pub const LONGEST_TEXT: usize = 512;
@@ -77,6 +81,21 @@ impl PromptFormat {
             longest_answer: 40,
         }
     }
+
+    /// What stands in angle or square brackets in the pieces; a piece without brackets is a mark as a whole.
+    fn marks(&self) -> impl Iterator<Item = &str> {
+        let pieces = [&self.begin, &self.opening, &self.between, &self.before_question, &self.after_question, &self.end];
+        pieces.into_iter().flat_map(|piece| {
+            let bracketed: Vec<&str> = piece
+                .match_indices(['<', '['])
+                .filter_map(|(start, bracket)| {
+                    let rest = &piece[start..];
+                    rest.find(if bracket == "<" { '>' } else { ']' }).map(|end| &rest[..=end])
+                })
+                .collect();
+            if bracketed.is_empty() { vec![piece.trim()] } else { bracketed }
+        })
+    }
 }
 
 /// The tokenizer with the prompt format; subject names get the ids after its vocabulary, in the
@@ -86,6 +105,8 @@ pub struct TextCodec {
     tokenizer: Tokenizer,
     format: PromptFormat,
     end: u32,
+    /// What no question may hold: it would be read as a part of the prompt.
+    controls: BTreeSet<String>,
 }
 
 /// A question, with an answer or without, as token ids.
@@ -112,7 +133,9 @@ impl TextCodec {
         let id = |piece: &str| tokenizer.token_to_id(piece).ok_or_else(|| file(format!("has no token {piece:?}")));
         id(&format.begin)?;
         let end = id(&format.end)?;
-        Ok(Self { tokenizer, format, end })
+        let special = tokenizer.get_added_tokens_decoder().into_values().filter(|token| token.special).map(|token| token.content);
+        let controls = format.marks().map(String::from).chain(special).filter(|control| !control.is_empty()).collect();
+        Ok(Self { tokenizer, format, end, controls })
     }
 
     /// From a tokenizer.json.
@@ -120,7 +143,7 @@ impl TextCodec {
     /// # Errors
     /// As [`from_bytes`](Self::from_bytes), and [`Error::Io`].
     pub fn open(path: &Path, format: PromptFormat) -> Result<Self> {
-        let json = std::fs::read(path).map_err(|source| Error::Io { file: path.into(), source })?;
+        let json = read_regular(path, LARGEST_TEXT_FILE, "use the tokenizer.json that came with the weights")?;
         Self::from_bytes(&path.display().to_string(), &json, format)
     }
 
@@ -241,7 +264,8 @@ impl TextCodec {
         }
     }
 
-    /// Checks that a question is not empty and free of control tokens.
+    /// Checks that a question is not empty and holds neither a special token of the tokenizer nor a mark of the format
+    /// (`<Video>`, `[INST]`): it would be read as a part of the prompt.
     ///
     /// # Errors
     /// [`Error::Text`] that says which.
@@ -250,9 +274,7 @@ impl TextCodec {
         if question.trim().is_empty() {
             return refuse("is empty; ask something such as \"is <Aa> in this video ?\"".into());
         }
-        let format = &self.format;
-        let controls = [&format.begin, &format.end, &format.before_question, &format.after_question];
-        match controls.into_iter().find(|control| !control.is_empty() && question.contains(control.as_str())) {
+        match self.controls.iter().find(|control| question.contains(control.as_str())) {
             Some(control) => refuse(format!("contains the control token {control:?}; leave it out")),
             None => Ok(()),
         }

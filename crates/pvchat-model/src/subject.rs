@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Result,
     adaptation::{Adaptation, Trains, Values},
+    file::read_regular,
     language::LoraConfig,
     personal::PersonalTensors,
 };
@@ -226,12 +227,8 @@ impl Subject {
     /// [`Error::Io`] when it cannot be read; [`Error::File`] when it is no subject file, is cut
     /// short, has another format version, or was made for another base model.
     pub fn load(path: &Path, base: &str) -> Result<Self> {
-        let io = |source: std::io::Error| Error::Io { file: path.to_path_buf(), source };
         let file = |problem: String, remedy: &str| Error::File { file: path.to_path_buf(), problem, remedy: remedy.into() };
-        if std::fs::metadata(path).map_err(io)?.len() > LARGEST_FILE {
-            return Err(file("is far too large for a subject".into(), "choose a subject file"));
-        }
-        let bytes = std::fs::read(path).map_err(io)?;
+        let bytes = read_regular(path, LARGEST_FILE, "choose a subject file")?;
         let broken = |error: String| file(format!("is not a complete subject file ({error})"), "learn the person again");
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| broken(error.to_string()))?;
         let text = header

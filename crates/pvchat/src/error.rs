@@ -66,7 +66,7 @@ pub enum Error {
         second: String,
     },
     /// A file or folder of subjects cannot be read or changed.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}; {}", path.display(), pvchat_data::remedy(source))]
     Io {
         /// The file or folder.
         path: PathBuf,

@@ -4,6 +4,7 @@ use image::RgbImage;
 use pvchat_data::random::SeededStream;
 
 use super::*;
+use crate::exam::write_mp4;
 
 fn person(stream: &mut SeededStream) -> Identity {
     Identity::random(stream)
@@ -210,4 +211,121 @@ fn sheets_have_the_right_size_and_show_the_scenes_in_order() {
     let fifth = image::imageops::crop_imm(&sheet, 64, 64, 64, 64).to_image();
     assert_eq!(fifth, scenes[4].render(64).frames[0]);
     assert_eq!(film_strip(&scenes[..2], 64).dimensions(), (512, 128));
+}
+
+/// How far pairs of labels are from independence, in standard deviations: Pearson's chi-squared, made nearly normal
+/// (Wilson and Hilferty).
+fn dependence(pairs: &[(usize, usize)]) -> f64 {
+    let sizes = pairs.iter().fold((0, 0), |(rows, columns), &(row, column)| (rows.max(row + 1), columns.max(column + 1)));
+    let mut counts = vec![vec![0.0; sizes.1]; sizes.0];
+    pairs.iter().for_each(|&(row, column)| counts[row][column] += 1.0);
+    counts.retain(|row| row.iter().any(|count| *count > 0.0));
+    let rows: Vec<f64> = counts.iter().map(|row| row.iter().sum()).collect();
+    let columns: Vec<f64> = (0..sizes.1).map(|column| counts.iter().map(|row| row[column]).sum()).collect();
+    let used = columns.iter().filter(|column| **column > 0.0).count();
+    let mut chi_squared = 0.0;
+    for (row, counts) in rows.iter().zip(&counts) {
+        for (column, count) in columns.iter().zip(counts).filter(|(column, _)| **column > 0.0) {
+            let expected = row * column / pairs.len() as f64;
+            chi_squared += (count - expected).powi(2) / expected;
+        }
+    }
+    let freedom = ((rows.len() - 1) * (used - 1)) as f64;
+    let spread = 2.0 / (9.0 * freedom);
+    ((chi_squared / freedom).cbrt() - (1.0 - spread)) / spread.sqrt()
+}
+
+#[test]
+fn who_somebody_is_says_nothing_about_clothes_action_place_and_position() {
+    const PEOPLE: usize = 120;
+    const CLIPS: usize = 40;
+    /// Chance gets here once in 300 000 comparisons; this test makes 120.
+    const FAR: f64 = 4.5;
+    let mut stream = SeededStream::new(31);
+    // For every clip the labels of the person, and those of what the clip shows beside the person.
+    let (mut who, mut shown): (Vec<Vec<usize>>, Vec<Vec<usize>>) = (Vec::new(), Vec::new());
+    for number in 0..PEOPLE {
+        let identity = person(&mut stream);
+        for _ in 0..CLIPS {
+            let other = person(&mut stream);
+            let pair = Scene::random(&[identity, other], SceneOptions::default(), &mut stream);
+            let alone = Scene::random(&[identity], SceneOptions::default(), &mut stream);
+            let Person { clothing, action, side, phase, .. } = alone.people[0];
+            who.push(identity.attributes().into_iter().chain([number]).collect());
+            shown.push(vec![
+                clothing.garment.index(),
+                clothing.colour.index(),
+                clothing.pattern.index(),
+                clothing.trousers.index(),
+                action.index(),
+                alone.place.index(),
+                usize::from(side > 0.0),
+                (phase / std::f32::consts::TAU * 8.0) as usize,
+                (alone.camera.gain * 20.0) as usize,
+                pair.people.iter().position(|person| person.identity == identity).unwrap(),
+            ]);
+        }
+    }
+    let paired = |row: usize, column: usize| -> Vec<(usize, usize)> {
+        who.iter().zip(&shown).map(|(who, shown)| (who[row], shown[column])).collect()
+    };
+    for row in 0..who[0].len() {
+        for column in 0..shown[0].len() {
+            let pairs = paired(row, column);
+            let found = dependence(&pairs);
+            assert!(found < FAR, "label {row} of people and label {column} of clips: {found:.1} deviations");
+        }
+    }
+    // The same measure sees every leak into a tenth of the clips.
+    for row in 0..who[0].len() {
+        let leaking = |(clip, (who, shown)): (usize, (usize, usize))| (who, if clip % 10 == 0 { who % 6 } else { shown });
+        let found = dependence(&paired(row, 0).into_iter().enumerate().map(leaking).collect::<Vec<_>>());
+        assert!(found > FAR, "a leak of label {row} into the clothes goes unseen: {found:.1} deviations");
+    }
+}
+
+/// The boxes of an mp4 file, outer ones opened, by path; without those that follow from the pictures.
+fn described(bytes: &[u8], path: &str, found: &mut Vec<(String, Vec<u8>)>) {
+    const OUTER: [&str; 6] = ["moov", "trak", "mdia", "minf", "stbl", "edts"];
+    const PICTURES: [&str; 5] = ["mdat", "stsz", "stco", "ctts", "stss"];
+    let mut rest = bytes;
+    while rest.len() >= 8 {
+        let size = u32::from_be_bytes(rest[..4].try_into().unwrap()) as usize;
+        let kind = std::str::from_utf8(&rest[4..8]).unwrap();
+        let (whole, after) = rest.split_at(size);
+        let name = format!("{path}/{kind}");
+        match kind {
+            _ if OUTER.contains(&kind) => described(&whole[8..], &name, found),
+            _ if PICTURES.contains(&kind) => {}
+            _ => found.push((name, whole.to_vec())),
+        }
+        rest = after;
+    }
+}
+
+#[test]
+fn the_container_of_a_clip_says_nothing_about_who_is_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stream = SeededStream::new(32);
+    let descriptions: Vec<Vec<(String, Vec<u8>)>> = (0..6)
+        .map(|number| {
+            let people = [person(&mut stream), person(&mut stream)];
+            let scene = Scene::random(&people[..1 + number % 2], SceneOptions::default(), &mut stream);
+            let path = folder.path().join(format!("{number}.mp4"));
+            write_mp4(&scene, &path).unwrap();
+            let mut found = Vec::new();
+            described(&std::fs::read(&path).unwrap(), "", &mut found);
+            found
+        })
+        .collect();
+    let names = |found: &[(String, Vec<u8>)]| found.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    for needed in ["/ftyp", "/moov/mvhd", "/moov/trak/tkhd", "/moov/trak/mdia/hdlr", "/moov/trak/mdia/minf/stbl/stsd"] {
+        assert!(names(&descriptions[0]).iter().any(|name| name == needed), "{needed}: {:?}", names(&descriptions[0]));
+    }
+    for other in &descriptions[1..] {
+        assert_eq!(names(other), names(&descriptions[0]));
+        for ((name, one), (_, other)) in descriptions[0].iter().zip(other) {
+            assert_eq!(one, other, "{name}");
+        }
+    }
 }

@@ -16,6 +16,7 @@ use crate::{Error, Result};
 
 /// How the next token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Strategy {
     /// The most probable token.
     Greedy,

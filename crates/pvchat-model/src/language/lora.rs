@@ -14,6 +14,7 @@ use crate::{Error, Result, dropout, init};
 
 /// Rank and strength of the adapters of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LoraConfig {
     /// Width of the bottleneck; the paper uses 16.
     pub rank: usize,

@@ -12,6 +12,7 @@ use crate::{Error, Result};
 
 /// What is left of a distribution to draw from, applied in the order of the fields.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Filters {
     /// Scores are divided by it: below 1 sharper, above 1 flatter.
     pub temperature: f32,

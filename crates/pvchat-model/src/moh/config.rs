@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// Sizes and routing of one attention.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct MohAttentionConfig {
     /// Width of the tokens that ask (and that the router reads).
     pub query_width: usize,

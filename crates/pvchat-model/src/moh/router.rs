@@ -14,7 +14,7 @@ pub const ALPHA_RANGE: (f32, f32) = (-1.0, 1.0);
 ///
 /// `shared` heads are always on, at least one; the remaining ones are routed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Routing {
     /// Plain multi-head attention: no router, every head with weight one.
     Dense,

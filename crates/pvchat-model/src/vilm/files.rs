@@ -8,13 +8,12 @@ use pvchat_data::random::SeededStream;
 use super::{Vilm, VilmConfig};
 use crate::{
     Error, Result,
+    file::{LARGEST_TEXT_FILE, read_regular},
     prompt::TextCodec,
     vision::VisionConfig,
     weights::checkpoint::{self, Checkpoint, Loaded},
 };
 
-/// The largest config.json or tokenizer.json that is read, in bytes.
-const LARGEST_TEXT_FILE: u64 = 256 << 20;
 /// Files of weights are at most that large, in bytes; a larger model is written into several.
 const SHARD_BYTES: usize = 4_000_000_000;
 
@@ -38,15 +37,7 @@ impl Vilm {
     /// # Errors
     /// As [`from_bytes`](Self::from_bytes), and [`Error::Io`] for files that cannot be read.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
-        let read = |name: &str| {
-            let path = folder.join(name);
-            let io = |source| Error::Io { file: path.clone(), source };
-            if std::fs::metadata(&path).map_err(io)?.len() > LARGEST_TEXT_FILE {
-                let problem = "is far too large".into();
-                return Err(Error::File { file: path, problem, remedy: "use the file that came with the weights".into() });
-            }
-            std::fs::read(&path).map_err(io)
-        };
+        let read = |name: &str| read_regular(&folder.join(name), LARGEST_TEXT_FILE, "use the file that came with the weights");
         let config = VilmConfig::from_json("config.json", &read("config.json")?)?;
         let codec = TextCodec::from_bytes("tokenizer.json", &read("tokenizer.json")?, config.prompt.clone())?;
         Ok(Self::from_checkpoint(config, codec, &Checkpoint::open(folder)?, device)?.0)

@@ -21,7 +21,11 @@ use super::{
     inventory::{ParameterSpec, parameters},
     names::{OPTIONAL, RENAMES, is_ignored, public_name},
 };
-use crate::{Error, Result, error::ShapeMismatch};
+use crate::{
+    Error, Result,
+    error::ShapeMismatch,
+    file::{open_regular, read_regular},
+};
 
 /// The one file of a small checkpoint.
 pub const SINGLE: &str = "model.safetensors";
@@ -248,9 +252,7 @@ fn rows(matrix: &StoredTensor, start: usize, count: usize) -> StoredTensor {
 }
 
 fn read_index(path: &Path) -> Result<Index> {
-    let io = |source| Error::Io { file: path.to_path_buf(), source };
-    let mut text = Vec::new();
-    std::fs::File::open(path).map_err(io)?.take(LARGEST_INDEX).read_to_end(&mut text).map_err(io)?;
+    let text = read_regular(path, LARGEST_INDEX, "fetch it again")?;
     serde_json::from_slice(&text).map_err(|error| Error::File {
         file: path.to_path_buf(),
         problem: format!("is not the index of a checkpoint ({error})"),
@@ -285,7 +287,7 @@ fn fingerprint_of(files: &[PathBuf]) -> Result<String> {
 
 fn digest_of(file: &Path) -> Result<Vec<u8>> {
     let io = |source| Error::Io { file: file.to_path_buf(), source };
-    let mut reader = std::fs::File::open(file).map_err(io)?;
+    let mut reader = open_regular(file, "fetch it again")?;
     let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 20]);
     loop {
         match reader.read(&mut buffer).map_err(io)? {

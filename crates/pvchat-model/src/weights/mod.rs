@@ -8,7 +8,7 @@
 //! - [`names`]: the table of the public checkpoints' names
 //! - [`inventory`]: which parameters a module has, and of what shape
 
-use crate::{Error, Result};
+use crate::{Error, Result, file::open_regular};
 use burn::{
     module::Module,
     store::{
@@ -30,6 +30,8 @@ pub mod names;
 
 /// The largest safetensors header that is accepted, in bytes (the format's own limit).
 const LARGEST_HEADER: u64 = 100_000_000;
+/// What to do about a file that is no safetensors.
+const FETCH_AGAIN: &str = "expected a complete safetensors file: fetch or write it again";
 /// How many keys an error lists before it says how many more there are.
 const LISTED_KEYS: usize = 8;
 
@@ -56,7 +58,7 @@ impl TensorSource {
     /// [`Error::Io`] when the file cannot be read, [`Error::File`] when it is cut short or is not safetensors.
     pub fn open(path: &Path) -> Result<Self> {
         let io = |source| Error::Io { file: path.to_path_buf(), source };
-        let mut file = std::fs::File::open(path).map_err(io)?;
+        let mut file = open_regular(path, FETCH_AGAIN)?;
         let total = file.metadata().map_err(io)?.len();
         let mut header = Vec::new();
         let mut prefix = [0; 8];
@@ -80,11 +82,7 @@ impl TensorSource {
     }
 
     fn from_store(origin: PathBuf, mut store: SafetensorsStore, header: &[u8]) -> Result<Self> {
-        let broken = |problem: String| Error::File {
-            file: origin.clone(),
-            problem,
-            remedy: "expected a complete safetensors file: fetch or write it again".into(),
-        };
+        let broken = |problem: String| Error::File { file: origin.clone(), problem, remedy: FETCH_AGAIN.into() };
         let tensors = match store.get_all_tensors() {
             Ok(tensors) => tensors.values().cloned().collect(),
             Err(SafetensorsStoreError::Io(source)) => return Err(Error::Io { file: origin, source }),

@@ -136,14 +136,14 @@ fn options(golden: &Golden, strategy: Strategy, repetition_penalty: f32) -> Gene
     GenerationOptions { max_new_tokens, strategy, repetition_penalty, end_token, ..GenerationOptions::default() }
 }
 
-/// Tokens as the reference stores them: end token, then padding.
+/// Tokens as the reference stores them: end token, then the file's padding.
 fn assert_tokens(golden: &Golden, what: &str, found: &[Generated], options: &GenerationOptions) {
     for (row, (answer, expected)) in found.iter().zip(rows(golden, what)).enumerate() {
         let mut tokens: Vec<i64> = answer.tokens.iter().map(|token| i64::from(*token)).collect();
         if answer.finish == FinishReason::EndToken {
             tokens.push(i64::from(options.end_token));
         }
-        tokens.resize(expected.len(), 0);
+        tokens.resize(expected.len(), golden.size("pad") as i64);
         assert_eq!(tokens, expected, "{what} row {row}");
         assert_eq!(answer.probabilities.len(), answer.tokens.len());
     }

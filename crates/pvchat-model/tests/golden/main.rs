@@ -1,6 +1,7 @@
 //! Golden tests: the numbers of the reference implementation, on every CPU backend.
 //!
-//! Sizes come from the files' own metadata; `PVCHAT_GOLDEN` names another directory of such files.
+//! Sizes and constants come from the files' own metadata; `PVCHAT_GOLDEN` names another directory of such files. What only
+//! holds of our files (the published constants, a silent router) is asked of those in `fixtures/golden`.
 
 mod support;
 

@@ -31,7 +31,7 @@ fn config(golden: &Golden) -> QFormerConfig {
 fn load(golden: &Golden, device: &Device) -> (QFormer, Tensor<3>) {
     let mut module = config(golden).init(&SeededStream::new(0), device).unwrap();
     let applied = apply_tensors(&mut module, &golden.source().under("weights.qformer."), RENAMES).unwrap();
-    assert_eq!(applied.unused, ["embeddings.position_ids"]);
+    assert!(applied.unused.iter().all(|name| name == "embeddings.position_ids"), "{:?}", applied.unused);
     applied.require_complete().unwrap();
     let tokens = ["query_tokens", "extra_query_tokens", "personal_query_tokens"];
     (module, Tensor::cat(tokens.map(|name| golden.tensor::<3>(&format!("weights.{name}"), device)).to_vec(), 1))

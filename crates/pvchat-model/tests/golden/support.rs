@@ -12,9 +12,12 @@ pub const GRADIENT: f64 = 2e-4;
 
 /// Where the golden files are: `PVCHAT_GOLDEN` or `fixtures/golden`.
 pub fn directory() -> PathBuf {
-    std::env::var_os("PVCHAT_GOLDEN")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden"))
+    std::env::var_os("PVCHAT_GOLDEN").map_or_else(own_directory, PathBuf::from)
+}
+
+/// `fixtures/golden`: for what holds of our files and need not hold of others.
+pub fn own_directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden")
 }
 
 /// Every backend that golden data is checked on.
@@ -40,7 +43,16 @@ pub struct Golden {
 impl Golden {
     /// Opens `NAME.safetensors` in the golden directory.
     pub fn open(name: &str) -> Self {
-        let path = directory().join(format!("{name}.safetensors"));
+        Self::open_in(&directory(), name)
+    }
+
+    /// Opens `NAME.safetensors` of `fixtures/golden`.
+    pub fn open_own(name: &str) -> Self {
+        Self::open_in(&own_directory(), name)
+    }
+
+    fn open_in(directory: &Path, name: &str) -> Self {
+        let path = directory.join(format!("{name}.safetensors"));
         let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let (_, header) = SafeTensors::read_metadata(&bytes).expect("safetensors header");
         let config = header.metadata().as_ref().and_then(|map| map.get("config")).expect("config in the metadata");
@@ -65,6 +77,14 @@ impl Golden {
     /// A floating-point number of the config.
     pub fn number(&self, key: &str) -> f64 {
         self.config[key].as_f64().unwrap_or_else(|| panic!("{}: config `{key}`", self.name))
+    }
+
+    /// A list of floating-point numbers of the config.
+    pub fn numbers<const N: usize>(&self, key: &str) -> [f64; N] {
+        serde_json::from_value::<Vec<f64>>(self.config[key].clone())
+            .ok()
+            .and_then(|list| list.try_into().ok())
+            .unwrap_or_else(|| panic!("{}: config `{key}`", self.name))
     }
 
     /// All tensor names.
@@ -93,21 +113,26 @@ impl Golden {
         (view.shape().to_vec(), view.data().to_vec(), view.dtype())
     }
 
-    /// A tensor's values as f32 (from F32 or U8).
+    /// A tensor's values as f32 (from F32, F64 or U8).
     pub fn floats(&self, name: &str) -> Vec<f32> {
         let (_, data, dtype) = self.view(name);
         match dtype {
             Dtype::F32 => data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
+            Dtype::F64 => data.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap()) as f32).collect(),
             Dtype::U8 => data.iter().map(|&b| f32::from(b)).collect(),
             other => panic!("{}: {name} is {other:?}", self.name),
         }
     }
 
-    /// A tensor's values as integers (from I64).
+    /// A tensor's values as integers (from I64, I32, U8 or BOOL).
     pub fn integers(&self, name: &str) -> Vec<i64> {
         let (_, data, dtype) = self.view(name);
-        assert_eq!(dtype, Dtype::I64, "{}: {name}", self.name);
-        data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect()
+        match dtype {
+            Dtype::I64 => data.chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect(),
+            Dtype::I32 => data.chunks_exact(4).map(|b| i64::from(i32::from_le_bytes(b.try_into().unwrap()))).collect(),
+            Dtype::U8 | Dtype::BOOL => data.iter().map(|&b| i64::from(b)).collect(),
+            other => panic!("{}: {name} is {other:?}", self.name),
+        }
     }
 
     /// A float tensor on a device, in the file's layout.

@@ -41,6 +41,7 @@ pub enum SparsityTerm {
 
 /// Growth of the HAE weight of a module that routes almost nothing (released code only).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HaeGrowth {
     /// Factor per training call.
     pub factor: f64,
@@ -52,6 +53,7 @@ pub struct HaeGrowth {
 
 /// Slope of the straight-through rate: `sigmoid(steepness * x)`, plus a linear part below zero.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Surrogate {
     /// Steepness of the sigmoid; its slope is `steepness / 4` at zero and vanishes below about -1.5.
     pub steepness: f64,

@@ -1,15 +1,16 @@
 //! `losses.json`: three variants of SPR and HAE over successive steps, with gradients.
 
-use crate::support::{assert_all_close, devices, directory};
+use crate::support::{assert_all_close, devices, directory, own_directory};
 use burn::prelude::*;
-use pvchat_train::objective::{ModuleReport, Objective, ObjectiveConfig, RoutedHeads};
+use pvchat_train::objective::{HaeGrowth, ModuleReport, Objective, ObjectiveConfig, RoutedHeads, Surrogate};
 use serde_json::Value;
+use std::path::Path;
 
 /// The tolerance of this file.
 const TOLERANCE: f64 = 1e-6;
 
-fn read() -> Value {
-    let path = directory().join("losses.json");
+fn read(directory: &Path) -> Value {
+    let path = directory.join("losses.json");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str(&text).expect("losses.json is JSON")
 }
@@ -31,13 +32,46 @@ fn array<const N: usize>(value: &Value) -> [f64; N] {
     list.try_into().expect("the length of the list")
 }
 
-/// The configuration with the constants that the file states.
-fn configured(file: &Value, preset: ObjectiveConfig, lambda: f64) -> ObjectiveConfig {
-    let constants = &file["constants"];
+/// The released variant with the constants that the file states.
+fn released(file: &Value) -> ObjectiveConfig {
+    let constants = &file["constants"]["released"];
+    assert_eq!(number(constants, "load_balance_weight"), 1.0, "the objective has no such weight");
+    ObjectiveConfig {
+        adaptation_rate: number(constants, "k"),
+        lambda_range: array(&file["constants"]["lambda_clamp"]),
+        hae_weight: number(constants, "alignment_weight"),
+        hae_growth: Some(HaeGrowth {
+            factor: number(constants, "growth"),
+            below: number(constants, "growth_below_rate"),
+            limit: number(constants, "growth_max"),
+        }),
+        ..shared_by_all(file, ObjectiveConfig::released())
+    }
+}
+
+/// The straight-through variant with the constants that the file states.
+fn straight_through(file: &Value) -> ObjectiveConfig {
+    let constants = &file["constants"]["straight_through"];
+    let preset = ObjectiveConfig::straight_through();
+    ObjectiveConfig {
+        adaptation_rate: number(constants, "adaptation_rate"),
+        lambda_range: array(&file["constants"]["lambda_clamp"]),
+        hae_weight: number(constants, "hae_weight"),
+        surrogate: Surrogate { steepness: number(constants, "slope"), clamp: true, ..preset.surrogate },
+        ..shared_by_all(file, preset)
+    }
+}
+
+/// The paper's variant with the constants that the file states; it bounds no sparsity weight.
+fn paper(file: &Value) -> ObjectiveConfig {
+    let adaptation_rate = number(&file["constants"]["paper"], "k");
+    ObjectiveConfig { adaptation_rate, ..shared_by_all(file, ObjectiveConfig::paper()) }
+}
+
+fn shared_by_all(file: &Value, preset: ObjectiveConfig) -> ObjectiveConfig {
     ObjectiveConfig {
         top_k: file["shape"]["top_k"].as_u64().unwrap() as usize,
-        gate_range: array(&constants["gate_clamp"]),
-        initial_lambda: lambda,
+        gate_range: array(&file["constants"]["gate_clamp"]),
         ..preset
     }
 }
@@ -67,16 +101,13 @@ fn check(what: &str, pairs: &[(&str, f64, f64)]) {
     }
 }
 
-/// Runs every step of every case under one preset and hands each to `compare`.
-fn every_step(
-    preset: impl Fn(&Value) -> ObjectiveConfig,
-    compare: impl Fn(&str, &Value, &ModuleReport, f64, &[f32], &Objective),
-) {
-    let file = read();
+/// Runs every step of every case under one variant and hands each to `compare`.
+fn every_step(variant: fn(&Value) -> ObjectiveConfig, compare: impl Fn(&str, &Value, &ModuleReport, f64, &[f32], &Objective)) {
+    let file = read(&directory());
     for (backend, device) in devices() {
         for case in file["cases"].as_array().unwrap() {
-            let lambda = number(case, "lambda_init");
-            let mut objective = Objective::new(configured(&file, preset(&file), lambda), 1).unwrap();
+            let config = ObjectiveConfig { initial_lambda: number(case, "lambda_init"), ..variant(&file) };
+            let mut objective = Objective::new(config, 1).unwrap();
             for (index, data) in case["steps"].as_array().unwrap().iter().enumerate() {
                 let what = format!("{backend}: {} step {index}", case["name"]);
                 let (report, value, gradient) = step(&mut objective, &data["logits"], &file, &device);
@@ -94,19 +125,7 @@ fn assert_relative(what: &str, found: f64, expected: f64) {
 
 #[test]
 fn released_values_states_and_gradients() {
-    let preset = |file: &Value| {
-        let (constants, mut config) = (&file["constants"]["released"], ObjectiveConfig::released());
-        assert_eq!(config.adaptation_rate, number(constants, "k"));
-        assert_eq!(config.lambda_range, array(&file["constants"]["lambda_clamp"]));
-        config.hae_weight = number(constants, "alignment_weight");
-        let growth = config.hae_growth.as_ref().unwrap();
-        assert_eq!(
-            [growth.factor, growth.below, growth.limit],
-            [number(constants, "growth"), number(constants, "growth_below_rate"), number(constants, "growth_max")]
-        );
-        config
-    };
-    every_step(preset, |what, data, report, value, gradient, objective| {
+    every_step(released, |what, data, report, value, gradient, objective| {
         let golden = &data["released"];
         check(
             what,
@@ -128,15 +147,7 @@ fn released_values_states_and_gradients() {
 
 #[test]
 fn straight_through_values_states_and_gradients() {
-    let preset = |file: &Value| {
-        let (constants, mut config) = (&file["constants"]["straight_through"], ObjectiveConfig::straight_through());
-        assert_eq!(config.adaptation_rate, number(constants, "adaptation_rate"));
-        assert_eq!(config.hae_weight, number(constants, "hae_weight"));
-        assert_eq!(config.surrogate.steepness, number(constants, "slope"));
-        config.surrogate.clamp = true;
-        config
-    };
-    every_step(preset, |what, data, report, value, gradient, _| {
+    every_step(straight_through, |what, data, report, value, gradient, _| {
         let golden = &data["straight_through"];
         check(
             what,
@@ -155,11 +166,7 @@ fn straight_through_values_states_and_gradients() {
 
 #[test]
 fn paper_values_and_states() {
-    let preset = |file: &Value| {
-        assert_eq!(ObjectiveConfig::paper().adaptation_rate, number(&file["constants"]["paper"], "k"));
-        ObjectiveConfig::paper()
-    };
-    every_step(preset, |what, data, report, value, gradient, objective| {
+    every_step(paper, |what, data, report, value, gradient, objective| {
         let golden = &data["paper"];
         check(
             what,
@@ -177,8 +184,19 @@ fn paper_values_and_states() {
         let heads = report.activation_per_head.len();
         let rows = logits.len() / heads;
         let mean = |head: usize| logits.iter().skip(head).step_by(heads).sum::<f32>() / rows as f32;
-        let norm = report.sparsity as f32;
+        let norm = (report.sparsity as f32).max(f32::MIN_POSITIVE);
         let expected: Vec<f32> = (0..logits.len()).map(|i| report.lambda as f32 * mean(i % heads) / norm / rows as f32).collect();
         assert_all_close(what, gradient, &expected, TOLERANCE);
     });
+}
+
+#[test]
+fn the_presets_are_the_published_constants() {
+    let file = read(&own_directory());
+    assert_eq!(released(&file), ObjectiveConfig::released());
+    assert_eq!(paper(&file), ObjectiveConfig::paper());
+    // The file clamps its surrogate; ours has a tail instead.
+    let preset = ObjectiveConfig::straight_through();
+    let surrogate = Surrogate { clamp: true, ..preset.surrogate };
+    assert_eq!(straight_through(&file), ObjectiveConfig { surrogate, ..preset });
 }
