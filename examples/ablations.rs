@@ -175,8 +175,8 @@ impl Learning {
                     ]);
                 }
             }
-            println!("{}", table.to_markdown());
         }
+        println!("{}", table.to_markdown());
         Ok(())
     }
 
