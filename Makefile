@@ -8,6 +8,7 @@
 #   make fuzz        broken video files and odd sampling plans, for FUZZ_SECONDS (120)
 #   make lint        formatting, clippy, documentation, and the types of the cuda feature
 #   make bench       Criterion benchmarks
+#   make tables      the tables of docs/results.md that train many bases and subjects (hours; goes on where it was stopped)
 #   make doc         the API documentation, in target/doc
 #   make miniature   trains the shipped base model from scratch (hours; resumes where it was stopped)
 #   make setup       only installs what is missing
@@ -26,7 +27,7 @@ ifeq ($(shell grep -qw avx512f /proc/cpuinfo 2>/dev/null && echo yes),yes)
 CARGO_FLAGS := $(CARGO_FLAGS) --features pvchat/x86-v4
 endif
 
-.PHONY: help setup demo test test-vulkan soak fuzz lint check-cuda bench doc miniature
+.PHONY: help setup demo test test-vulkan soak fuzz lint check-cuda bench tables doc miniature
 
 help:
 	@sed -n 's/^#   make /make /p' $(firstword $(MAKEFILE_LIST))
@@ -75,6 +76,32 @@ check-cuda: setup
 # Criterion go into BENCH_ARGS. Criterion's own plots want a font that its plotting crate does not find.
 bench: setup
 	$(CARGO) bench $(filter-out --release,$(CARGO_FLAGS)) --bench '*' -- --noplot $(BENCH_ARGS)
+
+# Each table is a file in target/tables, made once for the shipped base; bases that were trained before are not trained again.
+# TABLE_BUDGET and TABLE_SEEDS make them smaller or larger. The allocator's setting as for miniature.
+TABLES := $(addprefix $(TARGET)/tables/,routing objective tokens rates data learned-objective)
+TABLE_SEEDS ?= 3
+TABLE_BUDGET ?= --steps 500 --groups 1000
+WITHOUT_ANCHOR := {"training": {"learning_rate": 0.03, "identity_rate": 0.003, "anchor": 0.0}}
+
+tables: setup
+	$(CARGO) build $(CARGO_FLAGS) --examples
+	mkdir -p $(TARGET)/tables
+	$(MAKE) --no-print-directory $(addsuffix .md,$(TABLES))
+	tail -n +1 $(addsuffix .md,$(TABLES))
+
+$(TARGET)/tables/%.md: export MIMALLOC_PURGE_DELAY := -1
+$(TARGET)/tables/%.md: crates/pvchat-miniature/weights/model.safetensors
+	echo '$(WITHOUT_ANCHOR)' > $(TARGET)/tables/without-anchor.json
+	$(TARGET)/release/examples/$(TABLE_COMMAND) --seeds $(TABLE_SEEDS) > $@.part
+	mv $@.part $@
+
+$(TARGET)/tables/routing.md: TABLE_COMMAND = compare_routing $(TABLE_BUDGET)
+$(TARGET)/tables/objective.md: TABLE_COMMAND = ablations objective $(TABLE_BUDGET)
+$(TARGET)/tables/tokens.md: TABLE_COMMAND = ablations tokens $(TABLE_BUDGET)
+$(TARGET)/tables/rates.md: TABLE_COMMAND = ablations rates
+$(TARGET)/tables/data.md: TABLE_COMMAND = ablations data --learn $(TARGET)/tables/without-anchor.json
+$(TARGET)/tables/learned-objective.md: TABLE_COMMAND = ablations learned-objective --learn $(TARGET)/tables/without-anchor.json
 
 doc: setup
 	$(CARGO) doc $(CARGO_FLAGS) --no-deps

@@ -282,8 +282,8 @@ impl Learning {
                     ]);
                 }
             }
-            println!("{}", table.to_markdown());
         }
+        println!("{}", table.to_markdown());
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use std::{
 
 use burn::prelude::*;
 use clap::{Parser, Subcommand, ValueEnum};
+use image::RgbImage;
 use pvchat::{
     Pvchat, Subject,
     augment::questions::{self, Aspect},
@@ -25,6 +26,7 @@ use pvchat::{
         features::ClipFeatures,
         personal::{LearnClip, LearnConfig, LearnData, LearnRun, Trains, learn},
     },
+    video::{ReadOptions, SamplingPlan, VideoReader},
 };
 use serde::{Deserialize, Serialize};
 
@@ -105,8 +107,15 @@ struct TaskText {
     answer_start: usize,
 }
 
-/// A clip's features, whether the subject is in it, its texts, and the shapes of tokens and identity.
-type PreparedClip = (ClipFeatures, bool, Vec<EncodedText>, [[usize; 2]; 2]);
+/// A clip and the questions that are asked about it.
+type Job<'a> = (&'a TaskClip, Vec<EncodedText>);
+
+/// What the encoder made of a clip.
+struct Seen {
+    features: ClipFeatures,
+    token_shape: [usize; 2],
+    identity_shape: [usize; 2],
+}
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -241,37 +250,68 @@ fn run(folder: &Path, schedule: Schedule, epochs: usize) -> Outcome<()> {
     Ok(())
 }
 
-/// Decodes and encodes the clips on two threads: once per clip, or once per question.
+/// Decodes and encodes the clips on two threads: once per clip, several in one pass of the encoder, or once per question.
 fn encoded(pvchat: &Pvchat, folder: &Path, task: &Task, per_question: bool) -> Outcome<LearnData> {
     let text = |text: &TaskText| EncodedText { ids: text.ids.clone(), answer_start: text.answer_start };
-    let jobs: Vec<(&TaskClip, Vec<EncodedText>)> = task
+    let jobs: Vec<Job> = task
         .clips
         .iter()
-        .flat_map(|clip| -> Vec<(&TaskClip, Vec<EncodedText>)> {
+        .flat_map(|clip| -> Vec<Job> {
             let texts = clip.texts.iter().map(text);
             if per_question { texts.map(|text| (clip, vec![text])).collect() } else { vec![(clip, texts.collect())] }
         })
         .collect();
-    let see = |(clip, texts): &(&TaskClip, Vec<EncodedText>)| -> Outcome<PreparedClip> {
-        let Memory { tokens, identity } = pvchat.clip(&folder.join(&clip.file))?.memory;
-        let shapes = [&tokens, &identity].map(|tensor| [tensor.dims()[1], tensor.dims()[2]]);
-        let [tokens, identity] = [tokens, identity].map(|tensor| tensor.into_data().iter::<f32>().collect());
-        Ok((ClipFeatures { tokens, identity, lower: Vec::new() }, clip.present, texts.clone(), shapes))
-    };
-    let parts: Vec<Outcome<Vec<_>>> = std::thread::scope(|scope| {
+    let at_once = if per_question { 1 } else { std::env::var("AT_ONCE").map_or(STEP, |n| n.parse().unwrap()) };
+    let see = |jobs: &[Job]| see(pvchat, folder, jobs);
+    let parts: Vec<Outcome<Vec<Vec<Seen>>>> = std::thread::scope(|scope| {
         let size = jobs.len().div_ceil(THREADS).max(1);
-        let threads: Vec<_> = jobs.chunks(size).map(|part| scope.spawn(move || part.iter().map(see).collect())).collect();
+        let threads: Vec<_> =
+            jobs.chunks(size).map(|part| scope.spawn(move || part.chunks(at_once).map(see).collect())).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
     let mut data = LearnData::default();
+    let mut seen = Vec::new();
     for part in parts {
-        for (features, present, texts, [token_shape, identity_shape]) in part? {
-            (data.token_shape, data.identity_shape) = (token_shape, identity_shape);
-            let features = data.features.insert(features)?;
-            data.clips.push(LearnClip { features, asked: vec![0], present: vec![present], texts });
-        }
+        seen.extend(part?.into_iter().flatten());
+    }
+    for ((clip, texts), Seen { features, token_shape, identity_shape }) in jobs.into_iter().zip(seen) {
+        (data.token_shape, data.identity_shape) = (token_shape, identity_shape);
+        let features = data.features.insert(features)?;
+        data.clips.push(LearnClip { features, asked: vec![0], present: vec![clip.present], texts });
     }
     // Learning wants both stages; none of the steps is on images.
     data.images = data.clips.iter().take(2 * task.clips.first().map_or(1, |clip| clip.texts.len())).cloned().collect();
     Ok(data)
+}
+
+/// Decodes the clips of some jobs, each on this thread, and encodes them in one pass.
+fn see(pvchat: &Pvchat, folder: &Path, jobs: &[Job]) -> Outcome<Vec<Seen>> {
+    let vilm = pvchat.vilm();
+    let begun = Instant::now();
+    let clips = jobs
+        .iter()
+        .map(|(clip, _)| {
+            let mut options = ReadOptions::default();
+            options.threads = std::env::var("DECODERS").map_or(1, |n| n.parse().unwrap());
+            let frames =
+                VideoReader::open_with(folder.join(&clip.file), options)?.sample(&SamplingPlan::Uniform(vilm.frames()))?;
+            Ok(vilm.prepare(&frames.frames))
+        })
+        .collect::<Outcome<Vec<Vec<RgbImage>>>>()?;
+    let decoded = begun.elapsed();
+    let Memory { tokens, identity } = vilm.remember(&clips.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+    let shapes = [&tokens, &identity].map(|tensor| [tensor.dims()[1], tensor.dims()[2]]);
+    let [tokens, identity] = [tokens, identity].map(|tensor| tensor.into_data().iter::<f32>().collect::<Vec<f32>>());
+    if std::env::var("SAY").is_ok() {
+        eprintln!("{} clips: decoded {:?}, encoded {:?}", jobs.len(), decoded, begun.elapsed() - decoded);
+    }
+    let [token_shape, identity_shape] = shapes;
+    let rows = tokens.chunks(token_shape[0] * token_shape[1]).zip(identity.chunks(identity_shape[0] * identity_shape[1]));
+    Ok(rows
+        .map(|(tokens, identity)| Seen {
+            features: ClipFeatures { tokens: tokens.to_vec(), identity: identity.to_vec(), lower: Vec::new() },
+            token_shape,
+            identity_shape,
+        })
+        .collect())
 }

@@ -6,27 +6,28 @@ use std::{
     collections::BTreeMap,
     ops::ControlFlow,
     path::{Path, PathBuf},
+    process::ExitCode,
     time::Instant,
 };
 
 use clap::Parser;
 use pvchat::{
-    LearnOptions, Pvchat, SeenClip, Subject, SubjectName,
+    LearnOptions, Pvchat, Subject, SubjectName,
     data::random::SeededStream,
     eval::{
         accuracy::{ExistenceAnswer, ExistenceScore, balanced_difference, balanced_estimate},
-        bert_score::{RobertaEmbedder, corpus_score},
-        bleu::corpus_bleu,
         bootstrap::Share,
         controls::Verdict,
         curve::{self, Judgement, OperatingPoint},
-        judge::{Criterion, Item, RuleJudge, mark_all},
         table::{Table, fraction, with_interval},
     },
     miniature::exam::Cast,
 };
-use pvchat_examples::examination::{
-    Candidate, DESCRIPTION_COLUMNS, Described, Exam, Outcome, describe, enrolled, existence, shares,
+use pvchat_examples::{
+    controls::controls,
+    examination::{Candidate, DESCRIPTION_COLUMNS, Described, Exam, Outcome, describe, enrolled, existence, shares},
+    exit_code,
+    texts::TextOptions,
 };
 
 #[global_allocator]
@@ -44,8 +45,8 @@ struct Arguments {
     /// Seed of the characters.
     #[arg(long, default_value_t = 2026)]
     exam: u64,
-    /// Also runs the controls (untrained tokens, another person's subject, no video) and fails when one of
-    /// them is not clearly worse than what was learned.
+    /// Also runs the controls (untrained tokens, another person's subject, another subject's name, no video, the question
+    /// alone) and fails when one of them is not clearly worse than what was learned.
     #[arg(long)]
     controls: bool,
     /// The folder of a base model; the embedded one when left out.
@@ -57,19 +58,19 @@ struct Arguments {
     /// Draws false accepts against false rejects into a PNG file, and says what a calibrated threshold and abstaining give.
     #[arg(long)]
     curve: Option<PathBuf>,
-    /// The folder of a RoBERTa (config.json, tokenizer.json, model.safetensors), for BERTScore.
-    #[arg(long)]
-    bert: Option<PathBuf>,
-    /// The layer of it that embeds words: 17 for roberta-large, 10 for roberta-base.
-    #[arg(long, default_value_t = 17)]
-    bert_layer: usize,
+    #[command(flatten)]
+    texts: TextOptions,
     /// Writes the results as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
 }
 
-fn main() -> Outcome<()> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    exit_code(run(&Arguments::parse()).map_err(|error| error as Box<dyn std::error::Error>))
+}
+
+fn run(arguments: &Arguments) -> Outcome<()> {
+    let scorer = arguments.texts.open()?;
     let pvchat = match &arguments.base {
         Some(folder) => Pvchat::open(folder, &Default::default())?,
         None => Pvchat::miniature()?,
@@ -96,7 +97,7 @@ fn main() -> Outcome<()> {
         Some(file) => serde_json::from_slice(&std::fs::read(file)?)?,
         None => LearnOptions::default(),
     };
-    let mut kept = 0;
+    let (mut kept, mut examined) = (0, enrolled.clone());
     for seed in 0..arguments.seeds {
         let options = LearnOptions { seed, ..options.clone() };
         let started = Instant::now();
@@ -108,36 +109,47 @@ fn main() -> Outcome<()> {
         }
         println!("seed {seed}: {:.1} s per subject learned", started.elapsed().as_secs_f32() / candidates.len() as f32);
         rows.insert(format!("learn, seed {seed}"), existence(&pvchat, &candidates, &learned)?);
+        described.push((format!("learn, seed {seed}"), describe(&pvchat, &candidates, &learned)?));
         if seed == 0 {
-            described.push(("learn".into(), describe(&pvchat, &candidates, &learned)?));
+            examined = learned;
         }
     }
     if arguments.controls {
-        rows.insert("control: untrained tokens".into(), existence(&pvchat, &candidates, &untrained(&enrolled))?);
-        let mut shuffled = enrolled.clone();
-        shuffled.rotate_left(1);
-        rows.insert("control: shuffled identities".into(), existence(&pvchat, &candidates, &shuffled)?);
-        rows.insert("control: no video".into(), existence(&pvchat, &blind(&pvchat, &candidates)?, &enrolled)?);
+        rows.extend(controls(&pvchat, &candidates, &examined)?);
     }
-    let verdict = verdict(&rows)?;
-    report(&rows, &described, kept, &candidates, &verdict, arguments.json.as_deref())?;
-    texts(&described, arguments.bert.as_deref(), arguments.bert_layer)?;
-    if let Some(path) = arguments.curve {
-        curves(&pvchat, &candidates, &[("enrol", &enrolled), ("remember", &remembered)], &path)?;
+    let verdicts = verdicts(&rows)?;
+    let mut figures = report(&rows, &described, kept, &candidates, &verdicts)?;
+    if let Some(path) = &arguments.curve {
+        curves(&pvchat, &candidates, &[("enrol", &enrolled), ("remember", &remembered)], path)?;
     }
-    match verdict {
-        Some(verdict) if !verdict.passed() => Err(verdict.to_string().into()),
-        _ => Ok(()),
+    // A judge can be lost on the way; what was measured here is written all the same.
+    let texts = scorer.score(&described);
+    if let Ok(texts) = &texts {
+        figures.insert("texts".into(), texts.clone());
+    }
+    if let Some(path) = &arguments.json {
+        std::fs::write(path, serde_json::to_vec_pretty(&figures)?)?;
+    }
+    texts?;
+    match verdicts.iter().find(|(_, verdict)| !verdict.passed()) {
+        Some((name, verdict)) => Err(format!("{name}: {verdict}").into()),
+        None => Ok(()),
     }
 }
 
-/// Whether what was learned, or enrolled when nothing was, beats every control; `None` when no control was asked for.
-fn verdict(rows: &BTreeMap<String, Vec<ExistenceAnswer>>) -> Outcome<Option<Verdict>> {
-    let controls =
-        rows.iter().filter(|(name, _)| name.starts_with("control")).map(|(name, rows)| (name.as_str(), rows.as_slice()));
-    let learned = rows.iter().find(|(name, _)| name.starts_with("learn")).map_or(&rows["enrol"], |row| row.1);
-    let verdict = Verdict::of(learned, controls, 1000, &mut SeededStream::new(8))?;
-    Ok((!verdict.checks.is_empty()).then_some(verdict))
+/// Whether what was learned, with every seed, or what was enrolled when nothing was, beats every control; nothing when no
+/// control was asked for.
+fn verdicts(rows: &BTreeMap<String, Vec<ExistenceAnswer>>) -> Outcome<Vec<(String, Verdict)>> {
+    let of = |start: &'static str| {
+        rows.iter().filter(move |(name, _)| name.starts_with(start)).map(|(name, rows)| (name.as_str(), rows.as_slice()))
+    };
+    if of("control").next().is_none() {
+        return Ok(Vec::new());
+    }
+    let examined = if of("learn").next().is_some() { "learn" } else { "enrol" };
+    of(examined)
+        .map(|(name, answers)| Ok((name.to_string(), Verdict::of(answers, of("control"), 1000, &mut SeededStream::new(8))?)))
+        .collect()
 }
 
 /// False accepts against false rejects, with a threshold calibrated on half of the characters for one false accept in
@@ -181,66 +193,13 @@ fn curves(pvchat: &Pvchat, candidates: &[Candidate], ways: &[(&str, &Vec<Subject
     Ok(curve::chart(&drawn).write_png(path)?)
 }
 
-/// Subjects whose parameters are noise.
-fn untrained(subjects: &[Subject]) -> Vec<Subject> {
-    let mut stream = SeededStream::new(99);
-    subjects.iter().map(|subject| subject.noise(&mut stream)).collect()
-}
-
-/// The same clips with every pixel grey.
-fn blind(pvchat: &Pvchat, candidates: &[Candidate]) -> Outcome<Vec<Candidate>> {
-    let grey = |clip: &SeenClip| -> Outcome<SeenClip> {
-        let frames: Vec<_> = clip
-            .frames
-            .iter()
-            .map(|frame| image::RgbImage::from_pixel(frame.width(), frame.height(), image::Rgb([127; 3])))
-            .collect();
-        Ok(pvchat.see(&frames)?)
-    };
-    candidates
-        .iter()
-        .map(|one| {
-            let clips = one.clips.iter().map(grey).collect::<Outcome<Vec<_>>>()?;
-            Ok(Candidate { reference: grey(&one.reference)?, clips, character: one.character.clone() })
-        })
-        .collect()
-}
-
-/// The paper's scores of texts: BLEU-1, BERTScore where there is an encoder for it, ES and DC as the rules mark them.
-fn texts(described: &[(String, Vec<Described>)], bert: Option<&Path>, layer: usize) -> Outcome<()> {
-    let bert = bert.map(|folder| RobertaEmbedder::open(folder, layer, &Default::default())).transpose()?;
-    let mut table = Table::new(["texts", "BLEU-1", "BERTScore F1", "ES", "DC"]);
-    let (mut judge, mut encoder) = (String::new(), "not computed, give --bert".to_string());
-    for (name, answers) in described {
-        let items: Vec<Item> = answers.iter().map(|answer| answer.item.clone()).collect();
-        let pairs = || items.iter().map(|item| (item.answer.as_str(), item.reference.as_str()));
-        let similar = bert.as_ref().map(|embedder| corpus_score(embedder, pairs())).transpose()?;
-        let mut mark = |criterion| -> Outcome<Option<f64>> {
-            let marks = mark_all(&RuleJudge, criterion, &items)?;
-            judge = marks.judge;
-            Ok(marks.mean)
-        };
-        let marks = [mark(Criterion::EntitySpecificity)?, mark(Criterion::DescriptiveCompleteness)?].map(fraction);
-        let row =
-            [name.clone(), fraction(Some(corpus_bleu(pairs()).score)), fraction(similar.as_ref().map(|score| score.mean.f1))];
-        table.row(row.into_iter().chain(marks));
-        if let Some(score) = similar {
-            encoder = score.encoder;
-        }
-    }
-    println!("{}", table.to_markdown());
-    println!("BERTScore: {encoder}; ES and DC: {judge}\n");
-    Ok(())
-}
-
 fn report(
     rows: &BTreeMap<String, Vec<ExistenceAnswer>>,
     described: &[(String, Vec<Described>)],
     kept: usize,
     candidates: &[Candidate],
-    verdict: &Option<Verdict>,
-    json: Option<&Path>,
-) -> Outcome<()> {
+    verdicts: &[(String, Verdict)],
+) -> Outcome<serde_json::Map<String, serde_json::Value>> {
     let mut stream = SeededStream::new(7);
     let mut table = Table::new(["existence", "positives", "look-alikes 2", "look-alikes 1", "random", "balanced [95 %]"]);
     let casts: Vec<Cast> = candidates.iter().flat_map(|one| one.character.clips.iter().map(|clip| clip.cast)).collect();
@@ -298,12 +257,9 @@ fn report(
         figures.insert(format!("descriptions, {name}"), serde_json::to_value(shares)?);
     }
     println!("{}", table.to_markdown());
-    if let Some(verdict) = verdict {
-        println!("{verdict}");
-        figures.insert("controls".into(), serde_json::to_value(verdict)?);
+    for (name, verdict) in verdicts {
+        println!("{name}: {verdict}");
+        figures.insert(format!("controls, {name}"), serde_json::to_value(verdict)?);
     }
-    if let Some(path) = json {
-        std::fs::write(path, serde_json::to_vec_pretty(&figures)?)?;
-    }
-    Ok(())
+    Ok(figures)
 }

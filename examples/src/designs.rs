@@ -1,6 +1,12 @@
 //! Bases that differ in one thing, trained on one encoder with the same data, seed and steps, and examined alike.
 
-use std::{ops::ControlFlow, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs::{self, OpenOptions},
+    io::Write,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
 
 use burn::prelude::*;
 use clap::Args;
@@ -82,17 +88,22 @@ pub fn compare(designs: &[(&str, Design)], budget: &Budget) -> Outcome<()> {
     for seed in 1..=budget.seeds {
         let mut clips = None;
         for ((name, design), row) in designs.iter().zip(&mut rows) {
-            let folder =
-                budget.folder.join(format!("{}-steps-{}-groups-{}-seed-{seed}", key(design), budget.steps, budget.groups));
+            // Figures of another encoder are others.
+            let encoder_key = shipped.vilm().fingerprint();
+            let run = format!("{}-steps-{}-groups-{}-seed-{seed}-on-{encoder_key}", key(design), budget.steps, budget.groups);
+            let folder = budget.folder.join(run);
             let file = folder.join(format!("exam-{}-of-{}.json", budget.exam, budget.characters));
-            if let Ok(json) = std::fs::read(&file) {
+            if let Ok(json) = fs::read(&file) {
                 row.push(serde_json::from_slice(&json)?);
                 continue;
             }
             let clips = clips.get_or_insert_with(|| encode(encoder, seed, budget.groups, shipped.vilm().device()));
-            let run = AnswerRun { design: design.clone(), steps: budget.steps, checkpoints: Some(folder) };
-            let figures = examine(&run, clips, encoder, &candidates, &format!("{name}, seed {seed}"))?;
-            std::fs::write(&file, serde_json::to_vec(&figures)?)?;
+            let run = AnswerRun { design: design.clone(), steps: budget.steps, checkpoints: Some(folder.clone()) };
+            let figures = examine(&run, clips, encoder, &candidates, &folder, &format!("{name}, seed {seed}"))?;
+            // Under another name first: a killed process leaves no half of it.
+            let part = file.with_extension("part");
+            fs::write(&part, serde_json::to_vec(&figures)?)?;
+            fs::rename(&part, &file)?;
             row.push(figures);
         }
     }
@@ -134,33 +145,46 @@ fn examine(
     clips: &AnswerClips,
     encoder: &MiniatureEncoder,
     candidates: &[Candidate],
+    folder: &Path,
     label: &str,
 ) -> Outcome<Figures> {
     let device = Device::default();
-    let (bar, mut last) = (bar("training a base", run.steps), Vec::new());
+    let bar = bar("training a base", run.steps);
     bar.set_message(label.to_string());
+    fs::create_dir_all(folder)?;
+    let steps_file = folder.join("last-steps.jsonl");
+    let mut steps = OpenOptions::new().create(true).append(true).open(&steps_file)?;
+    let mut unwritten = Ok(());
     let answer = run.train(clips, &device, |event| {
         if let AnswerEvent::Step(progress) = event {
             let mean = |part: &dyn Fn(&AnswerReport) -> f64| {
                 progress.reports.iter().map(part).sum::<f64>() / progress.reports.len().max(1) as f64
             };
-            let figures = [mean(&|report| f64::from(report.loss)), mean(&|report| report.objective.activation())];
             if progress.step + LAST_STEPS > progress.steps {
-                last.push(figures);
+                let figures = (mean(&|report| f64::from(report.loss)), mean(&|report| report.objective.activation()));
+                let line = serde_json::json!((progress.step, figures)).to_string();
+                unwritten = writeln!(steps, "{line}");
             }
             bar.set_position(progress.step as u64);
         }
-        ControlFlow::Continue(())
-    })?;
+        if unwritten.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    unwritten?;
+    let answer = answer?;
     bar.finish_and_clear();
     let vilm = assemble(&run.design, encoder, answer, &device)?;
     let strangers = embedded::corpus(&vilm)?;
     let pvchat = Pvchat::new(vilm, Box::new(strangers), Vec::new());
     let subjects = enrolled(&pvchat, candidates, &"Aa".parse()?)?;
-    let mean = |part: usize| last.iter().map(|figures: &[f64; 2]| figures[part]).sum::<f64>() / last.len().max(1) as f64;
+    // Of a run that was killed and went on some steps are there twice, and a line may have ended early.
+    let last: BTreeMap<usize, (f64, f64)> = fs::read_to_string(&steps_file)?
+        .lines()
+        .filter_map(|line| serde_json::from_str::<(usize, (f64, f64))>(line).ok())
+        .collect();
+    let mean = |part: fn(&(f64, f64)) -> f64| last.values().map(part).sum::<f64>() / last.len().max(1) as f64;
     Ok(Figures {
-        loss: mean(0),
-        activation: mean(1),
+        loss: mean(|step| step.0),
+        activation: mean(|step| step.1),
         answers: existence(&pvchat, candidates, &subjects)?,
         descriptions: shares(&describe(&pvchat, candidates, &subjects)?),
     })

@@ -84,10 +84,22 @@ pub fn enrolled(pvchat: &Pvchat, candidates: &[Candidate], name: &SubjectName) -
 /// # Errors
 /// What asking reports.
 pub fn existence(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]) -> Outcome<Vec<ExistenceAnswer>> {
+    answered(candidates, subjects, |subject, seen| Ok(pvchat.presence(subject, seen)?))
+}
+
+/// The answers to a way to ask for the presence of each character, `who` in its order, in all of its clips.
+///
+/// # Errors
+/// What asking reports.
+pub fn answered<T>(
+    candidates: &[Candidate],
+    who: &[T],
+    presence: impl Fn(&T, &SeenClip) -> Outcome<f32>,
+) -> Outcome<Vec<ExistenceAnswer>> {
     let mut answers = Vec::new();
-    for (number, (candidate, subject)) in candidates.iter().zip(subjects).enumerate() {
+    for (number, (candidate, who)) in candidates.iter().zip(who).enumerate() {
         for (clip, (seen, truth)) in candidate.clips.iter().zip(&candidate.character.clips).enumerate() {
-            let presence = pvchat.presence(subject, seen)?;
+            let presence = presence(who, seen)?;
             let class = match truth.cast {
                 Cast::Positive => ClipClass::Positive,
                 Cast::LookAlike1 | Cast::LookAlike2 => ClipClass::LookAlike,
@@ -102,6 +114,8 @@ pub fn existence(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]
 
 /// An answer that describes the character, with the truth.
 pub struct Described {
+    /// The clip that it is about.
+    pub clip: String,
     /// Question, answer and true answer.
     pub item: Item,
     /// What is described, without whom.
@@ -121,17 +135,18 @@ const ASPECTS: [Aspect; 4] = [Aspect::Clothing, Aspect::Action, Aspect::Location
 /// What asking reports.
 pub fn describe(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]) -> Outcome<Vec<Described>> {
     let mut all = Vec::new();
-    for (candidate, subject) in candidates.iter().zip(subjects) {
-        for (seen, truth) in candidate.clips.iter().zip(&candidate.character.clips) {
+    for (number, (candidate, subject)) in candidates.iter().zip(subjects).enumerate() {
+        for (clip, (seen, truth)) in candidate.clips.iter().zip(&candidate.character.clips).enumerate() {
             let Some(position) = truth.position else { continue };
-            for (number, aspect) in ASPECTS.into_iter().enumerate() {
+            for (index, aspect) in ASPECTS.into_iter().enumerate() {
                 let name = subject.info.name.to_string();
                 let question = questions::question(aspect, 0, &name);
                 let answer = pvchat.ask(std::slice::from_ref(subject), seen, &question)?.text;
                 let described = words::description(aspect, &truth.scene, position).unwrap_or_default();
                 let reference = questions::description_answer(aspect, &name, &described);
                 let item = Item { subject: subject.info.name.clone(), question, reference, answer };
-                all.push(Described { item, truth: described, aspect: number, company: truth.scene.people.len() > 1 });
+                let (clip, company) = (format!("{number}-{clip}"), truth.scene.people.len() > 1);
+                all.push(Described { clip, item, truth: described, aspect: index, company });
             }
         }
     }
@@ -153,7 +168,7 @@ pub const DESCRIPTION_COLUMNS: [&str; 8] = [
 /// The shares of answers whose content is all right, and of right details of face and hair, alone and in company.
 pub fn shares(described: &[Described]) -> Descriptions {
     let mut shares = Descriptions::default();
-    for Described { item, truth, aspect, company } in described {
+    for Described { item, truth, aspect, company, .. } in described {
         let share = &mut shares[*aspect][usize::from(*company)];
         match ASPECTS[*aspect] {
             Aspect::Face => truth.split(" , ").for_each(|detail| share.add(item.answer.contains(detail))),

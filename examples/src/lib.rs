@@ -1,10 +1,12 @@
 //! What the examples share: the truth about the fixture clips, progress bars, pictures and reports.
 
+pub mod controls;
 pub mod designs;
 pub mod examination;
 pub mod pictures;
 pub mod progress;
 pub mod report;
+pub mod texts;
 pub mod truth;
 
 use std::{

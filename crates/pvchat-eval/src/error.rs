@@ -57,13 +57,11 @@ pub enum Error {
         problem: String,
     },
     /// A judge that could not be asked.
-    #[error("the judge {judge} could not be asked ({attempts} attempts): {source}")]
+    #[error("the judge {judge} could not be asked: {source}")]
     Judge {
         /// The judge.
         judge: String,
-        /// How often it was asked.
-        attempts: usize,
-        /// What came last.
+        /// What its transport says.
         source: Failure,
     },
     /// Weights of a text encoder that do not fit.

@@ -317,13 +317,24 @@ impl AnswerModel {
     }
 
     /// Reads a clip's visual tokens into a cache that any number of questions can be asked on.
-    /// `visual` holds one clip, `begin` is the [prefix](TextCodec::prefix).
+    /// `visual` holds one clip, `begin` is the [prefix](TextCodec::prefix). Without visual tokens the text of `begin` alone is
+    /// read, for what the language model says of a clip that nobody looked at.
     ///
     /// # Errors
     /// [`Error::Shape`] when `begin` was made for another number of tiles.
-    pub fn read(&self, visual: &Visual, begin: &[u32]) -> Result<KeyValueCache> {
-        let device = visual.embeddings.device();
-        let embeddings = self.prefix(visual, begin)?;
+    pub fn read(&self, visual: Option<&Visual>, begin: &[u32]) -> Result<KeyValueCache> {
+        let device = visual.map_or_else(|| self.lm.device().inner(), |visual| visual.embeddings.device());
+        let embeddings = match visual {
+            Some(visual) => self.prefix(visual, begin)?,
+            None => {
+                let ids: Vec<i32> = begin.iter().filter(|id| **id != TILE).map(|&id| id as i32).collect();
+                if ids.is_empty() {
+                    return Ok(self.lm.cache(96));
+                }
+                let shape = [1, ids.len()];
+                self.lm.embed(Tensor::<2, Int>::from_data(TensorData::new(ids, shape), &device))
+            }
+        };
         let prefix = embeddings.dims()[1];
         let mut cache = self.lm.cache(prefix + 96);
         let positions = Tensor::<1, Int>::arange(0..prefix as i64, &device).unsqueeze_dim::<2>(0);

@@ -7,7 +7,7 @@ use pvchat_model::{
     init,
     moh::{Gates, MohAttention, MohAttentionConfig, Routing},
 };
-use pvchat_train::objective::{ModuleReport, Objective, ObjectiveConfig, RoutedHeads, top_k_balance};
+use pvchat_train::objective::{ModuleReport, Objective, ObjectiveConfig, ObjectiveReport, RoutedHeads, top_k_balance};
 
 const SHAPE: [usize; 3] = [2, 4, 4];
 
@@ -178,4 +178,23 @@ fn masked_rows_do_not_count_in_the_load_balance() {
     let masked = top_k_balance(&[RoutedHeads::from(&gates).with_mask(mask)]).unwrap().into_scalar::<f32>();
     let alone = top_k_balance(&[rows(&gates, 0)]).unwrap().into_scalar::<f32>();
     assert!((masked - alone).abs() < 1e-6, "{masked} {alone}");
+}
+
+#[test]
+fn the_parts_of_a_batch_report_the_mean_of_every_head() {
+    let config = ObjectiveConfig::default();
+    let objective = Objective::new(config, 1).unwrap();
+    let report = |on: [f32; 4]| {
+        let logits: Vec<f32> = (0..32).map(|place| on[place % 4]).collect();
+        let logits = Tensor::<3>::from_data(TensorData::new(logits, SHAPE), &Device::flex());
+        objective.measure(&[RoutedHeads::new(logits.clone(), activation::relu(logits))]).unwrap().report
+    };
+    let parts = [report([2.0, 2.0, -1.0, -1.0]), report([4.0, -1.0, -1.0, 1.0])];
+    let mean = ObjectiveReport::mean(&[&parts[0], &parts[1]]).unwrap();
+    assert_eq!(mean.modules[0].activation_per_head, [1.0, 0.5, 0.0, 0.5]);
+    assert_eq!(mean.modules[0].gate_mean_per_head, [3.0, 1.0, 0.0, 0.5]);
+    assert_eq!(mean.activation(), 0.5);
+    assert!((mean.total() - (parts[0].total() + parts[1].total()) / 2.0).abs() < 1e-12);
+    assert_eq!(ObjectiveReport::mean(&[&parts[0]]), Some(parts[0].clone()));
+    assert_eq!(ObjectiveReport::mean(&[]), None);
 }

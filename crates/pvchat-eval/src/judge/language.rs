@@ -9,8 +9,13 @@ pub trait Transport {
     /// Sends the JSON body of a request and returns that of the answer, also where the service reports an error in it.
     ///
     /// # Errors
-    /// Whatever kept it from doing so.
+    /// Whatever kept it from doing so, for good: a transport that can fail for a moment tries again itself.
     fn post(&self, body: &str) -> std::result::Result<String, Failure>;
+
+    /// Where the service is, for the judge's name.
+    fn address(&self) -> Option<&str> {
+        None
+    }
 }
 
 impl<F: Fn(&str) -> std::result::Result<String, Failure>> Transport for F {
@@ -28,7 +33,7 @@ pub struct LanguageJudge<T> {
 }
 
 impl<T: Transport> LanguageJudge<T> {
-    /// Asks `model`, as the service calls it, at temperature 0, up to three times per answer.
+    /// Asks `model`, as the service calls it, at temperature 0; up to three times per answer, until a reply is a mark.
     pub fn new(transport: T, model: impl Into<String>) -> Self {
         Self { transport, model: model.into(), attempts: 3 }
     }
@@ -66,24 +71,23 @@ impl<T: Transport> LanguageJudge<T> {
 
 impl<T: Transport> Judge for LanguageJudge<T> {
     fn name(&self) -> String {
-        format!("language model {}", self.model)
+        match self.transport.address() {
+            Some(address) => format!("language model {} at {address}", self.model),
+            None => format!("language model {}", self.model),
+        }
     }
 
     fn mark(&self, criterion: Criterion, item: &Item) -> Result<Mark> {
         let body = self.body(&criterion.prompt(item));
         let mut last = None;
         for _ in 0..self.attempts {
-            let reply = match self.transport.post(&body) {
-                Ok(answer) => self.content(&answer).and_then(|content| parse_reply(&self.name(), &content)),
-                Err(source) => Err(Error::Judge { judge: self.name(), attempts: self.attempts, source }),
-            };
-            match reply {
+            let answer = self.transport.post(&body).map_err(|source| Error::Judge { judge: self.name(), source })?;
+            match self.content(&answer).and_then(|content| parse_reply(&self.name(), &content)) {
                 Ok((mark, reason)) => return Ok(Mark { criterion, mark, reason, judge: self.name() }),
                 Err(error) => last = Some(error),
             }
         }
-        let never = || Error::Judge { judge: self.name(), attempts: self.attempts, source: "it was never asked".into() };
-        Err(last.unwrap_or_else(never))
+        Err(last.unwrap_or_else(|| Error::Judge { judge: self.name(), source: "it was never asked".into() }))
     }
 }
 
@@ -120,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_is_asked_again_and_told_in_the_end() {
+    fn replies_that_are_no_mark_are_asked_for_again_and_told_in_the_end() {
         let replies = |all: Vec<std::result::Result<String, Failure>>| {
             let left = RefCell::new(all.into_iter());
             move |_: &str| left.borrow_mut().next().unwrap_or_else(|| Err("asked too often".into()))
@@ -128,9 +132,10 @@ mod tests {
         let good = answer(r#"{"mark": 5, "reason": "all"}"#);
         let item = item("<Aa> is there", "<Aa> is there");
         let mark = |all| LanguageJudge::new(replies(all), "m").mark(Criterion::EntitySpecificity, &item);
-        assert_eq!(mark(vec![Err("no route".into()), Ok("<html>".into()), Ok(good.clone())]).unwrap().mark, 5);
-        let refused = mark(vec![Ok("{}".into())]);
-        assert!(matches!(refused, Err(Error::Judge { attempts: 3, .. })), "{refused:?}");
+        assert_eq!(mark(vec![Ok("<html>".into()), Ok("{}".into()), Ok(good.clone())]).unwrap().mark, 5);
+        // Whether to try again is the transport's business.
+        let refused = mark(vec![Err("no route".into()), Ok(good.clone())]).unwrap_err();
+        assert!(matches!(refused, Error::Judge { .. }) && refused.to_string().contains("no route"), "{refused}");
         let service = || Ok(r#"{"error": {"message": "quota"}}"#.to_string());
         let error = mark(vec![service(), service(), service(), Ok(good)]).unwrap_err();
         assert!(matches!(error, Error::Reply { .. }) && error.to_string().contains("quota"), "{error}");

@@ -3,10 +3,13 @@
 //! The paper releases neither its prompts nor its scale; those here follow the marks that its authors describe in their next
 //! work. So the figures of different judges, or of other prompts, do not compare: every [`Mark`] names its judge and keeps the
 //! judge's reason, and [`Criterion::prompt`] is what the judge was told. [`LanguageJudge`] asks a language model behind any
-//! service with the usual chat interface, through a transport of the caller's (this crate opens no connection); [`RuleJudge`]
-//! is a fallback without one. [`Cached`] keeps marks over runs.
+//! service with the usual chat interface, through a transport that the caller hands in: one of its own, or with the feature
+//! `judge-http` an `HttpTransport` to an address that the caller names. [`RuleJudge`] is a fallback without one. [`Cached`] keeps
+//! marks over runs.
 
 mod cache;
+#[cfg(feature = "judge-http")]
+mod http;
 mod language;
 mod rules;
 
@@ -15,6 +18,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 pub use cache::Cached;
+#[cfg(feature = "judge-http")]
+pub use http::{HttpError, HttpTransport};
 pub use language::{LanguageJudge, Transport};
 pub use rules::RuleJudge;
 

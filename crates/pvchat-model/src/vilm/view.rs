@@ -60,8 +60,8 @@ pub struct Reading {
     /// Where there are several subjects, the clip read for each alone: what presence is asked of. The base learned to say
     /// yes or no of two subjects in one word for both.
     alone: Vec<Reading>,
-    /// The visual tokens and the gates that made them.
-    pub visual: Visual,
+    /// The visual tokens and the gates that made them; `None` where no clip was looked at.
+    pub visual: Option<Visual>,
     obtained: Obtained,
 }
 
@@ -85,6 +85,19 @@ impl VilmView<'_> {
     /// with its own encoder ([`Vilm::adapted`]); [`Error::Text`] for more subjects than the model has name slots,
     /// [`Error::Shape`] for a memory of another model.
     pub fn read(&self, memory: &Memory, subjects: &[&Subject]) -> Result<Reading> {
+        self.reading(Some(memory), subjects)
+    }
+
+    /// As [`read`](Self::read), but of no clip: the language model gets the question and the subjects' rows and not one visual
+    /// token. What it answers then is guessed from the words; an evaluation's control.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read).
+    pub fn question_only(&self, subjects: &[&Subject]) -> Result<Reading> {
+        self.reading(None, subjects)
+    }
+
+    fn reading(&self, memory: Option<&Memory>, subjects: &[&Subject]) -> Result<Reading> {
         let vilm = self.vilm;
         let slots = vilm.config.answer.personal.as_ref().map_or(1, |personal| personal.slots);
         if subjects.len() > slots {
@@ -106,9 +119,10 @@ impl VilmView<'_> {
         let owned: Vec<Subject> = subjects.iter().map(|subject| (*subject).clone()).collect();
         let personal = if owned.is_empty() { None } else { Some(Subject::tensors(&owned, &vilm.device)?) };
         let slots = Tensor::<1, Int>::arange(0..owned.len().max(1) as i64, &vilm.device).unsqueeze_dim::<2>(0);
-        let visual = answer.visual(memory, personal.as_ref().map(|personal| (personal, slots.clone())))?;
+        let parameters = personal.as_ref().map(|personal| (personal, slots.clone()));
+        let visual = memory.map(|memory| answer.visual(memory, parameters)).transpose()?;
         let begin = vilm.codec.prefix(vilm.config.answer.tiles)?;
-        let cache = answer.read(&visual, &begin)?;
+        let cache = answer.read(visual.as_ref(), &begin)?;
         let obtained = match owned.iter().map(|subject| subject.info.origin).max_by_key(|origin| *origin == Origin::Learned) {
             None => Obtained::General,
             Some(Origin::Enrolled | Origin::Remembered) => Obtained::Enrolled,
@@ -116,7 +130,7 @@ impl VilmView<'_> {
         };
         let alone = match subjects {
             [] | [_] => Vec::new(),
-            several => several.iter().map(|subject| self.read(memory, &[*subject])).collect::<Result<_>>()?,
+            several => several.iter().map(|subject| self.reading(memory, &[*subject])).collect::<Result<_>>()?,
         };
         Ok(Reading {
             names: owned.iter().map(|subject| subject.info.name.clone()).collect(),

@@ -21,7 +21,8 @@ fn subject(vilm: &Vilm, name: &str, seed: u64) -> Subject {
     vilm.blank_subject(&name, &SeededStream::new(seed))
 }
 
-/// The presence that the view reports, and the same from one pass over the whole prompt, put together here.
+/// The presence that the view reports, with the clip and from the question alone, and the same from one pass over the whole prompt,
+/// put together here.
 #[test]
 fn a_question_is_answered_from_three_tiles_and_a_name() {
     let folder = folder(1, 30_000);
@@ -52,23 +53,31 @@ fn a_question_is_answered_from_three_tiles_and_a_name() {
     };
     let prefix = codec.prefix(3).unwrap();
     assert_eq!(prefix.iter().filter(|id| **id == TILE).count(), 2);
-    let mut parts = Vec::new();
-    for (tile, text) in prefix.split(|id| *id == TILE).enumerate() {
-        parts.push(parameters.lm.embed(ids(text)));
-        parts.push(visual.clone().narrow(1, tile * queries, queries));
-    }
     let asked = codec.encode_question(question, None, std::slice::from_ref(&aa.info.name)).unwrap().ids;
     let named = asked.iter().filter(|id| **id == codec.vocabulary() as u32).count();
     assert_eq!(named, 2, "in front and in the question");
-    parts.push(parameters.lm.embed_with(ids(&asked), Some(personal.word_row.clone())));
-    let prompt = Tensor::cat(parts, 1);
-    let length = prompt.dims()[1];
-    let positions = Tensor::<1, Int>::arange(0..length as i64, vilm.device()).unsqueeze_dim::<2>(0);
-    let hidden = parameters.lm.forward(prompt, positions, None, None).narrow(1, length - 1, 1);
-    let logits = parameters.lm.logits(hidden, None).reshape([-1]);
-    let chosen = codec.yes_and_no().unwrap().map(|id| logits.clone().narrow(0, id as usize, 1));
-    let expected: f32 = activation::softmax(Tensor::cat(chosen.to_vec(), 0), 0).narrow(0, 0, 1).into_scalar();
-    assert!((presence - expected).abs() < 1e-5, "{presence} where {expected} is expected");
+    let expected = |with_clip: bool| -> f32 {
+        let mut parts = Vec::new();
+        for (tile, text) in prefix.split(|id| *id == TILE).enumerate() {
+            parts.push(parameters.lm.embed(ids(text)));
+            if with_clip {
+                parts.push(visual.clone().narrow(1, tile * queries, queries));
+            }
+        }
+        parts.push(parameters.lm.embed_with(ids(&asked), Some(personal.word_row.clone())));
+        let prompt = Tensor::cat(parts, 1);
+        let length = prompt.dims()[1];
+        let positions = Tensor::<1, Int>::arange(0..length as i64, vilm.device()).unsqueeze_dim::<2>(0);
+        let hidden = parameters.lm.forward(prompt, positions, None, None).narrow(1, length - 1, 1);
+        let logits = parameters.lm.logits(hidden, None).reshape([-1]);
+        let chosen = codec.yes_and_no().unwrap().map(|id| logits.clone().narrow(0, id as usize, 1));
+        activation::softmax(Tensor::cat(chosen.to_vec(), 0), 0).narrow(0, 0, 1).into_scalar()
+    };
+    let blind = view.presence(&view.question_only(&[&aa]).unwrap(), 0).unwrap();
+    assert_ne!(*presence, blind);
+    for (found, expected) in [(*presence, expected(true)), (blind, expected(false))] {
+        assert!((found - expected).abs() < 1e-5, "{found} where {expected} is expected");
+    }
 }
 
 /// What is asked about, and whom, reaches the answer; what is not asked about does not.

@@ -115,6 +115,33 @@ impl ObjectiveReport {
         self.modules.iter().map(|module| module.spr + module.hae).sum()
     }
 
+    /// What the parts of one batch reported, as one: the mean of every figure, each part weighing the same. `None` without parts.
+    pub fn mean(parts: &[&Self]) -> Option<Self> {
+        let mut mean = (*parts.first()?).clone();
+        let over = |of: &dyn Fn(&Self) -> Option<f64>| {
+            let values: Vec<f64> = parts.iter().filter_map(|part| of(part)).collect();
+            values.iter().sum::<f64>() / values.len().max(1) as f64
+        };
+        for (index, module) in mean.modules.iter_mut().enumerate() {
+            let figure = |of: fn(&ModuleReport) -> f64| over(&|part| part.modules.get(index).map(of));
+            let per_head = |of: fn(&ModuleReport) -> &[f64], heads: usize| -> Vec<f64> {
+                (0..heads).map(|head| over(&|part| of(part.modules.get(index)?).get(head).copied())).collect()
+            };
+            *module = ModuleReport {
+                spr: figure(|module| module.spr),
+                sparsity: figure(|module| module.sparsity),
+                hae: figure(|module| module.hae),
+                hae_unweighted: figure(|module| module.hae_unweighted),
+                activation: figure(|module| module.activation),
+                activation_per_head: per_head(|module| &module.activation_per_head, module.activation_per_head.len()),
+                gate_mean_per_head: per_head(|module| &module.gate_mean_per_head, module.gate_mean_per_head.len()),
+                lambda: figure(|module| module.lambda),
+                weight: figure(|module| module.weight),
+            };
+        }
+        Some(mean)
+    }
+
     /// Mean activation over modules; 0 without modules.
     pub fn activation(&self) -> f64 {
         self.modules.iter().map(|module| module.activation).sum::<f64>() / self.modules.len().max(1) as f64

@@ -88,11 +88,12 @@ impl LearnTask<'_> {
         step: usize,
         reports: &[Result<(f32, ObjectiveReport)>],
     ) -> Option<LearnProgress> {
-        let reports: Vec<&(f32, ObjectiveReport)> = reports.iter().flatten().collect();
-        let first = reports.first()?;
-        let loss = reports.iter().map(|report| report.0).sum::<f32>() / reports.len() as f32;
+        let (losses, objectives): (Vec<f32>, Vec<&ObjectiveReport>) =
+            reports.iter().flatten().map(|(loss, objective)| (*loss, objective)).unzip();
+        let objective = ObjectiveReport::mean(&objectives)?;
+        let loss = losses.iter().sum::<f32>() / losses.len() as f32;
         let video = step > config.image_steps;
-        Some(LearnProgress { step, steps: config.steps(), video, loss, objective: first.1.clone() })
+        Some(LearnProgress { step, steps: config.steps(), video, loss, objective })
     }
 }
 

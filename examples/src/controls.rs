@@ -1,0 +1,84 @@
+//! Controls of an examination: what is answered without the clip, without the person, or about somebody else. Whatever does as
+//! well as a learned subject shows that the figures measure something else.
+
+use image::{Rgb, RgbImage};
+use pvchat::{
+    Pvchat, SeenClip, Subject, SubjectName,
+    augment::questions::{self, Aspect},
+    data::random::SeededStream,
+    eval::accuracy::ExistenceAnswer,
+};
+
+use crate::examination::{Candidate, Outcome, answered, existence};
+
+/// The answers of every control, by its name, on the clips of all characters.
+///
+/// # Errors
+/// What asking reports.
+pub fn controls(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]) -> Outcome<Vec<(String, Vec<ExistenceAnswer>)>> {
+    let mut others = subjects.to_vec();
+    others.rotate_left(1);
+    Ok([
+        ("untrained tokens", existence(pvchat, candidates, &untrained(subjects))?),
+        ("shuffled identities", existence(pvchat, candidates, &others)?),
+        ("another subject's name", another_name(pvchat, candidates, subjects, &others)?),
+        ("no video", existence(pvchat, &blind(pvchat, candidates)?, subjects)?),
+        ("question only", question_only(pvchat, candidates, subjects)?),
+    ]
+    .map(|(name, answers)| (format!("control: {name}"), answers))
+    .into())
+}
+
+/// Both subjects are there to be asked about, and the question names the other one.
+fn another_name(
+    pvchat: &Pvchat,
+    candidates: &[Candidate],
+    subjects: &[Subject],
+    others: &[Subject],
+) -> Outcome<Vec<ExistenceAnswer>> {
+    let name: SubjectName = "Other".parse()?;
+    let pairs = subjects.iter().zip(others).map(|(subject, other)| {
+        let mut other = other.clone();
+        other.info.name = name.clone();
+        [subject.clone(), other]
+    });
+    let question = questions::question(Aspect::Existence, 0, &name.to_string());
+    answered(candidates, &pairs.collect::<Vec<_>>(), |pair, seen| {
+        let answer = pvchat.ask(pair, seen, &question)?;
+        Ok(answer.presence.first().map_or(0.0, |(_, presence)| *presence))
+    })
+}
+
+/// The language model gets the question, the subject's rows, and nothing of the clip.
+fn question_only(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]) -> Outcome<Vec<ExistenceAnswer>> {
+    let guess = |subject: &Subject| -> Outcome<f32> {
+        // What the subject changes in the base is in this one.
+        let own = pvchat.vilm().adapted(subject)?;
+        let view = own.with_subjects(std::slice::from_ref(subject));
+        Ok(view.presence(&view.question_only(&[subject])?, 0)?)
+    };
+    let guesses = subjects.iter().map(guess).collect::<Outcome<Vec<f32>>>()?;
+    answered(candidates, &guesses, |guess, _| Ok(*guess))
+}
+
+/// Subjects whose parameters are noise.
+fn untrained(subjects: &[Subject]) -> Vec<Subject> {
+    let mut stream = SeededStream::new(99);
+    subjects.iter().map(|subject| subject.noise(&mut stream)).collect()
+}
+
+/// The same clips with every pixel grey.
+fn blind(pvchat: &Pvchat, candidates: &[Candidate]) -> Outcome<Vec<Candidate>> {
+    let grey = |clip: &SeenClip| -> Outcome<SeenClip> {
+        let frames: Vec<_> =
+            clip.frames.iter().map(|frame| RgbImage::from_pixel(frame.width(), frame.height(), Rgb([127; 3]))).collect();
+        Ok(pvchat.see(&frames)?)
+    };
+    candidates
+        .iter()
+        .map(|one| {
+            let clips = one.clips.iter().map(grey).collect::<Outcome<Vec<_>>>()?;
+            Ok(Candidate { reference: grey(&one.reference)?, clips, character: one.character.clone() })
+        })
+        .collect()
+}
