@@ -1,15 +1,17 @@
 //! Frames out of order: jump to the key frame before, decode to the frame, stop.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use ffmpeg_next as ffmpeg;
 
 use ffmpeg::util::frame::side_data::Type as FrameSideData;
 use ffmpeg::{Packet, decoder, ffi, frame};
 
+use crate::convert::ToRgb;
 use crate::damage::{Excuses, is_marked, is_patched};
 use crate::demuxer::{Demuxer, check_pixels};
+use crate::frames::Frame;
 use crate::index::{PacketIndex, marks_unreferenced};
 use crate::options::Job;
 use crate::orientation::Orientation;
@@ -20,6 +22,8 @@ use crate::{Error, Result};
 const STEPS_BACK: usize = 4;
 /// Packets that are rather read and dropped than jumped over.
 const NEAR: usize = 16;
+/// Decoded frames that may wait to be converted.
+const WAITING: usize = 2;
 
 /// Why random access stops.
 pub(crate) enum Stop {
@@ -74,12 +78,35 @@ impl RandomAccess {
         &self.index
     }
 
+    /// The pictures of frames, whose numbers ascend; not always in order, and without times. With more than one thread they
+    /// are converted while the next are decoded.
+    pub(crate) fn pictures(&mut self, frames: &[usize], size: (u32, u32)) -> std::result::Result<Vec<Frame>, Stop> {
+        let (name, path) = (self.job.name.clone(), self.job.name.clone());
+        let mut to_rgb = ToRgb::new(Some(size));
+        let mut convert = move |decoded: Decoded| {
+            let index = decoded.index;
+            let failed = |error: ffmpeg::Error| Error::Decode { path: name.clone(), frame: index, reason: error.to_string() };
+            to_rgb.convert(decoded).map(|image| Frame { index, seconds: 0.0, image }).map_err(failed)
+        };
+        if self.job.options.thread_count() == 1 {
+            let mut pictures = Vec::with_capacity(frames.len());
+            self.decode(frames, &mut |decoded| convert(decoded).map(|picture| pictures.push(picture)))?;
+            return Ok(pictures);
+        }
+        std::thread::scope(|scope| {
+            let (sender, receiver) = mpsc::sync_channel(WAITING);
+            let converter = scope.spawn(move || receiver.into_iter().map(convert).collect::<Result<Vec<Frame>>>());
+            // Nobody takes frames any more only where converting one failed, which is what the user is told then.
+            let decoded =
+                self.decode(frames, &mut |decoded| sender.send(decoded).map_err(|_| Error::NoFrames { path: path.clone() }));
+            drop(sender);
+            let pictures = converter.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            decoded.map(|()| pictures)
+        })
+    }
+
     /// Decodes frames, whose numbers ascend, and hands them over; not always in order.
-    pub(crate) fn decode(
-        &mut self,
-        frames: &[usize],
-        take: &mut dyn FnMut(Decoded) -> Result<()>,
-    ) -> std::result::Result<(), Stop> {
+    fn decode(&mut self, frames: &[usize], take: &mut dyn FnMut(Decoded) -> Result<()>) -> std::result::Result<(), Stop> {
         self.demuxer.begin();
         self.fed = 0;
         self.demuxer.watch.start();
