@@ -40,6 +40,7 @@ mod reader;
 pub mod sampling;
 mod source;
 mod still;
+mod units;
 mod writer;
 
 pub use cache::{FrameCache, sample_files};

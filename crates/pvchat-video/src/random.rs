@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 
 use ffmpeg_next as ffmpeg;
 
+use ffmpeg::codec::Id;
 use ffmpeg::util::frame::side_data::Type as FrameSideData;
 use ffmpeg::{Packet, decoder, ffi, frame};
 
@@ -16,6 +17,7 @@ use crate::index::{PacketIndex, marks_unreferenced};
 use crate::options::Job;
 use crate::orientation::Orientation;
 use crate::pass::{Decoded, open_decoder};
+use crate::units::Framing;
 use crate::{Error, Result};
 
 /// Key frames that are tried for one group before everything is decoded.
@@ -54,6 +56,8 @@ pub(crate) struct RandomAccess {
     landed: Option<Packet>,
     /// What the decoder may reject in the present group.
     excuses: Excuses,
+    /// How the units of a packet are told apart, for H.264.
+    framing: Option<Framing>,
 }
 
 /// Frames that are decoded in one go.
@@ -71,7 +75,8 @@ impl RandomAccess {
     pub(crate) fn new(job: &Arc<Job>, demuxer: Demuxer, index: Arc<PacketIndex>) -> Result<Self> {
         let decoder = open_decoder(job, &demuxer, job.options.thread_count())?;
         let excuses = Excuses::default();
-        Ok(Self { job: Arc::clone(job), demuxer, decoder, index, next: None, fed: 0, landed: None, excuses })
+        let framing = (demuxer.statement.codec == Id::H264).then(|| demuxer.framing());
+        Ok(Self { job: Arc::clone(job), demuxer, decoder, index, next: None, fed: 0, landed: None, excuses, framing })
     }
 
     pub(crate) fn index(&self) -> &Arc<PacketIndex> {
@@ -171,6 +176,12 @@ impl RandomAccess {
             }
             if is_marked(&packet) {
                 return Err(Stop::Damaged);
+            }
+            // A decoder hands packets to its threads in turns, those included that it leaves out: where every second one is,
+            // one thread would do all the work.
+            let unreferenced = |framing: Framing| packet.data().is_some_and(|data| framing.is_unreferenced(data));
+            if !group.wanted.contains_key(&place) && self.framing.is_some_and(unreferenced) {
+                continue;
             }
             self.excuses.sent(&packet);
             self.decoder.send_packet(&packet).or_else(|_| self.reject())?;
