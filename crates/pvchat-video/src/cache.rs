@@ -201,7 +201,7 @@ fn read_entry(entry: &Path, source: &Path, most: u64) -> Option<Clip> {
     found.update(&table);
     let mut frames = Vec::new();
     for _ in 0..count {
-        // Read into memory as it is: filling it with zeros before costs a third of a pass from the cache.
+        // Into memory that is not filled with zeros before.
         let mut image = Vec::with_capacity(usize::try_from(pixels).ok()?);
         (&file).take(pixels).read_to_end(&mut image).ok()?;
         found.update(&image);
