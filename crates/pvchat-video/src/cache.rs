@@ -144,7 +144,7 @@ fn key(path: &Path, plan: &SamplingPlan, options: &ReadOptions) -> Result<(Strin
     let mut hash = Sha256::new();
     hash.update((how.len() as u64).to_le_bytes());
     hash.update(how);
-    let mut buffer = vec![0; 1 << 20];
+    let mut buffer = [0; 1 << 16];
     loop {
         match file.read(&mut buffer) {
             Ok(0) => break,
@@ -201,8 +201,9 @@ fn read_entry(entry: &Path, source: &Path, most: u64) -> Option<Clip> {
     found.update(&table);
     let mut frames = Vec::new();
     for _ in 0..count {
-        let mut image = vec![0; usize::try_from(pixels).ok()?];
-        file.read_exact(&mut image).ok()?;
+        // Into memory that is not filled with zeros before.
+        let mut image = Vec::with_capacity(usize::try_from(pixels).ok()?);
+        (&file).take(pixels).read_to_end(&mut image).ok()?;
         found.update(&image);
         frames.push(RgbImage::from_raw(width, height, image)?);
     }

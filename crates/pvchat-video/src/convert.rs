@@ -6,7 +6,7 @@
 use ffmpeg_next as ffmpeg;
 
 use ffmpeg::format::Pixel;
-use ffmpeg::{filter, frame};
+use ffmpeg::{ffi, filter, frame};
 use image::RgbImage;
 
 use crate::orientation::Orientation;
@@ -25,6 +25,8 @@ impl Chain {
         let name = format.descriptor().ok_or(ffmpeg::Error::InvalidData)?.name();
         let source = format!("video_size={width}x{height}:pix_fmt={name}:time_base=1/1000:pixel_aspect=1/1");
         let mut graph = filter::Graph::new();
+        // SAFETY: the graph is new and has no filters yet. How many threads there are is the caller's choice.
+        unsafe { (*graph.as_mut_ptr()).nb_threads = 1 };
         let find = |name| filter::find(name).ok_or(ffmpeg::Error::FilterNotFound);
         graph.add(&find("buffer")?, "in", &source)?;
         graph.add(&find("buffersink")?, "out", "")?;
@@ -78,7 +80,7 @@ impl ToRgb {
         if upright != size {
             filters.push(format!("scale={}:{}", size.0, size.1));
         }
-        filters.push("format=pix_fmts=rgb24".to_string());
+        filters.push(format!("format=pix_fmts={}", if has_planes(format) { "gbrp" } else { "rgb24" }));
         if format == Pixel::RGB24 {
             // Nothing is converted then, and a flipped or bottom-up frame would keep its lines in reverse order in memory.
             filters.push("copy".to_string());
@@ -87,19 +89,40 @@ impl ToRgb {
     }
 }
 
-fn to_image(frame: &frame::Video) -> Result<RgbImage, ffmpeg::Error> {
-    let (width, height) = (frame.width(), frame.height());
-    let row = width as usize * 3;
-    if frame.planes() == 0 || frame.format() != Pixel::RGB24 {
-        return Err(ffmpeg::Error::Bug);
-    }
-    let stride = frame.stride(0);
+/// Whether pictures of a format are planes of luma and chroma. FFmpeg turns them into planes of red, green and blue with the
+/// instructions of the processor for many numbers at once, into pixels side by side one by one; the levels are the same.
+fn has_planes(format: Pixel) -> bool {
+    let Some(descriptor) = format.descriptor() else { return false };
+    // SAFETY: a descriptor is a constant of FFmpeg.
+    let (flags, components) = unsafe { ((*descriptor.as_ptr()).flags, (*descriptor.as_ptr()).nb_components) };
+    let is = |flag: i32| flags & flag as u64 != 0;
+    components == 3 && is(ffi::AV_PIX_FMT_FLAG_PLANAR) && !is(ffi::AV_PIX_FMT_FLAG_RGB)
+}
+
+/// The lines of a plane, `row` bytes each.
+fn lines(frame: &frame::Video, plane: usize, row: usize) -> Result<impl Iterator<Item = &[u8]>, ffmpeg::Error> {
+    let stride = frame.stride(plane);
     // A negative line size arrives here as a huge one.
     if row == 0 || stride < row || stride > i32::MAX as usize {
         return Err(ffmpeg::Error::Bug);
     }
-    let mut bytes = Vec::with_capacity(row * height as usize);
-    frame.data(0).chunks(stride).filter_map(|line| line.get(..row)).for_each(|line| bytes.extend_from_slice(line));
+    Ok(frame.data(plane).chunks(stride).filter_map(move |line| line.get(..row)))
+}
+
+fn to_image(frame: &frame::Video) -> Result<RgbImage, ffmpeg::Error> {
+    let (width, height) = (frame.width(), frame.height());
+    let columns = width as usize;
+    let mut bytes = Vec::with_capacity(3 * columns * height as usize);
+    match (frame.format(), frame.planes()) {
+        (Pixel::RGB24, 1) => lines(frame, 0, 3 * columns)?.for_each(|line| bytes.extend_from_slice(line)),
+        (Pixel::GBRP, 3) => {
+            let [green, blue, red] = [0, 1, 2].map(|plane| lines(frame, plane, columns));
+            for ((red, green), blue) in red?.zip(green?).zip(blue?) {
+                bytes.extend(red.iter().zip(green).zip(blue).flat_map(|((red, green), blue)| [*red, *green, *blue]));
+            }
+        }
+        _ => return Err(ffmpeg::Error::Bug),
+    }
     RgbImage::from_raw(width, height, bytes).ok_or(ffmpeg::Error::Bug)
 }
 

@@ -27,6 +27,7 @@ mod convert;
 mod damage;
 mod demuxer;
 mod error;
+mod frames;
 mod index;
 mod info;
 mod limits;
@@ -39,16 +40,18 @@ mod reader;
 pub mod sampling;
 mod source;
 mod still;
+mod units;
 mod writer;
 
 pub use cache::{FrameCache, sample_files};
 pub use clip::Clip;
 pub use damage::{Damage, DamageKind, DamagePolicy};
 pub use error::{Error, Result};
+pub use frames::{Frame, Frames};
 pub use info::{StreamInfo, StreamKind, Timeline, VideoInfo};
 pub use limits::Limits;
 pub use options::ReadOptions;
-pub use reader::{Frame, Frames, VideoReader};
+pub use reader::VideoReader;
 pub use sampling::SamplingPlan;
 pub use writer::{Quality, VideoWriter, write_clip};
 

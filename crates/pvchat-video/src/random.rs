@@ -1,25 +1,31 @@
 //! Frames out of order: jump to the key frame before, decode to the frame, stop.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use ffmpeg_next as ffmpeg;
 
+use ffmpeg::codec::Id;
 use ffmpeg::util::frame::side_data::Type as FrameSideData;
 use ffmpeg::{Packet, decoder, ffi, frame};
 
+use crate::convert::ToRgb;
 use crate::damage::{Excuses, is_marked, is_patched};
 use crate::demuxer::{Demuxer, check_pixels};
+use crate::frames::Frame;
 use crate::index::{PacketIndex, marks_unreferenced};
 use crate::options::Job;
 use crate::orientation::Orientation;
 use crate::pass::{Decoded, open_decoder};
+use crate::units::Framing;
 use crate::{Error, Result};
 
 /// Key frames that are tried for one group before everything is decoded.
 const STEPS_BACK: usize = 4;
 /// Packets that are rather read and dropped than jumped over.
 const NEAR: usize = 16;
+/// Decoded frames that may wait to be converted.
+const WAITING: usize = 2;
 
 /// Why random access stops.
 pub(crate) enum Stop {
@@ -50,6 +56,8 @@ pub(crate) struct RandomAccess {
     landed: Option<Packet>,
     /// What the decoder may reject in the present group.
     excuses: Excuses,
+    /// How the units of a packet are told apart, for H.264.
+    framing: Option<Framing>,
 }
 
 /// Frames that are decoded in one go.
@@ -67,19 +75,43 @@ impl RandomAccess {
     pub(crate) fn new(job: &Arc<Job>, demuxer: Demuxer, index: Arc<PacketIndex>) -> Result<Self> {
         let decoder = open_decoder(job, &demuxer, job.options.thread_count())?;
         let excuses = Excuses::default();
-        Ok(Self { job: Arc::clone(job), demuxer, decoder, index, next: None, fed: 0, landed: None, excuses })
+        let framing = (demuxer.statement.codec == Id::H264).then(|| demuxer.framing());
+        Ok(Self { job: Arc::clone(job), demuxer, decoder, index, next: None, fed: 0, landed: None, excuses, framing })
     }
 
     pub(crate) fn index(&self) -> &Arc<PacketIndex> {
         &self.index
     }
 
+    /// The pictures of frames, whose numbers ascend; not always in order, and without times. With more than one thread they
+    /// are converted while the next are decoded.
+    pub(crate) fn pictures(&mut self, frames: &[usize], size: (u32, u32)) -> std::result::Result<Vec<Frame>, Stop> {
+        let (name, path) = (self.job.name.clone(), self.job.name.clone());
+        let mut to_rgb = ToRgb::new(Some(size));
+        let mut convert = move |decoded: Decoded| {
+            let index = decoded.index;
+            let failed = |error: ffmpeg::Error| Error::Decode { path: name.clone(), frame: index, reason: error.to_string() };
+            to_rgb.convert(decoded).map(|image| Frame { index, seconds: 0.0, image }).map_err(failed)
+        };
+        if self.job.options.thread_count() == 1 {
+            let mut pictures = Vec::with_capacity(frames.len());
+            self.decode(frames, &mut |decoded| convert(decoded).map(|picture| pictures.push(picture)))?;
+            return Ok(pictures);
+        }
+        std::thread::scope(|scope| {
+            let (sender, receiver) = mpsc::sync_channel(WAITING);
+            let converter = scope.spawn(move || receiver.into_iter().map(convert).collect::<Result<Vec<Frame>>>());
+            // Nobody takes frames any more only where converting one failed, which is what the user is told then.
+            let decoded =
+                self.decode(frames, &mut |decoded| sender.send(decoded).map_err(|_| Error::NoFrames { path: path.clone() }));
+            drop(sender);
+            let pictures = converter.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            decoded.map(|()| pictures)
+        })
+    }
+
     /// Decodes frames, whose numbers ascend, and hands them over; not always in order.
-    pub(crate) fn decode(
-        &mut self,
-        frames: &[usize],
-        take: &mut dyn FnMut(Decoded) -> Result<()>,
-    ) -> std::result::Result<(), Stop> {
+    fn decode(&mut self, frames: &[usize], take: &mut dyn FnMut(Decoded) -> Result<()>) -> std::result::Result<(), Stop> {
         self.demuxer.begin();
         self.fed = 0;
         self.demuxer.watch.start();
@@ -144,6 +176,12 @@ impl RandomAccess {
             }
             if is_marked(&packet) {
                 return Err(Stop::Damaged);
+            }
+            // A decoder hands packets to its threads in turns, those included that it leaves out: where every second one is,
+            // one thread would do all the work.
+            let unreferenced = |framing: Framing| packet.data().is_some_and(|data| framing.is_unreferenced(data));
+            if !group.wanted.contains_key(&place) && self.framing.is_some_and(unreferenced) {
+                continue;
             }
             self.excuses.sent(&packet);
             self.decoder.send_packet(&packet).or_else(|_| self.reject())?;

@@ -7,36 +7,16 @@ use std::sync::{Arc, Mutex};
 
 use image::RgbImage;
 
-use crate::convert::ToRgb;
 use crate::damage::REORDERED;
 use crate::demuxer::Demuxer;
+use crate::frames::{Frame, Frames, Passed};
 use crate::index::{PacketIndex, Packets};
 use crate::info::{Timeline, VideoInfo};
 use crate::options::{Job, ReadOptions};
-use crate::pass::{Decoded, Pass};
 use crate::random::{RandomAccess, Stop};
 use crate::sampling::Unfit;
 use crate::source::Source;
 use crate::{Clip, Damage, Error, Result, SamplingPlan, still};
-
-/// One frame of a video.
-#[derive(Clone, PartialEq)]
-pub struct Frame {
-    /// Its number, counted from 0.
-    pub index: usize,
-    /// Its time of display in seconds, 0 for the first frame.
-    pub seconds: f64,
-    /// Its upright picture.
-    pub image: RgbImage,
-}
-
-impl std::fmt::Debug for Frame {
-    /// The size of the picture in place of its pixels.
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let size = self.image.dimensions();
-        formatter.debug_struct("Frame").field("index", &self.index).field("seconds", &self.seconds).field("image", &size).finish()
-    }
-}
 
 /// An open video file or still image.
 ///
@@ -50,16 +30,16 @@ impl std::fmt::Debug for Frame {
 /// Still images (PNG, JPEG and WebP, recognised by their content) are decoded by the `image` crate and turned as their Exif
 /// data asks.
 pub struct VideoReader {
-    job: Arc<Job>,
-    info: VideoInfo,
-    content: Content,
+    pub(crate) job: Arc<Job>,
+    pub(crate) info: VideoInfo,
+    pub(crate) content: Content,
     timeline: Option<Timeline>,
     /// The number of frames, once it is certain.
-    count: Option<usize>,
-    damage: Vec<Damage>,
+    pub(crate) count: Option<usize>,
+    pub(crate) damage: Vec<Damage>,
 }
 
-enum Content {
+pub(crate) enum Content {
     Still(RgbImage),
     /// The demuxer that `open` opened, until something needs one.
     Opened(Option<Box<Demuxer>>),
@@ -241,19 +221,9 @@ impl VideoReader {
         let wanted: BTreeSet<usize> = indices.iter().copied().collect();
         let random = match &mut self.content {
             Content::Random(random) => {
-                let mut decoded = Vec::new();
                 let sorted: Vec<usize> = wanted.iter().copied().collect();
-                let (to_rgb, path) =
-                    (&mut ToRgb::new(Some(self.job.options.size.unwrap_or((self.info.width, self.info.height)))), &self.job.name);
-                let found = random.decode(&sorted, &mut |frame| {
-                    let index = frame.index;
-                    let failed =
-                        |error: ffmpeg_next::Error| Error::Decode { path: path.clone(), frame: index, reason: error.to_string() };
-                    decoded.push(Frame { index, seconds: 0.0, image: to_rgb.convert(frame).map_err(failed)? });
-                    Ok(())
-                });
-                match found {
-                    Ok(()) => Some(decoded),
+                match random.pictures(&sorted, self.job.options.size.unwrap_or((self.info.width, self.info.height))) {
+                    Ok(pictures) => Some(pictures),
                     Err(Stop::Error(error)) => return Err(error),
                     Err(Stop::Damaged) => {
                         let collected = self.collect(&wanted, 2 * REORDERED)?;
@@ -301,7 +271,7 @@ impl VideoReader {
     }
 
     /// Finds out whether the packets tell the frames apart.
-    fn prepare(&mut self) -> Result<()> {
+    pub(crate) fn prepare(&mut self) -> Result<()> {
         let Content::Opened(opened) = &mut self.content else { return Ok(()) };
         let mut demuxer = match opened.take() {
             Some(demuxer) => *demuxer,
@@ -335,8 +305,7 @@ impl VideoReader {
     /// All frames one after another; only a few are in memory at a time.
     pub fn frames(&mut self) -> Frames<'_> {
         self.damage.clear();
-        let size = self.job.options.size.unwrap_or((self.info.width, self.info.height));
-        Frames { reader: self, pass: None, to_rgb: ToRgb::new(Some(size)), finished: false }
+        Frames::new(self)
     }
 
     /// One pass over the file that keeps the wanted frames, to the last of them and so many more, which may show damage.
@@ -405,95 +374,5 @@ impl VideoReader {
 impl std::fmt::Debug for VideoReader {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("VideoReader").field("path", &self.job.name).field("info", &self.info).finish_non_exhaustive()
-    }
-}
-
-/// The frames of a [`VideoReader`], from first to last. After an error it ends.
-pub struct Frames<'a> {
-    reader: &'a mut VideoReader,
-    pass: Option<Box<Pass>>,
-    to_rgb: ToRgb,
-    finished: bool,
-}
-
-/// A frame that went by and was not converted yet.
-enum Passed {
-    Still,
-    Decoded(Decoded),
-}
-
-impl Passed {
-    fn index(&self) -> usize {
-        match self {
-            Self::Still => 0,
-            Self::Decoded(decoded) => decoded.index,
-        }
-    }
-}
-
-impl Frames<'_> {
-    /// Decodes one frame without converting it. At the end the reader learns its exact number of frames.
-    fn advance(&mut self) -> Result<Option<Passed>> {
-        if self.finished {
-            return Ok(None);
-        }
-        let pass = match (&mut self.pass, &self.reader.content) {
-            (_, Content::Still(_)) => {
-                self.finished = true;
-                return Ok(Some(Passed::Still));
-            }
-            (Some(pass), _) => pass,
-            (empty, _) => {
-                let mut numbers = None;
-                if self.reader.job.options.skips_damage() {
-                    self.reader.prepare()?;
-                    if let Content::Random(random) = &self.reader.content {
-                        numbers = Some(Arc::clone(random.index()));
-                    }
-                }
-                empty.insert(Box::new(Pass::open(&self.reader.job, numbers)?))
-            }
-        };
-        let decoded = pass.next();
-        self.reader.damage.extend(pass.take_damage());
-        let decoded = decoded?;
-        if decoded.is_none() {
-            self.finished = true;
-            // Where damage is skipped and the packets tell the frames apart, those tell how many there are.
-            if !matches!(self.reader.content, Content::Random(_)) {
-                self.reader.count = Some(pass.frames_given());
-            }
-        }
-        Ok(decoded.map(Passed::Decoded))
-    }
-
-    fn picture(&mut self, passed: Passed) -> Result<Frame> {
-        match (passed, &self.reader.content) {
-            (Passed::Decoded(decoded), _) => {
-                let index = decoded.index;
-                let seconds = decoded.seconds.unwrap_or(index as f64 / self.reader.info.frame_rate);
-                let failed = |error: ffmpeg_next::Error| Error::Decode {
-                    path: self.reader.job.name.clone(),
-                    frame: index,
-                    reason: error.to_string(),
-                };
-                Ok(Frame { index, seconds, image: self.to_rgb.convert(decoded).map_err(failed)? })
-            }
-            (Passed::Still, Content::Still(image)) => Ok(Frame { index: 0, seconds: 0.0, image: image.clone() }),
-            (Passed::Still, _) => Err(Error::NoFrames { path: self.reader.job.name.clone() }),
-        }
-    }
-}
-
-impl Iterator for Frames<'_> {
-    type Item = Result<Frame>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let frame = match self.advance() {
-            Ok(passed) => passed.map(|passed| self.picture(passed)),
-            Err(error) => Some(Err(error)),
-        };
-        self.finished |= matches!(frame, Some(Err(_)));
-        frame
     }
 }

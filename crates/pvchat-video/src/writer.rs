@@ -19,7 +19,8 @@ use crate::{Error, Result};
 #[non_exhaustive]
 pub enum Quality {
     /// libx264 at this constant rate factor, 0 (largest) to 51 (worst), preset `veryfast`, 4:2:0 with the BT.601 matrix in
-    /// limited range: plays everywhere. Width and height must be even.
+    /// limited range: plays everywhere. Width and height must be even. At 23, the worst frame of a smooth scene in motion
+    /// came back with 44.9 dB of peak signal to noise (`tests/write.rs` prints it, and asks for 35).
     RateFactor(u8),
     /// Bit-exact RGB (libx264rgb). Any size; few players outside of FFmpeg show it.
     Lossless,

@@ -77,6 +77,8 @@ fn every_kind_of_stream_is_that_of_one_pass() {
             .unwrap();
         assert!(made.success(), "{name} could not be made");
         compare(&path);
+        let found = common::compare(&path).unwrap();
+        assert!(found.is_small(), "{name}: {found:?}");
     }
     for name in ["fragmented.mp4", "clip.mkv", "clip.ts", "index_first.mp4"] {
         compare(&other(name));

@@ -9,8 +9,9 @@ use std::sync::OnceLock;
 use image::RgbImage;
 use pvchat_video::VideoReader;
 
-/// How far a level may be from the ffmpeg program's, of 255.
-pub const TOLERANCE: u8 = 2;
+/// How far a level may be from the ffmpeg program's, of 255, and how far they may be on average.
+const TOLERANCE: u8 = 2;
+const MEAN_TOLERANCE: f64 = 0.5;
 
 fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/fixtures.sh")
@@ -52,6 +53,13 @@ pub struct Difference {
     pub height: u32,
     pub max: u8,
     pub mean: f64,
+}
+
+impl Difference {
+    /// Whether it is within the tolerances.
+    pub fn is_small(&self) -> bool {
+        self.max <= TOLERANCE && self.mean < MEAN_TOLERANCE
+    }
 }
 
 /// The reader gives up on a file.

@@ -1,0 +1,126 @@
+//! The frames of a video one by one, and as a clip.
+
+use std::sync::Arc;
+
+use image::RgbImage;
+
+use crate::convert::ToRgb;
+use crate::pass::{Decoded, Pass};
+use crate::reader::{Content, VideoReader};
+use crate::{Error, Result};
+
+/// One frame of a video.
+#[derive(Clone, PartialEq)]
+pub struct Frame {
+    /// Its number, counted from 0.
+    pub index: usize,
+    /// Its time of display in seconds, 0 for the first frame.
+    pub seconds: f64,
+    /// Its upright picture.
+    pub image: RgbImage,
+}
+
+impl std::fmt::Debug for Frame {
+    /// The size of the picture in place of its pixels.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let size = self.image.dimensions();
+        formatter.debug_struct("Frame").field("index", &self.index).field("seconds", &self.seconds).field("image", &size).finish()
+    }
+}
+
+/// The frames of a [`VideoReader`], from first to last. After an error it ends.
+pub struct Frames<'a> {
+    reader: &'a mut VideoReader,
+    pass: Option<Box<Pass>>,
+    to_rgb: ToRgb,
+    finished: bool,
+}
+
+/// A frame that went by and was not converted yet.
+pub(crate) enum Passed {
+    Still,
+    Decoded(Decoded),
+}
+
+impl Passed {
+    pub(crate) fn index(&self) -> usize {
+        match self {
+            Self::Still => 0,
+            Self::Decoded(decoded) => decoded.index,
+        }
+    }
+}
+
+impl<'a> Frames<'a> {
+    /// Begins before the first frame.
+    pub(crate) fn new(reader: &'a mut VideoReader) -> Self {
+        let size = reader.job.options.size.unwrap_or((reader.info.width, reader.info.height));
+        Self { reader, pass: None, to_rgb: ToRgb::new(Some(size)), finished: false }
+    }
+
+    /// Decodes one frame without converting it. At the end the reader learns its exact number of frames.
+    pub(crate) fn advance(&mut self) -> Result<Option<Passed>> {
+        if self.finished {
+            return Ok(None);
+        }
+        let pass = match (&mut self.pass, &self.reader.content) {
+            (_, Content::Still(_)) => {
+                self.finished = true;
+                return Ok(Some(Passed::Still));
+            }
+            (Some(pass), _) => pass,
+            (empty, _) => {
+                let mut numbers = None;
+                if self.reader.job.options.skips_damage() {
+                    self.reader.prepare()?;
+                    if let Content::Random(random) = &self.reader.content {
+                        numbers = Some(Arc::clone(random.index()));
+                    }
+                }
+                empty.insert(Box::new(Pass::open(&self.reader.job, numbers)?))
+            }
+        };
+        let decoded = pass.next();
+        self.reader.damage.extend(pass.take_damage());
+        let decoded = decoded?;
+        if decoded.is_none() {
+            self.finished = true;
+            // Where damage is skipped and the packets tell the frames apart, those tell how many there are.
+            if !matches!(self.reader.content, Content::Random(_)) {
+                self.reader.count = Some(pass.frames_given());
+            }
+        }
+        Ok(decoded.map(Passed::Decoded))
+    }
+
+    /// Converts a frame.
+    pub(crate) fn picture(&mut self, passed: Passed) -> Result<Frame> {
+        match (passed, &self.reader.content) {
+            (Passed::Decoded(decoded), _) => {
+                let index = decoded.index;
+                let seconds = decoded.seconds.unwrap_or(index as f64 / self.reader.info.frame_rate);
+                let failed = |error: ffmpeg_next::Error| Error::Decode {
+                    path: self.reader.job.name.clone(),
+                    frame: index,
+                    reason: error.to_string(),
+                };
+                Ok(Frame { index, seconds, image: self.to_rgb.convert(decoded).map_err(failed)? })
+            }
+            (Passed::Still, Content::Still(image)) => Ok(Frame { index: 0, seconds: 0.0, image: image.clone() }),
+            (Passed::Still, _) => Err(Error::NoFrames { path: self.reader.job.name.clone() }),
+        }
+    }
+}
+
+impl Iterator for Frames<'_> {
+    type Item = Result<Frame>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let frame = match self.advance() {
+            Ok(passed) => passed.map(|passed| self.picture(passed)),
+            Err(error) => Some(Err(error)),
+        };
+        self.finished |= matches!(frame, Some(Err(_)));
+        frame
+    }
+}
