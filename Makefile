@@ -8,6 +8,7 @@
 #   make fuzz        broken video files and odd sampling plans, for FUZZ_SECONDS (120)
 #   make lint        formatting, clippy, documentation, and the types of the cuda feature
 #   make bench       Criterion benchmarks
+#   make moh-benchmarks  the attention kernels beside others: docs/moh-benchmarks.md (a quarter of an hour)
 #   make doc         the API documentation, in target/doc
 #   make miniature   trains the shipped base model from scratch (hours; resumes where it was stopped)
 #   make setup       only installs what is missing
@@ -26,7 +27,7 @@ ifeq ($(shell grep -qw avx512f /proc/cpuinfo 2>/dev/null && echo yes),yes)
 CARGO_FLAGS := $(CARGO_FLAGS) --features pvchat/x86-v4
 endif
 
-.PHONY: help setup demo test test-vulkan soak fuzz lint check-cuda bench doc miniature
+.PHONY: help setup demo test test-vulkan soak fuzz lint check-cuda bench moh-benchmarks doc miniature
 
 help:
 	@sed -n 's/^#   make /make /p' $(firstword $(MAKEFILE_LIST))
@@ -75,6 +76,17 @@ check-cuda: setup
 # Criterion go into BENCH_ARGS. Criterion's own plots want a font that its plotting crate does not find.
 bench: setup
 	$(CARGO) bench $(filter-out --release,$(CARGO_FLAGS)) --bench '*' -- --noplot $(BENCH_ARGS)
+
+# A folder of its own, because candle changes the features of some dependencies. Without PYTHON (one that has torch) the
+# module is not set beside PyTorch.
+moh-benchmarks: CRITERION_HOME := $(abspath $(TARGET))/moh-benchmarks/criterion
+moh-benchmarks: setup
+	CRITERION_HOME=$(CRITERION_HOME) CARGO_TARGET_DIR=$(TARGET)/moh-benchmarks $(CARGO) bench $(filter-out --release,$(CARGO_FLAGS)) \
+		--features pvchat-benches/candle --bench moh_attention -- $(BENCH_ARGS)
+	$(if $(PYTHON),scripts/moh-peers.sh > $(TARGET)/moh-peers.md)
+	$(CARGO) build $(CARGO_FLAGS) --bin moh_report
+	$(TARGET)/release/moh_report --criterion $(CRITERION_HOME) $(if $(PYTHON),--peers $(TARGET)/moh-peers.md) \
+		--conditions "Measured on $$(date +%F), commit $$(git rev-parse --short HEAD), $$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)$$(grep -qw avx512f /proc/cpuinfo && echo ' with AVX-512'), $$(nproc) threads."
 
 doc: setup
 	$(CARGO) doc $(CARGO_FLAGS) --no-deps
