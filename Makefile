@@ -78,14 +78,23 @@ bench: setup
 	$(CARGO) bench $(filter-out --release,$(CARGO_FLAGS)) --bench '*' -- --noplot $(BENCH_ARGS)
 
 # A folder of its own, because candle changes the features of some dependencies. Without PYTHON (one that has torch) the
-# module is not set beside PyTorch.
-moh-benchmarks: CRITERION_HOME := $(abspath $(TARGET))/moh-benchmarks/criterion
+# module is not set beside PyTorch. A part of it again: BENCH_ARGS, for Criterion.
+moh-benchmarks: export CARGO_TARGET_DIR := $(abspath $(TARGET))/moh-benchmarks
+moh-benchmarks: MEASURED := $(abspath $(TARGET))/moh-benchmarks/measured
 moh-benchmarks: setup
-	CRITERION_HOME=$(CRITERION_HOME) CARGO_TARGET_DIR=$(TARGET)/moh-benchmarks $(CARGO) bench $(filter-out --release,$(CARGO_FLAGS)) \
-		--features pvchat-benches/candle --bench moh_attention -- $(BENCH_ARGS)
-	$(if $(PYTHON),scripts/moh-peers.sh > $(TARGET)/moh-peers.md)
-	$(CARGO) build $(CARGO_FLAGS) --bin moh_report
-	$(TARGET)/release/moh_report --criterion $(CRITERION_HOME) $(if $(PYTHON),--peers $(TARGET)/moh-peers.md) \
+	mkdir -p $(MEASURED)
+	CRITERION_HOME=$(MEASURED) $(CARGO) bench $(filter-out --release,$(CARGO_FLAGS)) --features pvchat-benches/candle \
+		--bench moh_attention --bench operations -- $(BENCH_ARGS)
+	$(CARGO) build $(CARGO_FLAGS) --features pvchat-benches/candle --bins
+	$(CARGO_TARGET_DIR)/release/moh_product > $(MEASURED)/product.md
+	$(if $(PYTHON),scripts/moh-peers.sh > $(MEASURED)/peers.md)
+	$(MAKE) --no-print-directory moh-report
+
+# Only writes the document, from what was measured last.
+moh-report: MEASURED := $(abspath $(TARGET))/moh-benchmarks/measured
+moh-report:
+	$(TARGET)/moh-benchmarks/release/moh_report --criterion $(MEASURED) --product $(MEASURED)/product.md \
+		$(if $(wildcard $(MEASURED)/peers.md),--peers $(MEASURED)/peers.md) \
 		--conditions "Measured on $$(date +%F), commit $$(git rev-parse --short HEAD), $$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)$$(grep -qw avx512f /proc/cpuinfo && echo ' with AVX-512'), $$(nproc) threads."
 
 doc: setup

@@ -4,8 +4,8 @@
 //! attention (forward; with the feature `candle`), our reference (every head in full, times its gate), our fused kernel
 //! without gates, and with 0, 25, 50, 75 and 100 % of the (token, routed head) pairs on.
 //!
-//! Twelve cells; `--full`, alone, for all 54. `make moh-benchmarks` writes the report. Threads: all
-//! cores, or as many as `RAYON_NUM_THREADS` says.
+//! Twelve cells; `--full`, alone, for all 54. `make moh-benchmarks` writes the report. Threads: all cores, or as many as
+//! `RAYON_NUM_THREADS` says.
 
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ use pvchat_model::{
     init,
     moh::kernel::{View, fused_attention, reference_attention},
 };
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Scales of 1 for shared heads, and for `percent` of the pairs of a token and a routed head.
 fn scales(cell: Cell, percent: usize, device: &Device) -> Tensor<3> {
@@ -43,43 +46,37 @@ fn measure(criterion: &mut Criterion, cell: Cell, pass: Pass) {
     // As projections leave them: heads side by side, split by swapping axes.
     let input = |label: &str, rows: usize| {
         let stream = &mut SeededStream::new(1).derive(label);
-        let values = init::normal::<3>(stream, [1, rows, cell.heads * WIDTH], 1.0, &device);
+        let values = init::normal::<4>(stream, [1, rows, cell.heads, WIDTH], 1.0, &device).swap_dims(1, 2).detach();
         if device.is_autodiff() { values.require_grad() } else { values }
     };
     let inputs = [input("q", cell.tokens), input("k", cell.keys), input("v", cell.keys)];
-    let split = || {
-        inputs.each_ref().map(|states| {
-            let [batch, rows, _] = states.dims();
-            states.clone().reshape([batch, rows, cell.heads, WIDTH]).swap_dims(1, 2)
-        })
-    };
     let finish = |context: Tensor<4>| {
         if device.is_autodiff() {
             let gradients = context.sum().backward();
-            let _ = inputs.each_ref().map(|input| input.grad(&gradients).map(|gradient| gradient.into_data()));
+            std::hint::black_box(inputs.each_ref().map(|input| input.grad(&gradients)));
         } else {
-            context.into_data();
+            std::hint::black_box(context);
         }
     };
     group.bench_function(contender::BURN, |bencher| {
         bencher.iter(|| {
-            let [q, k, v] = split();
+            let [q, k, v] = inputs.clone();
             finish(burn_attention(q, k, v, None, None, AttentionModuleOptions::default()));
         });
     });
     #[cfg(feature = "candle")]
     if pass == Pass::Forward {
-        candle::measure(&mut group, cell, &split().map(|tensor| tensor.swap_dims(1, 2)));
+        candle::measure(&mut group, cell, &inputs.clone().map(|tensor| tensor.swap_dims(1, 2)));
     }
     let half = scales(cell, 50, &device);
     group.bench_function(contender::REFERENCE, |bencher| {
         bencher.iter(|| {
-            let [q, k, v] = split();
+            let [q, k, v] = inputs.clone();
             finish(reference_attention(q, k, v, View::default(), Some(half.clone())));
         });
     });
     let fused = |scales: Option<&Tensor<3>>| {
-        let [q, k, v] = split();
+        let [q, k, v] = inputs.clone();
         let (context, _) = fused_attention(&q, &k, &v, View::default(), scales).expect("f32 on flex");
         finish(context);
     };

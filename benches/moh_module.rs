@@ -3,9 +3,8 @@
 //!
 //! `moh_module RUNS`. Batch 3, 112 queries, 2049 keys of width 1408, 12 heads of 64, 8 shared, f32.
 
-use std::time::Instant;
-
 use burn::{module::Param, prelude::*};
+use pvchat_benches::median;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     init,
@@ -18,7 +17,13 @@ use pvchat_model::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const [BATCH, QUERIES, KEYS, KEY_WIDTH, HIDDEN, HEADS, SHARED]: [usize; 7] = [3, 112, 2049, 1408, 768, 12, 8];
+const BATCH: usize = 3;
+const QUERIES: usize = 112;
+const KEYS: usize = 2049;
+const KEY_WIDTH: usize = 1408;
+const HIDDEN: usize = 768;
+const HEADS: usize = 12;
+const SHARED: usize = 8;
 
 /// A module whose routed gates are open for half of the tokens, each head for others; `idle` of the four never open.
 fn module(idle: usize, device: &Device) -> Result<MohAttention, Box<dyn std::error::Error>> {
@@ -52,7 +57,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let whole = median(runs, || {
                 let output = module.forward(x.clone(), keys.clone(), View::default())?;
                 finish(output.context);
-                Ok(())
+                Ok::<_, pvchat_model::Error>(())
             })?;
             say("module", pass, idle, activation, whole);
             if idle == 0 {
@@ -61,12 +66,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let scales = gates.map(|gates| module.scales(&gates).detach());
                 let queries = module.queries(x.clone()).detach();
                 let [k, v] = module.keys_and_values(keys.clone()).map(|states| states.detach());
-                let [q, k, v] =
-                    [queries, k, v].map(|states| if device.is_autodiff() { states.require_grad() } else { states });
+                let [q, k, v] = [queries, k, v].map(|states| if device.is_autodiff() { states.require_grad() } else { states });
                 let core = median(runs, || {
                     let (context, _) = gated_attention(q.clone(), k.clone(), v.clone(), View::default(), scales.clone());
                     finish(context.flatten::<3>(1, 2));
-                    Ok(())
+                    Ok::<_, pvchat_model::Error>(())
                 })?;
                 say("core", pass, idle, activation, core);
             }
@@ -79,20 +83,4 @@ fn say(what: &str, pass: &str, idle: usize, activation: f32, milliseconds: f64) 
     println!(
         r#"{{"program": "ours", "what": "{what}", "pass": "{pass}", "idle": {idle}, "activation": {activation:.3}, "ms": {milliseconds:.3}}}"#
     );
-}
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
-
-/// Milliseconds of the middle run, after three that do not count.
-fn median(runs: usize, mut run: impl FnMut() -> Outcome<()>) -> Outcome<f64> {
-    let mut times = Vec::with_capacity(runs);
-    for index in 0..runs + 3 {
-        let start = Instant::now();
-        run()?;
-        if index >= 3 {
-            times.push(start.elapsed().as_secs_f64() * 1e3);
-        }
-    }
-    times.sort_by(f64::total_cmp);
-    Ok(times[runs / 2])
 }

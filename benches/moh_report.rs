@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use pvchat_benches::{ACTIVATIONS, Cell, Pass, contender};
+use pvchat_benches::{ACTIVATIONS, Cell, OPERATIONS, Pass, contender};
 use pvchat_eval::{plot::LineChart, table::Table};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -18,6 +18,9 @@ struct Arguments {
     /// The table that `scripts/moh-peers.sh` printed, if it was run.
     #[arg(long)]
     peers: Option<PathBuf>,
+    /// The table that `moh_product` printed.
+    #[arg(long)]
+    product: Option<PathBuf>,
     /// Where and with what it was measured, in words: machine, threads, commit, date.
     #[arg(long)]
     conditions: String,
@@ -93,6 +96,12 @@ fn main() -> Outcome<()> {
         Some(file) => PEERS.to_string() + &std::fs::read_to_string(file)?,
         None => "Not measured in this run (`scripts/moh-peers.sh`).\n".to_string(),
     };
+    text += "\n## What it means for the product\n\n";
+    text += &match &arguments.product {
+        Some(file) => PRODUCT.to_string() + &std::fs::read_to_string(file)?,
+        None => "Not measured in this run (`moh_product`).\n".to_string(),
+    };
+    text += &operations(&arguments.criterion)?;
     let file = arguments.folder.join("moh-benchmarks.md");
     pvchat_data::file::write_atomically(&file, text.as_bytes())?;
     println!("{}", file.display());
@@ -154,6 +163,30 @@ fn section(found: &[Measured], pass: Pass, plot: &str) -> String {
     )
 }
 
+/// The operations around attention, before (burn's) and after (ours).
+fn operations(folder: &Path) -> Outcome<String> {
+    let mut table = Table::new(["operation", "rows x width", "pass", "burn, ms", "ours, ms", "burn / ours"]);
+    for (name, [rows, width]) in OPERATIONS {
+        for pass in Pass::ALL {
+            let group = folder.join(format!("{name}, {}", pass.name()));
+            if !group.is_dir() {
+                return Ok("\n## Operations around attention\n\nNot measured in this run (bench `operations`).\n".into());
+            }
+            let time = |contender: &str| median(&group.join(contender).join("new").join("estimates.json"));
+            let (burn, ours) = (time(contender::BURNS)?, time(contender::OURS)?);
+            table.row([
+                name.to_string(),
+                format!("{rows} x {width}"),
+                pass.name().to_string(),
+                format!("{burn:.2}"),
+                format!("{ours:.2}"),
+                format!("{:.1}x", burn / ours),
+            ]);
+        }
+    }
+    Ok(format!("\n## Operations around attention\n\n{OPERATIONS_TEXT}{}\n", table.to_markdown()))
+}
+
 /// Time against work left, both as shares of the dense kernel's; the ideal is the diagonal.
 fn draw(found: &[Measured], pass: Pass, file: &Path) -> Outcome<()> {
     let title = format!("Skipping closed gates, {}", pass.name());
@@ -183,10 +216,10 @@ One sequence, heads of 64, f32, medians of Criterion; every contender of a cell 
 - *burn, dense* and *candle, dense*: their fused attention for the CPU, every head, no gates. Candle's has no backward pass.
 - *ours, dense*: our kernel without gates. *0 % on* to *100 % on*: the same kernel with gates.
 - *saved of the ideal*: the time saved, as a share of what would be saved if time shrank as the work does (with *ours, dense*
-  as the whole). 1.00 is perfect.
+  as the whole). 1.00 is perfect, below 0 skipping costs time.
 
-These are times of the attention alone. What it means for a whole module stands at the end; what it means for a question
-asked or a person learned is in the README.
+These are times of the attention alone, from projected queries, keys and values to the context, and back to their gradients.
+The whole module and the whole product stand further down.
 ";
 
 const PEERS: &str =
@@ -194,5 +227,19 @@ const PEERS: &str =
 goes to the projections of keys and values, which both sides do in full; *one routed head off everywhere* is what leaving a
 head out of them brings. `scripts/moh-peers.sh` prints this table. In brackets: how many times longer it takes than ours,
 the median of the ratios of the rounds.
+
+";
+
+const PRODUCT: &str =
+    "A question answered and a training step of the shipped miniature, and what the attention of its Q-Former takes of
+that, once by the reference and once as `MohAttention` chooses (half of the routed gates open at random; a training step: one
+of two shards, forward and backward). Its shapes are so small that the kernels change next to nothing about it: they are
+for larger models.
+
+";
+
+const OPERATIONS_TEXT: &str =
+    "The operations beside attention that burn computes slowly on the CPU, at sizes of the full model: burn's (before) and
+ours (after), in one run.
 
 ";

@@ -1,6 +1,8 @@
 //! Criterion benchmarks of pvchat; see the files beside this package. Here is what the benchmarks of attention and the
 //! report on them have in common.
 
+use std::time::Instant;
+
 /// Share of the pairs of a token and a routed head that are on, in percent.
 pub const ACTIVATIONS: [usize; 5] = [0, 25, 50, 75, 100];
 
@@ -87,8 +89,38 @@ impl Pass {
     }
 }
 
+/// Operations with kernels of their own, and the rows and their length that they are measured on: sizes of the full model.
+pub const OPERATIONS: [(&str, [usize; 2]); 5] = [
+    ("softmax", [12 * 112, 2049]),
+    ("GELU", [2049, 6144]),
+    ("SiLU", [512, 14336]),
+    ("layer norm", [2049, 1408]),
+    ("RMS norm", [2049, 1408]),
+];
+
+/// Milliseconds of the middle run, after three that do not count.
+///
+/// # Errors
+/// The first of `run`.
+pub fn median<E>(runs: usize, mut run: impl FnMut() -> Result<(), E>) -> Result<f64, E> {
+    let mut times = Vec::with_capacity(runs);
+    for index in 0..runs + 3 {
+        let start = Instant::now();
+        run()?;
+        if index >= 3 {
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times.get(runs / 2).copied().unwrap_or(f64::NAN))
+}
+
 /// Names of what is measured in each cell.
 pub mod contender {
+    /// An operation of burn.
+    pub const BURNS: &str = "burn";
+    /// The same with our kernel.
+    pub const OURS: &str = "ours";
     /// burn's own fused attention, every head.
     pub const BURN: &str = "burn, dense";
     /// candle's flash attention for the CPU, every head.

@@ -81,6 +81,52 @@ fn exponentials_of<const FUSED: bool>(row: &mut [f32], maximum: f32) -> f32 {
     sums.iter().sum()
 }
 
+for_the_widest_registers! {
+    /// The largest number, minus infinity of none; NaN is passed over.
+    pub(crate) fn largest(row: &[f32]) -> f32 = largest_of
+}
+
+#[inline(always)]
+fn largest_of<const FUSED: bool>(row: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    for block in row.chunks(16) {
+        for (lane, &value) in lanes.iter_mut().zip(block) {
+            *lane = if value > *lane { value } else { *lane };
+        }
+    }
+    lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
+}
+
+for_the_widest_registers! {
+    /// Sixteen sums in registers, added at the end.
+    pub(crate) fn sum(row: &[f32]) -> f32 = sum_of
+}
+
+#[inline(always)]
+fn sum_of<const FUSED: bool>(row: &[f32]) -> f32 {
+    let mut lanes = [0.0; 16];
+    for block in row.chunks(16) {
+        lanes.iter_mut().zip(block).for_each(|(lane, &value)| *lane += value);
+    }
+    lanes.iter().sum()
+}
+
+for_the_widest_registers! {
+    /// Sum of the products of two rows of one length.
+    pub(crate) fn product_sum(one: &[f32], other: &[f32]) -> f32 = product_sum_of
+}
+
+#[inline(always)]
+fn product_sum_of<const FUSED: bool>(one: &[f32], other: &[f32]) -> f32 {
+    let mut lanes = [0.0; 16];
+    for (one, other) in one.chunks(16).zip(other.chunks(16)) {
+        for ((lane, &one), &other) in lanes.iter_mut().zip(one).zip(other) {
+            *lane = multiply_add::<FUSED>(one, other, *lane);
+        }
+    }
+    lanes.iter().sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,6 +4,9 @@
 
 #[cfg(feature = "flex")]
 mod flex;
+mod layer_norm;
+
+pub use layer_norm::LayerNorm;
 
 use burn::{nn::RmsNorm, prelude::*, tensor::activation};
 
