@@ -27,7 +27,7 @@ ifeq ($(shell grep -qw avx512f /proc/cpuinfo 2>/dev/null && echo yes),yes)
 CARGO_FLAGS := $(CARGO_FLAGS) --features pvchat/x86-v4
 endif
 
-.PHONY: help setup demo test test-vulkan soak fuzz lint check-cuda bench moh-benchmarks doc miniature
+.PHONY: help setup demo test test-vulkan soak fuzz lint check-cuda bench moh-benchmarks moh-report doc miniature
 
 help:
 	@sed -n 's/^#   make /make /p' $(firstword $(MAKEFILE_LIST))
@@ -78,23 +78,21 @@ bench: setup
 	$(CARGO) bench $(filter-out --release,$(CARGO_FLAGS)) --bench '*' -- --noplot $(BENCH_ARGS)
 
 # A folder of its own, because candle changes the features of some dependencies. Without PYTHON (one that has torch) the
-# module is not set beside PyTorch. A part of it again: BENCH_ARGS, for Criterion.
-moh-benchmarks: export CARGO_TARGET_DIR := $(abspath $(TARGET))/moh-benchmarks
-moh-benchmarks: MEASURED := $(abspath $(TARGET))/moh-benchmarks/measured
+# module is not set beside PyTorch. BENCH_ARGS, for Criterion, measures a part of it again.
+MOH := $(abspath $(TARGET))/moh-benchmarks
 moh-benchmarks: setup
-	mkdir -p $(MEASURED)
-	CRITERION_HOME=$(MEASURED) $(CARGO) bench $(filter-out --release,$(CARGO_FLAGS)) --features pvchat-benches/candle \
-		--bench moh_attention --bench operations -- $(BENCH_ARGS)
-	$(CARGO) build $(CARGO_FLAGS) --features pvchat-benches/candle --bins
-	$(CARGO_TARGET_DIR)/release/moh_product > $(MEASURED)/product.md
-	$(if $(PYTHON),scripts/moh-peers.sh > $(MEASURED)/peers.md)
+	mkdir -p $(MOH)/measured
+	CARGO_TARGET_DIR=$(MOH) $(CARGO) build $(CARGO_FLAGS) --features pvchat-benches/candle --bins
+	CARGO_TARGET_DIR=$(MOH) CRITERION_HOME=$(MOH)/measured $(CARGO) bench $(filter-out --release,$(CARGO_FLAGS)) \
+		--features pvchat-benches/candle --bench moh_attention --bench operations -- $(BENCH_ARGS)
+	$(MOH)/release/moh_product > $(MOH)/measured/product.md
+	$(if $(PYTHON),PROGRAM=$(MOH)/release/moh_module scripts/moh-peers.sh > $(MOH)/measured/peers.md)
 	$(MAKE) --no-print-directory moh-report
 
 # Only writes the document, from what was measured last.
-moh-report: MEASURED := $(abspath $(TARGET))/moh-benchmarks/measured
 moh-report:
-	$(TARGET)/moh-benchmarks/release/moh_report --criterion $(MEASURED) --product $(MEASURED)/product.md \
-		$(if $(wildcard $(MEASURED)/peers.md),--peers $(MEASURED)/peers.md) \
+	$(MOH)/release/moh_report --criterion $(MOH)/measured --product $(MOH)/measured/product.md \
+		$(if $(wildcard $(MOH)/measured/peers.md),--peers $(MOH)/measured/peers.md) \
 		--conditions "Measured on $$(date +%F), commit $$(git rev-parse --short HEAD), $$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)$$(grep -qw avx512f /proc/cpuinfo && echo ' with AVX-512'), $$(nproc) threads."
 
 doc: setup

@@ -3,7 +3,8 @@
 # same cores. Prints a markdown table: medians over the rounds, and how much slower PyTorch is (median of the rounds' ratios).
 #
 #   scripts/moh-peers.sh [ROUNDS]    RUNS (7) per round and case; THREADS (2); PYTHON names a Python with torch, otherwise a
-#                                    virtual environment is made in the target folder (a few GB are downloaded)
+#                                    virtual environment is made in the target folder (a few GB are downloaded); PROGRAM
+#                                    is a moh_module that is already built
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -19,14 +20,18 @@ if [ -z "$python" ]; then
         "$target/venv-torch/bin/pip" install --quiet numpy torch
     }
 fi
-features=()
-if grep -qw avx512f /proc/cpuinfo; then features=(--features pvchat/x86-v4); fi
-cargo build --quiet --release --workspace "${features[@]}" --bin moh_module
+program=${PROGRAM:-}
+if [ -z "$program" ]; then
+    features=()
+    if grep -qw avx512f /proc/cpuinfo; then features=(--features pvchat/x86-v4); fi
+    cargo build --quiet --release --workspace "${features[@]}" --bin moh_module
+    program=$target/release/moh_module
+fi
 lines=$(mktemp)
 trap 'rm -f "$lines"' EXIT
 export RAYON_NUM_THREADS=$threads OMP_NUM_THREADS=$threads
 for _ in $(seq "$rounds"); do
-    "$target/release/moh_module" "$runs" >>"$lines"
+    "$program" "$runs" >>"$lines"
     "$python" scripts/moh_torch.py "$runs" >>"$lines"
     echo end >>"$lines"
 done

@@ -89,26 +89,28 @@ for_the_widest_registers! {
 #[inline(always)]
 fn largest_of<const FUSED: bool>(row: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; 16];
-    for block in row.chunks(16) {
+    let (blocks, rest) = row.as_chunks::<16>();
+    for block in blocks {
         for (lane, &value) in lanes.iter_mut().zip(block) {
             *lane = if value > *lane { value } else { *lane };
         }
     }
-    lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
 for_the_widest_registers! {
-    /// Sixteen sums in registers, added at the end.
+    /// The sum, of sixteen in registers.
     pub(crate) fn sum(row: &[f32]) -> f32 = sum_of
 }
 
 #[inline(always)]
 fn sum_of<const FUSED: bool>(row: &[f32]) -> f32 {
     let mut lanes = [0.0; 16];
-    for block in row.chunks(16) {
-        lanes.iter_mut().zip(block).for_each(|(lane, &value)| *lane += value);
+    let (blocks, rest) = row.as_chunks::<16>();
+    for block in blocks {
+        lanes.iter_mut().zip(block).for_each(|(lane, value)| *lane += value);
     }
-    lanes.iter().sum()
+    lanes.iter().chain(rest).sum()
 }
 
 for_the_widest_registers! {
@@ -119,12 +121,14 @@ for_the_widest_registers! {
 #[inline(always)]
 fn product_sum_of<const FUSED: bool>(one: &[f32], other: &[f32]) -> f32 {
     let mut lanes = [0.0; 16];
-    for (one, other) in one.chunks(16).zip(other.chunks(16)) {
+    let ((ones, rest), (others, other_rest)) = (one.as_chunks::<16>(), other.as_chunks::<16>());
+    for (one, other) in ones.iter().zip(others) {
         for ((lane, &one), &other) in lanes.iter_mut().zip(one).zip(other) {
             *lane = multiply_add::<FUSED>(one, other, *lane);
         }
     }
-    lanes.iter().sum()
+    let rest: f32 = rest.iter().zip(other_rest).map(|(one, other)| one * other).sum();
+    lanes.iter().sum::<f32>() + rest
 }
 
 #[cfg(test)]

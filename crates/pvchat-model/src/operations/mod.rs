@@ -1,4 +1,4 @@
-//! Element-wise operations that burn computes slowly on the CPU, forward or backward.
+//! Operations on rows that burn computes slowly on the CPU, forward or backward.
 //!
 //! On flex, f32, they run in kernels of their own ([`flex`]); everywhere else they are burn's.
 

@@ -13,7 +13,8 @@ use crate::{
     simd::{exponentials, for_the_widest_registers, largest, product_sum},
 };
 
-/// Keys that are looked at together: with the scores of a block they fit the second-level cache.
+/// Keys that are looked at together: with the scores of a block they fit the second-level cache. Of 256 and 512, and of 64 and
+/// 128 rows, 256 keys and 128 rows are the fastest on a Zen core with AVX-512.
 const KEYS: usize = 256;
 
 /// What both passes read. Shapes `[batch, heads, tokens, width]`, `[batch, key heads, keys, width]`.
@@ -58,8 +59,6 @@ pub(super) struct Slopes {
 struct Scratch {
     keys: Vec<f32>,
     values: Vec<f32>,
-    keys_across: Vec<f32>,
-    values_across: Vec<f32>,
     scores: Vec<f32>,
     changes: Vec<f32>,
 }
@@ -145,7 +144,6 @@ impl Inputs {
         let (width, keys) = (self.sizes[3], self.key_sizes[2]);
         let Some(first_block) = blocks.first() else { return Vec::new() };
         let [k, v] = self.keys_and_values(first_block);
-        let rows = first_block.tokens.len();
         let mut states: Vec<Ahead> = blocks
             .iter()
             .map(|block| Ahead {
@@ -159,14 +157,16 @@ impl Inputs {
         for first in (0..keys).step_by(KEYS) {
             let count = KEYS.min(keys - first);
             let stride = padded(count);
-            let keys_across = k.starting_at(first).across([count, width], rows, &mut scratch.keys_across);
+            // A copy pays where it is read more than once.
+            let keys = k.starting_at(first);
+            let keys = if states.len() > 1 { keys.close([count, width], &mut scratch.keys) } else { keys };
             let values = v.starting_at(first).close([count, width], &mut scratch.values);
             for state in &mut states {
                 let rows = state.block.tokens.len();
                 scratch.scores.resize(rows * stride, 0.0);
                 let scores = &mut scratch.scores;
                 let queries = Matrix::new(&state.queries, width);
-                product((&mut *scores, stride), [rows, width, count], queries, keys_across, 1.0, false);
+                product((&mut *scores, stride), [rows, width, count], queries, keys.transposed(), 1.0, false);
                 self.fill_hidden(state.block, [first, count], (&mut *scores, stride), HIDDEN);
                 let parts = scores.chunks_exact_mut(stride).zip(state.context.chunks_exact_mut(width)).zip(&mut state.statistics);
                 for ((scores, context), [maximum, sum]) in parts {
@@ -236,8 +236,8 @@ impl Inputs {
         Back { block, queries: self.queries(block), slopes, offsets, gates, dq: vec![0.0; rows * width] }
     }
 
-    /// Gradients of blocks that look at the same keys: those of queries and scales returned, those of keys and values added to
-    /// `dk` and `dv` `[keys, width]`.
+    /// Gradients of blocks that look at the same keys: those of queries and scales returned, those of keys and values written to
+    /// `dk` and `dv` `[keys, width]` unless there is no block.
     fn backward_task<'a>(
         &self,
         blocks: &[&'a Block],
@@ -248,26 +248,24 @@ impl Inputs {
         let (width, keys) = (self.sizes[3], self.key_sizes[2]);
         let Some(first_block) = blocks.first() else { return Vec::new() };
         let [k, v] = self.keys_and_values(first_block);
-        let rows = first_block.tokens.len();
         let factor = (width as f32).sqrt().recip();
         let mut states: Vec<Back> = blocks.iter().map(|block| self.back(block, forward, slope)).collect();
         let mut scratch = Scratch::default();
         for first in (0..keys).step_by(KEYS) {
             let count = KEYS.min(keys - first);
             let (stride, place) = (padded(count), first * width..(first + count) * width);
-            let (k, v) = (k.starting_at(first), v.starting_at(first));
-            let keys_across = k.across([count, width], rows, &mut scratch.keys_across);
-            let values_across = v.across([count, width], rows, &mut scratch.values_across);
-            let k = k.close([count, width], &mut scratch.keys);
-            for state in &mut states {
+            let k = k.starting_at(first).close([count, width], &mut scratch.keys);
+            let v = v.starting_at(first);
+            let v = if states.len() > 1 { v.close([count, width], &mut scratch.values) } else { v };
+            for (index, state) in states.iter_mut().enumerate() {
                 let rows = state.block.tokens.len();
                 scratch.scores.resize(rows * stride, 0.0);
                 scratch.changes.resize(rows * stride, 0.0);
                 let (weights, changes) = (&mut scratch.scores, &mut scratch.changes);
                 let [queries, slopes] = [&state.queries, &state.slopes].map(|rows| Matrix::new(rows, width));
-                product((&mut *weights, stride), [rows, width, count], queries, keys_across, 1.0, false);
+                product((&mut *weights, stride), [rows, width, count], queries, k.transposed(), 1.0, false);
                 self.fill_hidden(state.block, [first, count], (&mut *weights, stride), HIDDEN);
-                product((&mut *changes, stride), [rows, width, count], slopes, values_across, 1.0, false);
+                product((&mut *changes, stride), [rows, width, count], slopes, v.transposed(), 1.0, false);
                 let parts = weights.chunks_exact_mut(stride).zip(changes.chunks_exact_mut(stride));
                 for ((weights, changes), (&token, &offset)) in parts.zip(state.block.tokens.iter().zip(&state.offsets)) {
                     let [maximum, sum] = forward.statistics[self.row(state.block, token)];
@@ -278,8 +276,8 @@ impl Inputs {
                 // A replaced score passes nothing on, also in a row whose keys are all hidden.
                 self.fill_hidden(state.block, [first, count], (&mut *changes, stride), 0.0);
                 let [weights, changes] = [&*weights, &*changes].map(|scores| Matrix::new(scores, stride));
-                product((&mut dv[place.clone()], width), [count, rows, width], weights.transposed(), slopes, 1.0, true);
-                product((&mut dk[place.clone()], width), [count, rows, width], changes.transposed(), queries, 1.0, true);
+                product((&mut dv[place.clone()], width), [count, rows, width], weights.transposed(), slopes, 1.0, index > 0);
+                product((&mut dk[place.clone()], width), [count, rows, width], changes.transposed(), queries, 1.0, index > 0);
                 product((&mut state.dq, width), [rows, count, width], changes, k, factor, true);
             }
         }
@@ -288,8 +286,8 @@ impl Inputs {
 
     /// All gradients, scores computed again block by block. `slope` is that of the output, in order.
     ///
-    /// Of the tasks of one key head the first adds to the key and value gradients in place, the others to some of their own
-    /// that are then summed in order: equal inputs give equal bits on one machine.
+    /// Of the tasks of one key head the first writes the key and value gradients in place, the others some of their own
+    /// that are then added in order: equal inputs give equal bits on one machine.
     pub fn backward(&self, forward: &Forward, slope: &[f32]) -> Slopes {
         let ([batch, heads, tokens, width], [_, key_heads, keys, _]) = (self.sizes, self.key_sizes);
         let (pairs, key_size) = (batch * key_heads, keys * width);

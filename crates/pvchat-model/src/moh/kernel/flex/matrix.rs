@@ -1,13 +1,10 @@
 //! Matrices somewhere in a tensor's memory, and their products.
 
-use crate::{graph::FlexTensor, simd::for_the_widest_registers};
+use crate::graph::FlexTensor;
 
 /// Numbers between the rows of a matrix of our own beyond its width: rows a power of two apart would share few lines of the
 /// cache.
 const GAP: usize = 16;
-
-/// Fewer rows than this are multiplied without turning the other matrix around first.
-const FEW_ROWS: usize = 8;
 
 /// Element `(row, column)` is `row * row_stride + column * column_stride` on.
 #[derive(Clone, Copy)]
@@ -51,18 +48,6 @@ impl<'a> Matrix<'a> {
         Matrix::new(memory, width)
     }
 
-    /// The first `rows` rows of `width` as columns, for a product with `others` rows: copied, so that they lie in the order
-    /// in which a product reads them, unless it is too small for that to pay.
-    pub fn across(self, [rows, width]: [usize; 2], others: usize, memory: &'a mut Vec<f32>) -> Self {
-        if others < FEW_ROWS {
-            return self.transposed();
-        }
-        let stride = padded(rows);
-        memory.resize(width * stride, 0.0);
-        transpose(self.memory, [self.row_stride, self.column_stride], [rows, width], memory, stride);
-        Matrix::new(memory, stride)
-    }
-
     pub fn copy_row(self, row: usize, factor: f32, to: &mut [f32]) {
         let from = &self.memory[row * self.row_stride..];
         if self.column_stride == 1 {
@@ -76,37 +61,6 @@ impl<'a> Matrix<'a> {
 /// How far apart rows of `width` of a matrix of our own lie.
 pub(super) fn padded(width: usize) -> usize {
     width.next_multiple_of(GAP) + GAP
-}
-
-for_the_widest_registers! {
-    fn transpose(from: &[f32], strides: [usize; 2], sizes: [usize; 2], to: &mut [f32], stride: usize) = transpose_of
-}
-
-/// Sixteen rows at a time, so that whole lines of the cache are written.
-#[inline(always)]
-fn transpose_of<const FUSED: bool>(
-    from: &[f32],
-    [row_stride, column_stride]: [usize; 2],
-    [rows, width]: [usize; 2],
-    to: &mut [f32],
-    stride: usize,
-) {
-    const TILE: usize = 16;
-    for first in (0..rows).step_by(TILE) {
-        let from = &from[first * row_stride..];
-        if first + TILE <= rows {
-            for column in 0..width {
-                let tile: [f32; TILE] = std::array::from_fn(|row| from[row * row_stride + column * column_stride]);
-                to[column * stride + first..][..TILE].copy_from_slice(&tile);
-            }
-        } else {
-            for column in 0..width {
-                for row in 0..rows - first {
-                    to[column * stride + first + row] = from[row * row_stride + column * column_stride];
-                }
-            }
-        }
-    }
 }
 
 /// `out [rows, columns] = factor * left [rows, inner] right [inner, columns]`, added to what is there if `add`; the rows of

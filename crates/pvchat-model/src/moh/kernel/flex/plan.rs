@@ -6,8 +6,10 @@
 
 use super::super::Kernel;
 
+/// Rows that a product computes together.
+const STEP: usize = 8;
 /// Query rows of a block at most.
-const ROWS: usize = 64;
+const ROWS: usize = 128;
 /// Blocks of a task of the forward pass at most: they share what is made ready of the keys.
 const BLOCKS: usize = 4;
 /// Tasks that each thread should find in the backward pass.
@@ -45,7 +47,7 @@ impl Plan {
             Kernel::Sparse
         };
         let blocks = |(index, live): (usize, Vec<usize>)| -> Vec<Block> {
-            let size = live.len().div_ceil(live.len().div_ceil(ROWS).max(1)).max(1);
+            let size = live.len().div_ceil(live.len().div_ceil(ROWS).max(1)).next_multiple_of(STEP).max(STEP);
             let block = |tokens: &[usize]| Block { batch: index / heads, head: index % heads, tokens: tokens.to_vec() };
             live.chunks(size).map(block).collect()
         };
