@@ -9,6 +9,7 @@
 #   make lint        formatting, clippy, documentation, and the types of the cuda feature
 #   make bench       Criterion benchmarks
 #   make tables      the tables of docs/results.md that train many bases and subjects (hours; goes on where it was stopped)
+#   make moh-benchmarks  the attention kernels beside others: docs/moh-benchmarks.md (a quarter of an hour)
 #   make doc         the API documentation, in target/doc
 #   make miniature   trains the shipped base model from scratch (hours; resumes where it was stopped)
 #   make setup       only installs what is missing
@@ -27,7 +28,7 @@ ifeq ($(shell grep -qw avx512f /proc/cpuinfo 2>/dev/null && echo yes),yes)
 CARGO_FLAGS := $(CARGO_FLAGS) --features pvchat/x86-v4
 endif
 
-.PHONY: help setup demo test test-vulkan soak fuzz lint check-cuda bench tables doc miniature
+.PHONY: help setup demo test test-vulkan soak fuzz lint check-cuda bench moh-benchmarks moh-report tables doc miniature
 
 help:
 	@sed -n 's/^#   make /make /p' $(firstword $(MAKEFILE_LIST))
@@ -79,7 +80,7 @@ bench: setup
 
 # Each table is a file in target/tables, made once for the shipped base; bases that were trained before are not trained again.
 # TABLE_BUDGET and TABLE_SEEDS make them smaller or larger. The allocator's setting as for miniature.
-TABLES := $(addprefix $(TARGET)/tables/,routing objective tokens rates data learned-objective)
+TABLES := $(addprefix $(TARGET)/tables/,routing objective tokens forms rates data start learned-objective)
 TABLE_SEEDS ?= 3
 TABLE_BUDGET ?= --steps 500 --groups 1000
 WITHOUT_ANCHOR := {"training": {"learning_rate": 0.03, "identity_rate": 0.003, "anchor": 0.0}}
@@ -99,9 +100,29 @@ $(TARGET)/tables/%.md: crates/pvchat-miniature/weights/model.safetensors
 $(TARGET)/tables/routing.md: TABLE_COMMAND = compare_routing $(TABLE_BUDGET)
 $(TARGET)/tables/objective.md: TABLE_COMMAND = ablations objective $(TABLE_BUDGET)
 $(TARGET)/tables/tokens.md: TABLE_COMMAND = ablations tokens $(TABLE_BUDGET)
+$(TARGET)/tables/forms.md: TABLE_COMMAND = ablations forms $(TABLE_BUDGET)
 $(TARGET)/tables/rates.md: TABLE_COMMAND = ablations rates
+$(TARGET)/tables/start.md: TABLE_COMMAND = ablations start
 $(TARGET)/tables/data.md: TABLE_COMMAND = ablations data --learn $(TARGET)/tables/without-anchor.json
 $(TARGET)/tables/learned-objective.md: TABLE_COMMAND = ablations learned-objective --learn $(TARGET)/tables/without-anchor.json
+
+# A folder of its own, because candle changes the features of some dependencies. Without PYTHON (one that has torch) the
+# module is not set beside PyTorch. BENCH_ARGS, for Criterion, measures a part of it again.
+MOH := $(abspath $(TARGET))/moh-benchmarks
+moh-benchmarks: setup
+	mkdir -p $(MOH)/measured
+	CARGO_TARGET_DIR=$(MOH) $(CARGO) build $(CARGO_FLAGS) --features pvchat-benches/candle --bins
+	CARGO_TARGET_DIR=$(MOH) CRITERION_HOME=$(MOH)/measured $(CARGO) bench $(filter-out --release,$(CARGO_FLAGS)) \
+		--features pvchat-benches/candle --bench moh_attention --bench operations -- $(BENCH_ARGS)
+	$(MOH)/release/moh_product > $(MOH)/measured/product.md
+	$(if $(PYTHON),PROGRAM=$(MOH)/release/moh_module scripts/moh-peers.sh > $(MOH)/measured/peers.md)
+	$(MAKE) --no-print-directory moh-report
+
+# Only writes the document, from what was measured last.
+moh-report:
+	$(MOH)/release/moh_report --criterion $(MOH)/measured --product $(MOH)/measured/product.md \
+		$(if $(wildcard $(MOH)/measured/peers.md),--peers $(MOH)/measured/peers.md) \
+		--conditions "Measured on $$(date +%F), commit $$(git rev-parse --short HEAD), $$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)$$(grep -qw avx512f /proc/cpuinfo && echo ' with AVX-512'), $$(nproc) threads."
 
 doc: setup
 	$(CARGO) doc $(CARGO_FLAGS) --no-deps

@@ -1,11 +1,11 @@
-//! Mixture-of-Heads attention on the CPU, forward and forward with backward, f32.
+//! Mixture-of-Heads attention on the CPU, forward and forward with backward, f32, one sequence, heads of 64.
 //!
-//! - `attention/BATCHxTOKENSxKEYS/PASS/..`: the attention itself, 12 heads of 64 on projected tensors: burn's own dense
-//!   `attention()`, our reference (every head in full), our fused kernel dense and with 8 shared heads and 0, 25, 50, 75
-//!   and 100 % of the (token, routed head) pairs on. The share of work left is 8/12 plus 4/12 of that.
-//! - `module/SHAPE/..`: the whole module with its projections, in the three routings.
+//! Each group is one cell, named by what it is. In it, on the same tensors: burn's own dense attention, candle's flash
+//! attention (forward; with the feature `candle`), our reference (every head in full, times its gate), our fused kernel
+//! without gates, and with 0, 25, 50, 75 and 100 % of the (token, routed head) pairs on.
 //!
-//! Threads: all cores, or as many as `RAYON_NUM_THREADS` says.
+//! Twelve cells; `--full`, alone, for all 54. `make moh-benchmarks` writes the report. Threads: all cores, or as many as
+//! `RAYON_NUM_THREADS` says.
 
 use std::time::Duration;
 
@@ -13,113 +13,112 @@ use burn::{
     prelude::*,
     tensor::{module::attention as burn_attention, ops::AttentionModuleOptions},
 };
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main, measurement::WallTime};
+use criterion::Criterion;
+use pvchat_benches::{ACTIVATIONS, Cell, Pass, WIDTH, contender};
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     init,
-    moh::{
-        MohAttentionConfig, Routing,
-        kernel::{View, fused_attention, reference_attention},
-    },
+    moh::kernel::{View, fused_attention, reference_attention},
 };
 
-const HEADS: usize = 12;
-const SHARED: usize = 8;
-const WIDTH: usize = 64;
-/// Batch, tokens, keys.
-const SHAPES: [[usize; 3]; 3] = [[3, 112, 2049], [1, 512, 2049], [1, 512, 512]];
-const ACTIVATIONS: [usize; 5] = [0, 25, 50, 75, 100];
-
-fn timed<'a>(criterion: &'a mut Criterion, name: String) -> BenchmarkGroup<'a, WallTime> {
-    let mut group = criterion.benchmark_group(name);
-    group.sample_size(10).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
-    group
-}
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Scales of 1 for shared heads, and for `percent` of the pairs of a token and a routed head.
-fn scales([batch, tokens]: [usize; 2], percent: usize, device: &Device) -> Tensor<3> {
+fn scales(cell: Cell, percent: usize, device: &Device) -> Tensor<3> {
+    let Cell { tokens, heads, routed, .. } = cell;
     let mut stream = SeededStream::new(7);
-    let mut values = Vec::with_capacity(batch * HEADS * tokens);
-    for _ in 0..batch {
-        for head in 0..HEADS {
-            values.extend((0..tokens).map(|_| f32::from(u8::from(head < SHARED || stream.range(0.0, 100.0) < percent as f32))));
-        }
+    let mut values = Vec::with_capacity(heads * tokens);
+    for head in 0..heads {
+        let is_shared = head < heads - routed;
+        values.extend((0..tokens).map(|_| f32::from(u8::from(is_shared || stream.range(0.0, 100.0) < percent as f32))));
     }
-    Tensor::from_data(TensorData::new(values, [batch, HEADS, tokens]), device)
+    Tensor::from_data(TensorData::new(values, [1, heads, tokens]), device)
 }
 
-/// The attention itself: one call, or one call and the gradients of queries, keys, values and scales.
-fn kernels(criterion: &mut Criterion) {
-    for [batch, tokens, keys] in SHAPES {
-        for (pass, device) in [("forward", Device::flex()), ("forward+backward", Device::flex().autodiff())] {
-            let mut group = timed(criterion, format!("attention/{batch}x{tokens}x{keys}/{pass}"));
-            let input = |label: &str, rows: usize| {
-                let stream = &mut SeededStream::new(1).derive(label);
-                let values = init::normal(stream, [batch, HEADS, rows, WIDTH], 1.0, &device);
-                if device.is_autodiff() { values.require_grad() } else { values }
-            };
-            let (q, k, v) = (input("q", tokens), input("k", keys), input("v", keys));
-            let finish = |context: Tensor<4>| {
-                if device.is_autodiff() {
-                    let gradients = context.sum().backward();
-                    let _ = [&q, &k, &v].map(|input| input.grad(&gradients).map(|gradient| gradient.into_data()));
-                } else {
-                    context.into_data();
-                }
-            };
-            group.bench_function("burn, dense", |bencher| {
-                let attend = || burn_attention(q.clone(), k.clone(), v.clone(), None, None, AttentionModuleOptions::default());
-                bencher.iter(|| finish(attend()));
-            });
-            let half = scales([batch, tokens], 50, &device);
-            group.bench_function("reference, 50 % on", |bencher| {
-                let attend = || reference_attention(q.clone(), k.clone(), v.clone(), View::default(), Some(half.clone()));
-                bencher.iter(|| finish(attend()));
-            });
-            let fused = |scales: Option<&Tensor<3>>| {
-                let (context, _) = fused_attention(&q, &k, &v, View::default(), scales).expect("f32 on flex");
-                finish(context);
-            };
-            group.bench_function("fused, dense", |bencher| bencher.iter(|| fused(None)));
-            for percent in ACTIVATIONS {
-                let scales = scales([batch, tokens], percent, &device);
-                group.bench_function(format!("fused, {percent} % on"), |bencher| bencher.iter(|| fused(Some(&scales))));
-            }
-            group.finish();
+fn measure(criterion: &mut Criterion, cell: Cell, pass: Pass) {
+    let device = match pass {
+        Pass::Forward => Device::flex(),
+        Pass::ForwardBackward => Device::flex().autodiff(),
+    };
+    let mut group = criterion.benchmark_group(cell.name(pass));
+    group.sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
+    // As projections leave them: heads side by side, split by swapping axes.
+    let input = |label: &str, rows: usize| {
+        let stream = &mut SeededStream::new(1).derive(label);
+        let values = init::normal::<4>(stream, [1, rows, cell.heads, WIDTH], 1.0, &device).swap_dims(1, 2).detach();
+        if device.is_autodiff() { values.require_grad() } else { values }
+    };
+    let inputs = [input("q", cell.tokens), input("k", cell.keys), input("v", cell.keys)];
+    let finish = |context: Tensor<4>| {
+        if device.is_autodiff() {
+            let gradients = context.sum().backward();
+            std::hint::black_box(inputs.each_ref().map(|input| input.grad(&gradients)));
+        } else {
+            std::hint::black_box(context);
         }
+    };
+    group.bench_function(contender::BURN, |bencher| {
+        bencher.iter(|| {
+            let [q, k, v] = inputs.clone();
+            finish(burn_attention(q, k, v, None, None, AttentionModuleOptions::default()));
+        });
+    });
+    #[cfg(feature = "candle")]
+    if pass == Pass::Forward {
+        candle::measure(&mut group, cell, &inputs.clone().map(|tensor| tensor.swap_dims(1, 2)));
+    }
+    let half = scales(cell, 50, &device);
+    group.bench_function(contender::REFERENCE, |bencher| {
+        bencher.iter(|| {
+            let [q, k, v] = inputs.clone();
+            finish(reference_attention(q, k, v, View::default(), Some(half.clone())));
+        });
+    });
+    let fused = |scales: Option<&Tensor<3>>| {
+        let [q, k, v] = inputs.clone();
+        let (context, _) = fused_attention(&q, &k, &v, View::default(), scales).expect("f32 on flex");
+        finish(context);
+    };
+    group.bench_function(contender::DENSE, |bencher| bencher.iter(|| fused(None)));
+    for percent in ACTIVATIONS {
+        let scales = scales(cell, percent, &device);
+        group.bench_function(contender::sparse(percent), |bencher| bencher.iter(|| fused(Some(&scales))));
+    }
+    group.finish();
+}
+
+#[cfg(feature = "candle")]
+mod candle {
+    use burn::prelude::Tensor;
+    use candle_core::{Device, Tensor as CandleTensor};
+    use candle_nn::attention::{AttnMask, flash_attn};
+    use criterion::{BenchmarkGroup, measurement::WallTime};
+    use pvchat_benches::{Cell, WIDTH, contender};
+
+    /// `inputs` are `[1, rows, heads, WIDTH]`, which is candle's order.
+    pub fn measure(group: &mut BenchmarkGroup<'_, WallTime>, cell: Cell, inputs: &[Tensor<4>; 3]) {
+        let [q, k, v] = inputs.each_ref().map(|tensor| {
+            let values: Vec<f32> = tensor.to_data().iter::<f32>().collect();
+            CandleTensor::from_vec(values, (1, tensor.dims()[1], cell.heads, WIDTH), &Device::Cpu).expect("the sizes fit")
+        });
+        let scale = (WIDTH as f32).sqrt().recip();
+        group.bench_function(contender::CANDLE, |bencher| {
+            bencher.iter(|| flash_attn::<f32>(&q, &k, &v, scale, AttnMask::None, None, None).expect("f32 on the CPU"));
+        });
     }
 }
 
-/// Name, batch, query tokens, keys, width of the keys, hidden width, heads, shared heads.
-const MODULES: [(&str, [usize; 7]); 2] =
-    [("miniature", [16, 32, 37, 128, 128, 8, 4]), ("paper-cross", [3, 112, 2049, 1408, 768, 12, 8])];
-
-fn modules(criterion: &mut Criterion) {
-    let device = Device::flex();
-    for (name, [batch, tokens, keys, key_width, hidden, heads, shared]) in MODULES {
-        let mut group = timed(criterion, format!("module/{name}/forward"));
-        let routings = [
-            ("dense", Routing::Dense),
-            ("top-k", Routing::TopK { shared, active: (heads - shared) / 2 }),
-            ("relu", Routing::Relu { shared, rescale: false }),
-        ];
-        for (routing_name, routing) in routings {
-            let stream = SeededStream::new(1);
-            let attention = MohAttentionConfig::new(hidden, heads, routing)
-                .with_key_width(key_width)
-                .init(&stream, &device)
-                .expect("valid sizes");
-            let x = init::normal(&mut stream.derive("x"), [batch, tokens, hidden], 1.0, &device);
-            let memory = init::normal(&mut stream.derive("keys"), [batch, keys, key_width], 1.0, &device);
-            let kernel = format!("{:?}", attention.forward(x.clone(), memory.clone(), View::default()).expect("fitting").kernel);
-            group.bench_function(BenchmarkId::new(routing_name, kernel), |bencher| {
-                bencher
-                    .iter(|| attention.forward(x.clone(), memory.clone(), View::default()).expect("fitting").context.into_data());
-            });
+fn main() {
+    let full = std::env::args().any(|argument| argument == "--full");
+    let cells = if full { Cell::grid() } else { Cell::NAMED.to_vec() };
+    // Criterion refuses arguments that it does not know, and its plots want a font that its plotting crate does not find.
+    let criterion = Criterion::default().without_plots();
+    let mut criterion = if full { criterion } else { criterion.configure_from_args() };
+    for cell in cells {
+        for pass in Pass::ALL {
+            measure(&mut criterion, cell, pass);
         }
-        group.finish();
     }
+    criterion.final_summary();
 }
-
-criterion_group!(benches, kernels, modules);
-criterion_main!(benches);

@@ -12,6 +12,7 @@
 //! ```
 
 pub mod accuracy;
+pub mod bars;
 pub mod bert_score;
 pub mod bleu;
 pub mod bootstrap;

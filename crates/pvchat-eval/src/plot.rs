@@ -6,7 +6,7 @@ use plotters::{prelude::*, style::register_font};
 use std::{io::Cursor, path::Path};
 
 /// Colours that stay apart for colour-blind readers (Okabe and Ito).
-const COLOURS: [RGBColor; 7] = [
+pub(crate) const COLOURS: [RGBColor; 7] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -16,7 +16,7 @@ const COLOURS: [RGBColor; 7] = [
     RGBColor(60, 60, 60),
 ];
 
-const FONT: &str = "DejaVu Sans";
+pub(crate) const FONT: &str = "DejaVu Sans";
 
 /// A named line.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,8 +86,7 @@ impl LineChart {
         if width < 64 || height < 64 || width > 16_384 || height > 16_384 {
             return Err(fail("the size must be from 64 to 16384 pixels".into()));
         }
-        register_font(FONT, FontStyle::Normal, dejavu::sans::regular())
-            .map_err(|_| fail("the built-in font cannot be read".into()))?;
+        register().map_err(fail)?;
         let mut image = RgbImage::new(width, height);
         {
             let area = BitMapBackend::with_buffer(&mut image, (width, height)).into_drawing_area();
@@ -101,9 +100,7 @@ impl LineChart {
     /// # Errors
     /// Those of [`draw`](Self::draw), [`Error::File`], [`Error::Image`].
     pub fn write_png(&self, path: &Path) -> Result<()> {
-        let mut bytes = Cursor::new(Vec::new());
-        self.draw()?.write_to(&mut bytes, ImageFormat::Png).map_err(|source| Error::Image { file: path.into(), source })?;
-        Ok(pvchat_data::file::write_atomically(path, bytes.get_ref())?)
+        encode_png(&self.draw()?, path)
     }
 
     fn ranges(&self) -> Result<[(f64, f64); 2]> {
@@ -166,6 +163,18 @@ impl LineChart {
         area.present()?;
         Ok(())
     }
+}
+
+/// Makes [`FONT`] known to plotters.
+pub(crate) fn register() -> std::result::Result<(), String> {
+    register_font(FONT, FontStyle::Normal, dejavu::sans::regular()).map_err(|_| "the built-in font cannot be read".into())
+}
+
+/// Writes a picture as PNG, to a temporary name first.
+pub(crate) fn encode_png(image: &RgbImage, path: &Path) -> Result<()> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, ImageFormat::Png).map_err(|source| Error::Image { file: path.into(), source })?;
+    Ok(pvchat_data::file::write_atomically(path, bytes.get_ref())?)
 }
 
 fn finite(point: &(f64, f64)) -> bool {

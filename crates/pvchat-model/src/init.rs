@@ -5,7 +5,7 @@
 
 use burn::{
     module::{Param, ParamId},
-    nn::{LayerNorm, LayerNormConfig, Linear, LinearConfig, RmsNorm, RmsNormConfig},
+    nn::{Linear, LinearConfig, RmsNorm, RmsNormConfig},
     prelude::*,
 };
 use pvchat_data::random::SeededStream;
@@ -49,11 +49,6 @@ pub fn linear(stream: &mut SeededStream, inputs: usize, outputs: usize, bias: bo
     layer.weight = normal_param(stream, [inputs, outputs], std, device);
     layer.bias = bias.then(|| constant_param([outputs], 0.0, device));
     layer
-}
-
-/// A layer norm over the last axis (weight 1, bias 0).
-pub fn layer_norm(width: usize, epsilon: f64, device: &Device) -> LayerNorm {
-    LayerNormConfig::new(width).with_epsilon(epsilon).init(device)
 }
 
 /// A root-mean-square norm over the last axis (weight 1).

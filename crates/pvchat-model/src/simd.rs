@@ -81,6 +81,56 @@ fn exponentials_of<const FUSED: bool>(row: &mut [f32], maximum: f32) -> f32 {
     sums.iter().sum()
 }
 
+for_the_widest_registers! {
+    /// The largest number, minus infinity of none; NaN is passed over.
+    pub(crate) fn largest(row: &[f32]) -> f32 = largest_of
+}
+
+#[inline(always)]
+fn largest_of<const FUSED: bool>(row: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let (blocks, rest) = row.as_chunks::<16>();
+    for block in blocks {
+        for (lane, &value) in lanes.iter_mut().zip(block) {
+            *lane = if value > *lane { value } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
+}
+
+for_the_widest_registers! {
+    /// The sum, of sixteen in registers.
+    pub(crate) fn sum(row: &[f32]) -> f32 = sum_of
+}
+
+#[inline(always)]
+fn sum_of<const FUSED: bool>(row: &[f32]) -> f32 {
+    let mut lanes = [0.0; 16];
+    let (blocks, rest) = row.as_chunks::<16>();
+    for block in blocks {
+        lanes.iter_mut().zip(block).for_each(|(lane, value)| *lane += value);
+    }
+    lanes.iter().chain(rest).sum()
+}
+
+for_the_widest_registers! {
+    /// Sum of the products of two rows of one length.
+    pub(crate) fn product_sum(one: &[f32], other: &[f32]) -> f32 = product_sum_of
+}
+
+#[inline(always)]
+fn product_sum_of<const FUSED: bool>(one: &[f32], other: &[f32]) -> f32 {
+    let mut lanes = [0.0; 16];
+    let ((ones, rest), (others, other_rest)) = (one.as_chunks::<16>(), other.as_chunks::<16>());
+    for (one, other) in ones.iter().zip(others) {
+        for ((lane, &one), &other) in lanes.iter_mut().zip(one).zip(other) {
+            *lane = multiply_add::<FUSED>(one, other, *lane);
+        }
+    }
+    let rest: f32 = rest.iter().zip(other_rest).map(|(one, other)| one * other).sum();
+    lanes.iter().sum::<f32>() + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

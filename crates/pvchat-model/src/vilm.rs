@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::{module::Module, nn::LayerNorm, prelude::*};
+use burn::{module::Module, prelude::*};
 use image::RgbImage;
 use pvchat_data::{SubjectName, random::SeededStream};
 
@@ -11,6 +11,7 @@ use crate::{
     adaptation::{Adaptation, Trains},
     answer::{AnswerModel, Memory},
     init,
+    operations::LayerNorm,
     personal::PersonalTensors,
     preprocess::encoder_pixels,
     prompt::TextCodec,

@@ -74,6 +74,38 @@ fn root_mean_square_norms_are_burns() {
 }
 
 #[test]
+fn layer_norms_are_burns() {
+    for (index, shape) in [[1, 1, 2], [2, 3, 5], [3, 7, 16], [2, 33, 129], [1, 200, 700]].into_iter().enumerate() {
+        let mut device = Device::flex().autodiff();
+        if index % 2 == 1 {
+            device = device.gradient_checkpointing();
+        }
+        let stream = SeededStream::new(index as u64);
+        let mut norm = operations::LayerNorm::new(shape[2], 1e-5, &device);
+        let mut burns = burn::nn::LayerNormConfig::new(shape[2]).with_epsilon(1e-5).init(&device);
+        let parameter = |label: &str| {
+            burn::module::Param::from_tensor(init::normal::<1>(&mut stream.derive(label), [shape[2]], 1.0, &device))
+        };
+        (norm.gamma, norm.beta) = (parameter("gamma"), parameter("beta"));
+        (burns.gamma, burns.beta) = (norm.gamma.clone(), Some(norm.beta.clone()));
+        // Far from zero, where a variance as a difference of two large numbers would be lost.
+        let x = (init::normal::<3>(&mut stream.derive("x"), shape, 3.0, &device) + 100.0).detach().require_grad();
+        let slope = init::normal::<3>(&mut stream.derive("slope"), shape, 1.0, &device);
+        let run = |output: Tensor<3>| {
+            let gradients = (output.clone() * slope.clone()).sum().backward();
+            let of = |parameter: Tensor<1>| parameter.grad(&gradients).unwrap().unsqueeze::<3>();
+            [output, x.grad(&gradients).unwrap(), of(norm.gamma.val()), of(norm.beta.val())].map(numbers)
+        };
+        let (found, expected) = (run(norm.forward(x.clone())), run(burns.forward(x.clone())));
+        for (what, (found, expected)) in ["values", "x", "gamma", "beta"].iter().zip(found.iter().zip(&expected)) {
+            assert_close(&format!("{shape:?}, {what}"), found, expected, 1e-4);
+        }
+        let plain = norm.forward(x.clone().inner());
+        assert_eq!(numbers(plain), found[0], "gradients change no number");
+    }
+}
+
+#[test]
 fn extreme_numbers_stay_what_they_are() {
     let device = Device::flex();
     let row = |values: &[f32]| Tensor::<1>::from_floats(values, &device).reshape([1, 1, values.len()]);

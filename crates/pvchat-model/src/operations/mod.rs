@@ -1,9 +1,12 @@
-//! Element-wise operations that burn computes slowly on the CPU, forward or backward.
+//! Operations on rows that burn computes slowly on the CPU, forward or backward.
 //!
 //! On flex, f32, they run in kernels of their own ([`flex`]); everywhere else they are burn's.
 
 #[cfg(feature = "flex")]
 mod flex;
+mod layer_norm;
+
+pub use layer_norm::LayerNorm;
 
 use burn::{nn::RmsNorm, prelude::*, tensor::activation};
 

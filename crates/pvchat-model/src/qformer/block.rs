@@ -9,14 +9,9 @@ use crate::{
         Gates, MohAttention, MohAttentionConfig, MohOutput,
         kernel::{Kernel, View},
     },
-    operations,
+    operations::{self, LayerNorm},
 };
-use burn::{
-    module::Param,
-    nn::{LayerNorm, Linear},
-    prelude::*,
-    tensor::activation,
-};
+use burn::{module::Param, nn::Linear, prelude::*, tensor::activation};
 use pvchat_data::random::SeededStream;
 
 /// The way out of a sub-layer: projection, residual sum, and the sub-layer's norm.
@@ -75,7 +70,7 @@ impl Layer {
         };
         let output = |label: &str, inputs| Output {
             dense: linear(label, inputs, hidden),
-            norm: init::layer_norm(hidden, config.layer_norm_epsilon, device),
+            norm: LayerNorm::new(hidden, config.layer_norm_epsilon, device),
         };
         let attention = |label: &str, sizes: MohAttentionConfig| {
             let heads = sizes.init(&stream.derive(label), device)?;

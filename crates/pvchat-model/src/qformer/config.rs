@@ -4,6 +4,7 @@ use super::{Embeddings, Encoder, Layer, QFormer};
 use crate::{
     Error, Result, dropout, init,
     moh::{MohAttentionConfig, Routing},
+    operations::LayerNorm,
 };
 use burn::{nn::EmbeddingConfig, prelude::*};
 use pvchat_data::random::SeededStream;
@@ -176,7 +177,7 @@ impl QFormerConfig {
             table.weight = init::normal_param(&mut stream.derive(label), [rows, self.hidden], self.initial_deviation, device);
             table
         };
-        let norm = || init::layer_norm(self.hidden, self.layer_norm_epsilon, device);
+        let norm = || LayerNorm::new(self.hidden, self.layer_norm_epsilon, device);
         let embeddings = Embeddings {
             word_embeddings: self.vocabulary.map(|rows| table("word_embeddings", rows)),
             position_embeddings: self.vocabulary.map(|_| table("position_embeddings", self.max_positions)),

@@ -17,11 +17,8 @@ pub mod config;
 pub use block::{Attention, Layer};
 pub use config::{Activation, DropoutRates, NormPlacement, QFormerConfig};
 
-use crate::{Error, Result, dropout::dropout, moh::Gates};
-use burn::{
-    nn::{Embedding, LayerNorm},
-    prelude::*,
-};
+use crate::{Error, Result, dropout::dropout, moh::Gates, operations::LayerNorm};
+use burn::{nn::Embedding, prelude::*};
 
 /// From checkpoint names (without the leading `qformer.`) to module paths, for
 /// [`apply_tensors`](crate::weights::apply_tensors). `self` and `LayerNorm` cannot be field names in Rust.

@@ -8,8 +8,8 @@ pub mod tower;
 pub use internvideo2::{InternVideo2, InternVideo2Config};
 pub use tower::{VisionConfig, VisionTower};
 
-use crate::{Result, answer::Memory, init};
-use burn::{nn::LayerNorm, prelude::*};
+use crate::{Result, answer::Memory, operations::LayerNorm};
+use burn::prelude::*;
 
 /// Epsilon of [`vision_layernorm`].
 pub const VISION_LAYERNORM_EPSILON: f64 = 1e-12;
@@ -46,5 +46,5 @@ pub trait VisionEncoder {
 /// The layer norm that stands between a vision encoder and the Q-Former: over the last axis of all tokens,
 /// `vision_layernorm` of the public checkpoint (weight 1 and bias 0 at the start).
 pub fn vision_layernorm(width: usize, device: &Device) -> LayerNorm {
-    init::layer_norm(width, VISION_LAYERNORM_EPSILON, device)
+    LayerNorm::new(width, VISION_LAYERNORM_EPSILON, device)
 }

@@ -1,7 +1,9 @@
 //! Kernels for the CPU: one pass over memory, forward and backward, in the widest registers and on all threads.
 
+mod layer_norm;
 mod norm;
 
+pub(super) use layer_norm::layer_norm;
 pub(super) use norm::rms_norm;
 
 use std::fmt::Debug;
@@ -25,7 +27,7 @@ use rayon::prelude::*;
 
 use crate::{
     graph::{FlexTensor, flex_tensor},
-    simd::{exponential, exponentials, for_the_widest_registers, multiply_add},
+    simd::{exponential, exponentials, for_the_widest_registers, largest, multiply_add, product_sum},
 };
 
 /// Numbers that one task works on: enough that starting it costs little, few enough that they stay in a cache.
@@ -173,36 +175,6 @@ fn logistic<const FUSED: bool>(x: f32) -> f32 {
     let small = exponential::<FUSED>(-x.abs());
     let above = 1.0 / (1.0 + small);
     if x < 0.0 { small * above } else { above }
-}
-
-for_the_widest_registers! {
-    fn largest(row: &[f32]) -> f32 = largest_of
-}
-
-#[inline(always)]
-fn largest_of<const FUSED: bool>(row: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    for block in row.chunks(16) {
-        for (lane, &value) in lanes.iter_mut().zip(block) {
-            *lane = if value > *lane { value } else { *lane };
-        }
-    }
-    lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
-}
-
-for_the_widest_registers! {
-    fn product_sum(one: &[f32], other: &[f32]) -> f32 = product_sum_of
-}
-
-#[inline(always)]
-fn product_sum_of<const FUSED: bool>(one: &[f32], other: &[f32]) -> f32 {
-    let mut lanes = [0.0; 16];
-    for (one, other) in one.chunks(16).zip(other.chunks(16)) {
-        for ((lane, &one), &other) in lanes.iter_mut().zip(one).zip(other) {
-            *lane = multiply_add::<FUSED>(one, other, *lane);
-        }
-    }
-    lanes.iter().sum()
 }
 
 /// Applies an operation; `None` where it does not run: another backend, another type than f32, no elements.

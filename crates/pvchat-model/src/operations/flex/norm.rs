@@ -18,10 +18,10 @@ use burn::{
 };
 use rayon::prelude::*;
 
-use super::{numbers, product_sum, task_size};
+use super::{numbers, task_size};
 use crate::{
     graph::{FlexTensor, flex_tensor, lift},
-    simd::{for_the_widest_registers, multiply_add},
+    simd::{for_the_widest_registers, multiply_add, product_sum},
 };
 
 /// See [`rms_norm`](super::super::rms_norm); `None` where it does not run: another backend, another type than f32, no

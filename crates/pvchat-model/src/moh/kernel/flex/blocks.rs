@@ -1,111 +1,24 @@
-//! Both passes over the rows of one head, block by block; no more scores than one block exist at any time.
+//! Both passes over blocks of rows, some keys at a time: what is made ready of these keys serves every block of a task, and no
+//! more scores than those of one block and these keys exist at any time.
 
-use crate::graph::FlexTensor;
 use rayon::prelude::*;
 
-use super::super::reference::HIDDEN;
-use crate::simd::exponentials;
+use super::{
+    super::reference::HIDDEN,
+    matrix::{Matrix, padded, product},
+    plan::{Block, Plan},
+};
+use crate::{
+    graph::FlexTensor,
+    simd::{exponentials, for_the_widest_registers, largest, product_sum},
+};
 
-/// Query rows of a block.
-pub(super) const ROWS: usize = 64;
-/// Keys of a block: its scores fit the second-level cache.
-const KEYS: usize = 512;
-
-/// Rows are far apart, and a copy of them pays, from these numbers on; see [`Matrix::close`].
-const FAR: usize = 256;
-const MANY: usize = 128;
-
-/// A matrix somewhere in a tensor's memory: element `(row, column)` is `row * row_stride + column * column_stride` on.
-#[derive(Clone, Copy)]
-struct Matrix<'a> {
-    memory: &'a [f32],
-    row_stride: usize,
-    column_stride: usize,
-}
-
-impl<'a> Matrix<'a> {
-    fn new(memory: &'a [f32], width: usize) -> Self {
-        Self { memory, row_stride: width, column_stride: 1 }
-    }
-
-    /// Head `head` of sequence `batch` of a tensor `[batch, heads, rows, width]` with non-negative strides.
-    fn of(tensor: &'a FlexTensor, batch: usize, head: usize) -> Self {
-        let layout = tensor.layout();
-        let stride = |axis: usize| layout.strides()[axis].unsigned_abs();
-        let start = layout.start_offset() + batch * stride(0) + head * stride(1);
-        Self { memory: &tensor.storage::<f32>()[start..], row_stride: stride(2), column_stride: stride(3) }
-    }
-
-    fn starting_at(self, row: usize) -> Self {
-        Self { memory: &self.memory[row * self.row_stride..], ..self }
-    }
-
-    fn transposed(self) -> Self {
-        Self { row_stride: self.column_stride, column_stride: self.row_stride, ..self }
-    }
-
-    /// `count` rows of `width` from `first` on; copied to `memory` where reading down a column would hit few lines of the
-    /// cache only, because the rows lie a multiple of a large power of two apart (heads split by swapping axes do).
-    fn close(self, [first, count, width]: [usize; 3], memory: &'a mut Vec<f32>) -> Self {
-        if !self.row_stride.is_multiple_of(FAR) || self.column_stride != 1 || count < MANY {
-            return self.starting_at(first);
-        }
-        memory.clear();
-        for row in first..first + count {
-            memory.extend_from_slice(&self.memory[row * self.row_stride..][..width]);
-        }
-        Matrix::new(memory, width)
-    }
-
-    fn copy_row(self, row: usize, factor: f32, to: &mut [f32]) {
-        for (column, value) in to.iter_mut().enumerate() {
-            *value = factor * self.memory[row * self.row_stride + column * self.column_stride];
-        }
-    }
-}
-
-/// `out [rows, columns] = factor * left [rows, inner] right [inner, columns]`, added to what is there if `add`.
-fn product(out: &mut [f32], [rows, inner, columns]: [usize; 3], left: Matrix, right: Matrix, factor: f32, add: bool) {
-    if rows == 0 || inner == 0 || columns == 0 {
-        return;
-    }
-    let last =
-        |matrix: Matrix, rows: usize, columns: usize| (rows - 1) * matrix.row_stride + (columns - 1) * matrix.column_stride;
-    assert!(
-        rows * columns <= out.len()
-            && last(left, rows, inner) < left.memory.len()
-            && last(right, inner, columns) < right.memory.len(),
-        "a product reads and writes inside its matrices"
-    );
-    // SAFETY: by the assertion all elements of the three matrices lie in their slices; `out` is borrowed mutably, so it
-    // overlaps neither of the others.
-    unsafe {
-        gemm::gemm(
-            rows,
-            columns,
-            inner,
-            out.as_mut_ptr(),
-            1,
-            columns as isize,
-            add,
-            left.memory.as_ptr(),
-            left.column_stride as isize,
-            left.row_stride as isize,
-            right.memory.as_ptr(),
-            right.column_stride as isize,
-            right.row_stride as isize,
-            1.0,
-            factor,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
-}
+/// Keys that are looked at together: with the scores of a block they fit the second-level cache. Of 256 and 512, and of 64 and
+/// 128 rows, 256 keys and 128 rows are the fastest on a Zen core with AVX-512.
+const KEYS: usize = 256;
 
 /// What both passes read. Shapes `[batch, heads, tokens, width]`, `[batch, key heads, keys, width]`.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Inputs {
     pub q: FlexTensor,
     pub k: FlexTensor,
@@ -119,13 +32,7 @@ pub(super) struct Inputs {
     pub causal: bool,
     pub sizes: [usize; 4],
     pub key_sizes: [usize; 4],
-}
-
-/// Rows of one head that are computed together, and what they look at.
-struct Block {
-    batch: usize,
-    head: usize,
-    tokens: Vec<usize>,
+    pub plan: Plan,
 }
 
 /// What the forward pass leaves: memory linear in the tokens.
@@ -147,19 +54,44 @@ pub(super) struct Slopes {
     pub scales: Vec<f32>,
 }
 
+/// Memory of a task for copies and scores.
+#[derive(Default)]
+struct Scratch {
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    scores: Vec<f32>,
+    changes: Vec<f32>,
+}
+
+/// A block in the forward pass.
+struct Ahead<'a> {
+    block: &'a Block,
+    queries: Vec<f32>,
+    context: Vec<f32>,
+    statistics: Vec<[f32; 2]>,
+}
+
+/// A block in the backward pass.
+struct Back<'a> {
+    block: &'a Block,
+    queries: Vec<f32>,
+    /// Of the context before scaling.
+    slopes: Vec<f32>,
+    /// Product of those with the context, which the softmax takes off.
+    offsets: Vec<f32>,
+    /// Gradients of the scales.
+    gates: Vec<f32>,
+    /// Gradients of the queries.
+    dq: Vec<f32>,
+}
+
 impl Inputs {
     fn scale(&self, row: usize) -> f32 {
         self.scales.as_ref().map_or(1.0, |scales| scales[row])
     }
 
-    fn row(&self, batch: usize, head: usize, token: usize) -> usize {
-        (batch * self.sizes[1] + head) * self.sizes[2] + token
-    }
-
-    /// The tokens of a head whose scale is not zero (a NaN is not), in blocks.
-    fn blocks(&self, batch: usize, head: usize) -> Vec<Block> {
-        let tokens: Vec<usize> = (0..self.sizes[2]).filter(|&token| self.scale(self.row(batch, head, token)) != 0.0).collect();
-        tokens.chunks(ROWS).map(|tokens| Block { batch, head, tokens: tokens.to_vec() }).collect()
+    fn row(&self, block: &Block, token: usize) -> usize {
+        (block.batch * self.sizes[1] + block.head) * self.sizes[2] + token
     }
 
     /// Whether `token` may not see `key`.
@@ -188,17 +120,11 @@ impl Inputs {
         queries
     }
 
-    /// Scores of a block with `keys`, which are `count` from `first` on; hidden ones replaced.
-    fn scores(&self, block: &Block, queries: &[f32], keys: Matrix, [first, count]: [usize; 2], scores: &mut [f32]) {
-        let (rows, width) = (block.tokens.len(), self.sizes[3]);
-        product(scores, [rows, width, count], Matrix::new(queries, width), keys.transposed(), 1.0, false);
-        self.fill_hidden(block, first, count, scores, HIDDEN);
-    }
-
-    fn fill_hidden(&self, block: &Block, first: usize, count: usize, scores: &mut [f32], value: f32) {
+    /// Replaces what is hidden in scores `[rows, stride]` of a block with `count` keys from `first` on.
+    fn fill_hidden(&self, block: &Block, [first, count]: [usize; 2], (scores, stride): (&mut [f32], usize), value: f32) {
         if self.masked() {
-            for (scores, &token) in scores.chunks_exact_mut(count).zip(&block.tokens) {
-                for (key, score) in scores.iter_mut().enumerate() {
+            for (scores, &token) in scores.chunks_exact_mut(stride).zip(&block.tokens) {
+                for (key, score) in scores[..count].iter_mut().enumerate() {
                     if self.hides(block.batch, token, first + key) {
                         *score = value;
                     }
@@ -208,55 +134,77 @@ impl Inputs {
     }
 
     /// Key and value matrices that a head looks at.
-    fn keys_and_values(&self, batch: usize, head: usize) -> [Matrix<'_>; 2] {
-        let head = head / (self.sizes[1] / self.key_sizes[1]);
-        [Matrix::of(&self.k, batch, head), Matrix::of(&self.v, batch, head)]
+    fn keys_and_values(&self, block: &Block) -> [Matrix<'_>; 2] {
+        let head = block.head / (self.sizes[1] / self.key_sizes[1]);
+        [Matrix::of(&self.k, block.batch, head), Matrix::of(&self.v, block.batch, head)]
     }
 
-    /// Context (divided by the sums) and statistics of the block's rows.
-    fn forward_block(&self, block: &Block) -> (Vec<f32>, Vec<[f32; 2]>) {
-        let (rows, width, keys) = (block.tokens.len(), self.sizes[3], self.key_sizes[2]);
-        let [k, v] = self.keys_and_values(block.batch, block.head);
-        let queries = self.queries(block);
-        let mut context = vec![0.0; rows * width];
-        let mut statistics = vec![[f32::NEG_INFINITY, 0.0]; rows];
-        let (mut memory, mut near_keys) = (vec![0.0; rows * KEYS.min(keys)], Vec::new());
+    /// Context (divided by the sums) and statistics of blocks of one head.
+    fn forward_task<'a>(&self, blocks: &'a [Block]) -> Vec<Ahead<'a>> {
+        let (width, keys) = (self.sizes[3], self.key_sizes[2]);
+        let Some(first_block) = blocks.first() else { return Vec::new() };
+        let [k, v] = self.keys_and_values(first_block);
+        let mut states: Vec<Ahead> = blocks
+            .iter()
+            .map(|block| Ahead {
+                block,
+                queries: self.queries(block),
+                context: vec![0.0; block.tokens.len() * width],
+                statistics: vec![[f32::NEG_INFINITY, 0.0]; block.tokens.len()],
+            })
+            .collect();
+        let mut scratch = Scratch::default();
         for first in (0..keys).step_by(KEYS) {
             let count = KEYS.min(keys - first);
-            let scores = &mut memory[..rows * count];
-            let near = k.close([first, count, width], &mut near_keys);
-            self.scores(block, &queries, near, [first, count], scores);
-            let parts = scores.chunks_exact_mut(count).zip(context.chunks_exact_mut(width)).zip(&mut statistics);
-            for ((scores, context), [maximum, sum]) in parts {
-                let next = scores.iter().copied().fold(*maximum, f32::max);
-                // Before the first block nothing is kept, and infinity less infinity is no number.
-                let kept = if *maximum == next { 1.0 } else { (*maximum - next).exp() };
-                *sum = *sum * kept + exponentials(scores, next);
-                *maximum = next;
-                if kept != 1.0 {
-                    context.iter_mut().for_each(|value| *value *= kept);
+            let stride = padded(count);
+            // A copy pays where it is read more than once.
+            let keys = k.starting_at(first);
+            let keys = if states.len() > 1 { keys.close([count, width], &mut scratch.keys) } else { keys };
+            let values = v.starting_at(first).close([count, width], &mut scratch.values);
+            for state in &mut states {
+                let rows = state.block.tokens.len();
+                scratch.scores.resize(rows * stride, 0.0);
+                let scores = &mut scratch.scores;
+                let queries = Matrix::new(&state.queries, width);
+                product((&mut *scores, stride), [rows, width, count], queries, keys.transposed(), 1.0, false);
+                self.fill_hidden(state.block, [first, count], (&mut *scores, stride), HIDDEN);
+                let parts = scores.chunks_exact_mut(stride).zip(state.context.chunks_exact_mut(width)).zip(&mut state.statistics);
+                for ((scores, context), [maximum, sum]) in parts {
+                    let scores = &mut scores[..count];
+                    let next = largest(scores).max(*maximum);
+                    // Before the first keys nothing is kept, and infinity less infinity is no number.
+                    let kept = if *maximum == next { 1.0 } else { (*maximum - next).exp() };
+                    *sum = *sum * kept + exponentials(scores, next);
+                    *maximum = next;
+                    if kept != 1.0 {
+                        context.iter_mut().for_each(|value| *value *= kept);
+                    }
                 }
+                let weights = Matrix::new(scores, stride);
+                product((&mut state.context, width), [rows, count, width], weights, values, 1.0, true);
             }
-            product(&mut context, [rows, count, width], Matrix::new(scores, count), v.starting_at(first), 1.0, true);
         }
-        for (context, [_, sum]) in context.chunks_exact_mut(width).zip(&statistics) {
-            context.iter_mut().for_each(|value| *value /= sum);
+        for state in &mut states {
+            for (context, [_, sum]) in state.context.chunks_exact_mut(width).zip(&state.statistics) {
+                context.iter_mut().for_each(|value| *value /= sum);
+            }
         }
-        (context, statistics)
+        states
     }
 
     /// Attention of all (token, head) pairs that are on. `keep`: a backward pass will follow.
-    pub(super) fn forward(&self, keep: bool) -> Forward {
+    pub fn forward(&self, keep: bool) -> Forward {
         let [batch, heads, tokens, width] = self.sizes;
-        let blocks: Vec<Block> = (0..batch * heads).flat_map(|index| self.blocks(index / heads, index % heads)).collect();
-        let results: Vec<_> = blocks.par_iter().with_max_len(1).map(|block| self.forward_block(block)).collect();
+        let tasks = self.plan.forward();
+        let results: Vec<_> = tasks.into_par_iter().with_max_len(1).map(|blocks| self.forward_task(blocks)).collect();
         let rows = batch * heads * tokens;
         let mut output = vec![0.0; rows * width];
         let mut context = (keep && self.scales.is_some()).then(|| vec![0.0; rows * width]);
         let mut statistics = vec![[0.0; 2]; if keep { rows } else { 0 }];
-        for (block, (found, numbers)) in blocks.iter().zip(results) {
-            for ((&token, found), numbers) in block.tokens.iter().zip(found.chunks_exact(width)).zip(numbers) {
-                let row = self.row(block.batch, block.head, token);
+        for state in results.into_iter().flatten() {
+            let found = state.context.chunks_exact(width).zip(state.statistics);
+            for (&token, (found, numbers)) in state.block.tokens.iter().zip(found) {
+                let row = self.row(state.block, token);
                 let (scale, place) = (self.scale(row), row * width..(row + 1) * width);
                 for (to, value) in output[place.clone()].iter_mut().zip(found) {
                     *to = value * scale;
@@ -272,75 +220,83 @@ impl Inputs {
         Forward { output, context, statistics }
     }
 
-    /// Gradients of a block: those of its queries and scales returned, those of keys and values added.
-    fn backward_block(&self, block: &Block, forward: &Forward, slope: &[f32], dk: &mut [f32], dv: &mut [f32]) -> [Vec<f32>; 2] {
-        let (rows, width, keys) = (block.tokens.len(), self.sizes[3], self.key_sizes[2]);
-        let [k, v] = self.keys_and_values(block.batch, block.head);
-        let queries = self.queries(block);
+    /// What the backward pass of a block starts from; `slope` is that of the output.
+    fn back<'a>(&self, block: &'a Block, forward: &Forward, slope: &[f32]) -> Back<'a> {
+        let (rows, width) = (block.tokens.len(), self.sizes[3]);
         let context = forward.context.as_ref().unwrap_or(&forward.output);
-        let row = |token: usize| self.row(block.batch, block.head, token);
-        // The gradient of the unscaled context, and its product with the context (the softmax takes it off).
         let (mut slopes, mut gates, mut offsets) = (vec![0.0; rows * width], Vec::new(), Vec::new());
         for (to, &token) in slopes.chunks_exact_mut(width).zip(&block.tokens) {
-            let (scale, place) = (self.scale(row(token)), row(token) * width..(row(token) + 1) * width);
-            let gate: f32 = slope[place.clone()].iter().zip(&context[place.clone()]).map(|(a, b)| a * b).sum();
+            let row = self.row(block, token);
+            let (scale, place) = (self.scale(row), row * width..(row + 1) * width);
+            let gate = product_sum(&slope[place.clone()], &context[place.clone()]);
             gates.push(gate);
             offsets.push(gate * scale);
             to.iter_mut().zip(&slope[place]).for_each(|(to, slope)| *to = slope * scale);
         }
-        let (slopes_matrix, factor) = (Matrix::new(&slopes, width), (width as f32).sqrt().recip());
-        let mut dq = vec![0.0; rows * width];
-        let size = rows * KEYS.min(keys);
-        let (mut memory, mut changes) = (vec![0.0; size], vec![0.0; size]);
-        let (mut near_keys, mut near_values) = (Vec::new(), Vec::new());
+        Back { block, queries: self.queries(block), slopes, offsets, gates, dq: vec![0.0; rows * width] }
+    }
+
+    /// Gradients of blocks that look at the same keys: those of queries and scales returned, those of keys and values written to
+    /// `dk` and `dv` `[keys, width]` unless there is no block.
+    fn backward_task<'a>(
+        &self,
+        blocks: &[&'a Block],
+        forward: &Forward,
+        slope: &[f32],
+        [dk, dv]: [&mut [f32]; 2],
+    ) -> Vec<Back<'a>> {
+        let (width, keys) = (self.sizes[3], self.key_sizes[2]);
+        let Some(first_block) = blocks.first() else { return Vec::new() };
+        let [k, v] = self.keys_and_values(first_block);
+        let factor = (width as f32).sqrt().recip();
+        let mut states: Vec<Back> = blocks.iter().map(|block| self.back(block, forward, slope)).collect();
+        let mut scratch = Scratch::default();
         for first in (0..keys).step_by(KEYS) {
             let count = KEYS.min(keys - first);
-            let (weights, changes) = (&mut memory[..rows * count], &mut changes[..rows * count]);
-            let k = k.close([first, count, width], &mut near_keys);
-            let v = v.close([first, count, width], &mut near_values);
-            self.scores(block, &queries, k, [first, count], weights);
-            for (weights, &token) in weights.chunks_exact_mut(count).zip(&block.tokens) {
-                let [maximum, sum] = forward.statistics[row(token)];
-                exponentials(weights, maximum);
-                weights.iter_mut().for_each(|weight| *weight /= sum);
+            let (stride, place) = (padded(count), first * width..(first + count) * width);
+            let k = k.starting_at(first).close([count, width], &mut scratch.keys);
+            let v = v.starting_at(first);
+            let v = if states.len() > 1 { v.close([count, width], &mut scratch.values) } else { v };
+            for (index, state) in states.iter_mut().enumerate() {
+                let rows = state.block.tokens.len();
+                scratch.scores.resize(rows * stride, 0.0);
+                scratch.changes.resize(rows * stride, 0.0);
+                let (weights, changes) = (&mut scratch.scores, &mut scratch.changes);
+                let [queries, slopes] = [&state.queries, &state.slopes].map(|rows| Matrix::new(rows, width));
+                product((&mut *weights, stride), [rows, width, count], queries, k.transposed(), 1.0, false);
+                self.fill_hidden(state.block, [first, count], (&mut *weights, stride), HIDDEN);
+                product((&mut *changes, stride), [rows, width, count], slopes, v.transposed(), 1.0, false);
+                let parts = weights.chunks_exact_mut(stride).zip(changes.chunks_exact_mut(stride));
+                for ((weights, changes), (&token, &offset)) in parts.zip(state.block.tokens.iter().zip(&state.offsets)) {
+                    let [maximum, sum] = forward.statistics[self.row(state.block, token)];
+                    let (weights, changes) = (&mut weights[..count], &mut changes[..count]);
+                    exponentials(weights, maximum);
+                    softmax_slopes(weights, changes, sum.recip(), offset);
+                }
+                // A replaced score passes nothing on, also in a row whose keys are all hidden.
+                self.fill_hidden(state.block, [first, count], (&mut *changes, stride), 0.0);
+                let [weights, changes] = [&*weights, &*changes].map(|scores| Matrix::new(scores, stride));
+                product((&mut dv[place.clone()], width), [count, rows, width], weights.transposed(), slopes, 1.0, index > 0);
+                product((&mut dk[place.clone()], width), [count, rows, width], changes.transposed(), queries, 1.0, index > 0);
+                product((&mut state.dq, width), [rows, count, width], changes, k, factor, true);
             }
-            let place = first * width..(first + count) * width;
-            let weights_matrix = Matrix::new(weights, count).transposed();
-            product(&mut dv[place.clone()], [count, rows, width], weights_matrix, slopes_matrix, 1.0, true);
-            product(changes, [rows, width, count], slopes_matrix, v.transposed(), 1.0, false);
-            let parts = changes.chunks_exact_mut(count).zip(weights.chunks_exact(count)).zip(&offsets);
-            for ((changes, weights), offset) in parts {
-                changes.iter_mut().zip(weights).for_each(|(change, weight)| *change = weight * (*change - offset));
-            }
-            // A replaced score passes nothing on, also in a row whose keys are all hidden.
-            self.fill_hidden(block, first, count, changes, 0.0);
-            product(&mut dq, [rows, count, width], Matrix::new(changes, count), k, factor, true);
-            let changes_matrix = Matrix::new(changes, count).transposed();
-            product(&mut dk[place], [count, rows, width], changes_matrix, Matrix::new(&queries, width), 1.0, true);
         }
-        [dq, gates]
+        states
     }
 
     /// All gradients, scores computed again block by block. `slope` is that of the output, in order.
     ///
-    /// The rows of one key head are divided among as many tasks as keep the threads busy. The first adds to the key and
-    /// value gradients in place, the others to some of their own that are then summed in order: equal inputs give equal
-    /// bits on one machine.
-    pub(super) fn backward(&self, forward: &Forward, slope: &[f32]) -> Slopes {
+    /// Of the tasks of one key head the first writes the key and value gradients in place, the others some of their own
+    /// that are then added in order: equal inputs give equal bits on one machine.
+    pub fn backward(&self, forward: &Forward, slope: &[f32]) -> Slopes {
         let ([batch, heads, tokens, width], [_, key_heads, keys, _]) = (self.sizes, self.key_sizes);
-        let (pairs, group, key_size) = (batch * key_heads, heads / key_heads, keys * width);
-        let share = (2 * rayon::current_num_threads()).div_ceil(pairs);
+        let (pairs, key_size) = (batch * key_heads, keys * width);
         let (mut k, mut v) = (vec![0.0; pairs * key_size], vec![0.0; pairs * key_size]);
         let mut tasks = Vec::new();
-        for (pair, (dk, dv)) in k.chunks_exact_mut(key_size).zip(v.chunks_exact_mut(key_size)).enumerate() {
-            let (batch, first) = (pair / key_heads, pair % key_heads * group);
-            let mut blocks: Vec<Block> = (first..first + group).flat_map(|head| self.blocks(batch, head)).collect();
-            let length = blocks.len().div_ceil(share).max(1);
-            let mut in_place = Some((dk, dv));
-            while !blocks.is_empty() {
-                let rest = blocks.split_off(length.min(blocks.len()));
-                tasks.push((pair, std::mem::replace(&mut blocks, rest), in_place.take()));
-            }
+        let places = k.chunks_exact_mut(key_size).zip(v.chunks_exact_mut(key_size));
+        for ((pair, place), divided) in places.enumerate().zip(self.plan.backward(pairs, rayon::current_num_threads())) {
+            let mut in_place = Some(place);
+            tasks.extend(divided.into_iter().map(|blocks| (pair, blocks, in_place.take())));
         }
         let results: Vec<_> = tasks
             .into_par_iter()
@@ -350,20 +306,19 @@ impl Inputs {
                 let mut own = [vec![0.0; size], vec![0.0; size]];
                 let [own_k, own_v] = &mut own;
                 let (dk, dv) = in_place.unwrap_or((own_k, own_v));
-                let run = |block| self.backward_block(block, forward, slope, dk, dv);
-                let found: Vec<[Vec<f32>; 2]> = blocks.iter().map(run).collect();
-                (pair, blocks, found, own)
+                let found = self.backward_task(&blocks, forward, slope, [dk, dv]);
+                (pair, found, own)
             })
             .collect();
         let rows = batch * heads * tokens;
         let scaled = if self.scales.is_some() { rows } else { 0 };
         let (mut q, mut scales) = (vec![0.0; rows * width], vec![0.0; scaled]);
-        for (pair, blocks, found, [own_k, own_v]) in results {
+        for (pair, found, [own_k, own_v]) in results {
             k[pair * key_size..].iter_mut().zip(own_k).for_each(|(to, value)| *to += value);
             v[pair * key_size..].iter_mut().zip(own_v).for_each(|(to, value)| *to += value);
-            for (block, [dq, gates]) in blocks.iter().zip(found) {
-                for ((&token, dq), gate) in block.tokens.iter().zip(dq.chunks_exact(width)).zip(gates) {
-                    let row = self.row(block.batch, block.head, token);
+            for state in found {
+                for ((&token, dq), gate) in state.block.tokens.iter().zip(state.dq.chunks_exact(width)).zip(state.gates) {
+                    let row = self.row(state.block, token);
                     q[row * width..(row + 1) * width].copy_from_slice(dq);
                     if let Some(scale) = scales.get_mut(row) {
                         *scale = gate;
@@ -372,5 +327,18 @@ impl Inputs {
             }
         }
         Slopes { q, k, v, scales }
+    }
+}
+
+for_the_widest_registers! {
+    /// Exponentials times `factor` in place of `weights`; in place of their gradients, `changes`, those of the scores.
+    fn softmax_slopes(weights: &mut [f32], changes: &mut [f32], factor: f32, offset: f32) = softmax_slopes_of
+}
+
+#[inline(always)]
+fn softmax_slopes_of<const FUSED: bool>(weights: &mut [f32], changes: &mut [f32], factor: f32, offset: f32) {
+    for (weight, change) in weights.iter_mut().zip(changes) {
+        *weight *= factor;
+        *change = *weight * (*change - offset);
     }
 }

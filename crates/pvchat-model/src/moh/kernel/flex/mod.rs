@@ -1,7 +1,7 @@
 //! Gated attention on the CPU (flex, f32): fused, over the (token, head) pairs that are on, forward and backward.
 //!
-//! **What is skipped.** The tokens of a head whose scale is not zero are gathered; a head without any costs nothing.
-//! Blocks of query rows are the unit of work of the thread pool, so that heads with few tokens do not hold up others.
+//! **What is skipped.** The tokens of a head whose scale is not zero are gathered; a head without any costs nothing. A
+//! plan, made from the shapes and the scales of each call, says what is computed and how the threads divide it.
 //!
 //! **Memory.** A softmax is computed while the keys go by (largest score and sum so far), so that no more scores exist
 //! than those of one block per thread. For the backward pass two numbers per row and the context are kept; it computes
@@ -11,6 +11,8 @@
 //! otherwise, and key and value gradients may differ by rounding.
 
 mod blocks;
+mod matrix;
+mod plan;
 
 use std::sync::Arc;
 
@@ -33,6 +35,7 @@ use burn::{
 use super::{Kernel, View, fitting_sizes, graph_strategy};
 use crate::graph::{FlexTensor, flex_tensor, lift};
 use blocks::{Forward, Inputs};
+use plan::Plan;
 
 /// Gated attention by the fused kernel, whatever its size; arguments as in [`gated_attention`](super::gated_attention).
 /// `None` where the kernel does not run: another backend, another float type than f32, tensors
@@ -56,7 +59,8 @@ pub fn fused_attention(
     let inputs = |q, k, v, scales: Option<FlexTensor>| {
         let [q, k, v] = [q, k, v].map(forward_strides);
         let scales = scales.map(|scales| scales.to_contiguous().storage::<f32>().to_vec());
-        Inputs { q, k, v, hidden, hidden_pairs, scales, causal: view.causal, sizes, key_sizes }
+        let plan = Plan::new(sizes, scales.as_deref());
+        Inputs { q, k, v, hidden, hidden_pairs, scales, causal: view.causal, sizes, key_sizes, plan }
     };
     let Some(strategy) = graph_strategy([q, k, v], head_scales) else {
         let plain = |tensor: &Tensor<4>| tensor.clone().try_into_primitive::<Flex>().ok();
@@ -66,7 +70,7 @@ pub fn fused_attention(
         };
         let inputs = inputs(plain(q)?, plain(k)?, plain(v)?, scales);
         let output = flex_tensor(inputs.forward(false).output, sizes);
-        return Some((Tensor::from_primitive::<Flex>(output), kind(&inputs)));
+        return Some((Tensor::from_primitive::<Flex>(output), inputs.plan.kernel));
     };
     let tensors = [q, k, v].map(|tensor| lift(tensor.clone(), strategy));
     // Without scales something else that is not tracked stands in for them in the graph.
@@ -94,7 +98,7 @@ where
     let nodes = [q.node(), k.node(), v.node(), scales.node()];
     let scales = scaled.then(|| scales.into_primitive());
     let inputs = inputs(q.into_primitive(), k.into_primitive(), v.into_primitive(), scales);
-    let (kernel, sizes) = (kind(&inputs), inputs.sizes);
+    let (kernel, sizes) = (inputs.plan.kernel, inputs.sizes);
     let output = match GatedAttention.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(operation) => {
             let forward = inputs.forward(true);
@@ -104,19 +108,6 @@ where
         OpsKind::UnTracked(operation) => operation.finish(flex_tensor(inputs.forward(false).output, sizes)),
     };
     Some((Tensor::from_primitive::<Autodiff<Flex, C>>(output), kernel))
-}
-
-/// What the scales leave to do.
-fn kind(inputs: &Inputs) -> Kernel {
-    let Some(scales) = &inputs.scales else { return Kernel::DenseFused };
-    let heads = || scales.chunks_exact(inputs.sizes[2]).map(|tokens| tokens.iter().filter(|&&scale| scale != 0.0).count());
-    if heads().all(|on| on == inputs.sizes[2]) {
-        Kernel::DenseFused
-    } else if heads().all(|on| on == 0 || on == inputs.sizes[2]) {
-        Kernel::WholeHead
-    } else {
-        Kernel::Sparse
-    }
 }
 
 /// The numbers of a tensor that lies in the memory of the CPU as f32.

@@ -1,0 +1,118 @@
+//! What is left to compute, and how it is divided: planned from the shapes and from how many scales are not zero.
+//!
+//! Heads without such a token cost nothing; of the others the tokens that are on are gathered into blocks of equal size.
+//! A head that is on everywhere is computed as a dense one is, block for block, so that there is no share of heads from which
+//! on gating costs more than it saves.
+
+use super::super::Kernel;
+
+/// Rows that a product computes together.
+const STEP: usize = 8;
+/// Query rows of a block at most.
+const ROWS: usize = 128;
+/// Blocks of a task of the forward pass at most: they share what is made ready of the keys.
+const BLOCKS: usize = 4;
+/// Tasks that each thread should find in the backward pass.
+const TASKS_OF_A_THREAD: usize = 2;
+
+/// Rows of one head that are computed together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Block {
+    pub batch: usize,
+    pub head: usize,
+    pub tokens: Vec<usize>,
+}
+
+/// The tokens of every head that are on.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// Blocks of each head of each sequence.
+    heads: Vec<Vec<Block>>,
+    pub kernel: Kernel,
+}
+
+impl Plan {
+    /// `scales` `[batch, heads, tokens]`; without them everything is on. A NaN is on.
+    pub fn new([batch, heads, tokens, _]: [usize; 4], scales: Option<&[f32]>) -> Self {
+        let live = |index: usize| -> Vec<usize> {
+            let is_on = |&token: &usize| scales.is_none_or(|scales| scales[index * tokens + token] != 0.0);
+            (0..tokens).filter(is_on).collect()
+        };
+        let live: Vec<Vec<usize>> = (0..batch * heads).map(live).collect();
+        let kernel = if live.iter().all(|live| live.len() == tokens) {
+            Kernel::DenseFused
+        } else if live.iter().all(|live| live.is_empty() || live.len() == tokens) {
+            Kernel::WholeHead
+        } else {
+            Kernel::Sparse
+        };
+        let blocks = |(index, live): (usize, Vec<usize>)| -> Vec<Block> {
+            let size = live.len().div_ceil(live.len().div_ceil(ROWS).max(1)).next_multiple_of(STEP).max(STEP);
+            let block = |tokens: &[usize]| Block { batch: index / heads, head: index % heads, tokens: tokens.to_vec() };
+            live.chunks(size).map(block).collect()
+        };
+        Self { heads: live.into_iter().enumerate().map(blocks).collect(), kernel }
+    }
+
+    /// Tasks of the forward pass: blocks of one head.
+    pub fn forward(&self) -> Vec<&[Block]> {
+        self.heads.iter().flat_map(|blocks| blocks.chunks(BLOCKS)).collect()
+    }
+
+    /// Tasks of the backward pass for each of `pairs` key heads of sequences: blocks of the heads that look at it, divided only
+    /// as far as the threads need, because every task adds to gradients of all keys.
+    pub fn backward(&self, pairs: usize, threads: usize) -> Vec<Vec<Vec<&Block>>> {
+        let share = (TASKS_OF_A_THREAD * threads).div_ceil(pairs);
+        self.heads.chunks(self.heads.len() / pairs).map(|heads| divided(heads, share)).collect()
+    }
+}
+
+/// The blocks of some heads in at most so many parts.
+fn divided(heads: &[Vec<Block>], parts: usize) -> Vec<Vec<&Block>> {
+    let blocks: Vec<&Block> = heads.iter().flatten().collect();
+    blocks.chunks(blocks.len().div_ceil(parts).max(1)).map(<[&Block]>::to_vec).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_token_that_is_on_is_computed_once_in_blocks_of_equal_size() {
+        let sizes = [2, 3, 130, 4];
+        let mut scales = vec![0.0; 2 * 3 * 130];
+        // Head 0 of sequence 0 is off, head 1 on, of head 2 every other token; sequence 1 is off but for one NaN.
+        scales[130..260].fill(0.5);
+        scales[260..390].iter_mut().step_by(2).for_each(|scale| *scale = -1.0);
+        scales[3 * 130 + 7] = f32::NAN;
+        let plan = Plan::new(sizes, Some(&scales));
+        assert_eq!(plan.kernel, Kernel::Sparse);
+        let mut found = vec![0; scales.len()];
+        for block in plan.forward().into_iter().flatten() {
+            block.tokens.iter().for_each(|token| found[(block.batch * 3 + block.head) * 130 + token] += 1);
+        }
+        let expected: Vec<i32> = scales.iter().map(|&scale| i32::from(scale != 0.0)).collect();
+        assert_eq!(found, expected);
+        let lengths: Vec<usize> = plan.heads[1].iter().map(|block| block.tokens.len()).collect();
+        assert_eq!(lengths, [44, 44, 42]);
+        for (pairs, threads) in [(6, 1), (6, 16), (2, 1), (2, 3)] {
+            let tasks = plan.backward(pairs, threads);
+            assert_eq!(tasks.len(), pairs);
+            let blocks: Vec<&Block> = tasks.into_iter().flatten().flatten().collect();
+            assert_eq!(blocks, plan.heads.iter().flatten().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn heads_that_are_on_everywhere_are_divided_as_without_gates() {
+        let sizes = [1, 2, 200, 4];
+        let dense = Plan::new(sizes, None);
+        assert_eq!(dense.kernel, Kernel::DenseFused);
+        let mut scales = vec![1.0; 400];
+        let gated = Plan::new(sizes, Some(&scales));
+        assert_eq!((gated.kernel, gated.heads), (Kernel::DenseFused, dense.heads.clone()));
+        scales[..200].fill(0.0);
+        let half = Plan::new(sizes, Some(&scales));
+        assert_eq!((half.kernel, half.heads), (Kernel::WholeHead, vec![Vec::new(), dense.heads[1].clone()]));
+    }
+}
