@@ -5,18 +5,21 @@ mod support;
 
 use std::{fs, ops::ControlFlow, path::Path};
 
+use serde_json::Value;
+
 use pvchat::{
-    Error, SeenClip, SubjectFolder, SubjectName, Vilm,
-    miniature::embedded,
-    model,
+    Error, LearnOptions, SeenClip, SubjectFolder, SubjectName, Vilm,
+    miniature::{embedded, tokenizer::SPECIAL_TOKENS},
+    model::{self, vilm::VilmConfig},
     train::{
         Error as TrainError,
         checkpoint::CheckpointFolder,
         features::{ClipFeatures, FeatureCache},
+        objective::ObjectiveConfig,
         personal::{LearnClip, LearnConfig, LearnData, LearnRun, learn},
     },
 };
-use support::{clip, people, pvchat};
+use support::{clip, file, people, pvchat};
 
 fn message(error: impl std::fmt::Display) -> String {
     error.to_string()
@@ -36,6 +39,22 @@ fn clips_that_cannot_be_opened_are_named() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_clip_that_may_not_be_read_is_named() {
+    use std::os::unix::fs::PermissionsExt;
+    let (person, _, mut stream) = people(7);
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(folder.path(), "closed.mp4", &[person], &mut stream);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+    if fs::File::open(&path).is_ok() {
+        println!("skipped: this user may read every file");
+        return;
+    }
+    let error = message(pvchat().clip(&path).unwrap_err());
+    assert!(error.contains("closed.mp4") && error.to_lowercase().contains("permission"), "{error}");
+}
+
 #[test]
 fn a_clip_with_another_number_of_frames_is_refused() {
     let frames = vec![image::RgbImage::new(64, 64); 3];
@@ -48,10 +67,19 @@ fn a_clip_with_another_number_of_frames_is_refused() {
 fn empty_questions_and_control_tokens_are_refused() {
     let (person, _, mut stream) = people(1);
     let seen = clip(&[person], &mut stream);
-    for question in ["", "   ", "<eos>", "is <bos> here ?", "<a> yes", "what <q> is this"] {
+    for question in ["", "   "] {
         let error = pvchat().ask(&[], &seen, question).unwrap_err();
-        assert!(matches!(error, Error::Model(model::Error::Text { .. })), "{question:?}: {error:?}");
+        assert!(matches!(error, Error::Model(model::Error::Text { .. })) && message(&error).contains("is empty"), "{error}");
     }
+    for token in SPECIAL_TOKENS {
+        for question in [token.to_string(), format!("is {token} here ?"), format!("yes{token}"), format!("{token} yes")] {
+            let error = pvchat().ask(&[], &seen, &question).unwrap_err();
+            assert!(matches!(error, Error::Model(model::Error::Text { .. })), "{question:?}: {error:?}");
+            assert!(message(&error).contains(&format!("{token:?}")), "{question:?}: {error}");
+        }
+    }
+    let subject = pvchat().enrol(&seen, &"Aa".parse().unwrap()).unwrap();
+    pvchat().ask(&[subject], &seen, "is <Aa> in this video ?").expect("a subject's name is no control token");
     let long = "what ".repeat(4000);
     assert!(message(pvchat().ask(&[], &seen, &long).unwrap_err()).len() < 400);
     let view = pvchat().vilm().with_subjects(&[]);
@@ -166,6 +194,97 @@ fn damaged_base_files_are_refused() {
     assert!(message(&error).contains("temperatur"), "{error}");
     let error = Vilm::from_bytes(files.config, b"{}", files.weights.to_vec(), &device).unwrap_err();
     assert!(message(&error).contains("tokenizer.json"), "{error}");
+}
+
+/// A JSON document with one key more, once for each of its objects.
+fn with_one_more(whole: &Value, key: &str) -> Vec<Value> {
+    fn pointers(value: &Value, at: String, found: &mut Vec<String>) {
+        if let Value::Object(map) = value {
+            map.iter().for_each(|(key, child)| pointers(child, format!("{at}/{key}"), found));
+            found.push(at);
+        }
+    }
+    let mut found = Vec::new();
+    pointers(whole, String::new(), &mut found);
+    let inserted = |pointer: &String| {
+        let mut changed = whole.clone();
+        changed.pointer_mut(pointer).unwrap()[key] = 1.into();
+        changed
+    };
+    found.iter().map(inserted).collect()
+}
+
+#[test]
+fn a_key_more_in_any_object_of_a_configuration_is_refused_and_named() {
+    let read = |json: &Value| VilmConfig::from_json("config.json", json.to_string().as_bytes());
+    let shipped: Value = serde_json::from_slice(embedded::FILES.config).unwrap();
+    let full = serde_json::to_value(VilmConfig::full()).unwrap();
+    for (config, objects) in [(shipped, 12), (full, 12)] {
+        read(&config).unwrap();
+        let changed = with_one_more(&config, "a_key_more");
+        assert_eq!(changed.len(), objects, "with those inside of `vision`, `routing` and `lora`");
+        for json in changed {
+            let error = message(read(&json).expect_err(&json.to_string()));
+            assert!(error.contains("a_key_more"), "{error}");
+        }
+        // After the one key that chooses between variants, the place is named.
+        for json in with_one_more(&config, "z_key_more") {
+            let error = message(read(&json).expect_err(&json.to_string()));
+            assert!(error.contains("z_key_more") || error.contains("at line 1 column"), "{error}");
+        }
+    }
+
+    let mut options = LearnOptions::default();
+    options.training.objective = ObjectiveConfig::released();
+    let json = serde_json::to_value(&options).unwrap();
+    assert_eq!(serde_json::from_value::<LearnOptions>(json.clone()).unwrap(), options);
+    let changed = with_one_more(&json, "a_key_more");
+    assert_eq!(changed.len(), 9, "with those inside of `training`");
+    for json in changed {
+        let error = serde_json::from_value::<LearnOptions>(json.clone()).expect_err(&json.to_string());
+        assert!(message(&error).contains("a_key_more"), "{error}");
+    }
+}
+
+/// What opening gives, or `None` when it has not come back after ten seconds.
+#[cfg(unix)]
+fn within_ten_seconds<T: Send + 'static>(open: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(open()));
+    receiver.recv_timeout(std::time::Duration::from_secs(10)).ok()
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_devices_and_folders_are_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let [pipe, endless, inner] = ["pipe", "endless", "inner"].map(|name| folder.path().join(name));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::os::unix::fs::symlink("/dev/zero", &endless).unwrap();
+    fs::create_dir(&inner).unwrap();
+    for path in [pipe, endless, inner] {
+        let subject = path.clone();
+        let opened = within_ten_seconds(move || model::subject::Subject::load(&subject, "base")).expect("an answer in time");
+        let error = message(opened.unwrap_err());
+        assert!(error.contains(&*path.to_string_lossy()) && error.contains("choose a subject file"), "{error}");
+
+        for name in ["config.json", "tokenizer.json", "model.safetensors.index.json"] {
+            let base = tempfile::tempdir().unwrap();
+            fs::write(base.path().join("config.json"), embedded::FILES.config).unwrap();
+            fs::write(base.path().join("tokenizer.json"), embedded::FILES.tokenizer).unwrap();
+            let file = base.path().join(name);
+            let _ = fs::remove_file(&file);
+            std::os::unix::fs::symlink(&path, &file).unwrap();
+            let (at, device) = (base.path().to_path_buf(), pvchat().vilm().device().clone());
+            let opened = within_ten_seconds(move || Vilm::open(&at, &device).map(drop)).expect("an answer in time");
+            let error = opened.unwrap_err();
+            assert!(matches!(error, model::Error::File { .. }), "{name}: {error:?}");
+            assert!(message(&error).contains(name) && message(&error).contains("not a regular file"), "{name}: {error}");
+        }
+        let weights = path.clone();
+        let opened = within_ten_seconds(move || model::weights::TensorSource::open(&weights).map(drop));
+        assert!(matches!(opened.expect("an answer in time"), Err(model::Error::File { .. })), "{}", path.display());
+    }
 }
 
 #[test]

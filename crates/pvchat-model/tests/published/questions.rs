@@ -5,6 +5,7 @@ use burn::{prelude::*, tensor::activation};
 use image::RgbImage;
 use pvchat_data::{SubjectName, random::SeededStream};
 use pvchat_model::{
+    Error,
     prompt::TILE,
     subject::Subject,
     vilm::{Obtained, Vilm},
@@ -109,4 +110,20 @@ fn a_clip_of_another_length_and_enrolment_are_refused() {
     let error = vilm.enrol(&memory, 0, &"<Aa>".parse().unwrap()).unwrap_err().to_string();
     assert!(error.contains("training"), "{error}");
     assert_eq!(vilm.config(), &config());
+}
+
+#[test]
+fn marks_of_the_prompt_and_special_tokens_are_refused_in_questions_and_names_are_not() {
+    let names: [SubjectName; 1] = ["<Aa>".parse().unwrap()];
+    let codec = codec();
+    for mark in ["<s>", "</s>", "[INST]", "[/INST]", "<Video>", "</Video>"] {
+        for question in [format!("Is {mark} in this video?"), format!("Is{mark}"), mark.to_string()] {
+            let error = codec.encode_question(&question, None, &names).unwrap_err();
+            assert!(matches!(error, Error::Text { what: "question", .. }), "{question:?}: {error:?}");
+            assert!(error.to_string().contains(&format!("{mark:?}")), "{question:?}: {error}");
+        }
+    }
+    for question in ["Is <Aa> in this video?", "Who is [here], <Bb> or <Aa>?", "Is 3 < 4 in this video?"] {
+        codec.encode_question(question, None, &names).unwrap();
+    }
 }
