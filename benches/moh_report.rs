@@ -236,9 +236,9 @@ The whole module and the whole product stand further down.
 
 const PEERS: &str =
     "Batch 3, 112 queries, 2049 keys of width 1408, 12 heads of 64, 8 shared: the paper's cross-attention. Most of the time
-goes to the projections of keys and values, which both sides do in full; *one routed head off everywhere* is what leaving a
-head out of them brings. `scripts/moh-peers.sh` prints this table. In brackets: how many times longer it takes than ours,
-the median of the ratios of the rounds.
+goes to the projections of keys and values, which both sides do in full; in the rows with *one routed head off everywhere*
+ours leaves that head out of them. `scripts/moh-peers.sh` prints this table. In brackets: how many times longer it takes than
+ours, the median of the ratios of the rounds.
 
 ";
 
