@@ -221,7 +221,8 @@ One sequence, heads of 64, f32, medians of Criterion; every contender of a cell 
 
 - *reference*: every head in full with a matrix of scores, times its gate, half of the routed pairs on: what the published
   code does.
-- *burn, dense* and *candle, dense*: their fused attention for the CPU, every head, no gates. Candle's has no backward pass.
+- *burn, dense* and *candle, dense*: their fused attention for the CPU, every head, no gates. Candle's has no
+  backward pass. A dash: not measured in this run.
 - *ours, dense*: our kernel without gates. *0 % on* to *100 % on*: the same kernel with gates.
 - *saved of the ideal*: the time saved, as a share of what would be saved if time shrank as the work does (with *ours, dense*
   as the whole). 1.00 is perfect, below 0 skipping costs time. *pays up to*: the highest activation measured, below 100 %, at
