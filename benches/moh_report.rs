@@ -221,7 +221,8 @@ One sequence, heads of 64, f32, medians of Criterion; every contender of a cell 
 
 - *reference*: every head in full with a matrix of scores, times its gate, half of the routed pairs on: what the published
   code does.
-- *burn, dense* and *candle, dense*: their fused attention for the CPU, every head, no gates. Candle's has no backward pass.
+- *burn, dense* and *candle, dense*: their fused attention for the CPU, every head, no gates. Candle's has no
+  backward pass. A dash: not measured in this run.
 - *ours, dense*: our kernel without gates. *0 % on* to *100 % on*: the same kernel with gates.
 - *saved of the ideal*: the time saved, as a share of what would be saved if time shrank as the work does (with *ours, dense*
   as the whole). 1.00 is perfect, below 0 skipping costs time. *pays up to*: the highest activation measured, below 100 %, at
@@ -236,9 +237,9 @@ The whole module and the whole product stand further down.
 
 const PEERS: &str =
     "Batch 3, 112 queries, 2049 keys of width 1408, 12 heads of 64, 8 shared: the paper's cross-attention. Most of the time
-goes to the projections of keys and values, which both sides do in full; *one routed head off everywhere* is what leaving a
-head out of them brings. `scripts/moh-peers.sh` prints this table. In brackets: how many times longer it takes than ours,
-the median of the ratios of the rounds.
+goes to the projections of keys and values, which both sides do in full; in the rows with *one routed head off everywhere*
+ours leaves that head out of them. `scripts/moh-peers.sh` prints this table. In brackets: how many times longer it takes than
+ours, the median of the ratios of the rounds.
 
 ";
 
