@@ -261,7 +261,7 @@ fn encoded(pvchat: &Pvchat, folder: &Path, task: &Task, per_question: bool) -> O
             if per_question { texts.map(|text| (clip, vec![text])).collect() } else { vec![(clip, texts.collect())] }
         })
         .collect();
-    let at_once = if per_question { 1 } else { std::env::var("AT_ONCE").map_or(STEP, |n| n.parse().unwrap()) };
+    let at_once = if per_question { 1 } else { STEP };
     let see = |jobs: &[Job]| see(pvchat, folder, jobs);
     let parts: Vec<Outcome<Vec<Vec<Seen>>>> = std::thread::scope(|scope| {
         let size = jobs.len().div_ceil(THREADS).max(1);
@@ -287,24 +287,19 @@ fn encoded(pvchat: &Pvchat, folder: &Path, task: &Task, per_question: bool) -> O
 /// Decodes the clips of some jobs, each on this thread, and encodes them in one pass.
 fn see(pvchat: &Pvchat, folder: &Path, jobs: &[Job]) -> Outcome<Vec<Seen>> {
     let vilm = pvchat.vilm();
-    let begun = Instant::now();
     let clips = jobs
         .iter()
         .map(|(clip, _)| {
             let mut options = ReadOptions::default();
-            options.threads = std::env::var("DECODERS").map_or(1, |n| n.parse().unwrap());
+            options.threads = 1;
             let frames =
                 VideoReader::open_with(folder.join(&clip.file), options)?.sample(&SamplingPlan::Uniform(vilm.frames()))?;
             Ok(vilm.prepare(&frames.frames))
         })
         .collect::<Outcome<Vec<Vec<RgbImage>>>>()?;
-    let decoded = begun.elapsed();
     let Memory { tokens, identity } = vilm.remember(&clips.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
     let shapes = [&tokens, &identity].map(|tensor| [tensor.dims()[1], tensor.dims()[2]]);
     let [tokens, identity] = [tokens, identity].map(|tensor| tensor.into_data().iter::<f32>().collect::<Vec<f32>>());
-    if std::env::var("SAY").is_ok() {
-        eprintln!("{} clips: decoded {:?}, encoded {:?}", jobs.len(), decoded, begun.elapsed() - decoded);
-    }
     let [token_shape, identity_shape] = shapes;
     let rows = tokens.chunks(token_shape[0] * token_shape[1]).zip(identity.chunks(identity_shape[0] * identity_shape[1]));
     Ok(rows

@@ -89,7 +89,7 @@ class Miniature(torch.nn.Module):
     @torch.no_grad()
     def remember(self, pixels):
         """[clips, frames, 3, side, side] to memory [clips, 37, width] and identities [clips, 2, 64]."""
-        vision = self.config["vision"]
+        vision = self.config["vision"]["miniature"]
         clips, frames, channels, side, _ = pixels.shape
         tubelets = frames // vision["tubelet"]
         x = (pixels.reshape(clips * tubelets, vision["tubelet"] * channels, side, side) - 0.5) * 4.0
@@ -246,7 +246,7 @@ def main():
     torch.manual_seed(0)
     task = json.loads((arguments.folder / "task.json").read_text())
     model = Miniature(arguments.weights, task)
-    vision = model.config["vision"]
+    vision = model.config["vision"]["miniature"]
     see = lambda clip: frames_of(arguments.folder / clip["file"], vision["frame_side"], vision["frames"])
 
     with torch.no_grad():

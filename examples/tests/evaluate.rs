@@ -35,9 +35,13 @@ fn a_base_that_knows_nothing(folder: &Path) {
     let tensors: serde_json::Value = serde_json::from_slice(&weights[8..header]).unwrap();
     let place = |end: usize| tensors["answer.lm.lm_head.base.weight"]["data_offsets"][end].as_u64().unwrap() as usize;
     weights[header + place(0)..header + place(1)].fill(0);
-    for (name, bytes) in [("config.json", FILES.config), ("tokenizer.json", FILES.tokenizer), ("model.safetensors", &weights)] {
-        fs::write(folder.join(name), bytes).unwrap();
-    }
+    let files = [
+        ("config.json", FILES.config),
+        ("tokenizer.json", FILES.tokenizer),
+        ("model.safetensors", &weights),
+        ("corpus.safetensors", FILES.corpus),
+    ];
+    files.map(|(name, bytes)| fs::write(folder.join(name), bytes).unwrap());
 }
 
 #[test]

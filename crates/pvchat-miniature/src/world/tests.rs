@@ -297,6 +297,12 @@ fn described(bytes: &[u8], path: &str, found: &mut Vec<(String, Vec<u8>)>) {
         match kind {
             _ if OUTER.contains(&kind) => described(&whole[8..], &name, found),
             _ if PICTURES.contains(&kind) => {}
+            // The description of the stream ends with its bit rate, which follows from the pictures too.
+            "stsd" => {
+                let rate = whole.windows(4).position(|four| four == b"btrt").map_or(whole.len(), |at| at - 4);
+                assert!(rate + 20 >= whole.len(), "nothing stands after the bit rate");
+                found.push((name, whole[..rate].to_vec()));
+            }
             _ => found.push((name, whole.to_vec())),
         }
         rest = after;
