@@ -95,7 +95,7 @@ fn gates(pvchat: &Pvchat, subject: &Subject, clip: &std::path::Path) -> Outcome<
     let clip = pvchat.clip(clip)?;
     let subjects = std::slice::from_ref(subject);
     let reading = pvchat.vilm().with_subjects(subjects).read(&clip.memory, &[subject])?;
-    Ok(reading.visual.gates)
+    Ok(reading.visual.map(|visual| visual.gates).unwrap_or_default())
 }
 
 /// How often the routed heads of every attention were on.

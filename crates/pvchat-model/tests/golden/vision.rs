@@ -5,7 +5,7 @@ use burn::prelude::*;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     Error,
-    init::layer_norm,
+    operations::LayerNorm,
     vision::{InternVideo2, InternVideo2Config, VISION_LAYERNORM_EPSILON, VisionEncoder},
     weights::apply_tensors,
 };
@@ -37,7 +37,7 @@ fn every_block_equals_the_reference() {
         let mut encoder = init(&golden, &device);
         assert_eq!(encoder.blocks.len(), golden.size("built_blocks"));
         apply_tensors(&mut encoder, &golden.source().under("weights.vision_encoder."), &[]).unwrap().require_exact().unwrap();
-        let mut norm = layer_norm(encoder.width(), golden.number("vision_layernorm_eps"), &device);
+        let mut norm = LayerNorm::new(encoder.width(), golden.number("vision_layernorm_eps"), &device);
         apply_tensors(&mut norm, &golden.source().under("weights.vision_layernorm."), &[]).unwrap().require_exact().unwrap();
         for kind in ["video", "image"] {
             let pixels = golden.tensor::<5>(&format!("inputs.{kind}"), &device);
