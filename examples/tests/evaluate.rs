@@ -41,7 +41,9 @@ fn a_base_that_knows_nothing(folder: &Path) {
         ("model.safetensors", &weights),
         ("corpus.safetensors", FILES.corpus),
     ];
-    files.map(|(name, bytes)| fs::write(folder.join(name), bytes).unwrap());
+    for (name, bytes) in files {
+        fs::write(folder.join(name), bytes).unwrap();
+    }
 }
 
 #[test]
