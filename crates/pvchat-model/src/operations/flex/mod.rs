@@ -134,8 +134,8 @@ fn below<const FUSED: bool>(x: f32) -> f32 {
     let argument = if argument > 4.0 { 4.0 } else { argument };
     let argument = if argument < -4.0 { -4.0 } else { argument };
     let square = argument * argument;
-    let mut above = -2.726_142_2e-10;
-    for coefficient in [2.770_681_4e-8, -2.101_024e-6, -5.692_506_5e-5, -7.349_906_3e-4, -2.954_599_8e-3, -1.609_603_3e-2] {
+    let mut above = -2.726_142e-10;
+    for coefficient in [2.770_681_4e-8, -2.101_024e-6, -5.692_506_5e-5, -7.349_906_3e-4, -2.954_6e-3, -1.609_603_3e-2] {
         above = multiply_add::<FUSED>(above, square, coefficient);
     }
     let mut under = -1.456_607_2e-5;
