@@ -41,7 +41,7 @@ fn a_base_that_knows_nothing(folder: &Path) {
         ("model.safetensors", &weights),
         ("corpus.safetensors", FILES.corpus),
     ];
-    files.map(|(name, bytes)| fs::write(folder.join(name), bytes).unwrap());
+    files.into_iter().for_each(|(name, bytes)| fs::write(folder.join(name), bytes).unwrap());
 }
 
 #[test]
