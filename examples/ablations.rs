@@ -1,7 +1,7 @@
 //! The paper's ablations at miniature scale, one command per table: number of personal tokens, SPR and HAE switched off one by
 //! one, how fast subjects are learned, and what from; and what the miniature does otherwise than the paper. Characters that the base never met; several seeds; paired intervals.
 
-use std::{ops::ControlFlow, path::PathBuf, time::Instant};
+use std::{error::Error, ops::ControlFlow, path::PathBuf, process::ExitCode, time::Instant};
 
 use burn::{module::Module, tensor::Device};
 use clap::{Args, Parser, Subcommand};
@@ -29,6 +29,7 @@ use pvchat::{
 use pvchat_examples::{
     designs::{Budget, compare},
     examination::{Candidate, Exam, Outcome, enrolled, existence},
+    exit_code,
     progress::bar,
 };
 
@@ -86,7 +87,11 @@ struct Learning {
     learn: Option<PathBuf>,
 }
 
-fn main() -> Outcome<()> {
+fn main() -> ExitCode {
+    exit_code(run().map_err(|error| error as Box<dyn Error>))
+}
+
+fn run() -> Outcome<()> {
     match Arguments::parse().table {
         Ablation::Tokens(budget) => {
             let with = |personal_tokens| Design { personal_tokens, ..Design::default() };

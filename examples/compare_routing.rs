@@ -3,6 +3,8 @@
 //!
 //! At the shipped size this takes hours; `--steps 500 --groups 1000 --seeds 1` takes minutes and says less.
 
+use std::{error::Error, process::ExitCode};
+
 use clap::Parser;
 use pvchat::{
     miniature::base::{Design, ROUTING},
@@ -11,6 +13,7 @@ use pvchat::{
 use pvchat_examples::{
     designs::{Budget, compare},
     examination::Outcome,
+    exit_code,
 };
 
 #[global_allocator]
@@ -23,7 +26,11 @@ struct Arguments {
     budget: Budget,
 }
 
-fn main() -> Outcome<()> {
+fn main() -> ExitCode {
+    exit_code(run().map_err(|error| error as Box<dyn Error>))
+}
+
+fn run() -> Outcome<()> {
     let with = |routing: Routing| Design { routing, ..Design::default() };
     let designs = [
         ("ReMoH (4 shared, 4 by ReLU)", with(ROUTING)),

@@ -7,6 +7,7 @@ use std::{
     fs,
     ops::ControlFlow,
     path::{Path, PathBuf},
+    process::ExitCode,
     time::Instant,
 };
 
@@ -28,6 +29,7 @@ use pvchat::{
     },
     video::{ReadOptions, SamplingPlan, VideoReader},
 };
+use pvchat_examples::exit_code;
 use serde::{Deserialize, Serialize};
 
 #[global_allocator]
@@ -119,7 +121,11 @@ struct Seen {
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-fn main() -> Outcome<()> {
+fn main() -> ExitCode {
+    exit_code(start().map_err(|error| error as Box<dyn Error>))
+}
+
+fn start() -> Outcome<()> {
     match Arguments::parse().command {
         Command::Data { folder, clips, questions } => data(&folder, clips, questions),
         Command::Run { folder, schedule, epochs } => run(&folder, schedule, epochs),

@@ -4,6 +4,7 @@
 
 use std::error::Error;
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use ab_glyph::{Font, FontRef, PxScale, ScaleFont};
@@ -16,7 +17,17 @@ const USAGE: &str = "usage: frames VIDEO SHEET.png [PICTURES]";
 const WIDTH: u32 = 320;
 const GAP: u32 = 6;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match draw() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn draw() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (video, sheet, pictures) = match arguments.as_slice() {
         [video, sheet] => (video, sheet, 24),

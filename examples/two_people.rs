@@ -3,7 +3,7 @@
 //! Prints every question with its answer and the truth, and how often the answers are right: of the people enrolled one by
 //! one, of the people learned one by one and put into the same questions, and of the people learned in one run.
 
-use std::{collections::BTreeMap, ops::ControlFlow, path::Path};
+use std::{collections::BTreeMap, error::Error, ops::ControlFlow, path::Path, process::ExitCode};
 
 use clap::Parser;
 use pvchat::{
@@ -22,7 +22,7 @@ use pvchat::{
         world::{Identity, Scene, SceneOptions},
     },
 };
-use pvchat_examples::{examination::Outcome, progress::bar, tidy};
+use pvchat_examples::{examination::Outcome, exit_code, progress::bar, tidy};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -71,7 +71,11 @@ struct Group {
 
 const WAYS: [&str; 3] = ["enrolled", "learned one by one", "learned together"];
 
-fn main() -> Outcome<()> {
+fn main() -> ExitCode {
+    exit_code(run().map_err(|error| error as Box<dyn Error>))
+}
+
+fn run() -> Outcome<()> {
     let arguments = Arguments::parse();
     let pvchat = Pvchat::miniature()?;
     let names = ["Aa", "Bb", "Cc"][..usize::from(arguments.people)]

@@ -5,13 +5,13 @@ use std::{fs::File, io::Read, path::Path};
 use crate::{Error, Result};
 
 /// The largest config.json or tokenizer.json that is read, in bytes.
-pub(crate) const LARGEST_TEXT_FILE: u64 = 256 << 20;
+pub const LARGEST_TEXT_FILE: u64 = 256 << 20;
 
 /// Opens a regular file, or a link to one.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be opened; [`Error::File`] with this remedy for a folder, pipe or device.
-pub(crate) fn open_regular(path: &Path, remedy: &str) -> Result<File> {
+pub fn open_regular(path: &Path, remedy: &str) -> Result<File> {
     let io = |source| Error::Io { file: path.into(), source };
     // Asked before opening: to open a pipe is to wait for its writer.
     if !std::fs::metadata(path).map_err(io)?.is_file() {
@@ -24,7 +24,7 @@ pub(crate) fn open_regular(path: &Path, remedy: &str) -> Result<File> {
 ///
 /// # Errors
 /// As [`open_regular`], and [`Error::File`] with this remedy for a larger file.
-pub(crate) fn read_regular(path: &Path, limit: u64, remedy: &str) -> Result<Vec<u8>> {
+pub fn read_regular(path: &Path, limit: u64, remedy: &str) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = open_regular(path, remedy)?;
     file.take(limit + 1).read_to_end(&mut bytes).map_err(|source| Error::Io { file: path.into(), source })?;

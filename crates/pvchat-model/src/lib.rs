@@ -5,7 +5,7 @@ pub mod adaptation;
 pub mod answer;
 pub mod dropout;
 pub mod error;
-mod file;
+pub mod file;
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod graph;
 pub mod init;

@@ -15,6 +15,7 @@ use pvchat_miniature::{
 };
 use pvchat_model::{
     answer::Memory,
+    file,
     subject::Subject,
     vilm::{Answer, Vilm},
     vision::VisionConfig,
@@ -122,7 +123,7 @@ impl Pvchat {
         if !is_miniature(&vilm) && !path.exists() {
             return Ok(Self::new(vilm, Box::new(NoStrangers), Vec::new()));
         }
-        let bytes = std::fs::read(&path).map_err(|source| crate::Error::Io { path, source })?;
+        let bytes = file::read_regular(&path, file::LARGEST_TEXT_FILE, "use the file that came with the weights")?;
         let strangers = MiniatureCorpus::from_bytes(&bytes, vilm.image_size() as u32)?;
         Ok(Self::new(vilm, Box::new(strangers), Vec::new()))
     }

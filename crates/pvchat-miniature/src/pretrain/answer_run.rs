@@ -103,6 +103,7 @@ impl AnswerRun {
         let fingerprint = BTreeMap::from([
             ("seed".to_string(), clips.seed.to_string()),
             ("config".to_string(), format!("{config:?} {}", clips.groups)),
+            ("encoder, by what it saw".to_string(), format!("{:016x}", clips.validation.fingerprint())),
             ("objective".to_string(), serde_json::to_string(&self.design.objective)?),
         ]);
         let run_config = RunConfig {

@@ -113,6 +113,12 @@ impl EncodedClips {
         self.clips.extend(scenes);
     }
 
+    /// A number that another encoder, or other clips, would hardly give.
+    pub fn fingerprint(&self) -> u64 {
+        let values = self.tokens.iter().chain(&self.identity).flatten();
+        values.fold(0, |sum: u64, value| sum.rotate_left(5).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ u64::from(value.to_bits()))
+    }
+
     /// The memory of some clips as a batch.
     pub fn memory(&self, clips: &[usize], device: &Device) -> Memory {
         let gather = |rows: &[Vec<f32>], shape: [usize; 3]| {
