@@ -18,7 +18,7 @@ const WIDTH: u32 = 320;
 const GAP: u32 = 6;
 
 fn main() -> ExitCode {
-    match draw() {
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn draw() -> Result<(), Box<dyn Error>> {
+fn run() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let (video, sheet, pictures) = match arguments.as_slice() {
         [video, sheet] => (video, sheet, 24),
