@@ -120,7 +120,7 @@ pub struct Described {
     pub item: Item,
     /// What is described, without whom.
     pub truth: String,
-    /// Its place in [`ASPECTS`].
+    /// 0 clothes, 1 action, 2 place, 3 look.
     pub aspect: usize,
     /// Whether somebody else is in the clip.
     pub company: bool,
@@ -129,7 +129,7 @@ pub struct Described {
 /// What is asked of every clip with the character.
 const ASPECTS: [Aspect; 4] = [Aspect::Clothing, Aspect::Action, Aspect::Location, Aspect::Face];
 
-/// Asks for the [`ASPECTS`] on the clips with the character.
+/// Asks for clothes, action, place and look on the clips with the character.
 ///
 /// # Errors
 /// What asking reports.
