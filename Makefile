@@ -114,13 +114,14 @@ moh-benchmarks: setup
 	CARGO_TARGET_DIR=$(MOH) $(CARGO) build $(CARGO_FLAGS) --features pvchat-benches/candle --bins
 	CARGO_TARGET_DIR=$(MOH) CRITERION_HOME=$(MOH)/measured $(CARGO) bench $(filter-out --release,$(CARGO_FLAGS)) \
 		--features pvchat-benches/candle --bench moh_attention --bench operations -- $(BENCH_ARGS)
+	$(MOH)/release/moh_paired > $(MOH)/measured/paired.md
 	$(MOH)/release/moh_product > $(MOH)/measured/product.md
 	$(if $(PYTHON),PROGRAM=$(MOH)/release/moh_module scripts/moh-peers.sh > $(MOH)/measured/peers.md)
 	$(MAKE) --no-print-directory moh-report
 
 # Only writes the document, from what was measured last.
 moh-report:
-	$(MOH)/release/moh_report --criterion $(MOH)/measured --product $(MOH)/measured/product.md \
+	$(MOH)/release/moh_report --criterion $(MOH)/measured --product $(MOH)/measured/product.md --paired $(MOH)/measured/paired.md \
 		$(if $(wildcard $(MOH)/measured/peers.md),--peers $(MOH)/measured/peers.md) \
 		--conditions "Measured on $$(date +%F), commit $$(git rev-parse --short HEAD), $$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)$$(grep -qw avx512f /proc/cpuinfo && echo ' with AVX-512'), $$(nproc) threads."
 

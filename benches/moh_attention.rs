@@ -14,42 +14,17 @@ use burn::{
     tensor::{module::attention as burn_attention, ops::AttentionModuleOptions},
 };
 use criterion::Criterion;
-use pvchat_benches::{ACTIVATIONS, Cell, Pass, WIDTH, contender};
-use pvchat_data::random::SeededStream;
-use pvchat_model::{
-    init,
-    moh::kernel::{View, fused_attention, reference_attention},
-};
+use pvchat_benches::{ACTIVATIONS, Cell, Pass, contender};
+use pvchat_model::moh::kernel::{View, fused_attention, reference_attention};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Scales of 1 for shared heads, and for `percent` of the pairs of a token and a routed head.
-fn scales(cell: Cell, percent: usize, device: &Device) -> Tensor<3> {
-    let Cell { tokens, heads, routed, .. } = cell;
-    let mut stream = SeededStream::new(7);
-    let mut values = Vec::with_capacity(heads * tokens);
-    for head in 0..heads {
-        let is_shared = head < heads - routed;
-        values.extend((0..tokens).map(|_| f32::from(u8::from(is_shared || stream.range(0.0, 100.0) < percent as f32))));
-    }
-    Tensor::from_data(TensorData::new(values, [1, heads, tokens]), device)
-}
-
 fn measure(criterion: &mut Criterion, cell: Cell, pass: Pass) {
-    let device = match pass {
-        Pass::Forward => Device::flex(),
-        Pass::ForwardBackward => Device::flex().autodiff(),
-    };
+    let device = pass.device();
     let mut group = criterion.benchmark_group(cell.name(pass));
     group.sample_size(10).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
-    // As projections leave them: heads side by side, split by swapping axes.
-    let input = |label: &str, rows: usize| {
-        let stream = &mut SeededStream::new(1).derive(label);
-        let values = init::normal::<4>(stream, [1, rows, cell.heads, WIDTH], 1.0, &device).swap_dims(1, 2).detach();
-        if device.is_autodiff() { values.require_grad() } else { values }
-    };
-    let inputs = [input("q", cell.tokens), input("k", cell.keys), input("v", cell.keys)];
+    let inputs = cell.inputs(&device);
     let finish = |context: Tensor<4>| {
         if device.is_autodiff() {
             let gradients = context.sum().backward();
@@ -68,7 +43,7 @@ fn measure(criterion: &mut Criterion, cell: Cell, pass: Pass) {
     if pass == Pass::Forward {
         candle::measure(&mut group, cell, &inputs.clone().map(|tensor| tensor.swap_dims(1, 2)));
     }
-    let half = scales(cell, 50, &device);
+    let half = cell.scales(50, &device);
     group.bench_function(contender::REFERENCE, |bencher| {
         bencher.iter(|| {
             let [q, k, v] = inputs.clone();
@@ -82,7 +57,7 @@ fn measure(criterion: &mut Criterion, cell: Cell, pass: Pass) {
     };
     group.bench_function(contender::DENSE, |bencher| bencher.iter(|| fused(None)));
     for percent in ACTIVATIONS {
-        let scales = scales(cell, percent, &device);
+        let scales = cell.scales(percent, &device);
         group.bench_function(contender::sparse(percent), |bencher| bencher.iter(|| fused(Some(&scales))));
     }
     group.finish();

@@ -15,6 +15,9 @@ struct Arguments {
     /// Criterion's folder.
     #[arg(long, default_value = "target/criterion")]
     criterion: PathBuf,
+    /// The tables that `moh_paired` printed.
+    #[arg(long)]
+    paired: Option<PathBuf>,
     /// The table that `scripts/moh-peers.sh` printed, if it was run.
     #[arg(long)]
     peers: Option<PathBuf>,
@@ -97,6 +100,11 @@ fn main() -> Outcome<()> {
         draw(&found, pass, &arguments.folder.join(plot))?;
         text += &section(&found, pass, plot);
     }
+    text += "\n## Dense and sparse in turns\n\n";
+    text += &match &arguments.paired {
+        Some(file) => PAIRED.to_string() + &std::fs::read_to_string(file)?,
+        None => "Not measured in this run (`moh_paired`).\n".to_string(),
+    };
     text += "\n## The whole module, beside PyTorch\n\n";
     text += &match &arguments.peers {
         Some(file) => PEERS.to_string() + &std::fs::read_to_string(file)?,
@@ -237,6 +245,11 @@ read and put in order, and backward their gradients are written in full) is the 
 
 These are times of the attention alone, from projected queries, keys and values to the context, and back to their gradients.
 The whole module and the whole product stand further down.
+";
+
+const PAIRED: &str = "`moh_paired` runs the dense kernel and the five shares one after another, round after round, and divides within a round: these
+shares can be trusted more than the quotients of the medians above, which were measured minutes apart.
+
 ";
 
 const PEERS: &str =

@@ -3,6 +3,10 @@
 
 use std::time::Instant;
 
+use burn::prelude::*;
+use pvchat_data::random::SeededStream;
+use pvchat_model::init;
+
 /// Share of the pairs of a token and a routed head that are on, in percent.
 pub const ACTIVATIONS: [usize; 5] = [0, 25, 50, 75, 100];
 
@@ -69,6 +73,27 @@ impl Cell {
         format!("{tokens} tokens, {keys} keys, {routed} of {heads} heads routed, {}", pass.name())
     }
 
+    /// Queries, keys and values `[1, heads, rows, WIDTH]` as projections leave them: heads side by side, split by swapping
+    /// axes. They want gradients where the device keeps a graph.
+    pub fn inputs(&self, device: &Device) -> [Tensor<4>; 3] {
+        [("q", self.tokens), ("k", self.keys), ("v", self.keys)].map(|(label, rows)| {
+            let stream = &mut SeededStream::new(1).derive(label);
+            let values = init::normal::<4>(stream, [1, rows, self.heads, WIDTH], 1.0, device).swap_dims(1, 2).detach();
+            if device.is_autodiff() { values.require_grad() } else { values }
+        })
+    }
+
+    /// Scales `[1, heads, tokens]` of 1 for shared heads, and for `percent` of the pairs of a token and a routed head.
+    pub fn scales(&self, percent: usize, device: &Device) -> Tensor<3> {
+        let mut stream = SeededStream::new(7);
+        let mut values = Vec::with_capacity(self.heads * self.tokens);
+        for head in 0..self.heads {
+            let is_shared = head < self.heads - self.routed;
+            values.extend((0..self.tokens).map(|_| f32::from(u8::from(is_shared || stream.range(0.0, 100.0) < percent as f32))));
+        }
+        Tensor::from_data(TensorData::new(values, [1, self.heads, self.tokens]), device)
+    }
+
     /// Share of the (token, head) pairs that are left where `percent` of the routed ones are on.
     pub fn work(&self, percent: usize) -> f64 {
         let routed = self.routed as f64 / self.heads as f64;
@@ -79,6 +104,14 @@ impl Cell {
 impl Pass {
     /// Both, in the order of the report.
     pub const ALL: [Self; 2] = [Self::Forward, Self::ForwardBackward];
+
+    /// The CPU, with a graph where gradients are asked for.
+    pub fn device(self) -> Device {
+        match self {
+            Self::Forward => Device::flex(),
+            Self::ForwardBackward => Device::flex().autodiff(),
+        }
+    }
 
     /// `forward` or `forward+backward`.
     pub fn name(self) -> &'static str {

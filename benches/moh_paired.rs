@@ -1,0 +1,95 @@
+//! The fused attention kernel dense and with closed gates, in turns, so that a drift of the machine touches both alike. Prints
+//! a table in Markdown: for each cell the median of the rounds' ratios of the sparse time to the dense one, and what that saves of
+//! what could be saved.
+//!
+//! `moh_paired [SECONDS]`: how long each cell and pass is measured, 6 by default; at least 5 rounds.
+
+use std::time::{Duration, Instant};
+
+use burn::prelude::*;
+use pvchat_benches::{ACTIVATIONS, Cell, Pass};
+use pvchat_eval::table::Table;
+use pvchat_model::moh::kernel::{View, fused_attention};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Rounds at least.
+const ROUNDS: usize = 5;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let seconds = std::env::args().nth(1).map_or(Ok(6.0), |text| text.parse())?;
+    for pass in Pass::ALL {
+        let shares = ACTIVATIONS.map(|percent| format!("{percent} % on"));
+        let saved = ACTIVATIONS[..4].iter().map(|percent| format!("saved of the ideal, {percent} % on"));
+        let head = ["cell", "rounds", "dense, ms"].map(str::to_string).into_iter();
+        let mut table = Table::new(head.chain(shares).chain(saved));
+        let (mut long_enough, mut slower) = (0, 0);
+        for cell in Cell::NAMED {
+            let [dense, rounds, ratios @ ..] = measure(cell, pass, Duration::from_secs_f64(seconds));
+            if dense >= 1.0 {
+                long_enough += ratios.len();
+                slower += ratios.iter().filter(|&&ratio| ratio > 1.05).count();
+            }
+            let Cell { tokens, keys, heads, routed } = cell;
+            let own = [format!("{tokens} x {keys}, {routed} of {heads}"), format!("{rounds}"), format!("{dense:.2}")];
+            let saved = |index: usize| (1.0 - ratios[index]) / (1.0 - cell.work(ACTIVATIONS[index]));
+            table.row(
+                own.into_iter()
+                    .chain(ratios.map(|ratio| format!("{ratio:.3}")))
+                    .chain((0..4).map(|index| format!("{:.2}", saved(index)))),
+            );
+        }
+        println!(
+            "**{}.** The time with gates as a share of the dense kernel's, and what that is of the ideal saving.\n",
+            pass.name()
+        );
+        println!("{}", table.to_markdown());
+        println!("Of the {long_enough} shares where the dense kernel takes 1 ms or more, {slower} are above 1.05.\n");
+    }
+    Ok(())
+}
+
+/// The median of the dense kernel's milliseconds, the number of rounds, and for each of [`ACTIVATIONS`] the median of the
+/// rounds' ratios.
+fn measure(cell: Cell, pass: Pass, time: Duration) -> [f64; 7] {
+    let device = pass.device();
+    let inputs = cell.inputs(&device);
+    let scales = ACTIVATIONS.map(|percent| cell.scales(percent, &device));
+    let once = |scales: Option<&Tensor<3>>| {
+        let start = Instant::now();
+        let [q, k, v] = inputs.clone();
+        let (context, _) = fused_attention(&q, &k, &v, View::default(), scales).expect("f32 on flex");
+        if device.is_autodiff() {
+            let gradients = context.sum().backward();
+            std::hint::black_box(inputs.each_ref().map(|input| input.grad(&gradients)));
+        } else {
+            std::hint::black_box(context);
+        }
+        start.elapsed().as_secs_f64() * 1e3
+    };
+    let (started, mut dense, mut ratios) = (Instant::now(), Vec::new(), [(); 5].map(|()| Vec::new()));
+    for round in 0.. {
+        // Before and after, and the mean of both, so that a drift within the round falls out too.
+        let mut times = [0.0; 5];
+        let before = once(None);
+        times.iter_mut().zip(&scales).for_each(|(time, scales)| *time = once(Some(scales)));
+        let whole = (before + once(None)) / 2.0;
+        // The first round warms up.
+        if round > 0 {
+            dense.push(whole);
+            ratios.iter_mut().zip(times).for_each(|(ratios, time)| ratios.push(time / whole));
+        }
+        if dense.len() >= ROUNDS && started.elapsed() >= time {
+            break;
+        }
+    }
+    let rounds = dense.len() as f64;
+    let [zero, quarter, half, most, all] = ratios.map(middle);
+    [middle(dense), rounds, zero, quarter, half, most, all]
+}
+
+fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
