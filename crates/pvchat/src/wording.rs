@@ -5,6 +5,9 @@ use pvchat_model::subject::Subject;
 
 use crate::Result;
 
+const CAN_BE_ASKED: &str =
+    "ask whether <Aa> is in the video, what <Aa> is wearing, what <Aa> looks like, what <Aa> is doing or where <Aa> is";
+
 /// The question in a wording that the miniature was trained on; `names` are the subjects in it, out of `subjects`.
 ///
 /// # Errors
@@ -28,7 +31,7 @@ pub(crate) fn known_wording(question: &str, names: &[String], subjects: &[Subjec
     }
     let aspect = free_text::classify(&tidy);
     match (names, aspect) {
-        (_, None) => refused("asks for nothing that this model knows; ask whether <Aa> is in the video, what <Aa> is wearing, what <Aa> looks like, what <Aa> is doing or where <Aa> is".into()),
+        (_, None) => refused(format!("asks for nothing that this model knows; {CAN_BE_ASKED}")),
         ([], Some(Aspect::Existence)) => refused("names nobody; write the name of a known person in angle brackets: <Aa>".into()),
         ([], Some(aspect)) => {
             let generic = questions::GENERIC_SUBJECTS.iter().rev().find(|generic| tidy.contains(*generic));
@@ -37,10 +40,13 @@ pub(crate) fn known_wording(question: &str, names: &[String], subjects: &[Subjec
         ([one], Some(aspect)) => Ok(wording(&tidy, aspect, one)),
         ([one, other], Some(Aspect::Existence)) => {
             let both = [one.as_str(), other.as_str()];
-            let known = (0..questions::pair_variants()).map(|variant| questions::pair_question(variant, both)).any(|known| known == tidy);
-            Ok(if known { tidy } else { questions::pair_question(0, both) })
+            let is_known = (0..questions::pair_variants()).any(|variant| questions::pair_question(variant, both) == tidy);
+            Ok(if is_known { tidy } else { questions::pair_question(0, both) })
         }
-        (several, _) => refused(format!("is about {} people; ask about one of them, or whether two of them are in the video", several.len())),
+        (several, _) => {
+            let count = several.len();
+            refused(format!("is about {count} people; ask about one of them, or whether two of them are in the video"))
+        }
     }
 }
 
