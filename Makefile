@@ -11,7 +11,7 @@
 #   make tables      the tables of docs/results.md that train many bases and subjects (hours; goes on where it was stopped)
 #   make moh-benchmarks  the attention kernels beside others: docs/moh-benchmarks.md (a quarter of an hour)
 #   make doc         the API documentation, in target/doc
-#   make miniature   trains the shipped base model from scratch (hours; resumes where it was stopped)
+#   make miniature   trains the shipped base model from scratch (about an hour; resumes where it was stopped)
 #   make setup       only installs what is missing
 
 SHELL := /bin/bash

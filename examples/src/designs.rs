@@ -41,7 +41,7 @@ use crate::{
 /// What every base of a comparison gets.
 #[derive(Args, Clone, Debug)]
 pub struct Budget {
-    /// Optimiser steps of 32 clips per base; the shipped one had 6000.
+    /// Optimiser steps of 32 clips per base; the shipped one had 4000.
     #[arg(long, default_value_t = 3000)]
     pub steps: usize,
     /// Groups of six clips that they are drawn from; the shipped one had 6000.

@@ -21,15 +21,14 @@ use pvchat_model::{
     weights,
 };
 use pvchat_train::{
-    checkpoint::CheckpointFolder,
     objective::Objective,
-    run::{Progress, RunConfig, Schedule, run},
+    run::{Progress, run},
 };
 
 use super::{
-    CHECKPOINT_EVERY,
     answer::{self, AnswerPretraining, AnswerReport, AnswerTask},
     clips::EncodedClips,
+    run_config,
     validation::{Validation, Validator},
 };
 use crate::{base::Design, tokenizer};
@@ -106,16 +105,8 @@ impl AnswerRun {
             ("encoder, by what it saw".to_string(), format!("{:016x}", clips.validation.fingerprint())),
             ("objective".to_string(), serde_json::to_string(&self.design.objective)?),
         ]);
-        let run_config = RunConfig {
-            steps: self.steps,
-            learning_rate: answer::ADAMW_RATE,
-            groups: answer::muon_group().map(|group| (group, answer::MUON_RATE)).into_iter().collect(),
-            schedule: Schedule { warm_up: 50, constant: 0.5, last: 0.02 },
-            clip: 1.0,
-            checkpoints: self.checkpoints.as_ref().map(CheckpointFolder::new).transpose()?,
-            checkpoint_every: CHECKPOINT_EVERY,
-            fingerprint,
-        };
+        let muon = answer::muon_group().map(|group| (group, answer::MUON_RATE));
+        let run_config = run_config(self.steps, answer::ADAMW_RATE, muon, self.checkpoints.as_ref(), fingerprint)?;
         let trained = run(model, answer::optimizer(), &run_config, &mut task, &device, |progress| {
             let (model, step, steps) = (progress.model, progress.step, progress.steps);
             let mut tell = |event: AnswerEvent<'_>| {

@@ -6,15 +6,12 @@ use burn::prelude::*;
 use pvchat_augment::Failure;
 use pvchat_data::random::SeededStream;
 use pvchat_model::vision::miniature::MiniatureEncoderConfig;
-use pvchat_train::{
-    checkpoint::CheckpointFolder,
-    run::{Progress, RunConfig, Schedule, run},
-};
+use pvchat_train::run::{Progress, run};
 
 use super::{
-    CHECKPOINT_EVERY,
     encoder::{EncoderLosses, EncoderPretraining},
     encoder_task::{self, EncoderTask},
+    run_config,
 };
 
 /// A run of phase A.
@@ -50,17 +47,10 @@ impl EncoderRun {
             stream: stream.derive("data"),
             device: device.clone().inner(),
         };
-        let run_config = RunConfig {
-            steps: self.steps,
-            learning_rate: encoder_task::ADAMW_RATE,
-            groups: encoder_task::muon_group().map(|group| (group, encoder_task::MUON_RATE)).into_iter().collect(),
-            schedule: Schedule { warm_up: 50, constant: 0.5, last: 0.02 },
-            clip: 1.0,
-            checkpoints: self.checkpoints.as_ref().map(CheckpointFolder::new).transpose()?,
-            checkpoint_every: CHECKPOINT_EVERY,
-            fingerprint: [("seed".to_string(), self.seed.to_string()), ("config".to_string(), format!("{:?}", self.config))]
-                .into(),
-        };
+        let muon = encoder_task::muon_group().map(|group| (group, encoder_task::MUON_RATE));
+        let fingerprint =
+            [("seed".to_string(), self.seed.to_string()), ("config".to_string(), format!("{:?}", self.config))].into();
+        let run_config = run_config(self.steps, encoder_task::ADAMW_RATE, muon, self.checkpoints.as_ref(), fingerprint)?;
         Ok(run(model, encoder_task::optimizer(), &run_config, &mut task, &device, observe)?)
     }
 }
