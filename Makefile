@@ -80,9 +80,10 @@ bench: setup
 
 # Each table is a file in target/tables, made once for the shipped base; bases that were trained before are not trained again.
 # TABLE_BUDGET and TABLE_SEEDS make them smaller or larger. The allocator's setting as for miniature.
-TABLES := $(addprefix $(TARGET)/tables/,routing objective tokens forms rates data start learned-objective)
+TABLES := $(addprefix $(TARGET)/tables/,routing objective tokens forms rates data looks start learned-objective)
 TABLE_SEEDS ?= 3
 TABLE_BUDGET ?= --steps 500 --groups 1000
+WITH_SEEDS = --seeds $(TABLE_SEEDS)
 WITHOUT_ANCHOR := {"training": {"learning_rate": 0.03, "identity_rate": 0.003, "anchor": 0.0}}
 
 tables: setup
@@ -94,17 +95,18 @@ tables: setup
 $(TARGET)/tables/%.md: export MIMALLOC_PURGE_DELAY := -1
 $(TARGET)/tables/%.md: crates/pvchat-miniature/weights/model.safetensors
 	echo '$(WITHOUT_ANCHOR)' > $(TARGET)/tables/without-anchor.json
-	$(TARGET)/release/examples/$(TABLE_COMMAND) --seeds $(TABLE_SEEDS) > $@.part
+	$(TARGET)/release/examples/$(TABLE_COMMAND) > $@.part
 	mv $@.part $@
 
-$(TARGET)/tables/routing.md: TABLE_COMMAND = compare_routing $(TABLE_BUDGET)
-$(TARGET)/tables/objective.md: TABLE_COMMAND = ablations objective $(TABLE_BUDGET)
-$(TARGET)/tables/tokens.md: TABLE_COMMAND = ablations tokens $(TABLE_BUDGET)
-$(TARGET)/tables/forms.md: TABLE_COMMAND = ablations forms $(TABLE_BUDGET)
-$(TARGET)/tables/rates.md: TABLE_COMMAND = ablations rates
-$(TARGET)/tables/start.md: TABLE_COMMAND = ablations start
-$(TARGET)/tables/data.md: TABLE_COMMAND = ablations data --learn $(TARGET)/tables/without-anchor.json
-$(TARGET)/tables/learned-objective.md: TABLE_COMMAND = ablations learned-objective --learn $(TARGET)/tables/without-anchor.json
+$(TARGET)/tables/routing.md: TABLE_COMMAND = compare_routing $(TABLE_BUDGET) $(WITH_SEEDS)
+$(TARGET)/tables/objective.md: TABLE_COMMAND = ablations objective $(TABLE_BUDGET) $(WITH_SEEDS)
+$(TARGET)/tables/tokens.md: TABLE_COMMAND = ablations tokens $(TABLE_BUDGET) $(WITH_SEEDS)
+$(TARGET)/tables/forms.md: TABLE_COMMAND = ablations forms $(TABLE_BUDGET) $(WITH_SEEDS)
+$(TARGET)/tables/rates.md: TABLE_COMMAND = ablations rates $(WITH_SEEDS)
+$(TARGET)/tables/looks.md: TABLE_COMMAND = more_looks
+$(TARGET)/tables/start.md: TABLE_COMMAND = ablations start $(WITH_SEEDS)
+$(TARGET)/tables/data.md: TABLE_COMMAND = ablations data --learn $(TARGET)/tables/without-anchor.json $(WITH_SEEDS)
+$(TARGET)/tables/learned-objective.md: TABLE_COMMAND = ablations learned-objective --learn $(TARGET)/tables/without-anchor.json $(WITH_SEEDS)
 
 # A folder of its own, because candle changes the features of some dependencies. Without PYTHON (one that has torch) the
 # module is not set beside PyTorch. BENCH_ARGS, for Criterion, measures a part of it again.

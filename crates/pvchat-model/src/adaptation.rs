@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param, ParamGroup},
     prelude::*,
+    tensor::DType,
 };
 use serde::{Deserialize, Serialize};
 
@@ -236,6 +237,34 @@ impl Adaptation {
                 remedy: "this base has no such parameter; learn the person again with it".into(),
             }),
         }
+    }
+}
+
+/// `module` with the parameters of `group` in f32, to be trained: a step of training is smaller than what half precision tells
+/// apart.
+pub fn in_f32<M: Module>(module: M, group: &ParamGroup) -> M {
+    module.map(&mut Widen { path: Vec::new(), group })
+}
+
+struct Widen<'a> {
+    path: Vec<String>,
+    group: &'a ParamGroup,
+}
+
+impl ModuleMapper for Widen<'_> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.into());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.group.matches(&parameter.id, Some(&self.path.join("."))) {
+            return parameter.map(|tensor| tensor.cast(DType::F32));
+        }
+        parameter
     }
 }
 

@@ -237,6 +237,7 @@ impl AnswerModel {
             return Err(Error::Shape { what: "prefix", found: vec![pieces.len()], expected });
         }
         let (device, queries) = (visual.embeddings.device(), tokens / self.tiles);
+        let embeddings = visual.embeddings.clone().cast(self.lm.dtype());
         let mut parts = Vec::with_capacity(2 * pieces.len());
         for (tile, piece) in pieces.into_iter().enumerate() {
             if !piece.is_empty() {
@@ -244,7 +245,7 @@ impl AnswerModel {
                 let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [piece.len()]), &device);
                 parts.push(self.lm.embed(ids.unsqueeze_dim::<2>(0).expand([batch, piece.len()])));
             }
-            parts.push(visual.embeddings.clone().narrow(1, tile * queries, queries));
+            parts.push(embeddings.clone().narrow(1, tile * queries, queries));
         }
         Ok(Tensor::cat(parts, 1))
     }

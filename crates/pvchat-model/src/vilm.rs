@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::{module::Module, prelude::*};
+use burn::{module::Module, prelude::*, tensor::DType};
 use image::RgbImage;
 use pvchat_data::{SubjectName, random::SeededStream};
 
@@ -151,6 +151,7 @@ impl Vilm {
     pub fn remember_upper(&self, encoder: &VisionTower, lower: Tensor<3>) -> Memory {
         let ([clips, rows, width], tiles) = (lower.dims(), self.config.preprocess.tiles());
         let Memory { tokens, identity } = encoder.upper(lower.reshape([clips * tiles, rows / tiles, width]));
+        let (tokens, identity) = (tokens.cast(DType::F32), identity.cast(DType::F32));
         let tokens = match &self.parameters.vision_layernorm {
             Some(norm) => norm.forward(tokens),
             None => tokens,

@@ -263,8 +263,8 @@ impl Learner<'_> {
     ) -> Result<Material> {
         vilm.codec().check_name(name)?;
         let memory = vilm.remember(&[clip])?;
-        let reference = identities(&memory).swap_remove(0);
         let enrolled = vilm.enrol(&memory, 0, name)?;
+        let reference = identities(&memory).swap_remove(0);
 
         self.tell(LearnEvent::MakingPositives, keep)?;
         let maker = PositiveMaker::new(clip, self.scenes, self.options.variation.clone())?;

@@ -89,9 +89,11 @@ impl LoraAdapter {
         Self { a, b, scale: config.scale(), dropout: config.dropout }
     }
 
-    /// `scale (drop(x) A) B` for rows `[rows, inputs]`.
+    /// `scale (drop(x) A) B` for rows `[rows, inputs]`, in their float type; computed in that of the adapter, which stays f32
+    /// where the layer is in half precision.
     pub fn forward(&self, rows: Tensor<2>) -> Tensor<2> {
-        self.b.forward(self.narrow(rows))
+        let (given, own) = (rows.dtype(), self.a.weight.val().dtype());
+        self.b.forward(self.narrow(rows.cast(own))).cast(given)
     }
 
     /// `scale drop(x) A` for rows `[rows, inputs]`: scaling the narrow middle is cheaper than scaling the output.
@@ -183,6 +185,7 @@ impl LoraLinear {
     pub fn merge(mut self) -> Self {
         if let Some(lora) = self.lora.take() {
             let delta = lora.a.weight.val().matmul(lora.b.weight.val()).detach() * lora.scale;
+            let delta = delta.cast(self.base.weight.val().dtype());
             let trained = self.base.weight.is_require_grad();
             // The sum must be a leaf again, or the weight would silently stop being a parameter.
             self.base.weight = self.base.weight.map(|weight| {

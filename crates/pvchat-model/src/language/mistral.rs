@@ -4,6 +4,7 @@ use burn::{
     module::ParamGroup,
     nn::{Embedding, RmsNorm},
     prelude::*,
+    tensor::DType,
 };
 use pvchat_data::random::SeededStream;
 
@@ -70,6 +71,11 @@ impl Mistral {
         self.embed_tokens.weight.lazy_device()
     }
 
+    /// The float type that it computes in.
+    pub fn dtype(&self) -> DType {
+        self.embed_tokens.weight.val().dtype()
+    }
+
     /// An empty cache that fits this model and `capacity` tokens.
     pub fn cache(&self, capacity: usize) -> KeyValueCache {
         KeyValueCache::new(self.layers.len(), capacity)
@@ -98,7 +104,8 @@ impl Mistral {
         } else {
             chosen.matmul(rows)
         };
-        words.mask_fill(personal, 0.0) + personal_words
+        let dtype = words.dtype();
+        words.mask_fill(personal, 0.0) + personal_words.cast(dtype)
     }
 
     /// Hidden states after the final norm, `[batch, tokens, hidden]`.
@@ -178,7 +185,7 @@ impl Mistral {
         let Some(rows) = extra_rows else { return words };
         let [batch, tokens, width] = hidden.dims();
         let [row_batch, subjects, _] = rows.dims();
-        let columns = rows.swap_dims(1, 2);
+        let columns = rows.cast(hidden.dtype()).swap_dims(1, 2);
         let personal = if row_batch == 1 && batch > 1 {
             hidden.reshape([1, batch * tokens, width]).matmul(columns).reshape([batch, tokens, subjects])
         } else {

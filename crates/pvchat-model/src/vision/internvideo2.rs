@@ -320,11 +320,18 @@ impl InternVideo2 {
 impl VisionEncoder for InternVideo2 {
     fn lower(&self, pixels: Tensor<5>) -> Result<Tensor<3>> {
         let frozen = first_upper_block(self.blocks.len());
+        let pixels = pixels.cast(self.cls_token.val().dtype());
         Ok(self.blocks.iter().take(frozen).fold(self.embed(pixels)?, |x, block| block.forward(x)))
     }
 
     fn upper(&self, lower: Tensor<3>) -> Memory {
         let frozen = first_upper_block(self.blocks.len());
+        // Where it is trained this part is in f32, whatever the part below is in.
+        let own = |block: &Block| block.norm1.gamma.val().dtype();
+        let lower = match self.blocks.get(frozen) {
+            Some(block) => lower.cast(own(block)),
+            None => lower,
+        };
         let tokens = self.blocks.iter().skip(frozen).fold(lower, |x, block| block.forward(x));
         let identity = Tensor::zeros([tokens.dims()[0], 0, 0], (&tokens.device(), tokens.dtype()));
         Memory { tokens, identity }

@@ -9,7 +9,7 @@ use std::{
 use burn::{
     module::Module,
     store::{BurnToPyTorchAdapter, KeyRemapper, ModuleSnapshot, bridge, burn_pack::Tensor as StoredTensor},
-    tensor::{DType, TensorData},
+    tensor::{DType, FloatDType, TensorData},
 };
 use rayon::prelude::*;
 use safetensors::{Dtype, tensor::TensorView};
@@ -49,6 +49,7 @@ pub struct Checkpoint {
     origin: PathBuf,
     source: TensorSource,
     fingerprint: String,
+    precision: FloatDType,
 }
 
 /// What [`Checkpoint::load`] found beside the parameters that it filled.
@@ -109,7 +110,7 @@ impl Checkpoint {
         }
         let Some(source) = source else { return Err(wrong("lists no file".into())) };
         let fingerprint = fingerprint_of(&files)?;
-        Ok(Self { origin, source, fingerprint })
+        Ok(Self { origin, source, fingerprint, precision: FloatDType::F32 })
     }
 
     /// A checkpoint in memory; `name` is what errors call it.
@@ -118,14 +119,15 @@ impl Checkpoint {
     /// [`Error::File`] when the bytes are cut short or are not safetensors.
     pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
         let fingerprint = hexadecimal(&Sha256::digest(&bytes));
-        Ok(Self { origin: name.into(), source: TensorSource::from_bytes(name, bytes)?, fingerprint })
+        let source = TensorSource::from_bytes(name, bytes)?;
+        Ok(Self { origin: name.into(), source, fingerprint, precision: FloatDType::F32 })
     }
 
     /// Adds the tensors of another checkpoint, the language model of a plain Mistral file for example; where both have
     /// one, `other`'s is used. The fingerprint is that of both.
     pub fn join(self, other: Self) -> Self {
         let fingerprint = hexadecimal(&Sha256::digest(format!("{} {}", self.fingerprint, other.fingerprint)));
-        Self { origin: self.origin, source: self.source.join(other.source), fingerprint }
+        Self { source: self.source.join(other.source), fingerprint, ..self }
     }
 
     /// Identifies the weights: the first 8 bytes of the SHA-256 of the file, or of those of the files in the order of their
@@ -134,9 +136,10 @@ impl Checkpoint {
         &self.fingerprint
     }
 
-    /// The float type that values are cast to; see [`TensorSource::with_dtype`].
-    pub fn with_dtype(mut self, dtype: Option<DType>) -> Self {
-        self.source = self.source.with_dtype(dtype);
+    /// The float type that the weights of the encoder and of the language model are cast to, f32 unless set. Everything else
+    /// is cast to f32: it is small, and what is trained of it moves in steps that half precision does not tell apart.
+    pub fn in_precision(mut self, precision: FloatDType) -> Self {
+        self.precision = precision;
         self
     }
 
@@ -220,14 +223,22 @@ impl Checkpoint {
             };
             loaded.subject_rows = Some([values(words)?, values(head)?]);
         }
-        let source = TensorSource { tensors: chosen, ..self.source.clone() };
-        let applied = apply_tensors(module, &source, &[])?;
-        // Shapes and names were compared above; what is left would be a mistake of this program.
-        if let Some(name) = applied.unused.first() {
-            return Err(wrong(format!("`{name}` found no place")));
+        let (large, small): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|tensor| is_large_part(&tensor.name));
+        for (tensors, precision) in [(large, self.precision), (small, FloatDType::F32)] {
+            let source = TensorSource { tensors, ..self.source.clone() }.with_dtype(Some(precision.into()));
+            let applied = apply_tensors(module, &source, &[])?;
+            // Shapes and names were compared above; what is left would be a mistake of this program.
+            if let Some(name) = applied.unused.first() {
+                return Err(wrong(format!("`{name}` found no place")));
+            }
         }
         Ok(loaded)
     }
+}
+
+/// Whether a parameter is one of the encoder's or the language model's own, which may be in half precision.
+fn is_large_part(name: &str) -> bool {
+    (name.starts_with("vision_encoder.") || name.starts_with("answer.lm.")) && !name.contains(".lora.")
 }
 
 /// The tables that fine-tuning adds a row per subject to.

@@ -3,5 +3,6 @@
 
 mod hostile;
 mod names;
+mod precision;
 mod questions;
 mod small;

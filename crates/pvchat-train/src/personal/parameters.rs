@@ -53,8 +53,8 @@ impl LearnParameters {
         let mut answer = vilm.parameters().answer.clone();
         answer.lm.attach(&stream.derive("lora"), config.adaptation.lora)?;
         let vision_encoder = config.trains.trains_vision().then(|| vilm.parameters().vision_encoder.clone().train());
-        let base = Self { personal, answer: Some(answer.train()), vision_encoder };
-        Ok(base.no_grad().set_require_grad_group(group.fuse(&personal_group()), true))
+        let base = Self { personal, answer: Some(answer.train()), vision_encoder }.no_grad();
+        Ok(adaptation::in_f32(base, &group).set_require_grad_group(group.fuse(&personal_group()), true))
     }
 
     /// The names that checkpoints need: everything that is trained.
@@ -127,11 +127,15 @@ impl PersonalParameters {
             tensor.select(1, numbers.clone()).expand([batch, asked.len(), width])
         };
         let identity = self.identity.val();
-        let length = identity.clone().square().sum_dim(2).add_scalar(1e-6).sqrt();
+        // The published encoder knows no identities, and an empty axis cannot be expanded.
+        let identity = match identity.dims()[2] {
+            0 => Tensor::zeros([batch, asked.len(), 0], &identity.device()),
+            _ => repeat(identity.clone() / identity.square().sum_dim(2).add_scalar(1e-6).sqrt()),
+        };
         let [_, _, tokens, width] = self.tokens.dims();
         PersonalTensors {
             tokens: self.tokens.val().select(1, numbers.clone()).expand([batch, asked.len(), tokens, width]),
-            identity: repeat(identity / length),
+            identity,
             word_row: repeat(self.word_row.val()),
             head_row: repeat(self.head_row.val()),
         }

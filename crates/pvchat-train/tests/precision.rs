@@ -1,0 +1,94 @@
+//! Learning a person on a base whose large weights are in half precision: every choice of what trains, the published form.
+#![cfg(feature = "flex")]
+
+#[path = "../../pvchat-model/tests/published/small.rs"]
+#[allow(dead_code)] // the tests of the model use all of it
+mod small;
+
+use std::ops::ControlFlow;
+
+use burn::{prelude::*, tensor::FloatDType};
+use image::RgbImage;
+use pvchat_data::{SubjectName, random::SeededStream};
+use pvchat_model::{subject::Subject, vilm::Vilm};
+use pvchat_train::{
+    features::ClipFeatures,
+    personal::{LearnClip, LearnConfig, LearnData, LearnProgress, LearnRun, Trains, learn},
+};
+
+fn clip(shade: u8) -> Vec<RgbImage> {
+    let pixel = |frame: u32, x: u32, y: u32| image::Rgb([(x * 5) as u8, (y * 7) as u8, shade.wrapping_add((frame * 20) as u8)]);
+    (0..8).map(|frame| RgbImage::from_fn(40, 30, |x, y| pixel(frame, x, y))).collect()
+}
+
+/// Two clips with the person and two without.
+fn data(vilm: &Vilm, name: &SubjectName) -> LearnData {
+    let mut data = LearnData::default();
+    for (shade, present) in [(10, true), (120, false), (30, true), (160, false)] {
+        let frames = clip(shade);
+        let (memory, lower) = (vilm.remember(&[&frames]).unwrap(), vilm.lower(&[&frames]).unwrap());
+        let values = |tensor: Tensor<3>| tensor.into_data().iter::<f32>().collect::<Vec<f32>>();
+        data.token_shape = [memory.tokens.dims()[1], memory.tokens.dims()[2]];
+        data.identity_shape = [0, 0];
+        data.lower_shape = [lower.dims()[1], lower.dims()[2]];
+        let features = ClipFeatures { tokens: values(memory.tokens), identity: Vec::new(), lower: values(lower) };
+        let answer = if present { "Yes" } else { "No" };
+        let text = vilm.codec().encode_question("Is <Aa> in this video?", Some(answer), std::slice::from_ref(name)).unwrap();
+        let clip = LearnClip {
+            features: data.features.insert(features).unwrap(),
+            asked: vec![0],
+            present: vec![present],
+            texts: vec![text],
+        };
+        for stage in [&mut data.images, &mut data.clips, &mut data.held_back] {
+            stage.push(clip.clone());
+        }
+    }
+    data
+}
+
+fn learned(precision: FloatDType, trains: Trains) -> (Subject, Vec<LearnProgress>) {
+    let folder = small::folder(1, usize::MAX);
+    let vilm = Vilm::open_in(precision, folder.path(), &Device::flex()).unwrap();
+    let name: SubjectName = "<Aa>".parse().unwrap();
+    let start = vilm.blank_subject(&name, &SeededStream::new(5));
+    let config = LearnConfig {
+        trains,
+        image_steps: 3,
+        clip_steps: 9,
+        batch: 4,
+        learning_rate: 3e-3,
+        anchor: 0.0,
+        ..LearnConfig::default()
+    };
+    let (_, mut report) =
+        learn(&vilm, &start, &data(&vilm, &name), &config, &LearnRun::default(), |_| ControlFlow::Continue(())).unwrap();
+    (report.learned.swap_remove(0), report.steps)
+}
+
+/// Whether some of the values need more than half precision holds.
+fn is_single(values: &[f32]) -> bool {
+    values.iter().any(|value| value.to_bits() & 0xffff != 0)
+}
+
+#[test]
+fn losses_follow_those_of_full_precision_and_what_is_trained_stays_single() {
+    for trains in [Trains::Composable, Trains::Personal, Trains::PersonalAndBridge, Trains::PersonalBridgeAndVision] {
+        let (_, whole) = learned(FloatDType::F32, trains);
+        let (subject, half) = learned(FloatDType::BF16, trains);
+        assert_eq!(whole.len(), half.len());
+        for (whole, half) in whole.iter().zip(&half) {
+            let apart = (whole.loss - half.loss).abs() / whole.loss;
+            assert!(apart < 0.02, "{trains}, step {}: {} and {}", whole.step, whole.loss, half.loss);
+        }
+        assert_ne!(whole[0].loss, half[0].loss, "{trains}: the base was not in half precision");
+        let (first, last) = (half[0].loss, half[half.len() - 1].loss);
+        assert!(last < first, "{trains}: {first} to {last}");
+        assert!(is_single(&subject.tokens), "{trains}");
+        // What the queries do not pass, the published feed-forward layer for text, keeps its constants.
+        let constant = |values: &[f32]| values.iter().all(|value| *value == values[0]);
+        for (name, parameter) in subject.adaptation.iter().flat_map(|adaptation| &adaptation.parameters) {
+            assert!(constant(&parameter.values) || is_single(&parameter.values), "{trains}: {name}");
+        }
+    }
+}
