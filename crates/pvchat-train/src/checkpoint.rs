@@ -14,6 +14,7 @@ use burn::{
     optim::ModuleOptimizer,
     store::ModuleRecord,
 };
+use pvchat_model::file::{LARGEST_TEXT_FILE, read_regular};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -199,7 +200,7 @@ impl CheckpointFolder {
         if !file.exists() {
             return Ok(None);
         }
-        let text = fs::read(&file).map_err(|error| failure(&file, &error, REMEDY))?;
+        let text = read_regular(&file, LARGEST_TEXT_FILE, REMEDY).map_err(|error| failure(&file, &error, REMEDY))?;
         let name: String = serde_json::from_slice(&text).map_err(|error| failure(&file, &error, REMEDY))?;
         if name.contains(['/', '\\']) {
             return Err(failure(&file, &"names a path outside its folder", REMEDY));
@@ -232,7 +233,8 @@ fn sync_folder(path: &Path) -> std::io::Result<()> {
 }
 
 fn read_state(folder: &Path) -> Result<RunState> {
-    let text = fs::read(folder.join("state.json")).map_err(|error| failure(folder, &error, REMEDY))?;
+    let state = read_regular(&folder.join("state.json"), LARGEST_TEXT_FILE, REMEDY);
+    let text = state.map_err(|error| failure(folder, &error, REMEDY))?;
     serde_json::from_slice(&text).map_err(|error| failure(folder, &error, REMEDY))
 }
 

@@ -8,7 +8,10 @@ use burn::{
     prelude::*,
     tensor::activation::{gelu, softmax},
 };
-use pvchat_model::weights::{TensorSource, apply_tensors};
+use pvchat_model::{
+    file::{LARGEST_TEXT_FILE, read_regular},
+    weights::{TensorSource, apply_tensors},
+};
 use serde::Deserialize;
 use tokenizers::Tokenizer;
 
@@ -102,7 +105,10 @@ impl RobertaEmbedder {
         let fail =
             |name: &str, problem: String, remedy: &'static str| Error::Encoder { file: folder.join(name), problem, remedy };
         let complete = "use the files of one model, as they are published";
-        let json = std::fs::read(folder.join("config.json")).map_err(|error| fail("config.json", error.to_string(), complete))?;
+        let read = |name: &str| {
+            read_regular(&folder.join(name), LARGEST_TEXT_FILE, complete).map_err(|error| fail(name, error.to_string(), complete))
+        };
+        let json = read("config.json")?;
         let config: Config = serde_json::from_slice(&json)
             .map_err(|error| fail("config.json", format!("is not understood ({error})"), complete))?;
         if let Some(problem) = config.problem() {
@@ -112,7 +118,7 @@ impl RobertaEmbedder {
             let problem = format!("has {} layers, layer {layers} was asked for", config.num_hidden_layers);
             return Err(fail("config.json", problem, "roberta-large is used with layer 17, roberta-base with layer 10"));
         }
-        let tokenizer = Tokenizer::from_file(folder.join("tokenizer.json"))
+        let tokenizer = Tokenizer::from_bytes(read("tokenizer.json")?)
             .map_err(|error| fail("tokenizer.json", error.to_string(), complete))?;
         let device = device.clone().inner();
         let mut model = config.init(layers, &device);
