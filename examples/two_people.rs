@@ -85,9 +85,10 @@ fn run() -> Outcome<()> {
     let folder = std::env::temp_dir().join(format!("pvchat-two-people-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let mut scores = Scores::default();
-    let bar = bar("learning", 2 * arguments.groups);
-    for number in 0..arguments.groups {
-        let mut stream = SeededStream::new(arguments.seed).derive(format_args!("group {number}"));
+    let bar = bar("learning", arguments.groups);
+    let (mut done, mut passed_over) = (0, 0);
+    while done < arguments.groups {
+        let mut stream = SeededStream::new(arguments.seed).derive(format_args!("group {}", done + passed_over));
         let people: Vec<Identity> = names.iter().map(|_| Identity::reserved(|| Identity::random(&mut stream))).collect();
         let group = Group::draw(&pvchat, &people, &names, arguments.clips, &folder, &mut stream)?;
         let mut options = LearnOptions { seed: stream.next_seed(), ..LearnOptions::default() };
@@ -96,19 +97,26 @@ fn run() -> Outcome<()> {
         }
         options.training.learning_rate = arguments.rate.unwrap_or(options.training.learning_rate);
         options.training.anchor = arguments.anchor.unwrap_or(options.training.anchor);
-        let subjects = [
-            enrolled(&pvchat, &group, &names)?,
-            apart(&pvchat, &group, &names, &options)?,
-            together(&pvchat, &group, &names, &options)?,
-        ];
-        bar.inc(2);
+        let together = match together(&pvchat, &group, &names, &options) {
+            Err(pvchat::Error::NotTogether { .. }) if passed_over < arguments.groups => {
+                passed_over += 1;
+                continue;
+            }
+            learned => learned?,
+        };
+        let subjects = [enrolled(&pvchat, &group, &names)?, apart(&pvchat, &group, &names, &options)?, together];
         for (way, subjects) in WAYS.iter().zip(&subjects) {
             let answers = ask(&pvchat, &group, subjects, &names)?;
-            if number == 0 {
+            if done == 0 {
                 println!("{way}:\n{}", transcript(&answers));
             }
-            scores.add(way, number, &answers);
+            scores.add(way, done, &answers);
         }
+        done += 1;
+        bar.inc(1);
+    }
+    if passed_over > 0 {
+        println!("{passed_over} groups were passed over: no clip of two of them together could be made of their clips.");
     }
     bar.finish_and_clear();
     std::fs::remove_dir_all(&folder)?;
@@ -169,7 +177,12 @@ fn apart(pvchat: &Pvchat, group: &Group, names: &[SubjectName], options: &LearnO
 }
 
 /// Everyone learned in one run, likewise.
-fn together(pvchat: &Pvchat, group: &Group, names: &[SubjectName], options: &LearnOptions) -> Outcome<Vec<Subject>> {
+fn together(
+    pvchat: &Pvchat,
+    group: &Group,
+    names: &[SubjectName],
+    options: &LearnOptions,
+) -> Result<Vec<Subject>, pvchat::Error> {
     let mut options = options.clone();
     // Everyone alone and every two in either order.
     let casts = names.len() * names.len();
