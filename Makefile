@@ -6,6 +6,7 @@
 #   make test-vulkan  the kernels for GPUs, on Vulkan's driver for processors
 #   make soak        kills learning 100 times and compares what comes out
 #   make fuzz        broken video files and odd sampling plans, for FUZZ_SECONDS (120)
+#   make fuzz-guided  the same by cargo-fuzz, guided by the branches of our code, FUZZ_SECONDS for each of the two
 #   make lint        formatting, clippy, documentation, and the types of the cuda feature
 #   make bench       Criterion benchmarks
 #   make tables      the tables of docs/results.md that train many bases and subjects (hours; goes on where it was stopped)
@@ -28,7 +29,7 @@ ifeq ($(shell grep -qw avx512f /proc/cpuinfo 2>/dev/null && echo yes),yes)
 CARGO_FLAGS := $(CARGO_FLAGS) --features pvchat/x86-v4
 endif
 
-.PHONY: help setup demo test test-vulkan soak fuzz lint check-cuda bench moh-benchmarks moh-report tables doc miniature
+.PHONY: help setup demo test test-vulkan soak fuzz fuzz-guided lint check-cuda bench moh-benchmarks moh-report tables doc miniature
 
 help:
 	@sed -n 's/^#   make /make /p' $(firstword $(MAKEFILE_LIST))
@@ -61,6 +62,15 @@ soak: setup
 fuzz: setup
 	PVCHAT_FUZZ_SECONDS=$(or $(FUZZ_SECONDS),120) PVCHAT_FUZZ_SEED=$${PVCHAT_FUZZ_SEED:-$$(date +%s)} \
 		$(CARGO) test $(CARGO_FLAGS) --test fuzz -- --nocapture
+
+# What libFuzzer is told of are the branches of our Rust code, not those of FFmpeg, which is a shared library. Without a
+# sanitizer the stable toolchain does. See crates/pvchat-video/fuzz/README.md.
+fuzz-guided: setup
+	cargo fuzz --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-fuzz
+	mkdir -p crates/pvchat-video/fuzz/corpus/container crates/pvchat-video/fuzz/corpus/sampling_plan
+	cp $$(scripts/fixtures.sh)/{clips,other}/* crates/pvchat-video/fuzz/corpus/container/
+	cd crates/pvchat-video; for target in container sampling_plan; do RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none \
+		$$target -- -timeout=10 -rss_limit_mb=1024 -max_total_time=$(or $(FUZZ_SECONDS),120); done
 
 lint: setup
 	$(CARGO) fmt --all --check

@@ -4,7 +4,6 @@
 use std::io::{BufRead, Write};
 use std::time::Instant;
 
-use image::RgbImage;
 use pvchat_video::{ReadOptions, SamplingPlan, VideoReader};
 use rayon::prelude::*;
 
@@ -12,25 +11,14 @@ use rayon::prelude::*;
 #[path = "../../pvchat-model/src/preprocess/bicubic.rs"]
 #[allow(dead_code, reason = "a part of it is used")]
 mod bicubic;
+#[path = "../../pvchat-model/src/preprocess/tiles.rs"]
+#[allow(dead_code, reason = "a part of it is used")]
+mod tiles;
 
-use bicubic::resized_rgb;
+use tiles::{Normalisation, left_right_whole};
 
-const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
+const NORMALISATION: Normalisation = Normalisation { mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225] };
 const SIDE: usize = 224;
-
-/// Left half, right half and the whole of one frame.
-fn tiles(frame: &RgbImage) -> [Vec<f32>; 3] {
-    let mut planes = resized_rgb(frame.as_raw(), frame.width() as usize, 2 * SIDE, SIDE);
-    for ((plane, mean), deviation) in planes.iter_mut().zip(MEAN).zip(DEVIATION) {
-        plane.values.iter_mut().for_each(|value| *value = (*value / 255.0 - mean) / deviation);
-    }
-    [
-        planes.each_ref().map(|plane| plane.columns(0, SIDE)).concat(),
-        planes.each_ref().map(|plane| plane.columns(SIDE, SIDE)).concat(),
-        planes.each_ref().map(|plane| plane.resized(SIDE, SIDE).values).concat(),
-    ]
-}
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let threads = std::env::args().nth(1).and_then(|text| text.parse().ok()).ok_or("usage: clip_tensor THREADS")?;
@@ -51,9 +39,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
         };
         let decoded = start.elapsed();
-        let per_frame: Vec<[Vec<f32>; 3]> = clip.frames.par_iter().map(tiles).collect();
-        let mut tensor = Vec::with_capacity(3 * 8 * 3 * SIDE * SIDE);
-        (0..3).for_each(|tile| per_frame.iter().for_each(|tiles| tensor.extend_from_slice(&tiles[tile])));
+        let mut tensor = vec![0.0f32; 3 * 8 * 3 * SIDE * SIDE];
+        let (left, rest) = tensor.split_at_mut(8 * 3 * SIDE * SIDE);
+        let (right, whole) = rest.split_at_mut(8 * 3 * SIDE * SIDE);
+        let [left, right, whole] = [left, right, whole].map(|tile| tile.par_chunks_exact_mut(3 * SIDE * SIDE));
+        clip.frames.par_iter().zip(left).zip(right).zip(whole).for_each(|(((frame, left), right), whole)| {
+            left_right_whole(frame.as_raw(), frame.width() as usize, SIDE, &NORMALISATION, [left, right, whole]);
+        });
         let all = start.elapsed();
         let sum: f64 = tensor.iter().map(|value| f64::from(*value)).sum();
         println!("{:.3} {:.3} {:.6}", all.as_secs_f64() * 1e3, decoded.as_secs_f64() * 1e3, sum / tensor.len() as f64);

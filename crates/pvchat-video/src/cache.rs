@@ -109,14 +109,17 @@ impl FrameCache {
     }
 }
 
-/// The frames that a plan picks from each of several files, decoded by all threads of rayon's pool, one file per thread; in
-/// the order of the files. A file that fails does not keep the others from being read.
-pub fn sample_files<P: AsRef<Path> + Sync>(
+/// Samples several files with all threads of rayon's pool, one file per thread, and gives each clip to `take` as soon as it
+/// is there; what `take` makes of them, in the order of the files. A file that fails does not keep the others from being read.
+///
+/// A clip that `take` lets go of leaves its memory to the next one; with `|clip| clip` all of them are kept.
+pub fn sample_files<P: AsRef<Path> + Sync, T: Send>(
     paths: &[P],
     plan: &SamplingPlan,
     options: &ReadOptions,
     cache: Option<&FrameCache>,
-) -> Vec<Result<Clip>> {
+    take: impl Fn(Result<Clip>) -> T + Sync,
+) -> Vec<T> {
     let mut options = options.clone();
     if options.threads == 0 {
         options.threads = 1;
@@ -125,7 +128,7 @@ pub fn sample_files<P: AsRef<Path> + Sync>(
         Some(cache) => cache.sample(path, plan, &options),
         None => VideoReader::open_with(path, options.clone())?.sample(plan),
     };
-    paths.par_iter().map(sample).collect()
+    paths.par_iter().map(|path| take(sample(path))).collect()
 }
 
 /// Length and time of change.

@@ -304,18 +304,32 @@ where
     Ok(input)
 }
 
-/// Lets FFmpeg read until it knows every stream. It decodes a picture or two where headers leave something open, and
-/// allocates for them no more than the limits allow.
+/// Lets FFmpeg read until it knows every stream. It decodes a few pictures where headers leave something open, and allocates
+/// for them no more than the limits allow.
+///
+/// Of H.264 in an mp4 they leave open only the pixel format, for which FFmpeg would decode a key frame on one thread. Nobody
+/// asks for it: the decoder that is opened later finds out by itself. So one is claimed meanwhile, and nothing is decoded.
 fn find_stream_info(input: &mut Input, limits: &Limits) -> std::result::Result<(), ffmpeg::Error> {
     let pixels = max_pixels(limits);
+    let is_mp4 = input.format().name().contains("mp4");
+    let undecoded = |stream: &ffmpeg::Stream<'_>| is_mp4 && stream.parameters().id() == codec::Id::H264;
+    let dictionary = |stream: ffmpeg::Stream<'_>| {
+        let skip = if undecoded(&stream) { "all" } else { "default" };
+        [("max_pixels", pixels.as_str()), ("skip_frame", skip)].into_iter().collect::<Dictionary>()
+    };
     // SAFETY: the context is open; one dictionary is given per stream that it has now, as FFmpeg asks, and all of them are
-    // freed after the call.
+    // freed after the call. The parameters belong to the context's streams, and nothing else uses them.
     unsafe {
-        let streams = (*input.as_ptr()).nb_streams as usize;
-        let dictionary = || Dictionary::disown([("max_pixels", pixels.as_str())].into_iter().collect());
-        let mut options: Vec<_> = (0..streams).map(|_| dictionary()).collect();
+        let mut options: Vec<_> = input.streams().map(|stream| dictionary(stream).disown()).collect();
+        let claim = |input: &Input, format: ffi::AVPixelFormat| {
+            for stream in input.streams().filter(undecoded) {
+                (*stream.parameters().as_mut_ptr()).format = format as i32;
+            }
+        };
+        claim(input, ffi::AVPixelFormat::AV_PIX_FMT_YUV420P);
         let options_or_null = if options.is_empty() { ptr::null_mut() } else { options.as_mut_ptr() };
         let found = ffi::avformat_find_stream_info(input.as_mut_ptr(), options_or_null);
+        claim(input, ffi::AVPixelFormat::AV_PIX_FMT_NONE);
         options.into_iter().for_each(|options| drop(Dictionary::own(options)));
         if found < 0 { Err(ffmpeg::Error::from(found)) } else { Ok(()) }
     }

@@ -22,7 +22,7 @@ pub enum Quality {
     /// limited range: plays everywhere. Width and height must be even. At 23, the worst frame of a smooth scene in motion
     /// came back with 44.9 dB of peak signal to noise (`tests/write.rs` prints it, and asks for 35).
     RateFactor(u8),
-    /// Bit-exact RGB (libx264rgb). Any size; few players outside of FFmpeg show it.
+    /// Bit-exact RGB (libx264rgb). Any size; Chromium plays it, many players do not.
     Lossless,
 }
 
@@ -211,7 +211,8 @@ impl Settings {
             encoder::find_by_name(name).ok_or_else(|| Error::EncoderMissing { path: path.to_path_buf(), encoder: name })?;
         let failed = |error| Error::write(path, error);
         let mut context = codec::Context::new_with_codec(codec);
-        context.set_flags(codec::Flags::GLOBAL_HEADER);
+        // Groups are closed: players jump to key frames, and some give up on pictures that refer to what was before.
+        context.set_flags(codec::Flags::GLOBAL_HEADER | codec::Flags::CLOSED_GOP);
         let mut encoder = context.encoder().video().map_err(failed)?;
         encoder.set_width(self.width);
         encoder.set_height(self.height);
@@ -221,10 +222,17 @@ impl Settings {
         encoder.set_time_base(self.rate.invert());
         encoder.set_frame_rate(Some(self.rate));
         // Macroblock trees are off: with AVX-512 their lookahead gives other files for the same frames now and then (x264 core 164).
-        let options: Dictionary =
-            [("preset", "veryfast"), ("threads", "1"), ("x264-params", "mbtree=0"), (factor.0, factor.1.as_str())]
-                .into_iter()
-                .collect();
+        let options: Dictionary = [
+            ("preset", "veryfast"),
+            ("threads", "1"),
+            ("x264-params", "mbtree=0"),
+            (factor.0, factor.1.as_str()),
+            // Browsers heed the matrix only where primaries and transfer are stated too; the frames are sRGB.
+            ("color_primaries", "bt709"),
+            ("color_trc", "iec61966-2-1"),
+        ]
+        .into_iter()
+        .collect();
         encoder.open_as_with(codec, options).map_err(failed)
     }
 }

@@ -126,9 +126,9 @@ fn directories_are_read_by_all_threads_in_order() {
     let cache = FrameCache::new(folder.path(), ROOM).unwrap();
     let mut paths = files(&fixtures().join("clips"));
     paths.push(PathBuf::from("absent.mp4"));
-    let plain = sample_files(&paths, &PLAN, &ReadOptions::default(), None);
+    let plain = sample_files(&paths, &PLAN, &ReadOptions::default(), None, |clip| clip);
     for _ in 0..2 {
-        let cached = sample_files(&paths, &PLAN, &ReadOptions::default(), Some(&cache));
+        let cached = sample_files(&paths, &PLAN, &ReadOptions::default(), Some(&cache), |clip| clip);
         for ((found, expected), path) in cached.iter().zip(&plain).zip(&paths) {
             match (found, expected) {
                 (Ok(found), Ok(expected)) => assert!(found == expected && found.source == *path, "{}", path.display()),

@@ -4,6 +4,8 @@
 //! names a file to run alone. The input that is being read lies in `fuzz-input-SEED` in the folder of temporary files, and
 //! stays there when the process dies of it. Not coverage-guided: it runs on stable Rust.
 
+#[path = "common/choices.rs"]
+mod choices;
 mod common;
 
 use std::path::PathBuf;
@@ -11,112 +13,59 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{files, fixtures};
-use pvchat_video::{DamagePolicy, Limits, ReadOptions, SamplingPlan, VideoReader};
+use choices::{Choices, HANG, Known, read};
+use common::{clip, files, fixtures};
 
 /// Resident memory that no input may exceed, in KiB.
 const MEMORY: u64 = 1 << 20;
-const HANG: Duration = Duration::from_secs(5);
 /// How often the reader is looked at, and how long it may do nothing at all.
 const TICK: Duration = Duration::from_millis(200);
 const STILL: Duration = Duration::from_secs(60);
 
-/// Marsaglia's xorshift.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end.max(1) as u64) as usize
-    }
-
-    /// A place in a file, half of the time where headers are.
-    fn place(&mut self, length: usize) -> usize {
-        match self.below(4) {
-            0 => self.below(length.min(1500)),
-            1 => length.saturating_sub(1 + self.below(length.min(2500))),
-            _ => self.below(length),
-        }
+/// A place in a file, half of the time where headers are.
+fn place_in(choices: &mut Choices, length: usize) -> usize {
+    match choices.below(4) {
+        0 => choices.below(length.min(1500)),
+        1 => length.saturating_sub(1 + choices.below(length.min(2500))),
+        _ => choices.below(length),
     }
 }
 
-fn mutated(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
-    let mut bytes = seeds[random.below(seeds.len())].clone();
-    let most = 1 << random.below(4);
-    for _ in 0..1 + random.below(most) {
+fn mutated(seeds: &[Vec<u8>], choices: &mut Choices) -> Vec<u8> {
+    let mut bytes = seeds[choices.below(seeds.len())].clone();
+    let most = 1 << choices.below(4);
+    for _ in 0..1 + choices.below(most) {
         if bytes.is_empty() {
             break;
         }
-        let (length, place) = (bytes.len(), random.place(bytes.len()));
-        let run = (1 + random.below(64)).min(length - place);
-        match random.below(9) {
-            0 => bytes[place] ^= 1 << random.below(8),
-            1 => bytes[place] = random.next() as u8,
-            2 => bytes[place..place + run].fill(*[0, 255, 128].get(random.below(3)).unwrap()),
-            3 => bytes[place..place + run].iter_mut().for_each(|byte| *byte = random.next() as u8),
+        let (length, place) = (bytes.len(), place_in(choices, bytes.len()));
+        let run = (1 + choices.below(64)).min(length - place);
+        match choices.below(9) {
+            0 => bytes[place] ^= 1 << choices.below(8),
+            1 => bytes[place] = choices.next() as u8,
+            2 => bytes[place..place + run].fill(*[0, 255, 128].get(choices.below(3)).unwrap()),
+            3 => bytes[place..place + run].iter_mut().for_each(|byte| *byte = choices.next() as u8),
             4 => {
                 let numbers = [0, 1, 7, 0x7fff_ffff, 0x8000_0000, u32::MAX, u32::MAX - 7, 0x1000_0000, 65535];
-                let number = numbers[random.below(numbers.len())].to_be_bytes();
+                let number = numbers[choices.below(numbers.len())].to_be_bytes();
                 bytes.iter_mut().skip(place).zip(number).for_each(|(byte, new)| *byte = new);
             }
             5 => drop(bytes.drain(place..place + run)),
             6 => {
                 let copy = bytes[place..place + run].to_vec();
-                let to = random.place(length);
+                let to = place_in(choices, length);
                 bytes.splice(to..to, copy);
             }
             7 => bytes.truncate(place),
             _ => {
-                let other = &seeds[random.below(seeds.len())];
-                let from = random.below(other.len());
-                let end = (from + 1 + random.below(4096)).min(other.len());
+                let other = &seeds[choices.below(seeds.len())];
+                let from = choices.below(other.len());
+                let end = (from + 1 + choices.below(4096)).min(other.len());
                 bytes.splice(place..place + run, other[from..end].iter().copied());
             }
         }
     }
     bytes
-}
-
-fn plan(random: &mut Random) -> SamplingPlan {
-    let numbers = [0, 1, 2, 8, 30, 1000, usize::MAX / 2, usize::MAX];
-    let times = [0.0, -1.0, 0.5, 1e9, 1e-300, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, 2.0];
-    let number = numbers[random.below(numbers.len())];
-    let time = times[random.below(times.len())];
-    match random.below(8) {
-        0 => SamplingPlan::Uniform(number),
-        1 => SamplingPlan::All,
-        2 => SamplingPlan::Every(number),
-        3 => SamplingPlan::PerSecond(time),
-        4 => SamplingPlan::KeyFrames,
-        5 => SamplingPlan::Range(numbers[random.below(4)]..number),
-        6 => SamplingPlan::Times(vec![time, 0.0, time]),
-        _ => SamplingPlan::Indices(vec![number, 0, number]),
-    }
-}
-
-fn read(bytes: &Arc<[u8]>, random: &mut Random) -> bool {
-    let mut limits = Limits::default();
-    (limits.frame_pixels, limits.frames, limits.clip_bytes) = (1 << 20, 300, 64 << 20);
-    (limits.packets, limits.time) = (100_000, Some(HANG / 2));
-    let mut options = ReadOptions::default();
-    options.limits = limits;
-    options.threads = 1 + random.below(2);
-    options.damage = [DamagePolicy::Fail, DamagePolicy::Skip][random.below(2)];
-    let Ok(mut reader) = VideoReader::from_bytes(Arc::clone(bytes), options) else { return false };
-    match random.below(3) {
-        0 => drop(reader.frames().take(40).collect::<Vec<_>>()),
-        1 => drop(reader.frame_count()),
-        _ => {}
-    }
-    let sampled = reader.sample(&plan(random)).is_ok();
-    drop(reader.frame_at(0.1));
-    sampled
 }
 
 fn peak_memory() -> u64 {
@@ -139,10 +88,10 @@ fn broken_files_and_odd_plans_are_survived() {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let seconds = number("PVCHAT_FUZZ_SECONDS").unwrap_or(5);
     let seed = number("PVCHAT_FUZZ_SEED").unwrap_or(1);
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut choices = Choices::random(seed);
     if let Some(path) = std::env::var_os("PVCHAT_FUZZ_INPUT") {
         let bytes: Arc<[u8]> = std::fs::read(path).unwrap().into();
-        let read = (0..100).filter(|_| read(&bytes, &mut random)).count();
+        let read = (0..100).filter(|_| read(&bytes, &mut choices)).count();
         println!("{read} of 100 readings gave frames");
         return;
     }
@@ -169,12 +118,12 @@ fn broken_files_and_odd_plans_are_survived() {
     });
     let (mut runs, mut opened, mut longest) = (0u64, 0u64, Duration::ZERO);
     while origin.elapsed() < Duration::from_secs(seconds) {
-        let bytes: Arc<[u8]> = mutated(&seeds, &mut random).into();
+        let bytes: Arc<[u8]> = mutated(&seeds, &mut choices).into();
         std::fs::write(&input, &bytes).unwrap();
         let (start, processor) = (Instant::now(), processor_time());
         began.1.store(u64::try_from(processor.as_millis()).unwrap(), Ordering::Release);
         began.0.store(runs, Ordering::Release);
-        opened += u64::from(read(&bytes, &mut random));
+        opened += u64::from(read(&bytes, &mut choices));
         // A process that is held up by others is not to blame: the time that it had counts.
         let spent = start.elapsed().min(processor_time().saturating_sub(processor));
         longest = longest.max(spent);
@@ -188,4 +137,12 @@ fn broken_files_and_odd_plans_are_survived() {
     );
     drop(std::fs::remove_file(input));
     assert!(opened > 0, "every input was refused: nothing was tried");
+}
+
+#[test]
+fn plans_pick_the_frames_that_come_out_one_by_one() {
+    let known = ["h264_b_frames.mp4", "mpeg4.mp4"].map(|name| Known::open(&clip(name)));
+    let mut choices = Choices::random(1);
+    let picked: usize = (0..200).map(|turn| known[turn % known.len()].check(&mut choices)).sum();
+    assert!(picked > 0, "every plan was refused");
 }

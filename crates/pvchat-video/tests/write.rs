@@ -54,9 +54,10 @@ fn the_default_quality_is_above_35_decibels() {
     }
     println!("the worst of 30 frames: {least:.1} dB");
     // Played without complaint by ffprobe, and of the kind that every browser plays: 8 bits, 4:2:0, profile High at most.
-    let entries = "stream=codec_name,profile,pix_fmt,width,height,r_frame_rate,nb_read_frames";
+    let colours = "color_space,color_primaries,color_transfer,color_range";
+    let entries = format!("stream=codec_name,profile,pix_fmt,width,height,r_frame_rate,nb_read_frames,{colours}");
     let probe = Command::new("ffprobe")
-        .args(["-v", "error", "-count_frames", "-show_entries", entries, "-of", "default=nokey=0:noprint_wrappers=1"])
+        .args(["-v", "error", "-count_frames", "-show_entries", &entries, "-of", "default=nokey=0:noprint_wrappers=1"])
         .arg(&path)
         .output()
         .unwrap();
@@ -65,9 +66,34 @@ fn the_default_quality_is_above_35_decibels() {
     for line in ["codec_name=h264", "profile=High", "pix_fmt=yuv420p", "width=128", "height=96", "nb_read_frames=30"] {
         assert!(said.lines().any(|found| found == line), "{line} is not in\n{said}");
     }
+    // Where one of these is missing, Chromium takes the matrix of HD for large pictures.
+    for line in ["color_space=smpte170m", "color_primaries=bt709", "color_transfer=iec61966-2-1", "color_range=tv"] {
+        assert!(said.lines().any(|found| found == line), "{line} is not in\n{said}");
+    }
     // And the ffmpeg program sees the same frames.
     let found = compare(&path).unwrap();
     assert!(found.frames == 30 && found.is_small(), "{found:?}");
+}
+
+/// Browsers stop where a picture after a jump refers to one before the key frame.
+#[test]
+fn players_jump_to_every_key_frame_without_complaint() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cuts.mp4");
+    let colours = [[200, 40, 40], [40, 180, 60], [50, 60, 210], [128, 128, 128u8]];
+    let half = |x, colour: [u8; 3]| Rgb(if x < 64 { colour } else { colour.map(|level| level / 2) });
+    let cut = |colour| vec![RgbImage::from_fn(128, 96, |x, _| half(x, colour)); 10];
+    let cuts: Vec<RgbImage> = colours.into_iter().flat_map(cut).collect();
+    write_clip(&path, &cuts, 10.0).unwrap();
+    let keys = VideoReader::open(&path).unwrap().timeline().unwrap().key_frames.clone();
+    assert!(keys.len() > 1, "nothing to jump to: {keys:?}");
+    for key in keys {
+        let seconds = (key as f64 / 10.0 + 0.05).to_string();
+        let mut program = Command::new("ffmpeg");
+        program.args(["-nostdin", "-v", "warning", "-ss", &seconds, "-i"]).arg(&path).args(["-f", "null", "-"]);
+        let said = program.output().unwrap();
+        assert!(said.status.success() && said.stderr.is_empty(), "frame {key}: {}", String::from_utf8_lossy(&said.stderr));
+    }
 }
 
 #[test]

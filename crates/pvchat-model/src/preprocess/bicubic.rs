@@ -70,48 +70,69 @@ impl Plane {
         }
         Plane { width, values }
     }
+}
 
-    /// `count` columns from `start` on, row by row.
-    pub fn columns(&self, start: usize, count: usize) -> Vec<f32> {
-        let end = self.width.min(start.saturating_add(count));
-        let mut values = Vec::with_capacity(count * self.height());
-        self.values.chunks_exact(self.width).for_each(|row| values.extend_from_slice(row.get(start..end).unwrap_or_default()));
-        values
+/// Red, green and blue, and a fourth number without a meaning: processors mix four at once.
+pub type Pixel = [f32; 4];
+
+/// Mixes the four pixels that a function gives for the indices of a tap.
+fn mixed(tap: &Taps, pixel: impl Fn(usize) -> Pixel) -> Pixel {
+    let [a, b, c, d] = tap.indices.map(pixel);
+    let [wa, wb, wc, wd] = tap.weights;
+    std::array::from_fn(|lane| a[lane] * wa + b[lane] * wb + c[lane] * wc + d[lane] * wd)
+}
+
+/// Rows of pixels stretched from one width to another.
+pub struct RowResize(Vec<Taps>);
+
+impl RowResize {
+    /// From a width to another, neither of them zero.
+    pub fn new(from: usize, to: usize) -> Self {
+        Self(taps(from, to))
+    }
+
+    /// Stretches a row that has the width that was given.
+    pub fn apply(&self, row: &[Pixel], to: &mut [Pixel]) {
+        to.iter_mut().zip(&self.0).for_each(|(to, tap)| *to = mixed(tap, |index| row[index]));
     }
 }
 
-/// Red, green and blue of a picture (bytes, three per pixel, `width` pixels a row), stretched to another size.
+/// The rows of a picture (bytes, three per pixel, `width` pixels a row) stretched to another size, each given to `take` with
+/// its number. An empty picture, or an empty size, gives none.
 ///
-/// What [`Plane::resized`] gives for each channel, up to rounding, several times sooner: rows are mixed first, while three
-/// bytes per pixel lie side by side, and only as many rows as come out are mixed along the other way. An empty picture, or
-/// an empty size, gives zeros.
-pub fn resized_rgb(pixels: &[u8], width: usize, to_width: usize, to_height: usize) -> [Plane; 3] {
+/// The pixels are what [`Plane::resized`] gives for each channel, up to rounding, several times sooner: rows are mixed first,
+/// while three bytes per pixel lie side by side, and only as many rows as come out are mixed along the other way.
+pub fn resized_rows(pixels: &[u8], width: usize, to_width: usize, to_height: usize, mut take: impl FnMut(usize, &[Pixel])) {
     let row = width * 3;
     let height = pixels.len().checked_div(row).unwrap_or(0);
-    let mut planes = [(); 3].map(|()| Plane { width: to_width, values: vec![0.0; to_width * to_height] });
     if height == 0 || to_width == 0 || to_height == 0 {
-        return planes;
+        return;
     }
     let columns = taps(width, to_width);
-    let mut mixed = vec![0.0; row];
+    // One more, for the fourth number of the last pixel; that of the others is the red of the next.
+    let mut line = vec![0.0; row + 1];
+    let mut resized = vec![[0.0; 4]; to_width];
     for (y, tap) in taps(height, to_height).into_iter().enumerate() {
         let [a, b, c, d] = tap.indices.map(|line| &pixels[line * row..(line + 1) * row]);
         let [wa, wb, wc, wd] = tap.weights;
-        for ((((to, a), b), c), d) in mixed.iter_mut().zip(a).zip(b).zip(c).zip(d) {
+        for ((((to, a), b), c), d) in line.iter_mut().zip(a).zip(b).zip(c).zip(d) {
             *to = f32::from(*a) * wa + f32::from(*b) * wb + f32::from(*c) * wc + f32::from(*d) * wd;
         }
-        let [red, green, blue] = &mut planes;
-        let line = y * to_width..(y + 1) * to_width;
-        let out = red.values[line.clone()].iter_mut().zip(&mut green.values[line.clone()]).zip(&mut blue.values[line]);
-        let (triples, _) = mixed.as_chunks::<3>();
-        for (((red, green), blue), tap) in out.zip(&columns) {
-            let [a, b, c, d] = tap.indices.map(|index| triples[index]);
-            let [wa, wb, wc, wd] = tap.weights;
-            *red = a[0] * wa + b[0] * wb + c[0] * wc + d[0] * wd;
-            *green = a[1] * wa + b[1] * wb + c[1] * wc + d[1] * wd;
-            *blue = a[2] * wa + b[2] * wb + c[2] * wc + d[2] * wd;
-        }
+        let pixel = |index: usize| line[3 * index..].first_chunk().copied().unwrap_or_default();
+        resized.iter_mut().zip(&columns).for_each(|(to, tap)| *to = mixed(tap, pixel));
+        take(y, &resized);
     }
+}
+
+/// Red, green and blue of a picture, stretched as [`resized_rows`] does. An empty picture gives zeros.
+pub fn resized_rgb(pixels: &[u8], width: usize, to_width: usize, to_height: usize) -> [Plane; 3] {
+    let mut planes = [(); 3].map(|()| Plane { width: to_width, values: vec![0.0; to_width * to_height] });
+    resized_rows(pixels, width, to_width, to_height, |y, row| {
+        for (channel, plane) in planes.iter_mut().enumerate() {
+            let line = &mut plane.values[y * to_width..(y + 1) * to_width];
+            line.iter_mut().zip(row).for_each(|(to, pixel)| *to = pixel[channel]);
+        }
+    });
     planes
 }
 

@@ -10,13 +10,15 @@
 //! miniature looks at one square per frame, shrunk over areas ([`PreprocessConfig::miniature`]).
 
 pub mod bicubic;
+pub mod tiles;
 
 use crate::{Error, Result};
-use bicubic::{Plane, resized_rgb};
+use bicubic::resized_rgb;
 use burn::prelude::*;
 use image::RgbImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use tiles::{Normalisation, left_right_whole, square};
 
 /// Which images are made of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,11 +116,13 @@ impl PreprocessConfig {
         check_frames(frames)?;
         let (tiles, resolution) = (self.tiles(), self.resolution);
         let image = 3 * resolution * resolution;
-        let per_frame: Vec<Vec<f32>> = frames.par_iter().map(|frame| self.images_of(frame)).collect();
-        let mut values = Vec::with_capacity(tiles * frames.len() * image);
-        for tile in 0..tiles {
-            per_frame.iter().for_each(|images| values.extend_from_slice(&images[tile * image..(tile + 1) * image]));
+        let mut values = vec![0.0; tiles * frames.len() * image];
+        // The places of each frame's images: one in every tile.
+        let mut places: Vec<Vec<&mut [f32]>> = frames.iter().map(|_| Vec::with_capacity(tiles)).collect();
+        for (number, place) in values.chunks_exact_mut(image).enumerate() {
+            places[number % frames.len()].push(place);
         }
+        frames.par_iter().zip(places).for_each(|(frame, places)| self.write_images(frame, places));
         let shape = [1, tiles, frames.len(), 3, resolution, resolution];
         Ok(Tensor::from_data(TensorData::new(values, shape), device))
     }
@@ -137,26 +141,19 @@ impl PreprocessConfig {
         Ok(())
     }
 
-    /// All images of one frame, `[tiles, 3, resolution, resolution]`.
-    fn images_of(&self, frame: &RgbImage) -> Vec<f32> {
-        let (width, height) = self.canvas();
+    /// Writes all images of one frame, `[3, resolution, resolution]` each.
+    fn write_images(&self, frame: &RgbImage, mut places: Vec<&mut [f32]>) {
         let shrunk = (self.resize == Resize::Area).then(|| self.kept_frame(frame));
         // A frame that has its size already stays as it is.
         let frame = shrunk.as_ref().unwrap_or(frame);
-        let mut planes = resized_rgb(frame.as_raw(), frame.width() as usize, width, height);
-        for ((plane, mean), deviation) in planes.iter_mut().zip(self.mean).zip(self.deviation) {
-            plane.values.iter_mut().for_each(|value| *value = (*value / 255.0 - mean) / deviation);
-        }
-        let concatenated = |cut: &dyn Fn(&Plane) -> Vec<f32>| planes.iter().map(cut).collect::<Vec<_>>().concat();
-        let half = self.resolution;
-        match self.tiling {
-            Tiling::Square => concatenated(&|plane| plane.values.clone()),
-            Tiling::LeftRightGlobal => [
-                concatenated(&|plane| plane.columns(0, half)),
-                concatenated(&|plane| plane.columns(half, half)),
-                concatenated(&|plane| plane.resized(half, half).values),
-            ]
-            .concat(),
+        let normalisation = Normalisation { mean: self.mean, deviation: self.deviation };
+        let (pixels, width, side) = (frame.as_raw(), frame.width() as usize, self.resolution);
+        match (self.tiling, places.as_mut_slice()) {
+            (Tiling::Square, [image]) => square(pixels, width, side, &normalisation, image),
+            (Tiling::LeftRightGlobal, [left, right, whole]) => {
+                left_right_whole(pixels, width, side, &normalisation, [left, right, whole]);
+            }
+            _ => {}
         }
     }
 }

@@ -14,7 +14,8 @@ const TOLERANCE: u8 = 2;
 const MEAN_TOLERANCE: f64 = 0.5;
 
 fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/fixtures.sh")
+    let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    above.map(|folder| folder.join("scripts/fixtures.sh")).find(|path| path.is_file()).expect("scripts/fixtures.sh")
 }
 
 /// The folder of the generated clips, made on the first call.
