@@ -7,12 +7,17 @@
 //! than those of one block per thread. For the backward pass two numbers per row and the context are kept; it computes
 //! the scores again.
 //!
-//! **Determinism.** Every gradient is a sum in a fixed order; with another number of threads the rows are divided
-//! otherwise, and key and value gradients may differ by rounding.
+//! **Nothing in vain.** Queries, keys and values stay where the projections left them; only for the scores the keys are
+//! transposed (backward the values, too), some at a time. Products take any number of rows, so that a head costs as many as it
+//! has. The threads share out heads, and the keys of a head where the heads are too few to keep all threads busy to the end.
+//!
+//! **Determinism.** Every sum has a fixed order; with another number of threads the keys are divided otherwise, and numbers
+//! may differ by rounding.
 
 mod blocks;
 mod matrix;
 mod plan;
+mod product;
 
 use std::sync::Arc;
 
