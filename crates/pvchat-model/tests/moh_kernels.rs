@@ -149,7 +149,7 @@ fn the_fused_kernel_equals_the_reference() {
 #[test]
 fn half_precision_goes_to_the_reference_and_is_as_near_as_it_can_be() {
     // A few units in the last place of each.
-    for (dtype, tolerance) in [(DType::BF16, 4e-2), (DType::F16, 5e-3)] {
+    for (dtype, tolerance) in [(DType::BF16, 5e-2), (DType::F16, 1e-2)] {
         for seed in 0..40 {
             let mut case = Case::draw(seed);
             let (expected, _) = case.run(&Device::flex().autodiff(), true);
