@@ -346,7 +346,7 @@ impl MohAttention {
 
 /// Leaving heads out splits matrices and puts results together again. It pays from this many rows on that a head, on
 /// average over all heads, does not project. Measured on two cores with AVX-512 at the paper's cross-attention (6147 rows of
-/// width 1408, twelve heads): one head of twelve costs more than it saves, two save; docs/moh-benchmarks.md has the figures.
+/// width 1408, twelve heads): leaving one head of twelve out saved nothing, two did; docs/moh-benchmarks.md has the figures.
 const ROWS_WORTH_LEAVING_OUT: usize = 768;
 
 /// `x` through a projection and its side path, or through the given columns of them.
