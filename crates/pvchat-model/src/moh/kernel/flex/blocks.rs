@@ -43,8 +43,6 @@ pub(super) struct Inputs {
 pub(super) struct Forward {
     /// Times its scale, `[batch, heads, tokens, width]`.
     pub output: Vec<f32>,
-    /// Before scaling, where that is another thing.
-    pub context: Option<Vec<f32>>,
     /// Largest score and sum of exponentials of each row.
     pub statistics: Vec<[f32; 2]>,
 }
@@ -200,8 +198,8 @@ impl Inputs {
         states
     }
 
-    /// Attention of all (token, head) pairs that are on. `keep`: a backward pass will follow.
-    pub fn forward(&self, keep: bool) -> Forward {
+    /// Attention of all (token, head) pairs that are on.
+    pub fn forward(&self) -> Forward {
         let ([batch, heads, tokens, width], keys) = (self.sizes, self.key_sizes[2]);
         let divided = self.plan.forward();
         let count = keys_of_a_task([divided.len(), keys], rayon::current_num_threads());
@@ -217,7 +215,7 @@ impl Inputs {
         let mut statistics = vec![[f32::NEG_INFINITY, 0.0]; rows];
         let of_heads = self.by_head(longest_first(tasks.collect()).into_iter().flatten().map(|state| (state.block, state)));
         let parts = output.par_chunks_exact_mut(tokens * width).zip(statistics.par_chunks_exact_mut(tokens)).zip(of_heads);
-        parts.for_each(|((output, statistics), states)| {
+        parts.enumerate().for_each(|(head, ((output, statistics), states))| {
             for state in states {
                 for ((&token, found), [maximum, sum]) in
                     state.block.tokens.iter().zip(state.context.chunks_exact(width)).zip(state.statistics)
@@ -231,35 +229,27 @@ impl Inputs {
                     (*largest, *total) = (next, *total * kept + sum * new);
                 }
             }
-            for (output, [_, sum]) in output.chunks_exact_mut(width).zip(statistics) {
+            for (token, (output, [_, sum])) in output.chunks_exact_mut(width).zip(statistics).enumerate() {
                 // What is off has looked at no key.
                 if *sum != 0.0 {
-                    output.iter_mut().for_each(|value| *value /= *sum);
+                    let factor = self.scale(head * tokens + token) / *sum;
+                    output.iter_mut().for_each(|value| *value *= factor);
                 }
             }
         });
-        let context = (keep && self.scales.is_some()).then(|| output.clone());
-        if let Some(scales) = &self.scales {
-            output.par_chunks_exact_mut(tokens * width).zip(scales.par_chunks_exact(tokens)).for_each(|(output, scales)| {
-                for (output, &scale) in output.chunks_exact_mut(width).zip(scales).filter(|(_, scale)| **scale != 0.0) {
-                    output.iter_mut().for_each(|value| *value *= scale);
-                }
-            });
-        }
-        Forward { output, context, statistics }
+        Forward { output, statistics }
     }
 
     /// What the backward pass of a block starts from; `slope` is that of the output.
     fn back<'a>(&self, block: &'a Block, forward: &Forward, slope: &[f32]) -> Back<'a> {
         let (rows, width) = (block.tokens.len(), self.sizes[3]);
-        let context = forward.context.as_ref().unwrap_or(&forward.output);
         let (mut slopes, mut gates, mut offsets) = (vec![0.0; rows * width], Vec::new(), Vec::new());
         for (to, &token) in slopes.chunks_exact_mut(width).zip(&block.tokens) {
             let row = self.row(block, token);
             let (scale, place) = (self.scale(row), row * width..(row + 1) * width);
-            let gate = product_sum(&slope[place.clone()], &context[place.clone()]);
-            gates.push(gate);
-            offsets.push(gate * scale);
+            let offset = product_sum(&slope[place.clone()], &forward.output[place.clone()]);
+            gates.push(offset / scale);
+            offsets.push(offset);
             to.iter_mut().zip(&slope[place]).for_each(|(to, slope)| *to = slope * scale);
         }
         Back { block, queries: self.queries(block), slopes, offsets, gates, dq: vec![0.0; rows * width] }

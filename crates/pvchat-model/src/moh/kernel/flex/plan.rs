@@ -20,6 +20,9 @@ const BLOCKS: usize = 4;
 /// Tasks that each thread should find: enough that threads end at about the same time.
 const TASKS_OF_A_THREAD: usize = 8;
 
+/// Keys of a task at least, if there are so many: putting together costs more than a thread that waits.
+const FEWEST_KEYS: usize = 256;
+
 /// Rows of one head that are computed together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Block {
@@ -74,7 +77,7 @@ impl Plan {
 /// enough tasks, because what is found for the same rows has to be put together.
 pub(super) fn keys_of_a_task([groups, keys]: [usize; 2], threads: usize) -> usize {
     let parts = (TASKS_OF_A_THREAD * threads).div_ceil(groups.max(1));
-    keys.div_ceil(parts).next_multiple_of(PART)
+    keys.div_ceil(parts).max(FEWEST_KEYS).next_multiple_of(PART)
 }
 
 /// What these tasks, each with its work, find, in their order. A thread that is free takes the longest of those that are left,
@@ -125,8 +128,9 @@ mod tests {
     fn keys_are_divided_as_far_as_the_threads_need() {
         assert_eq!(keys_of_a_task([96, 2049], 2), 2112);
         assert_eq!(keys_of_a_task([12, 2049], 2), 1088);
-        assert_eq!(keys_of_a_task([0, 2049], 2), 192);
-        assert_eq!(keys_of_a_task([1, 40], 16), 64);
+        assert_eq!(keys_of_a_task([3, 2049], 2), 384);
+        assert_eq!(keys_of_a_task([0, 2049], 2), 256);
+        assert_eq!(keys_of_a_task([1, 40], 16), 256);
     }
 
     #[test]
