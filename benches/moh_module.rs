@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let x = init::normal::<3>(&mut SeededStream::new(2), [BATCH, QUERIES, HIDDEN], 1.0, &device);
         let x = if device.is_autodiff() { x.require_grad() } else { x };
         let keys = init::normal::<3>(&mut SeededStream::new(3), [BATCH, KEYS, KEY_WIDTH], 1.0, &device);
-        for idle in [0, 1] {
+        for idle in [0, 1, 2, 4] {
             let module = module(idle, &device)?;
             let activation = module.gates(x.clone()).map(|gates| gates.activation().into_scalar::<f32>()).unwrap_or(1.0);
             let finish = |context: Tensor<3>| {
@@ -60,6 +60,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 Ok::<_, pvchat_model::Error>(())
             })?;
             say("module", pass, idle, activation, whole);
+            if idle > 0 {
+                // The same without leaving anything out of the projections.
+                let projected = median(runs, || {
+                    let (queries, pair) = (module.queries(x.clone()), module.keys_and_values(keys.clone()));
+                    let output = module.attend(queries, pair, View::default(), module.gates(x.clone()))?;
+                    finish(output.context);
+                    Ok::<_, pvchat_model::Error>(())
+                })?;
+                say("projected", pass, idle, activation, projected);
+            }
             if idle == 0 {
                 // The attention alone, on what the projections gave.
                 let gates = module.gates(x.clone());

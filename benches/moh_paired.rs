@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let saved = ACTIVATIONS[..4].iter().map(|percent| format!("saved of the ideal, {percent} % on"));
         let head = ["cell", "rounds", "dense, ms"].map(str::to_string).into_iter();
         let mut table = Table::new(head.chain(shares).chain(saved));
-        let (mut long_enough, mut slower) = (0, 0);
+        let (mut long_enough, mut slower, mut large) = (0, 0, Vec::new());
         for cell in Cell::NAMED {
             let [dense, rounds, ratios @ ..] = measure(cell, pass, Duration::from_secs_f64(seconds));
             if dense >= 1.0 {
@@ -34,6 +34,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let Cell { tokens, keys, heads, routed } = cell;
             let own = [format!("{tokens} x {keys}, {routed} of {heads}"), format!("{rounds}"), format!("{dense:.2}")];
             let saved = |index: usize| (1.0 - ratios[index]) / (1.0 - cell.work(ACTIVATIONS[index]));
+            let at_least_half = (0..4).filter(|&index| cell.keys >= 2048 && cell.work(ACTIVATIONS[index]) >= 0.5);
+            large.extend(at_least_half.map(saved));
             table.row(
                 own.into_iter()
                     .chain(ratios.map(|ratio| format!("{ratio:.3}")))
@@ -45,7 +47,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             pass.name()
         );
         println!("{}", table.to_markdown());
-        println!("Of the {long_enough} shares where the dense kernel takes 1 ms or more, {slower} are above 1.05.\n");
+        let near = large.iter().filter(|&&saved| saved >= 0.9).count();
+        println!(
+            "Of the {long_enough} shares where the dense kernel takes 1 ms or more, {slower} are above 1.05. Of the {} with more than \
+             2000 keys and at\nleast half of the work left, {near} save 90 % of the ideal or more; the middle one saves {:.0} %.\n",
+            large.len(),
+            100.0 * middle(large.clone())
+        );
     }
     Ok(())
 }

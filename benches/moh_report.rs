@@ -229,7 +229,7 @@ gates; our kernel for the CPU passes over the pairs of a token and a head whose 
 document says what that saves, and how the kernel does against others when nothing is skipped.
 
 `make moh-benchmarks` measures everything anew and writes this file. CONDITIONS
-One sequence, heads of 64, f32, medians of Criterion; every contender of a cell runs in the same process, on the same tensors.
+One sequence, heads of 64, f32 (f16 and bf16 go to the reference on the CPU), medians of Criterion; every contender of a cell runs in the same process, on the same tensors.
 
 - *reference*: every head in full with a matrix of scores, times its gate, half of the routed pairs on: what the published
   code does.
@@ -240,8 +240,9 @@ One sequence, heads of 64, f32, medians of Criterion; every contender of a cell 
   as the whole). 1.00 is perfect, below 0 skipping costs time. *pays up to*: the highest activation measured, below 100 %, at
   which skipping is faster than *ours, dense*.
 
-With few query tokens the saving falls short of the ideal: what a head costs apart from its rows (its keys and values are
-read and put in order, and backward their gradients are written in full) is the same for half of the rows.
+What a head costs apart from its rows is the same for half of them: its keys and values are read, for the scores they are
+transposed, and backward their gradients are written in full. That is why the saving falls short of the ideal, the more the
+fewer the query tokens are.
 
 These are times of the attention alone, from projected queries, keys and values to the context, and back to their gradients.
 The whole module and the whole product stand further down.
@@ -254,9 +255,10 @@ shares can be trusted more than the quotients of the medians above, which were m
 
 const PEERS: &str =
     "Batch 3, 112 queries, 2049 keys of width 1408, 12 heads of 64, 8 shared: the paper's cross-attention. Most of the time
-goes to the projections of keys and values, which both sides do in full; in the rows with *one routed head off everywhere*
-ours leaves that head out of them. `scripts/moh-peers.sh` prints this table. In brackets: how many times longer it takes than
-ours, the median of the ratios of the rounds.
+goes to the projections of keys and values, which both sides do in full, unless routed heads are *off everywhere*: then ours
+may leave them out of the projections. It does so from two such heads of twelve on at this size; below each such row stands
+what it takes without. PyTorch computes the same whatever is off. `scripts/moh-peers.sh` prints this table. In brackets: how
+many times longer it takes than ours, the median of the ratios of the rounds.
 
 ";
 

@@ -53,14 +53,17 @@ print(f"{sys.argv[2]} threads, f32, {len(rounds)} rounds in turns; of the routed
       f"{activations[0]:.0%} to {activations[-1]:.0%} are on.\n")
 print("| what | pass | " + " | ".join(programs) + " |")
 print("|---|---|" + "---:|" * len(programs))
-names = {"module": "module with its projections", "core": "attention alone"}
+names = {"module": "module with its projections", "core": "attention alone", "projected": "the same, but all heads projected"}
 for _, what, which, idle in [key for key in rounds[0] if key[0] == "ours"]:
     cells = []
     for program in programs:
+        if (program, what, which, idle) not in rounds[0]:
+            cells.append("")
+            continue
         times = [run[program, what, which, idle]["ms"] for run in rounds]
         ratios = [run[program, what, which, idle]["ms"] / run["ours", what, which, idle]["ms"] for run in rounds]
         ratio = "" if program == "ours" else f" ({statistics.median(ratios):.2f}x)"
         cells.append(f"{statistics.median(times):.1f} ms{ratio}")
-    label = names[what] + (", one routed head off everywhere" if idle else "")
+    label = names[what] + (f", {idle} routed head{'s' * (idle > 1)} off everywhere" if idle and what == "module" else "")
     print(f"| {label} | {which} | " + " | ".join(cells) + " |")
 PY

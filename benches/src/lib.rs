@@ -83,13 +83,14 @@ impl Cell {
         })
     }
 
-    /// Scales `[1, heads, tokens]` of 1 for shared heads, and for `percent` of the pairs of a token and a routed head.
+    /// Scales `[1, heads, tokens]` of 1 for shared heads, and for exactly `percent` of the pairs of a token and a routed head,
+    /// at random.
     pub fn scales(&self, percent: usize, device: &Device) -> Tensor<3> {
-        let mut stream = SeededStream::new(7);
-        let mut values = Vec::with_capacity(self.heads * self.tokens);
-        for head in 0..self.heads {
-            let is_shared = head < self.heads - self.routed;
-            values.extend((0..self.tokens).map(|_| f32::from(u8::from(is_shared || stream.range(0.0, 100.0) < percent as f32))));
+        let (shared, pairs) = ((self.heads - self.routed) * self.tokens, self.routed * self.tokens);
+        let mut values = vec![1.0; shared];
+        values.resize(shared + pairs, 0.0);
+        for pair in SeededStream::new(7).sample(pairs, pairs * percent / 100) {
+            values[shared + pair] = 1.0;
         }
         Tensor::from_data(TensorData::new(values, [1, self.heads, self.tokens]), device)
     }
@@ -189,5 +190,9 @@ mod tests {
         let cell = Cell::NAMED[0];
         assert!((cell.work(0) - 2.0 / 3.0).abs() < 1e-12 && (cell.work(50) - 5.0 / 6.0).abs() < 1e-12);
         assert!((cell.work(100) - 1.0).abs() < 1e-12);
+        for percent in ACTIVATIONS {
+            let left = cell.scales(percent, &Device::flex()).mean().into_scalar::<f32>();
+            assert!((f64::from(left) - cell.work(percent)).abs() < 1e-6, "{percent}");
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use burn::tensor::DType;
+
 use crate::weights::listed;
 
 /// Everything that can go wrong in `pvchat-model`.
@@ -27,6 +29,16 @@ pub enum Error {
         found: Vec<usize>,
         /// The shape that would fit, in words.
         expected: String,
+    },
+    /// A tensor of another float type than the weights that it meets.
+    #[error("{what} is {found:?} where the weights are {expected:?}: cast one of them")]
+    FloatType {
+        /// The tensor.
+        what: &'static str,
+        /// Its type.
+        found: DType,
+        /// That of the weights.
+        expected: DType,
     },
     /// A tensor with an element that is no number.
     #[error("{what} hold NaN at {place}: the weights or the input before them are damaged, or a training step was too large")]

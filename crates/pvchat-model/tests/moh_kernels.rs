@@ -1,6 +1,6 @@
 //! The fused kernel of the CPU against the reference: forward and gradients, over random shapes, gates and masks.
 
-use burn::prelude::*;
+use burn::{prelude::*, tensor::DType};
 use pvchat_data::random::SeededStream;
 use pvchat_model::moh::{
     MohAttentionConfig, Routing,
@@ -22,6 +22,7 @@ struct Case {
     hidden_pairs: Option<TensorData>,
     slope: TensorData,
     causal: bool,
+    dtype: DType,
 }
 
 impl Case {
@@ -60,20 +61,24 @@ impl Case {
             let count = batch * tokens * keys;
             TensorData::new((0..count).map(|_| stream.chance(probability)).collect::<Vec<bool>>(), [batch, tokens, keys])
         });
-        Self { sizes, key_sizes, q, k, v, scales, hidden, hidden_pairs, slope, causal: stream.chance(0.4) }
+        Self { sizes, key_sizes, q, k, v, scales, hidden, hidden_pairs, slope, causal: stream.chance(0.4), dtype: DType::F32 }
     }
 
     /// Output and gradients of `q`, `k`, `v` and, if there are any, scales; and which kernel it was.
     fn run(&self, device: &Device, reference: bool) -> (Vec<Vec<f32>>, Kernel) {
         // Heads split by swapping axes, as the projections leave them: views, not in order.
-        let tensor = |data: &TensorData| Tensor::<4>::from_data(data.clone(), device).set_require_grad(device.is_autodiff());
+        let tensor = |data: &TensorData| {
+            Tensor::<4>::from_data(data.clone(), device).cast(self.dtype).detach().set_require_grad(device.is_autodiff())
+        };
         let view_of = |tensor: &Tensor<4>| {
             let copy = tensor.clone().swap_dims(1, 2) * 1.0;
             copy.swap_dims(1, 2)
         };
         let [q, k, v] = [&self.q, &self.k, &self.v].map(tensor);
         let scales = self.scales.as_ref();
-        let scales = scales.map(|data| Tensor::<3>::from_data(data.clone(), device).set_require_grad(device.is_autodiff()));
+        let scales = scales.map(|data| {
+            Tensor::<3>::from_data(data.clone(), device).cast(self.dtype).detach().set_require_grad(device.is_autodiff())
+        });
         let hidden = self.hidden.as_ref().map(|hidden| Tensor::<2, Bool>::from_data(hidden.clone(), device));
         let hidden_pairs = self.hidden_pairs.as_ref().map(|hidden| Tensor::<3, Bool>::from_data(hidden.clone(), device));
         let view = View { hidden: hidden.as_ref(), hidden_pairs: hidden_pairs.as_ref(), causal: self.causal };
@@ -83,11 +88,14 @@ impl Case {
             (reference_attention(q, k, v, view, scales.clone()), Kernel::Reference)
         } else {
             let [q, k, v] = &inputs;
-            fused_attention(q, k, v, view, scales.as_ref()).expect("f32 on flex")
+            let chosen = || gated_attention(q.clone(), k.clone(), v.clone(), view, scales.clone());
+            let fused = fused_attention(q, k, v, view, scales.as_ref());
+            fused.or_else(|| (self.dtype != DType::F32).then(chosen)).expect("f32 on flex")
         };
         let mut found = vec![numbers(output.clone())];
         if device.is_autodiff() {
-            let gradients = (output * Tensor::from_data(self.slope.clone(), device)).sum().backward();
+            let slope = Tensor::<4>::from_data(self.slope.clone(), device).cast(self.dtype).detach();
+            let gradients = (output * slope).sum().backward();
             found.extend([q, k, v].map(|tensor| numbers(tensor.grad(&gradients).expect("tracked"))));
             found.extend(scales.map(|scales| numbers(scales.grad(&gradients).expect("tracked"))));
         }
@@ -100,11 +108,15 @@ fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 }
 
 fn assert_close(what: &str, found: &[f32], expected: &[f32]) {
+    assert_within(TOLERANCE, what, found, expected);
+}
+
+fn assert_within(tolerance: f32, what: &str, found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let largest = expected.iter().fold(1.0f32, |largest, value| largest.max(value.abs()));
     for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
         let difference = (found - expected).abs();
-        assert!(difference <= TOLERANCE * largest, "{what}[{index}]: {found} where the reference has {expected}");
+        assert!(difference <= tolerance * largest, "{what}[{index}]: {found} where the reference has {expected}");
     }
 }
 
@@ -132,6 +144,23 @@ fn the_fused_kernel_equals_the_reference() {
     }
     let fused = [Kernel::DenseFused, Kernel::Sparse, Kernel::WholeHead];
     assert!(fused.iter().all(|kernel| seen.contains(kernel)), "{seen:?}");
+}
+
+#[test]
+fn half_precision_goes_to_the_reference_and_is_as_near_as_it_can_be() {
+    // A few units in the last place of each.
+    for (dtype, tolerance) in [(DType::BF16, 5e-2), (DType::F16, 1e-2)] {
+        for seed in 0..40 {
+            let mut case = Case::draw(seed);
+            let (expected, _) = case.run(&Device::flex().autodiff(), true);
+            case.dtype = dtype;
+            let (found, kernel) = case.run(&Device::flex().autodiff(), false);
+            assert_eq!(kernel, Kernel::Reference);
+            for (what, (found, expected)) in ["output", "q", "k", "v", "scales"].iter().zip(found.iter().zip(&expected)) {
+                assert_within(tolerance, &format!("{dtype:?}, seed {seed}, {what}"), found, expected);
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,12 +1,19 @@
 //! The attention module beyond what the golden data covers: chosen shared heads, grouped queries, masks, a cache, LoRA,
 //! heads left out of the projections, a start from plain attention, and what it refuses.
 
-use burn::{module::Param, prelude::*};
+use burn::{
+    module::{ModuleMapper, Param},
+    prelude::*,
+    tensor::DType,
+};
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     Error, init,
     language::{KeyValueCache, LoraConfig},
-    moh::{MohAttention, MohAttentionConfig, MohOutput, Routing, kernel::View},
+    moh::{
+        MohAttention, MohAttentionConfig, MohOutput, Routing,
+        kernel::{Kernel, View},
+    },
 };
 
 const RELU: Routing = Routing::Relu { shared: 2, rescale: true };
@@ -162,7 +169,7 @@ fn heads_that_are_off_everywhere_are_left_out_and_nothing_changes() {
         let device = Device::flex().autodiff();
         let module = closed(&device, adapters);
         let tracked = |label, shape| drawn(label, shape, &device).require_grad();
-        let (x, keys) = (tracked("x", [2, 20, 32]), tracked("keys", [2, 900, 16]));
+        let (x, keys) = (tracked("x", [2, 20, 32]), tracked("keys", [2, 1600, 16]));
         let slope = drawn("slope", [2, 20, 32], &device);
         let run = |output: MohOutput| {
             let context = numbers(output.context.clone());
@@ -249,6 +256,41 @@ fn wrong_sizes_are_errors_that_name_both_numbers() {
         assert!(matches!(error, Error::Shape { .. }), "{error}");
         let error = error.to_string();
         assert!(error.contains(found) && error.contains(expected), "{error}");
+    }
+}
+
+/// Casts every parameter.
+struct Cast(DType);
+
+impl ModuleMapper for Cast {
+    fn map_float<const D: usize>(&mut self, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let dtype = self.0;
+        parameter.map(|values| values.cast(dtype))
+    }
+}
+
+#[test]
+fn half_precision_is_computed_and_mixed_with_single_precision_is_an_error() {
+    let device = Device::flex();
+    let (x, keys) = (drawn("x", [2, 40, 24], &device), drawn("keys", [2, 300, 20], &device));
+    for routing in [RELU, Routing::Relu { shared: 2, rescale: true }, Routing::TopK { shared: 1, active: 2 }, Routing::Dense] {
+        let module = MohAttentionConfig::new(24, 6, routing).with_key_width(20).init(&SeededStream::new(1), &device).unwrap();
+        let expected = module.forward(x.clone(), keys.clone(), View::default()).unwrap();
+        assert_ne!(expected.kernel, Kernel::Reference);
+        for (dtype, tolerance) in [(DType::BF16, 5e-2), (DType::F16, 5e-3)] {
+            let half = module.clone().map(&mut Cast(dtype));
+            let [x, keys] = [&x, &keys].map(|tensor| tensor.clone().cast(dtype));
+            let found = half.forward(x.clone(), keys.clone(), View::default()).unwrap();
+            assert_eq!((found.kernel, found.context.dtype()), (Kernel::Reference, dtype));
+            // A gate near its threshold may fall on the other side: few numbers may be far off.
+            let pairs = numbers(found.context).into_iter().zip(numbers(expected.context.clone()));
+            let far = pairs.filter(|(found, expected)| (found - expected).abs() > tolerance).count();
+            assert!(far <= 2 * 40 * 24 / 50, "{routing:?}, {dtype:?}: {far}");
+            for (x, keys) in [(x.clone(), keys.clone().cast(DType::F32)), (x.cast(DType::F32), keys)] {
+                let error = half.forward(x, keys, View::default()).unwrap_err();
+                assert!(matches!(error, Error::FloatType { found: DType::F32, .. }), "{error}");
+            }
+        }
     }
 }
 

@@ -68,7 +68,8 @@ impl MohAttention {
     /// On the CPU, heads that no token switched on have neither keys nor values projected, where that pays.
     ///
     /// # Errors
-    /// [`Error::Shape`] when widths, batches or masks do not fit each other; [`Error::NotANumber`] when a gate is none
+    /// [`Error::Shape`] when widths, batches or masks do not fit each other; [`Error::FloatType`] when the inputs are of
+    /// another float type than the weights; [`Error::NotANumber`] when a gate is none
     /// (looked for on the CPU only; on a GPU its token's context is no number either).
     pub fn forward(&self, x: Tensor<3>, keys: Tensor<3>, view: View<'_>) -> Result<MohOutput> {
         self.check_inputs(&x, &keys)?;
@@ -333,14 +334,20 @@ impl MohAttention {
                 return Err(Error::Shape { what, found: found.to_vec(), expected });
             }
         }
+        let expected = self.query.weight.val().dtype();
+        for (what, found) in [("input of an attention", x.dtype()), ("keys of an attention", keys.dtype())] {
+            if found != expected {
+                return Err(Error::FloatType { what, found, expected });
+            }
+        }
         Ok(())
     }
 }
 
 /// Leaving heads out splits matrices and puts results together again. It pays from this many rows on that a head, on
-/// average over all heads, does not project. Measured on two cores with AVX-512 at widths 128 to 1408: a third of the
-/// heads pays from about 1000 rows on, a twelfth from about 5000.
-const ROWS_WORTH_LEAVING_OUT: usize = 384;
+/// average over all heads, does not project. Measured on two cores with AVX-512 at the paper's cross-attention (6147 rows of
+/// width 1408, twelve heads): leaving one head of twelve out saved nothing, two did; docs/moh-benchmarks.md has the figures.
+const ROWS_WORTH_LEAVING_OUT: usize = 768;
 
 /// `x` through a projection and its side path, or through the given columns of them.
 fn project((layer, adapter): (&Linear, Option<&LoraAdapter>), x: Tensor<3>, columns: Option<&[Range<usize>]>) -> Tensor<3> {

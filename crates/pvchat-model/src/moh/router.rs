@@ -151,7 +151,7 @@ pub fn head_scales(gates: &Gates, routing: Routing, heads: usize) -> Tensor<3> {
 /// Zeroes all but the `active` highest entries of the last axis; of equal entries the first are kept.
 fn keep_highest(scores: Tensor<3>, active: usize) -> Tensor<3> {
     let kept = scores.clone().detach().argsort_descending(2).narrow(2, 0, active);
-    let ones = kept.clone().float().ones_like();
+    let ones = kept.clone().float().ones_like().cast(scores.dtype());
     let mask = scores.clone().detach().zeros_like().scatter(2, kept, ones, burn::tensor::IndexingUpdateOp::Add);
     scores * mask
 }

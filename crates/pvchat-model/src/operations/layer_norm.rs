@@ -30,7 +30,7 @@ impl LayerNorm {
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let (gamma, beta) = (self.gamma.val(), self.beta.val());
         #[cfg(feature = "flex")]
-        if let Some(found) = super::flex::layer_norm(&x, &gamma, &beta, self.epsilon) {
+        if let Some(found) = super::flex::norm(&x, &gamma, Some(&beta), self.epsilon) {
             return found;
         }
         // Sums of squares leave the range of f16.

@@ -32,7 +32,7 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
 /// `x` over the root of its mean square along the last axis, times `gamma` (arXiv 1910.07467): what burn's module computes.
 pub fn rms_norm<const D: usize>(norm: &RmsNorm, x: Tensor<D>) -> Tensor<D> {
     #[cfg(feature = "flex")]
-    if let Some(found) = flex::rms_norm(&x, &norm.gamma.val(), norm.epsilon) {
+    if let Some(found) = flex::norm(&x, &norm.gamma.val(), None, norm.epsilon) {
         return found;
     }
     norm.forward(x)

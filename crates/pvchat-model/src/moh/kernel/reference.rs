@@ -1,12 +1,17 @@
 //! Gated attention, written down: what every faster kernel is held to.
 
-use burn::{prelude::*, tensor::activation};
+use burn::{
+    prelude::*,
+    tensor::{DType, activation},
+};
 
 use super::View;
 
 /// In place of a hidden score. Finite, so that a fully hidden row stays a number; exp() of it is zero beside any
 /// visible key.
 pub(super) const HIDDEN: f32 = -1e30;
+/// The same in f16, which ends at 65504.
+const HIDDEN_F16: f32 = -6e4;
 
 /// Softmax attention weights `[batch, heads, tokens, keys]` of `q` `[batch, heads, tokens, head_dim]`
 /// and `k` `[batch, key heads, keys, head_dim]`.
@@ -17,17 +22,18 @@ pub fn attention_probabilities(q: Tensor<4>, k: Tensor<4>, view: View<'_>) -> Te
     let scale = (q.dims()[3] as f32).sqrt().recip();
     let mut scores = q.mul_scalar(scale).matmul(for_every_head(k, heads).transpose());
     let [batch, heads, tokens, keys] = scores.dims();
+    let replaced = if scores.dtype() == DType::F16 { HIDDEN_F16 } else { HIDDEN };
     if let Some(hidden) = view.hidden {
         let hidden = hidden.clone().reshape([batch, 1, 1, keys]).expand([batch, heads, tokens, keys]);
-        scores = scores.mask_fill(hidden, HIDDEN);
+        scores = scores.mask_fill(hidden, replaced);
     }
     if let Some(hidden) = view.hidden_pairs {
         let hidden = hidden.clone().reshape([batch, 1, tokens, keys]).expand([batch, heads, tokens, keys]);
-        scores = scores.mask_fill(hidden, HIDDEN);
+        scores = scores.mask_fill(hidden, replaced);
     }
     if view.causal {
         let later = Tensor::<2, Bool>::tril_mask([tokens, keys], keys as i64 - tokens as i64, &scores.device());
-        scores = scores.mask_fill(later.reshape([1, 1, tokens, keys]).expand([batch, heads, tokens, keys]), HIDDEN);
+        scores = scores.mask_fill(later.reshape([1, 1, tokens, keys]).expand([batch, heads, tokens, keys]), replaced);
     }
     activation::softmax(scores, 3)
 }

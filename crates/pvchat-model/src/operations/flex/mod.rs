@@ -1,10 +1,8 @@
 //! Kernels for the CPU: one pass over memory, forward and backward, in the widest registers and on all threads.
 
-mod layer_norm;
 mod norm;
 
-pub(super) use layer_norm::layer_norm;
-pub(super) use norm::rms_norm;
+pub(super) use norm::norm;
 
 use std::fmt::Debug;
 

@@ -1,12 +1,15 @@
 //! Both passes over blocks of rows, some keys at a time: what is made ready of these keys serves every block of a task, and no
 //! more scores than those of one block and these keys exist at any time.
 
+use std::{mem::MaybeUninit, ops::Range};
+
 use rayon::prelude::*;
 
 use super::{
     super::reference::HIDDEN,
-    matrix::{Matrix, padded, product},
-    plan::{Block, Plan},
+    matrix::Matrix,
+    plan::{Block, Plan, keys_of_a_task, longest_first, rows_of},
+    product::{Turned, padded, product},
 };
 use crate::{
     graph::FlexTensor,
@@ -40,8 +43,6 @@ pub(super) struct Inputs {
 pub(super) struct Forward {
     /// Times its scale, `[batch, heads, tokens, width]`.
     pub output: Vec<f32>,
-    /// Before scaling, where that is another thing.
-    pub context: Option<Vec<f32>>,
     /// Largest score and sum of exponentials of each row.
     pub statistics: Vec<[f32; 2]>,
 }
@@ -63,10 +64,11 @@ struct Scratch {
     changes: Vec<f32>,
 }
 
-/// A block in the forward pass.
+/// A block in the forward pass, after some keys.
 struct Ahead<'a> {
     block: &'a Block,
     queries: Vec<f32>,
+    /// Not yet divided by the sums.
     context: Vec<f32>,
     statistics: Vec<[f32; 2]>,
 }
@@ -81,7 +83,7 @@ struct Back<'a> {
     offsets: Vec<f32>,
     /// Gradients of the scales.
     gates: Vec<f32>,
-    /// Gradients of the queries.
+    /// Gradients of the scaled queries.
     dq: Vec<f32>,
 }
 
@@ -139,9 +141,18 @@ impl Inputs {
         [Matrix::of(&self.k, block.batch, head), Matrix::of(&self.v, block.batch, head)]
     }
 
-    /// Context (divided by the sums) and statistics of blocks of one head.
-    fn forward_task<'a>(&self, blocks: &'a [Block]) -> Vec<Ahead<'a>> {
-        let (width, keys) = (self.sizes[3], self.key_sizes[2]);
+    /// For each head of each sequence what there is for blocks of it.
+    fn by_head<'a, S>(&self, states: impl Iterator<Item = (&'a Block, S)>) -> Vec<Vec<S>> {
+        let mut of_heads: Vec<Vec<S>> = (0..self.sizes[0] * self.sizes[1]).map(|_| Vec::new()).collect();
+        for (block, state) in states {
+            of_heads[block.batch * self.sizes[1] + block.head].push(state);
+        }
+        of_heads
+    }
+
+    /// Context and statistics of blocks of one head, as far as they come from these keys.
+    fn forward_task<'a>(&self, blocks: &'a [Block], keys: Range<usize>) -> Vec<Ahead<'a>> {
+        let width = self.sizes[3];
         let Some(first_block) = blocks.first() else { return Vec::new() };
         let [k, v] = self.keys_and_values(first_block);
         let mut states: Vec<Ahead> = blocks
@@ -154,26 +165,26 @@ impl Inputs {
             })
             .collect();
         let mut scratch = Scratch::default();
-        for first in (0..keys).step_by(KEYS) {
-            let count = KEYS.min(keys - first);
+        for first in keys.clone().step_by(KEYS) {
+            let count = KEYS.min(keys.end - first);
             let stride = padded(count);
-            // A copy pays where it is read more than once.
-            let keys = k.starting_at(first);
-            let keys = if states.len() > 1 { keys.close([count, width], &mut scratch.keys) } else { keys };
-            let values = v.starting_at(first).close([count, width], &mut scratch.values);
+            let after = first + count..keys.end.min(first + count + KEYS);
+            let turned = Turned::new(k.starting_at(first), [count, width], &mut scratch.keys);
             for state in &mut states {
                 let rows = state.block.tokens.len();
                 scratch.scores.resize(rows * stride, 0.0);
                 let scores = &mut scratch.scores;
-                let queries = Matrix::new(&state.queries, width);
-                product((&mut *scores, stride), [rows, width, count], queries, keys.transposed(), 1.0, false);
+                turned.product((&mut *scores, stride), Matrix::new(&state.queries, width), rows);
                 self.fill_hidden(state.block, [first, count], (&mut *scores, stride), HIDDEN);
                 let parts = scores.chunks_exact_mut(stride).zip(state.context.chunks_exact_mut(width)).zip(&mut state.statistics);
-                for ((scores, context), [maximum, sum]) in parts {
+                for (row, ((scores, context), [maximum, sum])) in parts.enumerate() {
+                    // Exponentials wait for no memory, so that what comes next can be on its way meanwhile.
+                    for matrix in [k, v] {
+                        matrix.fetch(part(&after, row, rows), width);
+                    }
                     let scores = &mut scores[..count];
                     let next = largest(scores).max(*maximum);
-                    // Before the first keys nothing is kept, and infinity less infinity is no number.
-                    let kept = if *maximum == next { 1.0 } else { (*maximum - next).exp() };
+                    let kept = shrinks(*maximum, next);
                     *sum = *sum * kept + exponentials(scores, next);
                     *maximum = next;
                     if kept != 1.0 {
@@ -181,91 +192,106 @@ impl Inputs {
                     }
                 }
                 let weights = Matrix::new(scores, stride);
-                product((&mut state.context, width), [rows, count, width], weights, values, 1.0, true);
-            }
-        }
-        for state in &mut states {
-            for (context, [_, sum]) in state.context.chunks_exact_mut(width).zip(&state.statistics) {
-                context.iter_mut().for_each(|value| *value /= sum);
+                product((&mut state.context, width), [rows, count, width], weights, v.starting_at(first), true);
             }
         }
         states
     }
 
-    /// Attention of all (token, head) pairs that are on. `keep`: a backward pass will follow.
-    pub fn forward(&self, keep: bool) -> Forward {
-        let [batch, heads, tokens, width] = self.sizes;
-        let tasks = self.plan.forward();
-        let results: Vec<_> = tasks.into_par_iter().with_max_len(1).map(|blocks| self.forward_task(blocks)).collect();
+    /// Attention of all (token, head) pairs that are on.
+    pub fn forward(&self) -> Forward {
+        let ([batch, heads, tokens, width], keys) = (self.sizes, self.key_sizes[2]);
+        let divided = self.plan.forward();
+        let count = keys_of_a_task([divided.len(), keys], rayon::current_num_threads());
+        let tasks = divided.iter().flat_map(|&blocks| {
+            let rows = rows_of(blocks);
+            (0..keys).step_by(count).map(move |first| {
+                let keys = first..keys.min(first + count);
+                (rows * keys.len(), move || self.forward_task(blocks, keys))
+            })
+        });
         let rows = batch * heads * tokens;
         let mut output = vec![0.0; rows * width];
-        let mut context = (keep && self.scales.is_some()).then(|| vec![0.0; rows * width]);
-        let mut statistics = vec![[0.0; 2]; if keep { rows } else { 0 }];
-        for state in results.into_iter().flatten() {
-            let found = state.context.chunks_exact(width).zip(state.statistics);
-            for (&token, (found, numbers)) in state.block.tokens.iter().zip(found) {
-                let row = self.row(state.block, token);
-                let (scale, place) = (self.scale(row), row * width..(row + 1) * width);
-                for (to, value) in output[place.clone()].iter_mut().zip(found) {
-                    *to = value * scale;
-                }
-                if let Some(context) = &mut context {
-                    context[place].copy_from_slice(found);
-                }
-                if keep {
-                    statistics[row] = numbers;
+        let mut statistics = vec![[f32::NEG_INFINITY, 0.0]; rows];
+        let of_heads = self.by_head(longest_first(tasks.collect()).into_iter().flatten().map(|state| (state.block, state)));
+        let parts = output.par_chunks_exact_mut(tokens * width).zip(statistics.par_chunks_exact_mut(tokens)).zip(of_heads);
+        parts.enumerate().for_each(|(head, ((output, statistics), states))| {
+            for state in states {
+                for ((&token, found), [maximum, sum]) in
+                    state.block.tokens.iter().zip(state.context.chunks_exact(width)).zip(state.statistics)
+                {
+                    let [largest, total] = &mut statistics[token];
+                    let next = maximum.max(*largest);
+                    let (kept, new) = (shrinks(*largest, next), shrinks(maximum, next));
+                    for (value, found) in output[token * width..(token + 1) * width].iter_mut().zip(found) {
+                        *value = *value * kept + found * new;
+                    }
+                    (*largest, *total) = (next, *total * kept + sum * new);
                 }
             }
-        }
-        Forward { output, context, statistics }
+            for (token, (output, [_, sum])) in output.chunks_exact_mut(width).zip(statistics).enumerate() {
+                // What is off has looked at no key.
+                if *sum != 0.0 {
+                    let factor = self.scale(head * tokens + token) / *sum;
+                    output.iter_mut().for_each(|value| *value *= factor);
+                }
+            }
+        });
+        Forward { output, statistics }
     }
 
     /// What the backward pass of a block starts from; `slope` is that of the output.
     fn back<'a>(&self, block: &'a Block, forward: &Forward, slope: &[f32]) -> Back<'a> {
         let (rows, width) = (block.tokens.len(), self.sizes[3]);
-        let context = forward.context.as_ref().unwrap_or(&forward.output);
         let (mut slopes, mut gates, mut offsets) = (vec![0.0; rows * width], Vec::new(), Vec::new());
         for (to, &token) in slopes.chunks_exact_mut(width).zip(&block.tokens) {
             let row = self.row(block, token);
             let (scale, place) = (self.scale(row), row * width..(row + 1) * width);
-            let gate = product_sum(&slope[place.clone()], &context[place.clone()]);
-            gates.push(gate);
-            offsets.push(gate * scale);
+            let offset = product_sum(&slope[place.clone()], &forward.output[place.clone()]);
+            gates.push(offset / scale);
+            offsets.push(offset);
             to.iter_mut().zip(&slope[place]).for_each(|(to, slope)| *to = slope * scale);
         }
         Back { block, queries: self.queries(block), slopes, offsets, gates, dq: vec![0.0; rows * width] }
     }
 
-    /// Gradients of blocks that look at the same keys: those of queries and scales returned, those of keys and values written to
-    /// `dk` and `dv` `[keys, width]` unless there is no block.
+    /// Gradients of blocks that look at the same keys, as far as they come from the keys from `start` on that `dk` and `dv`
+    /// `[some keys, width]` are for: those of queries and scales returned, those of the keys and their values written there.
     fn backward_task<'a>(
         &self,
         blocks: &[&'a Block],
         forward: &Forward,
         slope: &[f32],
-        [dk, dv]: [&mut [f32]; 2],
+        start: usize,
+        [dk, dv]: [&mut [MaybeUninit<f32>]; 2],
     ) -> Vec<Back<'a>> {
-        let (width, keys) = (self.sizes[3], self.key_sizes[2]);
-        let Some(first_block) = blocks.first() else { return Vec::new() };
-        let [k, v] = self.keys_and_values(first_block);
-        let factor = (width as f32).sqrt().recip();
+        let width = self.sizes[3];
+        let Some(first_block) = blocks.first() else {
+            for numbers in [dk, dv] {
+                zeros(numbers);
+            }
+            return Vec::new();
+        };
+        let [k, v] = self.keys_and_values(first_block).map(|matrix| matrix.starting_at(start));
         let mut states: Vec<Back> = blocks.iter().map(|block| self.back(block, forward, slope)).collect();
         let mut scratch = Scratch::default();
-        for first in (0..keys).step_by(KEYS) {
-            let count = KEYS.min(keys - first);
-            let (stride, place) = (padded(count), first * width..(first + count) * width);
-            let k = k.starting_at(first).close([count, width], &mut scratch.keys);
-            let v = v.starting_at(first);
-            let v = if states.len() > 1 { v.close([count, width], &mut scratch.values) } else { v };
+        let places = dk.chunks_mut(KEYS * width).zip(dv.chunks_mut(KEYS * width));
+        for (first, (dk, dv)) in (0..).step_by(KEYS).zip(places) {
+            let count = dk.len() / width;
+            let stride = padded(count);
+            let [dk, dv] = [dk, dv].map(zeros);
+            let k = k.starting_at(first);
+            let turned_k = Turned::new(k, [count, width], &mut scratch.keys);
+            let turned_v = Turned::new(v.starting_at(first), [count, width], &mut scratch.values);
             for (index, state) in states.iter_mut().enumerate() {
                 let rows = state.block.tokens.len();
                 scratch.scores.resize(rows * stride, 0.0);
                 scratch.changes.resize(rows * stride, 0.0);
                 let (weights, changes) = (&mut scratch.scores, &mut scratch.changes);
                 let [queries, slopes] = [&state.queries, &state.slopes].map(|rows| Matrix::new(rows, width));
-                product((&mut *weights, stride), [rows, width, count], queries, k.transposed(), 1.0, false);
-                self.fill_hidden(state.block, [first, count], (&mut *weights, stride), HIDDEN);
-                product((&mut *changes, stride), [rows, width, count], slopes, v.transposed(), 1.0, false);
+                turned_k.product((&mut *weights, stride), queries, rows);
+                self.fill_hidden(state.block, [start + first, count], (&mut *weights, stride), HIDDEN);
+                turned_v.product((&mut *changes, stride), slopes, rows);
                 let parts = weights.chunks_exact_mut(stride).zip(changes.chunks_exact_mut(stride));
                 for ((weights, changes), (&token, &offset)) in parts.zip(state.block.tokens.iter().zip(&state.offsets)) {
                     let [maximum, sum] = forward.statistics[self.row(state.block, token)];
@@ -274,11 +300,11 @@ impl Inputs {
                     softmax_slopes(weights, changes, sum.recip(), offset);
                 }
                 // A replaced score passes nothing on, also in a row whose keys are all hidden.
-                self.fill_hidden(state.block, [first, count], (&mut *changes, stride), 0.0);
+                self.fill_hidden(state.block, [start + first, count], (&mut *changes, stride), 0.0);
                 let [weights, changes] = [&*weights, &*changes].map(|scores| Matrix::new(scores, stride));
-                product((&mut dv[place.clone()], width), [count, rows, width], weights.transposed(), slopes, 1.0, index > 0);
-                product((&mut dk[place.clone()], width), [count, rows, width], changes.transposed(), queries, 1.0, index > 0);
-                product((&mut state.dq, width), [rows, count, width], changes, k, factor, true);
+                product((&mut *dv, width), [count, rows, width], weights.transposed(), slopes, index > 0);
+                product((&mut *dk, width), [count, rows, width], changes.transposed(), queries, index > 0);
+                product((&mut state.dq, width), [rows, count, width], changes, k, true);
             }
         }
         states
@@ -286,48 +312,67 @@ impl Inputs {
 
     /// All gradients, scores computed again block by block. `slope` is that of the output, in order.
     ///
-    /// Of the tasks of one key head the first writes the key and value gradients in place, the others some of their own
-    /// that are then added in order: equal inputs give equal bits on one machine.
+    /// Every task has keys of its own, whose gradients it writes in place; what it finds for the queries is added in the order
+    /// of the keys: equal inputs give equal bits on one machine.
     pub fn backward(&self, forward: &Forward, slope: &[f32]) -> Slopes {
         let ([batch, heads, tokens, width], [_, key_heads, keys, _]) = (self.sizes, self.key_sizes);
-        let (pairs, key_size) = (batch * key_heads, keys * width);
-        let (mut k, mut v) = (vec![0.0; pairs * key_size], vec![0.0; pairs * key_size]);
+        let blocks = self.plan.of_key_heads(batch * key_heads);
+        let busy = blocks.iter().filter(|blocks| !blocks.is_empty()).count();
+        let count = keys_of_a_task([busy, keys], rayon::current_num_threads());
+        let size = blocks.len() * keys * width;
+        // The tasks write every number, also to fetch its memory on all threads.
+        let [mut k, mut v] = [Vec::with_capacity(size), Vec::with_capacity(size)];
         let mut tasks = Vec::new();
-        let places = k.chunks_exact_mut(key_size).zip(v.chunks_exact_mut(key_size));
-        for ((pair, place), divided) in places.enumerate().zip(self.plan.backward(pairs, rayon::current_num_threads())) {
-            let mut in_place = Some(place);
-            tasks.extend(divided.into_iter().map(|blocks| (pair, blocks, in_place.take())));
+        let [dk, dv] = [&mut k, &mut v].map(|numbers| numbers.spare_capacity_mut()[..size].chunks_exact_mut(keys * width));
+        for (blocks, (dk, dv)) in blocks.iter().zip(dk.zip(dv)) {
+            let rows = rows_of(blocks.iter().copied());
+            for (first, (dk, dv)) in (0..).step_by(count).zip(dk.chunks_mut(count * width).zip(dv.chunks_mut(count * width))) {
+                tasks.push((rows * dk.len(), move || self.backward_task(blocks, forward, slope, first, [dk, dv])));
+            }
         }
-        let results: Vec<_> = tasks
-            .into_par_iter()
-            .with_max_len(1)
-            .map(|(pair, blocks, in_place)| {
-                let size = if in_place.is_some() { 0 } else { key_size };
-                let mut own = [vec![0.0; size], vec![0.0; size]];
-                let [own_k, own_v] = &mut own;
-                let (dk, dv) = in_place.unwrap_or((own_k, own_v));
-                let found = self.backward_task(&blocks, forward, slope, [dk, dv]);
-                (pair, found, own)
-            })
-            .collect();
+        let results = longest_first(tasks);
+        // SAFETY: so many numbers are there, each of them in the place of a task, and every task has written all of its own.
+        unsafe {
+            k.set_len(size);
+            v.set_len(size);
+        }
         let rows = batch * heads * tokens;
         let scaled = if self.scales.is_some() { rows } else { 0 };
         let (mut q, mut scales) = (vec![0.0; rows * width], vec![0.0; scaled]);
-        for (pair, found, [own_k, own_v]) in results {
-            k[pair * key_size..].iter_mut().zip(own_k).for_each(|(to, value)| *to += value);
-            v[pair * key_size..].iter_mut().zip(own_v).for_each(|(to, value)| *to += value);
-            for state in found {
-                for ((&token, dq), gate) in state.block.tokens.iter().zip(state.dq.chunks_exact(width)).zip(state.gates) {
-                    let row = self.row(state.block, token);
-                    q[row * width..(row + 1) * width].copy_from_slice(dq);
-                    if let Some(scale) = scales.get_mut(row) {
-                        *scale = gate;
-                    }
+        let factor = (width as f32).sqrt().recip();
+        let of_heads = self.by_head(results.into_iter().flatten().map(|state| (state.block, state)));
+        q.par_chunks_exact_mut(tokens * width).zip(&of_heads).for_each(|(q, states)| {
+            for state in states {
+                for (&token, dq) in state.block.tokens.iter().zip(state.dq.chunks_exact(width)) {
+                    q[token * width..(token + 1) * width].iter_mut().zip(dq).for_each(|(to, value)| *to += factor * value);
                 }
+            }
+        });
+        for (scales, states) in scales.chunks_exact_mut(tokens).zip(of_heads) {
+            for state in states {
+                state.block.tokens.iter().zip(state.gates).for_each(|(&token, gate)| scales[token] = gate);
             }
         }
         Slopes { q, k, v, scales }
     }
+}
+
+/// Part `index` of `count` about equal ones.
+fn part(range: &Range<usize>, index: usize, count: usize) -> Range<usize> {
+    range.start + index * range.len() / count..range.start + (index + 1) * range.len() / count
+}
+
+/// The factor for exponentials less `maximum` that makes them those less `next`, which is not smaller.
+fn shrinks(maximum: f32, next: f32) -> f32 {
+    // Before the first keys there is nothing, and infinity less infinity is no number.
+    if maximum == next { 1.0 } else { (maximum - next).exp() }
+}
+
+/// These numbers, which are zero now.
+fn zeros(numbers: &mut [MaybeUninit<f32>]) -> &mut [f32] {
+    numbers.fill(MaybeUninit::new(0.0));
+    // SAFETY: all of them have just been written.
+    unsafe { numbers.assume_init_mut() }
 }
 
 for_the_widest_registers! {

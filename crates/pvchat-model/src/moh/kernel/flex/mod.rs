@@ -4,15 +4,20 @@
 //! plan, made from the shapes and the scales of each call, says what is computed and how the threads divide it.
 //!
 //! **Memory.** A softmax is computed while the keys go by (largest score and sum so far), so that no more scores exist
-//! than those of one block per thread. For the backward pass two numbers per row and the context are kept; it computes
+//! than those of one block per thread. For the backward pass two numbers per row and the result are kept; it computes
 //! the scores again.
 //!
-//! **Determinism.** Every gradient is a sum in a fixed order; with another number of threads the rows are divided
-//! otherwise, and key and value gradients may differ by rounding.
+//! **Nothing in vain.** Queries, keys and values stay where the projections left them; only for the scores the keys are
+//! transposed (backward the values, too), some at a time. Products take any number of rows, so that a head costs as many as it
+//! has. The threads share out heads, and the keys of a head where the heads are too few to keep all threads busy to the end.
+//!
+//! **Determinism.** Every sum has a fixed order; with another number of threads the keys are divided otherwise, and numbers
+//! may differ by rounding.
 
 mod blocks;
 mod matrix;
 mod plan;
+mod product;
 
 use std::sync::Arc;
 
@@ -69,7 +74,7 @@ pub fn fused_attention(
             None => None,
         };
         let inputs = inputs(plain(q)?, plain(k)?, plain(v)?, scales);
-        let output = flex_tensor(inputs.forward(false).output, sizes);
+        let output = flex_tensor(inputs.forward().output, sizes);
         return Some((Tensor::from_primitive::<Flex>(output), inputs.plan.kernel));
     };
     let tensors = [q, k, v].map(|tensor| lift(tensor.clone(), strategy));
@@ -101,11 +106,11 @@ where
     let (kernel, sizes) = (inputs.plan.kernel, inputs.sizes);
     let output = match GatedAttention.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(operation) => {
-            let forward = inputs.forward(true);
+            let forward = inputs.forward();
             let output = flex_tensor(forward.output.clone(), sizes);
             operation.finish(Arc::new((inputs, forward)), output)
         }
-        OpsKind::UnTracked(operation) => operation.finish(flex_tensor(inputs.forward(false).output, sizes)),
+        OpsKind::UnTracked(operation) => operation.finish(flex_tensor(inputs.forward().output, sizes)),
     };
     Some((Tensor::from_primitive::<Autodiff<Flex, C>>(output), kernel))
 }

@@ -4,16 +4,24 @@
 //! A head that is on everywhere is computed as a dense one is, block for block, so that there is no share of heads from which
 //! on gating costs more than it saves.
 
-use super::super::Kernel;
+use std::cmp::Reverse;
 
-/// Rows that a product computes together.
-const STEP: usize = 8;
+use rayon::prelude::*;
+
+use super::{
+    super::Kernel,
+    product::{self, PART},
+};
+
 /// Query rows of a block at most.
 const ROWS: usize = 128;
 /// Blocks of a task of the forward pass at most: they share what is made ready of the keys.
 const BLOCKS: usize = 4;
-/// Tasks that each thread should find in the backward pass.
-const TASKS_OF_A_THREAD: usize = 2;
+/// Tasks that each thread should find: enough that threads end at about the same time.
+const TASKS_OF_A_THREAD: usize = 8;
+
+/// Keys of a task at least, if there are so many: putting together costs more than a thread that waits.
+const FEWEST_KEYS: usize = 256;
 
 /// Rows of one head that are computed together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,30 +55,44 @@ impl Plan {
             Kernel::Sparse
         };
         let blocks = |(index, live): (usize, Vec<usize>)| -> Vec<Block> {
-            let size = live.len().div_ceil(live.len().div_ceil(ROWS).max(1)).next_multiple_of(STEP).max(STEP);
+            let size = live.len().div_ceil(live.len().div_ceil(ROWS).max(1)).next_multiple_of(product::ROWS).max(product::ROWS);
             let block = |tokens: &[usize]| Block { batch: index / heads, head: index % heads, tokens: tokens.to_vec() };
             live.chunks(size).map(block).collect()
         };
         Self { heads: live.into_iter().enumerate().map(blocks).collect(), kernel }
     }
 
-    /// Tasks of the forward pass: blocks of one head.
+    /// Blocks of one head that a task of the forward pass computes.
     pub fn forward(&self) -> Vec<&[Block]> {
         self.heads.iter().flat_map(|blocks| blocks.chunks(BLOCKS)).collect()
     }
 
-    /// Tasks of the backward pass for each of `pairs` key heads of sequences: blocks of the heads that look at it, divided only
-    /// as far as the threads need, because every task adds to gradients of all keys.
-    pub fn backward(&self, pairs: usize, threads: usize) -> Vec<Vec<Vec<&Block>>> {
-        let share = (TASKS_OF_A_THREAD * threads).div_ceil(pairs);
-        self.heads.chunks(self.heads.len() / pairs).map(|heads| divided(heads, share)).collect()
+    /// For each of `pairs` key heads of sequences the blocks of the heads that look at it.
+    pub fn of_key_heads(&self, pairs: usize) -> Vec<Vec<&Block>> {
+        self.heads.chunks(self.heads.len() / pairs).map(|heads| heads.iter().flatten().collect()).collect()
     }
 }
 
-/// The blocks of some heads in at most so many parts.
-fn divided(heads: &[Vec<Block>], parts: usize) -> Vec<Vec<&Block>> {
-    let blocks: Vec<&Block> = heads.iter().flatten().collect();
-    blocks.chunks(blocks.len().div_ceil(parts).max(1)).map(<[&Block]>::to_vec).collect()
+/// How many of all `keys` a task looks at where there are so many `groups` of blocks: no fewer than leave every thread
+/// enough tasks, because what is found for the same rows has to be put together.
+pub(super) fn keys_of_a_task([groups, keys]: [usize; 2], threads: usize) -> usize {
+    let parts = (TASKS_OF_A_THREAD * threads).div_ceil(groups.max(1));
+    keys.div_ceil(parts).max(FEWEST_KEYS).next_multiple_of(PART)
+}
+
+/// What these tasks, each with its work, find, in their order. A thread that is free takes the longest of those that are left,
+/// so that the last ones even out what the threads have done.
+pub(super) fn longest_first<R: Send>(tasks: Vec<(usize, impl FnOnce() -> R + Send)>) -> Vec<R> {
+    let mut tasks: Vec<_> = tasks.into_iter().enumerate().collect();
+    tasks.sort_by_key(|(_, (work, _))| Reverse(*work));
+    let mut found: Vec<_> = tasks.into_iter().par_bridge().map(|(index, (_, task))| (index, task())).collect();
+    found.sort_by_key(|(index, _)| *index);
+    found.into_iter().map(|(_, found)| found).collect()
+}
+
+/// Rows of these blocks.
+pub(super) fn rows_of<'a>(blocks: impl IntoIterator<Item = &'a Block>) -> usize {
+    blocks.into_iter().map(|block| block.tokens.len()).sum()
 }
 
 #[cfg(test)]
@@ -94,13 +116,21 @@ mod tests {
         let expected: Vec<i32> = scales.iter().map(|&scale| i32::from(scale != 0.0)).collect();
         assert_eq!(found, expected);
         let lengths: Vec<usize> = plan.heads[1].iter().map(|block| block.tokens.len()).collect();
-        assert_eq!(lengths, [72, 58]);
-        for (pairs, threads) in [(6, 1), (6, 16), (2, 1), (2, 3)] {
-            let tasks = plan.backward(pairs, threads);
-            assert_eq!(tasks.len(), pairs);
-            let blocks: Vec<&Block> = tasks.into_iter().flatten().flatten().collect();
-            assert_eq!(blocks, plan.heads.iter().flatten().collect::<Vec<_>>());
+        assert_eq!(lengths, [66, 64]);
+        for pairs in [6, 2] {
+            let blocks = plan.of_key_heads(pairs);
+            assert_eq!(blocks.len(), pairs);
+            assert_eq!(blocks.concat(), plan.heads.iter().flatten().collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn keys_are_divided_as_far_as_the_threads_need() {
+        assert_eq!(keys_of_a_task([96, 2049], 2), 2112);
+        assert_eq!(keys_of_a_task([12, 2049], 2), 1088);
+        assert_eq!(keys_of_a_task([3, 2049], 2), 384);
+        assert_eq!(keys_of_a_task([0, 2049], 2), 256);
+        assert_eq!(keys_of_a_task([1, 40], 16), 256);
     }
 
     #[test]

@@ -1,0 +1,290 @@
+//! Products of the small matrices of attention, in the widest registers.
+//!
+//! One loop serves every product of both passes: numbers of the left matrix times whole vectors of the right one. So only the
+//! columns come in vectors; the rows may be any number and lie in any order, and nothing has to be rearranged for them.
+
+use super::matrix::Matrix;
+use crate::simd::{for_the_widest_registers, multiply_add};
+
+/// Numbers of a vector: those of the widest register.
+pub(super) const LANES: usize = 16;
+/// Rows that are computed together at most. Times [`WIDE`] vectors their sums fill 24 of the 32 registers of AVX-512; times one
+/// vector, which is two registers there, 12 of the 16 of AVX2.
+pub(super) const ROWS: usize = 6;
+/// Vectors that are computed together where the registers suffice.
+const WIDE: usize = 4;
+
+/// How far apart rows of `width` of a matrix of our own lie: whole vectors, and one more, because rows a power of two apart
+/// would share few lines of the cache.
+pub(super) fn padded(width: usize) -> usize {
+    width.next_multiple_of(LANES) + LANES
+}
+
+/// `out [rows, columns] = left [rows, inner] right [inner, columns]`, added to what is there if `add`. The rows of `out` are
+/// `stride` apart; neighbours in a row of `right` lie side by side.
+pub(super) fn product(
+    (out, stride): (&mut [f32], usize),
+    sizes @ [rows, inner, columns]: [usize; 3],
+    left: Matrix,
+    right: Matrix,
+    add: bool,
+) {
+    if rows == 0 || inner == 0 || columns == 0 {
+        return;
+    }
+    assert!(
+        columns <= stride
+            && (rows - 1) * stride + columns <= out.len()
+            && left.holds([rows, inner])
+            && right.holds([inner, columns])
+            && right.column_stride == 1,
+        "a product reads and writes inside its matrices"
+    );
+    in_tiles(out, stride, sizes, left, right, add);
+}
+
+for_the_widest_registers! {
+    fn in_tiles(out: &mut [f32], stride: usize, sizes: [usize; 3], left: Matrix, right: Matrix, add: bool) = in_tiles_of
+}
+
+#[inline(always)]
+fn in_tiles_of<const FUSED: bool>(
+    out: &mut [f32],
+    stride: usize,
+    [rows, inner, columns]: [usize; 3],
+    left: Matrix,
+    right: Matrix,
+    add: bool,
+) {
+    #[cfg(target_arch = "x86_64")]
+    let many_registers = std::arch::is_x86_feature_detected!("avx512f");
+    #[cfg(not(target_arch = "x86_64"))]
+    let many_registers = false;
+    let mut column = 0;
+    while column < columns {
+        let rest = columns - column;
+        let width = if many_registers && rest >= WIDE * LANES { WIDE * LANES } else { rest.min(LANES) };
+        for row in (0..rows).step_by(ROWS) {
+            let height = ROWS.min(rows - row);
+            let strip = Strip {
+                out: out[row * stride + column..].as_mut_ptr(),
+                stride,
+                inner,
+                left: left.starting_at(row),
+                right: right.memory[column..].as_ptr(),
+                right_stride: right.row_stride,
+                add,
+            };
+            // SAFETY: `product` has checked that all rows and columns lie in the matrices; these are some of them.
+            unsafe {
+                match width {
+                    LANES => strip.compute::<FUSED, 1>(height, LANES),
+                    width if width > LANES => strip.compute::<FUSED, WIDE>(height, LANES),
+                    width => strip.compute::<FUSED, 1>(height, width),
+                }
+            }
+        }
+        column += width;
+    }
+}
+
+/// A few rows and columns of a product.
+struct Strip<'a> {
+    out: *mut f32,
+    stride: usize,
+    inner: usize,
+    left: Matrix<'a>,
+    right: *const f32,
+    right_stride: usize,
+    add: bool,
+}
+
+impl Strip<'_> {
+    /// With so many rows, at most [`ROWS`].
+    ///
+    /// # Safety
+    /// As [`of_height`](Self::of_height).
+    #[inline(always)]
+    unsafe fn compute<const FUSED: bool, const VECTORS: usize>(&self, height: usize, lanes: usize) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            match height {
+                1 => self.of_height::<FUSED, VECTORS, 1>(lanes),
+                2 => self.of_height::<FUSED, VECTORS, 2>(lanes),
+                3 => self.of_height::<FUSED, VECTORS, 3>(lanes),
+                4 => self.of_height::<FUSED, VECTORS, 4>(lanes),
+                5 => self.of_height::<FUSED, VECTORS, 5>(lanes),
+                _ => self.of_height::<FUSED, VECTORS, ROWS>(lanes),
+            }
+        }
+    }
+
+    /// # Safety
+    /// `HEIGHT` rows of the left matrix, `VECTORS` of `lanes` numbers in every row of the right one and of the result must be
+    /// theirs.
+    #[inline(always)]
+    unsafe fn of_height<const FUSED: bool, const VECTORS: usize, const HEIGHT: usize>(&self, lanes: usize) {
+        let mut sums = [[[0.0f32; LANES]; VECTORS]; HEIGHT];
+        for inner in 0..self.inner {
+            // SAFETY: the row belongs to the right matrix, its vectors too, as the caller promises.
+            let vectors: [[f32; LANES]; VECTORS] =
+                std::array::from_fn(|vector| unsafe { read(self.right.add(inner * self.right_stride + vector * LANES), lanes) });
+            for (row, sums) in sums.iter_mut().enumerate() {
+                // SAFETY: the row and the column belong to the left matrix, as the caller promises.
+                let factor =
+                    unsafe { *self.left.memory.get_unchecked(row * self.left.row_stride + inner * self.left.column_stride) };
+                for (sums, vector) in sums.iter_mut().zip(&vectors) {
+                    for (sum, &value) in sums.iter_mut().zip(vector) {
+                        *sum = multiply_add::<FUSED>(factor, value, *sum);
+                    }
+                }
+            }
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            for (vector, sums) in sums.iter().enumerate() {
+                // SAFETY: the row and its vectors belong to the result, as the caller promises.
+                unsafe {
+                    let place = self.out.add(row * self.stride + vector * LANES);
+                    // A copy: what a pointer looks at would not stay in registers above.
+                    let mut result = *sums;
+                    if self.add {
+                        result.iter_mut().zip(read(place, lanes)).for_each(|(sum, value)| *sum += value);
+                    }
+                    std::ptr::copy_nonoverlapping(result.as_ptr(), place, lanes);
+                }
+            }
+        }
+    }
+}
+
+/// The first `lanes` numbers there, then zeros.
+///
+/// # Safety
+/// There must be so many, at most [`LANES`].
+#[inline(always)]
+unsafe fn read(place: *const f32, lanes: usize) -> [f32; LANES] {
+    let mut vector = [0.0; LANES];
+    // SAFETY: as the caller promises.
+    unsafe { std::ptr::copy_nonoverlapping(place, vector.as_mut_ptr(), lanes) };
+    vector
+}
+
+/// A transposed matrix: parts `[width, PART]` one after another, each of which fits the first-level cache.
+#[derive(Clone, Copy)]
+pub(super) struct Turned<'a> {
+    memory: &'a [f32],
+    sizes: [usize; 2],
+}
+
+/// Columns of a part: those that are computed together.
+pub(super) const PART: usize = WIDE * LANES;
+
+impl<'a> Turned<'a> {
+    /// The transposed `from [rows, width]`, in `memory`.
+    pub fn new(from: Matrix, sizes @ [rows, width]: [usize; 2], memory: &'a mut Vec<f32>) -> Self {
+        memory.resize(rows.next_multiple_of(PART) * width, 0.0);
+        for (part, to) in memory.chunks_exact_mut(width * PART).enumerate() {
+            let first = part * PART;
+            in_blocks(from.starting_at(first), [PART.min(rows - first), width], to);
+        }
+        Self { memory, sizes }
+    }
+
+    /// `out [count, rows] = left [count, width]` times this; the rows of `out` are `stride` apart, at least [`padded`]`(rows)`,
+    /// and what fills up their last vector is written too.
+    pub fn product(self, (out, stride): (&mut [f32], usize), left: Matrix, count: usize) {
+        let [rows, width] = self.sizes;
+        for (part, memory) in self.memory.chunks_exact(width * PART).enumerate() {
+            let first = part * PART;
+            let columns = PART.min(rows - first).next_multiple_of(LANES);
+            product((&mut out[first..], stride), [count, width, columns], left, Matrix::new(memory, PART), false);
+        }
+    }
+}
+
+for_the_widest_registers! {
+    fn in_blocks(from: Matrix, sizes: [usize; 2], to: &mut [f32]) = in_blocks_of
+}
+
+#[inline(always)]
+fn in_blocks_of<const FUSED: bool>(from: Matrix, [rows, width]: [usize; 2], to: &mut [f32]) {
+    for row in (0..rows).step_by(LANES) {
+        let height = LANES.min(rows - row);
+        for column in (0..width).step_by(LANES) {
+            let count = LANES.min(width - column);
+            let source = from.starting_at(row).memory.get(column * from.column_stride..).unwrap_or_default();
+            let mut block = Block([[0.0; LANES]; LANES]);
+            if [height, count, from.column_stride] == [LANES, LANES, 1] {
+                for (index, line) in block.0.iter_mut().enumerate() {
+                    line.copy_from_slice(&source[index * from.row_stride..][..LANES]);
+                }
+            } else {
+                for (line, source) in block.0.iter_mut().zip(source.chunks(from.row_stride)).take(height) {
+                    line.iter_mut().zip(source.iter().step_by(from.column_stride)).take(count).for_each(|(to, from)| *to = *from);
+                }
+            }
+            // Each round takes the highest bit of a number's place to the lowest end; four of eight change rows for columns.
+            let block = shuffled(&shuffled(&shuffled(&shuffled(&block))));
+            let to = &mut to[column * PART + row..];
+            for (index, line) in block.0.iter().enumerate().take(count) {
+                to[index * PART..][..LANES].copy_from_slice(line);
+            }
+        }
+    }
+}
+
+/// On the borders of registers, so that none reads from two lines of the cache.
+#[repr(align(64))]
+struct Block([[f32; LANES]; LANES]);
+
+/// First and second half, number by number in turns.
+#[inline(always)]
+fn shuffled(from: &Block) -> Block {
+    let mut to = Block([[0.0; LANES]; LANES]);
+    let (first, second) = from.0.as_flattened().split_at(LANES * LANES / 2);
+    for ((pair, first), second) in to.0.as_flattened_mut().chunks_exact_mut(2).zip(first).zip(second) {
+        pair[0] = *first;
+        pair[1] = *second;
+    }
+    to
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_are_what_their_definition_says() {
+        let numbers =
+            |count: usize, step: usize| -> Vec<f32> { (0..count).map(|index| (index * step % 23) as f32 - 11.0).collect() };
+        for (rows, inner, columns) in [(1, 1, 1), (5, 3, 16), (6, 17, 64), (13, 40, 100), (20, 64, 33), (8, 2, 79), (4, 50, 200)]
+        {
+            let (left, right) = (numbers(inner * rows, 7), numbers(inner * columns, 5));
+            let product_of = |row: usize, column: usize| -> f32 {
+                (0..inner).map(|inner| left[inner * rows + row] * right[inner * columns + column]).sum()
+            };
+            let left_matrix = Matrix::new(&left, rows).transposed();
+            let mut out = vec![1.0; rows * (columns + 3)];
+            for times in [1.0, 2.0] {
+                product((&mut out, columns + 3), [rows, inner, columns], left_matrix, Matrix::new(&right, columns), times > 1.0);
+                for (row, out) in out.chunks_exact(columns + 3).enumerate() {
+                    for (column, &found) in out.iter().enumerate() {
+                        let expected = if column < columns { times * product_of(row, column) } else { 1.0 };
+                        assert_eq!(found, expected, "{rows} {inner} {columns}: {row} {column}");
+                    }
+                }
+            }
+            // The same with the right matrix transposed before.
+            let before =
+                (0..columns).flat_map(|column| right.iter().skip(column).step_by(columns)).copied().collect::<Vec<f32>>();
+            let (mut memory, mut out) = (Vec::new(), vec![1.0; rows * padded(columns)]);
+            let turned = Turned::new(Matrix::new(&before, inner), [columns, inner], &mut memory);
+            turned.product((&mut out, padded(columns)), left_matrix, rows);
+            for (row, out) in out.chunks_exact(padded(columns)).enumerate() {
+                for (column, &found) in out[..columns].iter().enumerate() {
+                    assert_eq!(found, product_of(row, column), "{rows} {inner} {columns}: {row} {column}, turned");
+                }
+            }
+        }
+    }
+}
