@@ -135,7 +135,7 @@ moh-benchmarks: setup
 moh-report:
 	$(MOH)/release/moh_report --criterion $(MOH)/measured --product $(MOH)/measured/product.md --paired $(MOH)/measured/paired.md \
 		$(if $(wildcard $(MOH)/measured/peers.md),--peers $(MOH)/measured/peers.md) \
-		--conditions "Measured on $$(date +%F), commit $$(git rev-parse --short HEAD), $$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)$$(grep -qw avx512f /proc/cpuinfo && echo ' with AVX-512'), $$(nproc) threads.$(if $(BENCH_ARGS), Medians of Criterion: only those that match \`$(BENCH_ARGS)\` are of this commit and the others of the run before.)"
+		--conditions "Measured on $$(date +%F), commit $$(git rev-parse --short HEAD), $$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)$$(grep -qw avx512f /proc/cpuinfo && echo ' with AVX-512'), $$(nproc) threads.$(if $(BENCH_ARGS), Medians of Criterion that do not match \`$(BENCH_ARGS)\`$(if $(PYTHON),, and the table beside PyTorch) are of the run before.)"
 
 doc: setup
 	$(CARGO) doc $(CARGO_FLAGS) --no-deps
