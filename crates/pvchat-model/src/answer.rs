@@ -67,6 +67,9 @@ pub struct Visual {
 /// The largest number of query tokens of one kind, and of tiles, that is believed.
 const MOST_QUERIES: usize = 1 << 16;
 
+/// Tokens of question and answer that a cache has room for before it grows.
+const QUESTION_ROOM: usize = 96;
+
 /// The Q-Former, the projector, the language model and the personal part.
 #[derive(Module, Debug)]
 pub struct AnswerModel {
@@ -330,14 +333,14 @@ impl AnswerModel {
             None => {
                 let ids: Vec<i32> = begin.iter().filter(|id| **id != TILE).map(|&id| id as i32).collect();
                 if ids.is_empty() {
-                    return Ok(self.lm.cache(96));
+                    return Ok(self.lm.cache(QUESTION_ROOM));
                 }
                 let shape = [1, ids.len()];
                 self.lm.embed(Tensor::<2, Int>::from_data(TensorData::new(ids, shape), &device))
             }
         };
         let prefix = embeddings.dims()[1];
-        let mut cache = self.lm.cache(prefix + 96);
+        let mut cache = self.lm.cache(prefix + QUESTION_ROOM);
         let positions = Tensor::<1, Int>::arange(0..prefix as i64, &device).unsqueeze_dim::<2>(0);
         self.lm.forward(embeddings, positions, None, Some(&mut cache));
         Ok(cache)

@@ -5,13 +5,15 @@
 #[allow(dead_code)] // the tests of the model use all of it
 mod small;
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, time::Duration};
 
 use burn::{prelude::*, tensor::FloatDType};
 use image::RgbImage;
 use pvchat_data::{SubjectName, random::SeededStream};
 use pvchat_model::{subject::Subject, vilm::Vilm};
 use pvchat_train::{
+    Error,
+    checkpoint::CheckpointFolder,
     features::ClipFeatures,
     personal::{LearnClip, LearnConfig, LearnData, LearnProgress, LearnRun, Trains, learn},
 };
@@ -64,6 +66,26 @@ fn learned(precision: FloatDType, trains: Trains) -> (Subject, Vec<LearnProgress
     let (_, mut report) =
         learn(&vilm, &start, &data(&vilm, &name), &config, &LearnRun::default(), |_| ControlFlow::Continue(())).unwrap();
     (report.learned.swap_remove(0), report.steps)
+}
+
+/// A run that was begun on one base does not go on where the base is of another precision.
+#[test]
+fn another_precision_is_another_run() {
+    let (folder, kept) = (small::folder(1, usize::MAX), tempfile::tempdir().unwrap());
+    let name: SubjectName = "<Aa>".parse().unwrap();
+    let keep = LearnRun {
+        checkpoints: Some(CheckpointFolder::new(kept.path()).unwrap()),
+        checkpoint_every: Duration::ZERO,
+        ..LearnRun::default()
+    };
+    let run = |precision| {
+        let vilm = Vilm::open_in(precision, folder.path(), &Device::flex()).unwrap();
+        let start = vilm.blank_subject(&name, &SeededStream::new(5));
+        learn(&vilm, &start, &data(&vilm, &name), &LearnConfig::default(), &keep, |_| ControlFlow::Break(())).unwrap_err()
+    };
+    assert!(matches!(run(FloatDType::BF16), Error::Stopped { step: 1 }));
+    let refused = run(FloatDType::F32).to_string();
+    assert!(refused.contains("precision: F32 here, BF16 there"), "{refused}");
 }
 
 /// Whether some of the values need more than half precision holds.

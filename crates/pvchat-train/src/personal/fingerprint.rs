@@ -24,6 +24,7 @@ pub(super) fn fingerprint(vilm: &Vilm, starts: &[Subject], data: &LearnData, con
         ("program", format!("pvchat-train {}", env!("CARGO_PKG_VERSION"))),
         ("backend", format!("{:?}", vilm.device())),
         ("base model", vilm.fingerprint().to_string()),
+        ("precision", format!("{:?}", vilm.parameters().answer.lm.dtype())),
         ("subject", names.join(" ")),
         ("enrolled form", start_digest),
         ("data: images", clips(&data.images)),
