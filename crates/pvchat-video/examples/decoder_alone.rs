@@ -43,14 +43,14 @@ fn needed(path: &Path) -> Result<(codec::Parameters, Vec<Group>), AnyError> {
         }
     }
     // SAFETY: the parameters are owned by the open input; their description has `extradata_size` bytes, or is null.
-    let framing = unsafe {
+    let units = unsafe {
         let parameters = &*parameters.as_ptr();
         let size = usize::try_from(parameters.extradata_size)?;
         let described = !parameters.extradata.is_null();
-        units::Framing::of(if described { std::slice::from_raw_parts(parameters.extradata, size) } else { &[] })
+        let description = if described { std::slice::from_raw_parts(parameters.extradata, size) } else { &[] };
+        units::Units::of(parameters.codec_id.into(), description)
     };
-    let is_h264 = parameters.id() == codec::Id::H264;
-    let unreferenced = |packet: &Packet| is_h264 && packet.data().is_some_and(|data| framing.is_unreferenced(data));
+    let unreferenced = |packet: &Packet| units.zip(packet.data()).is_some_and(|(units, data)| units.is_unreferenced(data));
     let kept = |place: usize| wanted.contains(&place) || !unreferenced(&packets[place]);
     let group =
         |(key, last)| (key..=last).filter(|place| kept(*place)).map(|place| (packets[place].clone(), wanted.contains(&place)));

@@ -17,7 +17,7 @@ use crate::limits::Stopwatch;
 use crate::options::Job;
 use crate::orientation::Orientation;
 use crate::source::Watched;
-use crate::units::Framing;
+use crate::units::Units;
 use crate::{Error, Limits, Result, complete, mp4};
 
 /// Containers that are opened: those that hold their own content. Playlists, session descriptions, devices and formats made
@@ -131,19 +131,18 @@ impl Demuxer {
         self.input.stream(self.stream).map(|stream| stream.parameters())
     }
 
-    /// How the units of a packet of H.264 are told apart.
-    pub(crate) fn framing(&self) -> Framing {
-        let Some(parameters) = self.parameters() else { return Framing::StartCodes };
+    /// How the units of a packet are told apart.
+    pub(crate) fn units(&self) -> Option<Units> {
+        let parameters = self.parameters()?;
         // SAFETY: the parameters belong to a stream of the open context, which nobody writes to meanwhile; their description
         // is null or has `extradata_size` bytes.
         unsafe {
             let parameters = &*parameters.as_ptr();
-            match usize::try_from(parameters.extradata_size) {
-                Ok(size) if !parameters.extradata.is_null() => {
-                    Framing::of(std::slice::from_raw_parts(parameters.extradata, size))
-                }
-                _ => Framing::StartCodes,
-            }
+            let description = match usize::try_from(parameters.extradata_size) {
+                Ok(size) if !parameters.extradata.is_null() => std::slice::from_raw_parts(parameters.extradata, size),
+                _ => &[],
+            };
+            Units::of(self.statement.codec, description)
         }
     }
 

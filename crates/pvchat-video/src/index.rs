@@ -182,8 +182,7 @@ fn is_intra_only(codec: Id) -> bool {
     )
 }
 
-/// Codecs in which it is certain from a packet alone that no other refers to it, and whose decoders can leave such packets
-/// out. (In HEVC it depends on the temporal layer.)
+/// Codecs whose decoders find out that no other packet refers to one, and can leave it out.
 pub(crate) fn marks_unreferenced(codec: Id) -> bool {
     matches!(codec, Id::H264 | Id::MPEG4 | Id::MPEG2VIDEO | Id::MPEG1VIDEO)
 }

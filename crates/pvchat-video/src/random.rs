@@ -5,7 +5,6 @@ use std::sync::{Arc, mpsc};
 
 use ffmpeg_next as ffmpeg;
 
-use ffmpeg::codec::Id;
 use ffmpeg::util::frame::side_data::Type as FrameSideData;
 use ffmpeg::{Packet, decoder, ffi, frame};
 
@@ -17,7 +16,7 @@ use crate::index::{PacketIndex, marks_unreferenced};
 use crate::options::Job;
 use crate::orientation::Orientation;
 use crate::pass::{Decoded, open_decoder};
-use crate::units::Framing;
+use crate::units::Units;
 use crate::{Error, Result};
 
 /// Key frames that are tried for one group before everything is decoded.
@@ -56,8 +55,8 @@ pub(crate) struct RandomAccess {
     landed: Option<Packet>,
     /// What the decoder may reject in the present group.
     excuses: Excuses,
-    /// How the units of a packet are told apart, for H.264.
-    framing: Option<Framing>,
+    /// How the units of a packet are told apart, for H.264 and HEVC.
+    units: Option<Units>,
 }
 
 /// Frames that are decoded in one go.
@@ -75,8 +74,8 @@ impl RandomAccess {
     pub(crate) fn new(job: &Arc<Job>, demuxer: Demuxer, index: Arc<PacketIndex>) -> Result<Self> {
         let decoder = open_decoder(job, &demuxer, job.options.thread_count())?;
         let excuses = Excuses::default();
-        let framing = (demuxer.statement.codec == Id::H264).then(|| demuxer.framing());
-        Ok(Self { job: Arc::clone(job), demuxer, decoder, index, next: None, fed: 0, landed: None, excuses, framing })
+        let units = demuxer.units();
+        Ok(Self { job: Arc::clone(job), demuxer, decoder, index, next: None, fed: 0, landed: None, excuses, units })
     }
 
     pub(crate) fn index(&self) -> &Arc<PacketIndex> {
@@ -178,9 +177,9 @@ impl RandomAccess {
                 return Err(Stop::Damaged);
             }
             // A decoder hands packets to its threads in turns, those included that it leaves out: where every second one is,
-            // one thread would do all the work.
-            let unreferenced = |framing: Framing| packet.data().is_some_and(|data| framing.is_unreferenced(data));
-            if !group.wanted.contains_key(&place) && self.framing.is_some_and(unreferenced) {
+            // one thread would do all the work. That of HEVC does not leave any out.
+            let unreferenced = |units: Units| packet.data().is_some_and(|data| units.is_unreferenced(data));
+            if !group.wanted.contains_key(&place) && self.units.is_some_and(unreferenced) {
                 continue;
             }
             self.excuses.sent(&packet);

@@ -42,12 +42,17 @@ fn every_frame_of_every_clip_is_that_of_one_pass() {
 #[test]
 fn every_kind_of_stream_is_that_of_one_pass() {
     let folder = tempfile::tempdir().unwrap();
-    let kinds: [(&str, &str); 18] = [
+    let kinds: [(&str, &str); 20] = [
         ("long.mp4", "-c:v libx264 -threads 1 -g 250 -bf 3"),
         ("open.mp4", "-c:v libx264 -threads 1 -g 12 -bf 3 -x264-params open-gop=1:scenecut=0"),
         ("open.mkv", "-c:v libx264 -threads 1 -g 12 -bf 3 -x264-params open-gop=1:scenecut=0"),
         ("refresh.mp4", "-c:v libx264 -threads 1 -g 12 -intra-refresh 1"),
         ("open_hevc.mp4", "-c:v libx265 -x265-params log-level=none:pools=1:frame-threads=1:open-gop=1:keyint=12:bframes=3"),
+        ("pyramid_hevc.mkv", "-c:v libx265 -x265-params log-level=none:pools=1:frame-threads=1:bframes=4:b-adapt=0:keyint=30"),
+        (
+            "layers_hevc.mp4",
+            "-c:v libx265 -x265-params log-level=none:pools=1:frame-threads=1:temporal-layers=3:bframes=4:keyint=30",
+        ),
         ("interlaced.mp4", "-c:v libx264 -threads 1 -flags +ilme+ildct -g 12"),
         ("late.ts", "-c:v libx264 -threads 1 -g 12 -output_ts_offset 5"),
         ("av1.mkv", "-c:v libaom-av1 -cpu-used 8 -g 10 -usage realtime"),
