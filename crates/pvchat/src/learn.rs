@@ -1,17 +1,11 @@
 //! From one clip of a person to a subject: enrolment in one look, or learning by training.
 
-use std::{
-    collections::BTreeMap,
-    ops::ControlFlow,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+mod options;
+
+use std::{ops::ControlFlow, time::Instant};
 
 use image::RgbImage;
-use pvchat_augment::{
-    Aspect, Corpus, Failure, NegativeConfig, PositiveConfig, PositiveMaker, TrainingSet, TrainingSetBuilder, choose_negatives,
-    questions,
-};
+use pvchat_augment::{Aspect, Corpus, Failure, PositiveMaker, TrainingSet, TrainingSetBuilder, choose_negatives, questions};
 use pvchat_data::{QaPair, SubjectName, random::SeededStream};
 use pvchat_model::{
     answer::Memory,
@@ -21,11 +15,11 @@ use pvchat_model::{
 };
 use pvchat_train::{
     checkpoint::CheckpointFolder,
-    features::{ClipFeatures, FeatureCache, FeatureId},
+    features::{ClipFeatures, FeatureId},
     personal::{LearnClip, LearnConfig, LearnData, LearnProgress, LearnReport, LearnRun, learn},
 };
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+
+pub use options::{LearnOptions, Start};
 
 use crate::Result;
 
@@ -46,119 +40,6 @@ impl Personalizer for Enrol {
     fn personalize(&mut self, vilm: &Vilm, clip: &[RgbImage], name: &SubjectName) -> Result<Subject> {
         vilm.codec().check_name(name)?;
         Ok(vilm.enrol(&vilm.remember(&[clip])?, 0, name)?)
-    }
-}
-
-/// What learning starts from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Start {
-    /// One look at the clip: the enrolled subject.
-    #[default]
-    Look,
-    /// Noise, as in the paper. What was learned is kept when the self-check judges it better than noise; else the enrolled
-    /// subject is returned.
-    Noise,
-}
-
-/// How a person is learned; the defaults are the ones that the figures in the README were measured with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LearnOptions {
-    /// Seed of everything random.
-    pub seed: u64,
-    /// What learning starts from.
-    pub start: Start,
-    /// Positives made from the clip.
-    pub positives: usize,
-    /// How clips are varied.
-    pub variation: PositiveConfig,
-    /// How negatives are chosen.
-    pub negatives: NegativeConfig,
-    /// Clips made of every two people who are learned together; unused where one is learned.
-    pub together: usize,
-    /// A made positive whose identity embedding is less similar to the clip's is drawn again.
-    pub least_similarity: f32,
-    /// The training.
-    pub training: LearnConfig,
-    /// A folder of this run's own for its checkpoints. Learning with the same clip, name and options goes on from them after
-    /// whatever ended it, and gives what it would have given. Without a folder nothing is kept.
-    pub checkpoints: Option<PathBuf>,
-    /// Seconds between checkpoints; 0 writes one after every step.
-    pub checkpoint_seconds: f64,
-    /// Bytes of what the frozen encoder made of the clips that stay in memory; the rest lies in a file without a name, in the
-    /// folder of checkpoints or the system's for temporary files, and ends with the process. Without a number all stays in
-    /// memory. The result is the same.
-    pub feature_memory: Option<usize>,
-    /// Seconds that learning may take, data making included; then it stops with
-    /// [`OutOfTime`](pvchat_train::Error::OutOfTime), after a checkpoint.
-    pub time_budget_seconds: Option<f64>,
-}
-
-impl Default for LearnOptions {
-    fn default() -> Self {
-        Self {
-            seed: 0,
-            start: Start::default(),
-            positives: 31,
-            variation: PositiveConfig::default(),
-            negatives: NegativeConfig { hard: 24, random: 8, ..NegativeConfig::default() },
-            together: 16,
-            least_similarity: 0.55,
-            training: LearnConfig::default(),
-            checkpoints: None,
-            checkpoint_seconds: 2.0,
-            feature_memory: None,
-            time_budget_seconds: None,
-        }
-    }
-}
-
-impl LearnOptions {
-    /// When to write checkpoints, and the time that is left from now on.
-    pub(crate) fn run(&self, checkpoints: Option<CheckpointFolder>) -> Result<LearnRun> {
-        let seconds = |key, value: f64| {
-            Duration::try_from_secs_f64(value).map_err(|_| pvchat_train::Error::Config {
-                key,
-                value: value.to_string(),
-                remedy: "give a number of seconds, zero or more".into(),
-            })
-        };
-        let deadline = match self.time_budget_seconds {
-            Some(budget) => {
-                let budget = seconds("time_budget_seconds", budget)?;
-                Instant::now().checked_add(budget).map(|deadline| (deadline, budget))
-            }
-            None => None,
-        };
-        Ok(LearnRun { checkpoints, checkpoint_every: seconds("checkpoint_seconds", self.checkpoint_seconds)?, deadline })
-    }
-
-    /// Where what the encoder makes of clips is kept.
-    pub(crate) fn features(&self, keep: &LearnRun) -> Result<FeatureCache> {
-        let Some(bytes) = self.feature_memory else { return Ok(FeatureCache::in_memory()) };
-        let folder = keep.checkpoints.as_ref().map_or_else(std::env::temp_dir, |folder| folder.path().to_path_buf());
-        Ok(FeatureCache::spilling(&folder, bytes)?)
-    }
-
-    /// What the data is made from, for the fingerprint of the run.
-    pub(crate) fn source(&self, clip: &[RgbImage]) -> Result<BTreeMap<String, String>> {
-        let mut hash = Sha256::new();
-        clip.iter().for_each(|frame| hash.update(frame.as_raw()));
-        let digest: String = hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-        let json = |error: serde_json::Error| pvchat_train::Error::Config {
-            key: "options",
-            value: error.to_string(),
-            remedy: "use numbers that JSON can hold".into(),
-        };
-        Ok(BTreeMap::from([
-            ("reference clip".into(), digest),
-            ("seed".into(), self.seed.to_string()),
-            ("positives".into(), self.positives.to_string()),
-            ("variation".into(), serde_json::to_string(&self.variation).map_err(json)?),
-            ("negatives".into(), serde_json::to_string(&self.negatives).map_err(json)?),
-            ("least similarity".into(), self.least_similarity.to_string()),
-        ]))
     }
 }
 
