@@ -4,6 +4,7 @@
 #   make demo        learns a character from one clip and asks about it in others
 #   make test        every test
 #   make test-vulkan  the kernels for GPUs, on Vulkan's driver for processors
+#   make ptx         the kernels for GPUs, lowered to PTX without one and assembled (CUDA_PATH: a toolkit; fetches LLVM)
 #   make soak        kills learning 100 times and compares what comes out
 #   make fuzz        broken video files and odd sampling plans, for FUZZ_SECONDS (120)
 #   make fuzz-guided  the same by cargo-fuzz, guided by the branches of our code, FUZZ_SECONDS for each of the two
@@ -29,7 +30,7 @@ ifeq ($(shell grep -qw avx512f /proc/cpuinfo 2>/dev/null && echo yes),yes)
 CARGO_FLAGS := $(CARGO_FLAGS) --features pvchat/x86-v4
 endif
 
-.PHONY: help setup demo test test-vulkan soak fuzz fuzz-guided lint check-cuda bench moh-benchmarks moh-report tables doc miniature
+.PHONY: help setup demo test test-vulkan ptx soak fuzz fuzz-guided lint check-cuda bench moh-benchmarks moh-report tables doc miniature
 
 help:
 	@sed -n 's/^#   make /make /p' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +55,13 @@ test-vulkan:
 	VK_DRIVER_FILES="$${VK_DRIVER_FILES:-$$(ls /usr/share/vulkan/icd.d/lvp_icd*.json)}" \
 		CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_TARGET_DIR=$(TARGET)/vulkan \
 		$(CARGO) test --release --package pvchat-model --features flex,vulkan --test moh_kernels_vulkan
+
+# A package and a folder of its own, so that LLVM, half a gigabyte that its build script fetches once, is in nobody else's
+# way. Of a toolkit it takes ptxas (PTXAS names another) and libdevice; the wheel nvidia-cuda-nvcc has both:
+# CUDA_PATH=.../site-packages/nvidia/cu13.
+ptx:
+	@scripts/setup.sh g++
+	CARGO_TARGET_DIR=$(TARGET)/ptx/build $(CARGO) run --locked --manifest-path crates/pvchat-model/ptx/Cargo.toml -- $(TARGET)/ptx
 
 soak: setup
 	PVCHAT_KILLS=100 $(CARGO) test $(CARGO_FLAGS) --test kill_and_resume -- --nocapture

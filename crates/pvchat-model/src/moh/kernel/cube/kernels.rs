@@ -6,6 +6,8 @@
 
 use cubecl::prelude::*;
 
+/// Units that run together. A constant: another number is another kernel to compile.
+pub(super) const UNITS: u32 = 64;
 /// In place of a hidden score: the reference's number, so that a row whose keys are all hidden attends evenly here too.
 const HIDDEN: f32 = -1e30;
 /// A running maximum below this says that no visible key has been met.
@@ -67,6 +69,9 @@ fn sees<M: Int>(hidden: M, token: usize, key: usize, tokens: usize, keys: usize,
 }
 
 /// The inner product of the row of `x` that begins at `start` with `row`.
+///
+/// Not skipped for the few hidden keys that a kernel looks at: with a branch around it, the compiler for CUDA keeps the address
+/// of every element in registers until that row is read again, and spills far more (see `make ptx`).
 #[cube]
 fn product<E: Float>(x: &Tensor<E>, start: usize, row: &Array<f32>, #[comptime] width: usize) -> f32 {
     let mut sum = 0.0f32;
@@ -126,9 +131,9 @@ pub(super) fn forward<E: Float, M: Int>(
         let visible = sees::<M>(hidden[batch * keys + key], token, key, tokens, keys, causal);
         if visible || maximum < NOTHING_SEEN {
             let start = (key_head * keys + key) * width;
-            let mut score = f32::new(HIDDEN);
-            if visible {
-                score = product::<E>(k, start, &query, width);
+            let mut score = product::<E>(k, start, &query, width);
+            if !visible {
+                score = f32::new(HIDDEN);
             }
             let larger = max(maximum, score);
             let kept = (maximum - larger).exp();
@@ -210,9 +215,9 @@ pub(super) fn backward_queries<E: Float, M: Int>(
         let visible = sees::<M>(hidden[batch * keys + key], token, key, tokens, keys, causal);
         if visible || maximum < NOTHING_SEEN {
             let start = (key_head * keys + key) * width;
-            let mut score = f32::new(HIDDEN);
-            if visible {
-                score = product::<E>(k, start, &query, width);
+            let mut score = product::<E>(k, start, &query, width);
+            if !visible {
+                score = f32::new(HIDDEN);
             }
             let probability = (score - maximum).exp() / sum;
             let toward = product::<E>(v, start, &upstream, width);
@@ -286,9 +291,9 @@ pub(super) fn backward_keys<E: Float, M: Int>(
             let visible = sees::<M>(off, token, key, tokens, keys, causal);
             let maximum = statistics[row * 2];
             if visible || maximum < NOTHING_SEEN {
-                let mut score = f32::new(HIDDEN);
-                if visible {
-                    score = product::<E>(q, row * width, &at, width);
+                let mut score = product::<E>(q, row * width, &at, width);
+                if !visible {
+                    score = f32::new(HIDDEN);
                 }
                 let probability = (score - maximum).exp() / statistics[row * 2 + 1];
                 let scale = f32::cast_from(scales[row]);

@@ -13,10 +13,11 @@
 //!
 //! **What is not there.** Shared memory, planes (subgroups) and matrix instructions: a unit keeps its row in registers
 //! and reads keys and values through the caches, which is the plain way to be right on every driver and not the fast way;
-//! few tokens leave a large GPU mostly idle, because keys are not divided among units. Wide heads (`backward_keys` holds
-//! four rows) may spill registers. Every width of a head is a kernel of its own, unrolled, which a driver takes up to
-//! seconds to compile once per process. The kernels are tested in f32 on Vulkan's CPU driver; they were never run on a
-//! GPU, nor in f16 or bf16, and no speed is claimed. Tensors of 2^32 elements or more go to the reference.
+//! few tokens leave a large GPU mostly idle, because keys are not divided among units. The backward kernels spill registers,
+//! and from a width of 88 on the forward one too (`make ptx` prints how much on NVIDIA's GPUs). Every width of a head is a
+//! kernel of its own, unrolled, which a driver takes up to seconds to compile once per process. The kernels are tested in f32
+//! on Vulkan's CPU driver and assembled for CUDA in f32, f16 and bf16; none was ever run on a GPU, nor in f16 or bf16, and no
+//! speed is claimed. Tensors of 2^32 elements or more go to the reference.
 //!
 //! Sums are in f32 for every type. As everywhere below a router, the gradient of a scale that is zero is zero.
 
@@ -43,10 +44,7 @@ use cubecl::{
 
 use super::{View, fitting_sizes, graph_strategy};
 use crate::graph::lift;
-use kernels::SizesLaunch;
-
-/// Units that run together. A constant: another number is another kernel to compile.
-const UNITS: u32 = 64;
+use kernels::{SizesLaunch, UNITS};
 
 /// A tensor in the memory of a GPU.
 type Memory = CubeTensor;
