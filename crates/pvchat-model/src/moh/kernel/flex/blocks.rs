@@ -192,9 +192,16 @@ impl Inputs {
                     }
                 }
                 let weights = Matrix::new(scores, stride);
-                let coming = if index == last { &next } else { &none };
+                let mut coming = if index == last { next.clone() } else { none.clone() };
                 let sizes = [rows, count, width];
-                product((&mut state.context, width), sizes, weights, v.starting_at(first), true, std::slice::from_ref(coming));
+                product(
+                    (&mut state.context, width),
+                    sizes,
+                    weights,
+                    v.starting_at(first),
+                    true,
+                    std::slice::from_mut(&mut coming),
+                );
             }
         }
         states
@@ -309,9 +316,9 @@ impl Inputs {
                 let [weights, changes] = [&*weights, &*changes].map(|scores| Matrix::new(scores, stride));
                 dv = dv.add([count, rows, width], weights.transposed(), slopes);
                 dk = dk.add([count, rows, width], changes.transposed(), queries);
-                let coming = if index == last { &next } else { &none };
+                let mut coming = if index == last { next.clone() } else { none.clone() };
                 let (sizes, keys) = ([rows, count, width], k.starting_at(first));
-                product((&mut state.dq, width), sizes, changes, keys, true, std::slice::from_ref(coming));
+                product((&mut state.dq, width), sizes, changes, keys, true, std::slice::from_mut(&mut coming));
             }
         }
         states

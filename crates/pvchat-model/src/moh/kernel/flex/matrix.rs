@@ -64,18 +64,18 @@ impl<'a> Matrix<'a> {
 
 impl Rows<'_> {
     /// Part `index` of `count` about equal ones.
-    #[inline(always)]
     pub fn part(&self, index: usize, count: usize) -> Self {
         let Range { start, end } = self.rows;
         let border = |index: usize| start + index * end.saturating_sub(start) / count;
         Self { rows: border(index)..border(index + 1), ..*self }
     }
 
-    /// Asks the memory for them: they will soon be read.
+    /// Asks the memory for the first `count` of those that are left: they will soon be read.
     #[inline(always)]
-    pub fn fetch(&self) {
+    pub fn fetch(&mut self, count: usize) {
+        let end = self.rows.end.min(self.rows.start + count);
         #[cfg(target_arch = "x86_64")]
-        for row in self.rows.clone() {
+        for row in self.rows.start..end {
             for column in (0..self.width).step_by(LANES) {
                 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
                 let Matrix { memory, row_stride, column_stride } = self.matrix;
@@ -84,5 +84,6 @@ impl Rows<'_> {
                 unsafe { _mm_prefetch::<_MM_HINT_T1>(place.cast()) };
             }
         }
+        self.rows.start = end;
     }
 }

@@ -111,7 +111,7 @@ where
             let output = flex_tensor(forward.output.clone(), sizes);
             operation.finish(Arc::new((inputs, forward)), output)
         }
-        OpsKind::UnTracked(operation) => operation.finish(flex_tensor(inputs.forward().output, sizes)),
+        OpsKind::UnTracked(operation) => operation.finish(flex_tensor(in_the_pool(|| inputs.forward()).output, sizes)),
     };
     Some((Tensor::from_primitive::<Autodiff<Flex, C>>(output), kernel))
 }
@@ -132,6 +132,11 @@ fn bool_memory<const D: usize>(tensor: &Tensor<D, Bool>) -> Option<Vec<u8>> {
 /// The tensor, in order if it ran backwards.
 fn forward_strides(tensor: FlexTensor) -> FlexTensor {
     if tensor.layout().strides().iter().all(|&stride| stride >= 0) { tensor } else { tensor.to_contiguous() }
+}
+
+/// What it finds, on a thread of the pool: a thread outside waits once, not for every step that is divided.
+fn in_the_pool<R: Send>(find: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| find())
 }
 
 #[derive(Debug)]

@@ -31,7 +31,7 @@ pub(super) fn product(
     left: Matrix,
     right: Matrix,
     add: bool,
-    coming: &[Rows],
+    coming: &mut [Rows],
 ) {
     if rows == 0 || inner == 0 || columns == 0 {
         return;
@@ -51,13 +51,13 @@ impl Sum<'_> {
     pub fn add(self, sizes @ [rows, inner, columns]: [usize; 3], left: Matrix, right: Matrix) -> Self {
         match self {
             Self::Written(numbers) => {
-                product((&mut *numbers, columns), sizes, left, right, true, &[]);
+                product((&mut *numbers, columns), sizes, left, right, true, &mut []);
                 Self::Written(numbers)
             }
             Self::New(numbers) => {
                 assert!(inner > 0 && numbers.len() == rows * columns, "a product writes every number");
                 check(numbers.len(), columns, sizes, left, right);
-                in_tiles(numbers.as_mut_ptr().cast(), columns, sizes, left, right, false, &[]);
+                in_tiles(numbers.as_mut_ptr().cast(), columns, sizes, left, right, false, &mut []);
                 // SAFETY: the product has written all of them.
                 Self::Written(unsafe { numbers.assume_init_mut() })
             }
@@ -84,7 +84,7 @@ for_the_widest_registers! {
         left: Matrix,
         right: Matrix,
         add: bool,
-        coming: &[Rows]
+        coming: &mut [Rows]
     ) = in_tiles_of
 }
 
@@ -96,20 +96,19 @@ fn in_tiles_of<const FUSED: bool>(
     left: Matrix,
     right: Matrix,
     add: bool,
-    coming: &[Rows],
+    coming: &mut [Rows],
 ) {
     #[cfg(target_arch = "x86_64")]
     let many_registers = std::arch::is_x86_feature_detected!("avx512f");
     #[cfg(not(target_arch = "x86_64"))]
     let many_registers = false;
+    let step = coming.iter().map(|coming| coming.rows.len()).max().unwrap_or(0).div_ceil(rows.div_ceil(ROWS));
     let mut column = 0;
     while column < columns {
         let rest = columns - column;
         let width = if many_registers && rest >= WIDE * LANES { WIDE * LANES } else { rest.min(LANES) };
         for row in (0..rows).step_by(ROWS) {
-            if column == 0 {
-                coming.iter().for_each(|coming| coming.part(row / ROWS, rows.div_ceil(ROWS)).fetch());
-            }
+            coming.iter_mut().for_each(|coming| coming.fetch(step));
             let height = ROWS.min(rows - row);
             let strip = Strip {
                 // Inside the result, as the callers have checked.
@@ -236,7 +235,7 @@ mod tests {
             let mut out = vec![1.0; rows * (columns + 3)];
             for times in [1.0, 2.0] {
                 let sizes = [rows, inner, columns];
-                product((&mut out, columns + 3), sizes, left_matrix, Matrix::new(&right, columns), times > 1.0, &[]);
+                product((&mut out, columns + 3), sizes, left_matrix, Matrix::new(&right, columns), times > 1.0, &mut []);
                 for (row, out) in out.chunks_exact(columns + 3).enumerate() {
                     for (column, &found) in out.iter().enumerate() {
                         let expected = if column < columns { times * product_of(row, column) } else { 1.0 };

@@ -39,8 +39,8 @@ impl Turned {
             }
             let next = if is_turned { 0..0 } else { first + rows..from.rows.end.min(first + rows + PART) };
             let sizes = [count, width, rows.next_multiple_of(LANES)];
-            let coming = [from.matrix.rows(next, width), coming.part(part, parts)];
-            product((&mut out[part * PART..], stride), sizes, left, Matrix::new(memory, PART), false, &coming);
+            let mut coming = [from.matrix.rows(next, width), coming.part(part, parts)];
+            product((&mut out[part * PART..], stride), sizes, left, Matrix::new(memory, PART), false, &mut coming);
         }
     }
 }
