@@ -17,8 +17,8 @@ use crate::{
     simd::{exponentials, for_the_widest_registers, largest, product_sum},
 };
 
-/// Keys that are looked at together: with the scores of a block they fit the second-level cache. Of 256 and 512, and of 64 and
-/// 128 rows, 256 keys and 128 rows are the fastest on a Zen core with AVX-512.
+/// Keys that are looked at together: with the scores of a block they fit the second-level cache. Of 128, 192, 256 and 512, and of 64
+/// and 128 rows, 256 keys and 128 rows are the fastest on a Zen core with AVX-512; more keys for fewer rows gain nothing.
 const KEYS: usize = 256;
 
 /// What both passes read. Shapes `[batch, heads, tokens, width]`, `[batch, key heads, keys, width]`.
@@ -165,7 +165,7 @@ impl Inputs {
                 statistics: vec![[f32::NEG_INFINITY, 0.0]; block.tokens.len()],
             })
             .collect();
-        let (mut scratch, none) = (Scratch::default(), k.rows(0..0, width));
+        let mut scratch = Scratch::default();
         for first in keys.clone().step_by(KEYS) {
             let count = KEYS.min(keys.end - first);
             let stride = padded(count);
@@ -176,7 +176,7 @@ impl Inputs {
                 let rows = state.block.tokens.len();
                 scratch.scores.resize(rows * stride, 0.0);
                 let scores = &mut scratch.scores;
-                let coming = if index == 0 { &of_values } else { &none };
+                let coming = (index == 0).then_some(&of_values);
                 let queries = Matrix::new(&state.queries, width);
                 scratch.keys.product((&mut *scores, stride), queries, rows, &of_keys, index > 0, coming);
                 self.fill_hidden(state.block, [first, count], (&mut *scores, stride), HIDDEN);
@@ -192,16 +192,10 @@ impl Inputs {
                     }
                 }
                 let weights = Matrix::new(scores, stride);
-                let mut coming = if index == last { next.clone() } else { none.clone() };
+                let mut coming = (index == last).then(|| next.clone());
                 let sizes = [rows, count, width];
-                product(
-                    (&mut state.context, width),
-                    sizes,
-                    weights,
-                    v.starting_at(first),
-                    true,
-                    std::slice::from_mut(&mut coming),
-                );
+                let values = v.starting_at(first);
+                product((&mut state.context, width), sizes, weights, values, true, coming.as_mut_slice());
             }
         }
         states
@@ -283,7 +277,7 @@ impl Inputs {
         };
         let [k, v] = self.keys_and_values(first_block).map(|matrix| matrix.starting_at(start));
         let mut states: Vec<Back> = blocks.iter().map(|block| self.back(block, forward, slope)).collect();
-        let (mut scratch, none) = (Scratch::default(), k.rows(0..0, width));
+        let mut scratch = Scratch::default();
         let all = dk.len() / width;
         let places = dk.chunks_mut(KEYS * width).zip(dv.chunks_mut(KEYS * width));
         for (first, (dk, dv)) in (0..).step_by(KEYS).zip(places) {
@@ -300,10 +294,10 @@ impl Inputs {
                 scratch.changes.resize(rows * stride, 0.0);
                 let (weights, changes) = (&mut scratch.scores, &mut scratch.changes);
                 let [queries, slopes] = [&state.queries, &state.slopes].map(|rows| Matrix::new(rows, width));
-                let coming = if index == 0 { &first_of_values } else { &none };
+                let coming = (index == 0).then_some(&first_of_values);
                 scratch.keys.product((&mut *weights, stride), queries, rows, &of_keys, index > 0, coming);
                 self.fill_hidden(state.block, [start + first, count], (&mut *weights, stride), HIDDEN);
-                scratch.values.product((&mut *changes, stride), slopes, rows, &of_values, index > 0, &none);
+                scratch.values.product((&mut *changes, stride), slopes, rows, &of_values, index > 0, None);
                 let parts = weights.chunks_exact_mut(stride).zip(changes.chunks_exact_mut(stride));
                 for ((weights, changes), (&token, &offset)) in parts.zip(state.block.tokens.iter().zip(&state.offsets)) {
                     let [maximum, sum] = forward.statistics[self.row(state.block, token)];
@@ -316,9 +310,9 @@ impl Inputs {
                 let [weights, changes] = [&*weights, &*changes].map(|scores| Matrix::new(scores, stride));
                 dv = dv.add([count, rows, width], weights.transposed(), slopes);
                 dk = dk.add([count, rows, width], changes.transposed(), queries);
-                let mut coming = if index == last { next.clone() } else { none.clone() };
+                let mut coming = (index == last).then(|| next.clone());
                 let (sizes, keys) = ([rows, count, width], k.starting_at(first));
-                product((&mut state.dq, width), sizes, changes, keys, true, std::slice::from_mut(&mut coming));
+                product((&mut state.dq, width), sizes, changes, keys, true, coming.as_mut_slice());
             }
         }
         states

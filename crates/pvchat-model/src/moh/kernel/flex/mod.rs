@@ -75,7 +75,7 @@ pub fn fused_attention(
             None => None,
         };
         let inputs = inputs(plain(q)?, plain(k)?, plain(v)?, scales);
-        let output = flex_tensor(rayon::scope(|_| inputs.forward()).output, sizes);
+        let output = flex_tensor(in_the_pool(|| inputs.forward()).output, sizes);
         return Some((Tensor::from_primitive::<Flex>(output), inputs.plan.kernel));
     };
     let tensors = [q, k, v].map(|tensor| lift(tensor.clone(), strategy));
@@ -107,7 +107,7 @@ where
     let (kernel, sizes) = (inputs.plan.kernel, inputs.sizes);
     let output = match GatedAttention.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(operation) => {
-            let forward = rayon::scope(|_| inputs.forward());
+            let forward = in_the_pool(|| inputs.forward());
             let output = flex_tensor(forward.output.clone(), sizes);
             operation.finish(Arc::new((inputs, forward)), output)
         }
@@ -148,7 +148,7 @@ impl Backward<Flex, 4> for GatedAttention {
     fn backward(self, ops: Ops<Self::State, 4>, tape: &mut Gradients, _: &mut Checkpointer) {
         let slope = tape.consume::<Flex>(&ops.node).to_contiguous();
         let (inputs, forward) = &*ops.state;
-        let slopes = rayon::scope(|_| inputs.backward(forward, slope.storage::<f32>()));
+        let slopes = in_the_pool(|| inputs.backward(forward, slope.storage::<f32>()));
         let [batch, heads, tokens, _] = inputs.sizes;
         let [q, k, v, scales] = ops.parents;
         let whole = [(q, slopes.q, inputs.sizes), (k, slopes.k, inputs.key_sizes), (v, slopes.v, inputs.key_sizes)];

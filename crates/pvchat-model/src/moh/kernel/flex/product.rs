@@ -47,7 +47,7 @@ pub(super) enum Sum<'a> {
 }
 
 impl Sum<'_> {
-    /// With `left [rows, inner] right [inner, columns]` added, which are exactly as many numbers, none of the sizes zero.
+    /// With `left [rows, inner] right [inner, columns]` added: exactly as many numbers, no size zero.
     pub fn add(self, sizes @ [rows, inner, columns]: [usize; 3], left: Matrix, right: Matrix) -> Self {
         match self {
             Self::Written(numbers) => {
@@ -65,6 +65,7 @@ impl Sum<'_> {
     }
 }
 
+/// That a product finds so many `numbers` for its result, and both of its matrices.
 fn check(numbers: usize, stride: usize, [rows, inner, columns]: [usize; 3], left: Matrix, right: Matrix) {
     assert!(
         columns <= stride
@@ -243,13 +244,23 @@ mod tests {
                     }
                 }
             }
+            // The same twice in memory that the first product writes.
+            let mut memory = vec![MaybeUninit::uninit(); rows * columns];
+            let mut sum = Sum::New(&mut memory);
+            for _ in 0..2 {
+                sum = sum.add([rows, inner, columns], left_matrix, Matrix::new(&right, columns));
+            }
+            let Sum::Written(found) = sum else { panic!("two products have been added") };
+            for (index, &found) in found.iter().enumerate() {
+                assert_eq!(found, 2.0 * product_of(index / columns, index % columns), "{rows} {inner} {columns}: {index}, new");
+            }
             // The same with the right matrix transposed before.
             let before =
                 (0..columns).flat_map(|column| right.iter().skip(column).step_by(columns)).copied().collect::<Vec<f32>>();
             let (mut turned, mut out) = (Turned::default(), vec![1.0; rows * padded(columns)]);
             let before = Matrix::new(&before, inner).rows(0..columns, inner);
             for is_turned in [false, true] {
-                turned.product((&mut out, padded(columns)), left_matrix, rows, &before, is_turned, &before);
+                turned.product((&mut out, padded(columns)), left_matrix, rows, &before, is_turned, Some(&before));
             }
             for (row, out) in out.chunks_exact(padded(columns)).enumerate() {
                 for (column, &found) in out[..columns].iter().enumerate() {

@@ -26,7 +26,7 @@ impl Turned {
         count: usize,
         from: &Rows,
         is_turned: bool,
-        coming: &Rows,
+        coming: Option<&Rows>,
     ) {
         let (width, size) = (from.width, from.width * PART);
         let parts = from.rows.len().div_ceil(PART);
@@ -39,7 +39,8 @@ impl Turned {
             }
             let next = if is_turned { 0..0 } else { first + rows..from.rows.end.min(first + rows + PART) };
             let sizes = [count, width, rows.next_multiple_of(LANES)];
-            let mut coming = [from.matrix.rows(next, width), coming.part(part, parts)];
+            let others = coming.map_or(from.matrix.rows(0..0, width), |coming| coming.part(part, parts));
+            let mut coming = [from.matrix.rows(next, width), others];
             product((&mut out[part * PART..], stride), sizes, left, Matrix::new(memory, PART), false, &mut coming);
         }
     }
