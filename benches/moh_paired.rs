@@ -2,7 +2,8 @@
 //! a table in Markdown: for each cell the median of the rounds' ratios of the sparse time to the dense one, and what that saves of
 //! what could be saved.
 //!
-//! `moh_paired [SECONDS]`: how long each cell and pass is measured, 6 by default; at least 5 rounds.
+//! `moh_paired [SECONDS [TEXT]]`: how long each cell and pass is measured, 6 by default, at least 5 rounds; only the cells with this
+//! text in their names (`112 tokens, 2049 keys, 4 of 12 heads routed, forward+backward`).
 
 use std::time::{Duration, Instant};
 
@@ -19,13 +20,14 @@ const ROUNDS: usize = 5;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seconds = std::env::args().nth(1).map_or(Ok(6.0), |text| text.parse())?;
+    let text = std::env::args().nth(2).unwrap_or_default();
     for pass in Pass::ALL {
         let shares = ACTIVATIONS.map(|percent| format!("{percent} % on"));
         let saved = ACTIVATIONS[..4].iter().map(|percent| format!("saved of the ideal, {percent} % on"));
         let head = ["cell", "rounds", "dense, ms"].map(str::to_string).into_iter();
         let mut table = Table::new(head.chain(shares).chain(saved));
         let (mut long_enough, mut slower, mut large) = (0, 0, Vec::new());
-        for cell in Cell::NAMED {
+        for cell in Cell::NAMED.into_iter().filter(|cell| cell.name(pass).contains(&text)) {
             let [dense, rounds, ratios @ ..] = measure(cell, pass, Duration::from_secs_f64(seconds));
             if dense >= 1.0 {
                 long_enough += ratios.len();
@@ -52,7 +54,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "Of the {long_enough} shares where the dense kernel takes 1 ms or more, {slower} are above 1.05. Of the {} with more than \
              2000 keys and at\nleast half of the work left, {near} save 90 % of the ideal or more; the middle one saves {:.0} %.\n",
             large.len(),
-            100.0 * middle(large.clone())
+            if large.is_empty() { 0.0 } else { 100.0 * middle(large.clone()) }
         );
     }
     Ok(())

@@ -9,15 +9,16 @@ use super::{
     super::reference::HIDDEN,
     matrix::Matrix,
     plan::{Block, Plan, keys_of_a_task, longest_first, rows_of},
-    product::{Turned, padded, product},
+    product::{PART, Sum, padded, product},
+    turned::Turned,
 };
 use crate::{
     graph::FlexTensor,
     simd::{exponentials, for_the_widest_registers, largest, product_sum},
 };
 
-/// Keys that are looked at together: with the scores of a block they fit the second-level cache. Of 256 and 512, and of 64 and
-/// 128 rows, 256 keys and 128 rows are the fastest on a Zen core with AVX-512.
+/// Keys that are looked at together: with the scores of a block they fit the second-level cache. Of 128, 192, 256 and 512, and of 64
+/// and 128 rows, 256 keys and 128 rows are the fastest on a Zen core with AVX-512; more keys for fewer rows gain nothing.
 const KEYS: usize = 256;
 
 /// What both passes read. Shapes `[batch, heads, tokens, width]`, `[batch, key heads, keys, width]`.
@@ -58,8 +59,8 @@ pub(super) struct Slopes {
 /// Memory of a task for copies and scores.
 #[derive(Default)]
 struct Scratch {
-    keys: Vec<f32>,
-    values: Vec<f32>,
+    keys: Turned,
+    values: Turned,
     scores: Vec<f32>,
     changes: Vec<f32>,
 }
@@ -168,20 +169,19 @@ impl Inputs {
         for first in keys.clone().step_by(KEYS) {
             let count = KEYS.min(keys.end - first);
             let stride = padded(count);
-            let after = first + count..keys.end.min(first + count + KEYS);
-            let turned = Turned::new(k.starting_at(first), [count, width], &mut scratch.keys);
-            for state in &mut states {
+            let (of_keys, of_values) = (k.rows(first..first + count, width), v.rows(first..first + count, width));
+            let next = k.rows(first + count..keys.end.min(first + count + PART), width);
+            let last = states.len() - 1;
+            for (index, state) in states.iter_mut().enumerate() {
                 let rows = state.block.tokens.len();
                 scratch.scores.resize(rows * stride, 0.0);
                 let scores = &mut scratch.scores;
-                turned.product((&mut *scores, stride), Matrix::new(&state.queries, width), rows);
+                let coming = (index == 0).then_some(&of_values);
+                let queries = Matrix::new(&state.queries, width);
+                scratch.keys.product((&mut *scores, stride), queries, rows, &of_keys, index > 0, coming);
                 self.fill_hidden(state.block, [first, count], (&mut *scores, stride), HIDDEN);
                 let parts = scores.chunks_exact_mut(stride).zip(state.context.chunks_exact_mut(width)).zip(&mut state.statistics);
-                for (row, ((scores, context), [maximum, sum])) in parts.enumerate() {
-                    // Exponentials wait for no memory, so that what comes next can be on its way meanwhile.
-                    for matrix in [k, v] {
-                        matrix.fetch(part(&after, row, rows), width);
-                    }
+                for ((scores, context), [maximum, sum]) in parts {
                     let scores = &mut scores[..count];
                     let next = largest(scores).max(*maximum);
                     let kept = shrinks(*maximum, next);
@@ -192,7 +192,10 @@ impl Inputs {
                     }
                 }
                 let weights = Matrix::new(scores, stride);
-                product((&mut state.context, width), [rows, count, width], weights, v.starting_at(first), true);
+                let mut coming = (index == last).then(|| next.clone());
+                let sizes = [rows, count, width];
+                let values = v.starting_at(first);
+                product((&mut state.context, width), sizes, weights, values, true, coming.as_mut_slice());
             }
         }
         states
@@ -268,30 +271,33 @@ impl Inputs {
         let width = self.sizes[3];
         let Some(first_block) = blocks.first() else {
             for numbers in [dk, dv] {
-                zeros(numbers);
+                numbers.fill(MaybeUninit::new(0.0));
             }
             return Vec::new();
         };
         let [k, v] = self.keys_and_values(first_block).map(|matrix| matrix.starting_at(start));
         let mut states: Vec<Back> = blocks.iter().map(|block| self.back(block, forward, slope)).collect();
         let mut scratch = Scratch::default();
+        let all = dk.len() / width;
         let places = dk.chunks_mut(KEYS * width).zip(dv.chunks_mut(KEYS * width));
         for (first, (dk, dv)) in (0..).step_by(KEYS).zip(places) {
             let count = dk.len() / width;
             let stride = padded(count);
-            let [dk, dv] = [dk, dv].map(zeros);
-            let k = k.starting_at(first);
-            let turned_k = Turned::new(k, [count, width], &mut scratch.keys);
-            let turned_v = Turned::new(v.starting_at(first), [count, width], &mut scratch.values);
+            let [mut dk, mut dv] = [dk, dv].map(Sum::New);
+            let (of_keys, of_values) = (k.rows(first..first + count, width), v.rows(first..first + count, width));
+            let first_of_values = v.rows(first..first + count.min(PART), width);
+            let next = k.rows(first + count..all.min(first + count + PART), width);
+            let last = states.len() - 1;
             for (index, state) in states.iter_mut().enumerate() {
                 let rows = state.block.tokens.len();
                 scratch.scores.resize(rows * stride, 0.0);
                 scratch.changes.resize(rows * stride, 0.0);
                 let (weights, changes) = (&mut scratch.scores, &mut scratch.changes);
                 let [queries, slopes] = [&state.queries, &state.slopes].map(|rows| Matrix::new(rows, width));
-                turned_k.product((&mut *weights, stride), queries, rows);
+                let coming = (index == 0).then_some(&first_of_values);
+                scratch.keys.product((&mut *weights, stride), queries, rows, &of_keys, index > 0, coming);
                 self.fill_hidden(state.block, [start + first, count], (&mut *weights, stride), HIDDEN);
-                turned_v.product((&mut *changes, stride), slopes, rows);
+                scratch.values.product((&mut *changes, stride), slopes, rows, &of_values, index > 0, None);
                 let parts = weights.chunks_exact_mut(stride).zip(changes.chunks_exact_mut(stride));
                 for ((weights, changes), (&token, &offset)) in parts.zip(state.block.tokens.iter().zip(&state.offsets)) {
                     let [maximum, sum] = forward.statistics[self.row(state.block, token)];
@@ -302,9 +308,11 @@ impl Inputs {
                 // A replaced score passes nothing on, also in a row whose keys are all hidden.
                 self.fill_hidden(state.block, [start + first, count], (&mut *changes, stride), 0.0);
                 let [weights, changes] = [&*weights, &*changes].map(|scores| Matrix::new(scores, stride));
-                product((&mut *dv, width), [count, rows, width], weights.transposed(), slopes, index > 0);
-                product((&mut *dk, width), [count, rows, width], changes.transposed(), queries, index > 0);
-                product((&mut state.dq, width), [rows, count, width], changes, k, true);
+                dv = dv.add([count, rows, width], weights.transposed(), slopes);
+                dk = dk.add([count, rows, width], changes.transposed(), queries);
+                let mut coming = (index == last).then(|| next.clone());
+                let (sizes, keys) = ([rows, count, width], k.starting_at(first));
+                product((&mut state.dq, width), sizes, changes, keys, true, coming.as_mut_slice());
             }
         }
         states
@@ -357,22 +365,10 @@ impl Inputs {
     }
 }
 
-/// Part `index` of `count` about equal ones.
-fn part(range: &Range<usize>, index: usize, count: usize) -> Range<usize> {
-    range.start + index * range.len() / count..range.start + (index + 1) * range.len() / count
-}
-
 /// The factor for exponentials less `maximum` that makes them those less `next`, which is not smaller.
 fn shrinks(maximum: f32, next: f32) -> f32 {
     // Before the first keys there is nothing, and infinity less infinity is no number.
     if maximum == next { 1.0 } else { (maximum - next).exp() }
-}
-
-/// These numbers, which are zero now.
-fn zeros(numbers: &mut [MaybeUninit<f32>]) -> &mut [f32] {
-    numbers.fill(MaybeUninit::new(0.0));
-    // SAFETY: all of them have just been written.
-    unsafe { numbers.assume_init_mut() }
 }
 
 for_the_widest_registers! {

@@ -13,6 +13,14 @@ pub(super) struct Matrix<'a> {
     pub column_stride: usize,
 }
 
+/// Some rows of a matrix.
+#[derive(Clone)]
+pub(super) struct Rows<'a> {
+    pub matrix: Matrix<'a>,
+    pub rows: Range<usize>,
+    pub width: usize,
+}
+
 impl<'a> Matrix<'a> {
     /// Rows one after another, `stride` apart.
     pub fn new(memory: &'a [f32], stride: usize) -> Self {
@@ -40,19 +48,8 @@ impl<'a> Matrix<'a> {
         Self { row_stride: self.column_stride, column_stride: self.row_stride, ..self }
     }
 
-    /// Asks the memory for rows that will soon be read.
-    pub fn fetch(self, rows: Range<usize>, width: usize) {
-        #[cfg(target_arch = "x86_64")]
-        for row in rows {
-            for column in (0..width).step_by(LANES) {
-                use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-                let place = self.memory[row * self.row_stride + column * self.column_stride..].as_ptr();
-                // SAFETY: every x86-64 has this instruction, and it changes nothing but what a cache holds.
-                unsafe { _mm_prefetch::<_MM_HINT_T1>(place.cast()) };
-            }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = (rows, width);
+    pub fn rows(self, rows: Range<usize>, width: usize) -> Rows<'a> {
+        Rows { matrix: self, rows, width }
     }
 
     pub fn copy_row(self, row: usize, factor: f32, to: &mut [f32]) {
@@ -62,5 +59,31 @@ impl<'a> Matrix<'a> {
         } else {
             to.iter_mut().zip(from.iter().step_by(self.column_stride)).for_each(|(to, from)| *to = factor * from);
         }
+    }
+}
+
+impl Rows<'_> {
+    /// Part `index` of `count` about equal ones.
+    pub fn part(&self, index: usize, count: usize) -> Self {
+        let Range { start, end } = self.rows;
+        let border = |index: usize| start + index * end.saturating_sub(start) / count;
+        Self { rows: border(index)..border(index + 1), ..*self }
+    }
+
+    /// Asks the memory for the first `count` of those that are left: they will soon be read.
+    #[inline(always)]
+    pub fn fetch(&mut self, count: usize) {
+        let end = self.rows.end.min(self.rows.start + count);
+        #[cfg(target_arch = "x86_64")]
+        for row in self.rows.start..end {
+            for column in (0..self.width).step_by(LANES) {
+                use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+                let Matrix { memory, row_stride, column_stride } = self.matrix;
+                let place = memory.as_ptr().wrapping_add(row * row_stride + column * column_stride);
+                // SAFETY: every x86-64 has this instruction, which changes nothing but what a cache holds, whatever the place.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(place.cast()) };
+            }
+        }
+        self.rows.start = end;
     }
 }

@@ -8,8 +8,8 @@
 //! the scores again.
 //!
 //! **Nothing in vain.** Queries, keys and values stay where the projections left them; only for the scores the keys are
-//! transposed (backward the values, too), some at a time. Products take any number of rows, so that a head costs as many as it
-//! has. The threads share out heads, and the keys of a head where the heads are too few to keep all threads busy to the end.
+//! transposed (backward the values, too), some at a time; the rows that come next are fetched meanwhile. Products take any number
+//! of rows, so that a head costs as many as it has. The threads share out heads, and the keys of a head where the heads are too few to keep all threads busy to the end.
 //!
 //! **Determinism.** Every sum has a fixed order; with another number of threads the keys are divided otherwise, and numbers
 //! may differ by rounding.
@@ -18,6 +18,7 @@ mod blocks;
 mod matrix;
 mod plan;
 mod product;
+mod turned;
 
 use std::sync::Arc;
 
@@ -74,7 +75,7 @@ pub fn fused_attention(
             None => None,
         };
         let inputs = inputs(plain(q)?, plain(k)?, plain(v)?, scales);
-        let output = flex_tensor(inputs.forward().output, sizes);
+        let output = flex_tensor(in_the_pool(|| inputs.forward()).output, sizes);
         return Some((Tensor::from_primitive::<Flex>(output), inputs.plan.kernel));
     };
     let tensors = [q, k, v].map(|tensor| lift(tensor.clone(), strategy));
@@ -106,11 +107,11 @@ where
     let (kernel, sizes) = (inputs.plan.kernel, inputs.sizes);
     let output = match GatedAttention.prepare::<C>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(operation) => {
-            let forward = inputs.forward();
+            let forward = in_the_pool(|| inputs.forward());
             let output = flex_tensor(forward.output.clone(), sizes);
             operation.finish(Arc::new((inputs, forward)), output)
         }
-        OpsKind::UnTracked(operation) => operation.finish(flex_tensor(inputs.forward().output, sizes)),
+        OpsKind::UnTracked(operation) => operation.finish(flex_tensor(in_the_pool(|| inputs.forward()).output, sizes)),
     };
     Some((Tensor::from_primitive::<Autodiff<Flex, C>>(output), kernel))
 }
@@ -133,6 +134,11 @@ fn forward_strides(tensor: FlexTensor) -> FlexTensor {
     if tensor.layout().strides().iter().all(|&stride| stride >= 0) { tensor } else { tensor.to_contiguous() }
 }
 
+/// What it finds, on a thread of the pool: a thread outside waits once, not for every step that is divided.
+fn in_the_pool<R: Send>(find: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| find())
+}
+
 #[derive(Debug)]
 struct GatedAttention;
 
@@ -142,7 +148,7 @@ impl Backward<Flex, 4> for GatedAttention {
     fn backward(self, ops: Ops<Self::State, 4>, tape: &mut Gradients, _: &mut Checkpointer) {
         let slope = tape.consume::<Flex>(&ops.node).to_contiguous();
         let (inputs, forward) = &*ops.state;
-        let slopes = inputs.backward(forward, slope.storage::<f32>());
+        let slopes = in_the_pool(|| inputs.backward(forward, slope.storage::<f32>()));
         let [batch, heads, tokens, _] = inputs.sizes;
         let [q, k, v, scales] = ops.parents;
         let whole = [(q, slopes.q, inputs.sizes), (k, slopes.k, inputs.key_sizes), (v, slopes.v, inputs.key_sizes)];

@@ -3,7 +3,9 @@
 //! One loop serves every product of both passes: numbers of the left matrix times whole vectors of the right one. So only the
 //! columns come in vectors; the rows may be any number and lie in any order, and nothing has to be rearranged for them.
 
-use super::matrix::Matrix;
+use std::mem::MaybeUninit;
+
+use super::matrix::{Matrix, Rows};
 use crate::simd::{for_the_widest_registers, multiply_add};
 
 /// Numbers of a vector: those of the widest register.
@@ -21,53 +23,97 @@ pub(super) fn padded(width: usize) -> usize {
 }
 
 /// `out [rows, columns] = left [rows, inner] right [inner, columns]`, added to what is there if `add`. The rows of `out` are
-/// `stride` apart; neighbours in a row of `right` lie side by side.
+/// `stride` apart; neighbours in a row of `right` lie side by side. What is `coming` is fetched meanwhile, a little at a time: the
+/// rows of one head lie so far apart that the processor does not foresee them.
 pub(super) fn product(
     (out, stride): (&mut [f32], usize),
     sizes @ [rows, inner, columns]: [usize; 3],
     left: Matrix,
     right: Matrix,
     add: bool,
+    coming: &mut [Rows],
 ) {
     if rows == 0 || inner == 0 || columns == 0 {
         return;
     }
+    check(out.len(), stride, sizes, left, right);
+    in_tiles(out.as_mut_ptr(), stride, sizes, left, right, add, coming);
+}
+
+/// A sum of products of which the first writes the memory.
+pub(super) enum Sum<'a> {
+    New(&'a mut [MaybeUninit<f32>]),
+    Written(&'a mut [f32]),
+}
+
+impl Sum<'_> {
+    /// With `left [rows, inner] right [inner, columns]` added: exactly as many numbers, no size zero.
+    pub fn add(self, sizes @ [rows, inner, columns]: [usize; 3], left: Matrix, right: Matrix) -> Self {
+        match self {
+            Self::Written(numbers) => {
+                product((&mut *numbers, columns), sizes, left, right, true, &mut []);
+                Self::Written(numbers)
+            }
+            Self::New(numbers) => {
+                assert!(inner > 0 && numbers.len() == rows * columns, "a product writes every number");
+                check(numbers.len(), columns, sizes, left, right);
+                in_tiles(numbers.as_mut_ptr().cast(), columns, sizes, left, right, false, &mut []);
+                // SAFETY: the product has written all of them.
+                Self::Written(unsafe { numbers.assume_init_mut() })
+            }
+        }
+    }
+}
+
+/// That a product finds so many `numbers` for its result, and both of its matrices.
+fn check(numbers: usize, stride: usize, [rows, inner, columns]: [usize; 3], left: Matrix, right: Matrix) {
     assert!(
         columns <= stride
-            && (rows - 1) * stride + columns <= out.len()
+            && (rows - 1) * stride + columns <= numbers
             && left.holds([rows, inner])
             && right.holds([inner, columns])
             && right.column_stride == 1,
         "a product reads and writes inside its matrices"
     );
-    in_tiles(out, stride, sizes, left, right, add);
 }
 
 for_the_widest_registers! {
-    fn in_tiles(out: &mut [f32], stride: usize, sizes: [usize; 3], left: Matrix, right: Matrix, add: bool) = in_tiles_of
+    fn in_tiles(
+        out: *mut f32,
+        stride: usize,
+        sizes: [usize; 3],
+        left: Matrix,
+        right: Matrix,
+        add: bool,
+        coming: &mut [Rows]
+    ) = in_tiles_of
 }
 
 #[inline(always)]
 fn in_tiles_of<const FUSED: bool>(
-    out: &mut [f32],
+    out: *mut f32,
     stride: usize,
     [rows, inner, columns]: [usize; 3],
     left: Matrix,
     right: Matrix,
     add: bool,
+    coming: &mut [Rows],
 ) {
     #[cfg(target_arch = "x86_64")]
     let many_registers = std::arch::is_x86_feature_detected!("avx512f");
     #[cfg(not(target_arch = "x86_64"))]
     let many_registers = false;
+    let step = coming.iter().map(|coming| coming.rows.len()).max().unwrap_or(0).div_ceil(rows.div_ceil(ROWS));
     let mut column = 0;
     while column < columns {
         let rest = columns - column;
         let width = if many_registers && rest >= WIDE * LANES { WIDE * LANES } else { rest.min(LANES) };
         for row in (0..rows).step_by(ROWS) {
+            coming.iter_mut().for_each(|coming| coming.fetch(step));
             let height = ROWS.min(rows - row);
             let strip = Strip {
-                out: out[row * stride + column..].as_mut_ptr(),
+                // Inside the result, as the callers have checked.
+                out: out.wrapping_add(row * stride + column),
                 stride,
                 inner,
                 left: left.starting_at(row),
@@ -169,89 +215,12 @@ unsafe fn read(place: *const f32, lanes: usize) -> [f32; LANES] {
     vector
 }
 
-/// A transposed matrix: parts `[width, PART]` one after another, each of which fits the first-level cache.
-#[derive(Clone, Copy)]
-pub(super) struct Turned<'a> {
-    memory: &'a [f32],
-    sizes: [usize; 2],
-}
-
-/// Columns of a part: those that are computed together.
+/// Columns that are computed together where the registers suffice.
 pub(super) const PART: usize = WIDE * LANES;
-
-impl<'a> Turned<'a> {
-    /// The transposed `from [rows, width]`, in `memory`.
-    pub fn new(from: Matrix, sizes @ [rows, width]: [usize; 2], memory: &'a mut Vec<f32>) -> Self {
-        memory.resize(rows.next_multiple_of(PART) * width, 0.0);
-        for (part, to) in memory.chunks_exact_mut(width * PART).enumerate() {
-            let first = part * PART;
-            in_blocks(from.starting_at(first), [PART.min(rows - first), width], to);
-        }
-        Self { memory, sizes }
-    }
-
-    /// `out [count, rows] = left [count, width]` times this; the rows of `out` are `stride` apart, at least [`padded`]`(rows)`,
-    /// and what fills up their last vector is written too.
-    pub fn product(self, (out, stride): (&mut [f32], usize), left: Matrix, count: usize) {
-        let [rows, width] = self.sizes;
-        for (part, memory) in self.memory.chunks_exact(width * PART).enumerate() {
-            let first = part * PART;
-            let columns = PART.min(rows - first).next_multiple_of(LANES);
-            product((&mut out[first..], stride), [count, width, columns], left, Matrix::new(memory, PART), false);
-        }
-    }
-}
-
-for_the_widest_registers! {
-    fn in_blocks(from: Matrix, sizes: [usize; 2], to: &mut [f32]) = in_blocks_of
-}
-
-#[inline(always)]
-fn in_blocks_of<const FUSED: bool>(from: Matrix, [rows, width]: [usize; 2], to: &mut [f32]) {
-    for row in (0..rows).step_by(LANES) {
-        let height = LANES.min(rows - row);
-        for column in (0..width).step_by(LANES) {
-            let count = LANES.min(width - column);
-            let source = from.starting_at(row).memory.get(column * from.column_stride..).unwrap_or_default();
-            let mut block = Block([[0.0; LANES]; LANES]);
-            if [height, count, from.column_stride] == [LANES, LANES, 1] {
-                for (index, line) in block.0.iter_mut().enumerate() {
-                    line.copy_from_slice(&source[index * from.row_stride..][..LANES]);
-                }
-            } else {
-                for (line, source) in block.0.iter_mut().zip(source.chunks(from.row_stride)).take(height) {
-                    line.iter_mut().zip(source.iter().step_by(from.column_stride)).take(count).for_each(|(to, from)| *to = *from);
-                }
-            }
-            // Each round takes the highest bit of a number's place to the lowest end; four of eight change rows for columns.
-            let block = shuffled(&shuffled(&shuffled(&shuffled(&block))));
-            let to = &mut to[column * PART + row..];
-            for (index, line) in block.0.iter().enumerate().take(count) {
-                to[index * PART..][..LANES].copy_from_slice(line);
-            }
-        }
-    }
-}
-
-/// On the borders of registers, so that none reads from two lines of the cache.
-#[repr(align(64))]
-struct Block([[f32; LANES]; LANES]);
-
-/// First and second half, number by number in turns.
-#[inline(always)]
-fn shuffled(from: &Block) -> Block {
-    let mut to = Block([[0.0; LANES]; LANES]);
-    let (first, second) = from.0.as_flattened().split_at(LANES * LANES / 2);
-    for ((pair, first), second) in to.0.as_flattened_mut().chunks_exact_mut(2).zip(first).zip(second) {
-        pair[0] = *first;
-        pair[1] = *second;
-    }
-    to
-}
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::turned::Turned, *};
 
     #[test]
     fn products_are_what_their_definition_says() {
@@ -266,7 +235,8 @@ mod tests {
             let left_matrix = Matrix::new(&left, rows).transposed();
             let mut out = vec![1.0; rows * (columns + 3)];
             for times in [1.0, 2.0] {
-                product((&mut out, columns + 3), [rows, inner, columns], left_matrix, Matrix::new(&right, columns), times > 1.0);
+                let sizes = [rows, inner, columns];
+                product((&mut out, columns + 3), sizes, left_matrix, Matrix::new(&right, columns), times > 1.0, &mut []);
                 for (row, out) in out.chunks_exact(columns + 3).enumerate() {
                     for (column, &found) in out.iter().enumerate() {
                         let expected = if column < columns { times * product_of(row, column) } else { 1.0 };
@@ -274,12 +244,24 @@ mod tests {
                     }
                 }
             }
+            // The same twice in memory that the first product writes.
+            let mut memory = vec![MaybeUninit::uninit(); rows * columns];
+            let mut sum = Sum::New(&mut memory);
+            for _ in 0..2 {
+                sum = sum.add([rows, inner, columns], left_matrix, Matrix::new(&right, columns));
+            }
+            let Sum::Written(found) = sum else { panic!("two products have been added") };
+            for (index, &found) in found.iter().enumerate() {
+                assert_eq!(found, 2.0 * product_of(index / columns, index % columns), "{rows} {inner} {columns}: {index}, new");
+            }
             // The same with the right matrix transposed before.
             let before =
                 (0..columns).flat_map(|column| right.iter().skip(column).step_by(columns)).copied().collect::<Vec<f32>>();
-            let (mut memory, mut out) = (Vec::new(), vec![1.0; rows * padded(columns)]);
-            let turned = Turned::new(Matrix::new(&before, inner), [columns, inner], &mut memory);
-            turned.product((&mut out, padded(columns)), left_matrix, rows);
+            let (mut turned, mut out) = (Turned::default(), vec![1.0; rows * padded(columns)]);
+            let before = Matrix::new(&before, inner).rows(0..columns, inner);
+            for is_turned in [false, true] {
+                turned.product((&mut out, padded(columns)), left_matrix, rows, &before, is_turned, Some(&before));
+            }
             for (row, out) in out.chunks_exact(padded(columns)).enumerate() {
                 for (column, &found) in out[..columns].iter().enumerate() {
                     assert_eq!(found, product_of(row, column), "{rows} {inner} {columns}: {row} {column}, turned");
