@@ -9,7 +9,8 @@
 //!
 //! **Nothing in vain.** Queries, keys and values stay where the projections left them; only for the scores the keys are
 //! transposed (backward the values, too), some at a time; the rows that come next are fetched meanwhile. Products take any number
-//! of rows, so that a head costs as many as it has. The threads share out heads, and the keys of a head where the heads are too few to keep all threads busy to the end.
+//! of rows, so that a head costs as many as it has. The threads share out heads, and the keys of a head where the heads are too
+//! few to keep all threads busy to the end.
 //!
 //! **Determinism.** Every sum has a fixed order; with another number of threads the keys are divided otherwise, and numbers
 //! may differ by rounding.
