@@ -89,7 +89,7 @@ lint: setup
 # Types only: with DOCS_RS the build script of the CUDA backend neither downloads nor links LLVM, so that neither a GPU
 # nor a toolkit is needed. A folder of its own, because cuda would change the features of everything else.
 check-cuda: setup
-	DOCS_RS=1 CARGO_TARGET_DIR=$(TARGET)/cuda $(CARGO) check --release --package pvchat-model --features cuda
+	DOCS_RS=1 CARGO_TARGET_DIR=$(TARGET)/cuda $(CARGO) clippy --release --package pvchat-model --features cuda -- -D warnings
 
 # `cargo bench` has no --release: its profile is the release profile. Only targets named as benches run; arguments for
 # Criterion go into BENCH_ARGS. Criterion's own plots want a font that its plotting crate does not find.

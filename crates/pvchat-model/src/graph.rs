@@ -3,12 +3,9 @@
 #[cfg(feature = "flex")]
 use burn::{
     backend::{Flex, ops::FloatTensorOps},
-    tensor::TensorData,
+    tensor::{Shape, TensorData},
 };
-use burn::{
-    prelude::*,
-    tensor::{GradientCheckpointingStrategy, Shape},
-};
+use burn::{prelude::*, tensor::GradientCheckpointingStrategy};
 
 /// A tensor in the memory of the CPU.
 #[cfg(feature = "flex")]

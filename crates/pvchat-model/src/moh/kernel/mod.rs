@@ -20,7 +20,7 @@ mod reference;
 pub use flex::fused_attention;
 pub use reference::{attention_probabilities, reference_attention};
 
-use crate::{Error, Result};
+use crate::Result;
 use burn::prelude::*;
 #[cfg(any(feature = "flex", feature = "cube"))]
 use burn::tensor::GradientCheckpointingStrategy;
@@ -123,21 +123,25 @@ fn fitting_sizes(
 /// Which heads any token uses, out of `scales` `[batch, heads, tokens]`; `None` where they are not in the memory of the CPU.
 ///
 /// # Errors
-/// [`Error::NotANumber`] with the place of the first NaN among them.
+/// [`NotANumber`](crate::Error::NotANumber) with the place of the first NaN among them.
+#[cfg(feature = "flex")]
 pub(super) fn check_numbers(scales: &Tensor<3>) -> Result<Option<Vec<bool>>> {
-    #[cfg(feature = "flex")]
-    if let Some(values) = flex::float_memory(scales) {
-        let [_, heads, tokens] = scales.dims();
-        let mut used = vec![false; heads];
-        for (row, values) in values.chunks_exact(tokens.max(1)).enumerate() {
-            if let Some(token) = values.iter().position(|value| value.is_nan()) {
-                let place = format!("sequence {}, head {}, token {token}", row / heads, row % heads);
-                return Err(Error::NotANumber { what: "the gates of an attention", place });
-            }
-            used[row % heads] |= values.iter().any(|&value| value != 0.0);
+    let Some(values) = flex::float_memory(scales) else { return Ok(None) };
+    let [_, heads, tokens] = scales.dims();
+    let mut used = vec![false; heads];
+    for (row, values) in values.chunks_exact(tokens.max(1)).enumerate() {
+        if let Some(token) = values.iter().position(|value| value.is_nan()) {
+            let place = format!("sequence {}, head {}, token {token}", row / heads, row % heads);
+            return Err(crate::Error::NotANumber { what: "the gates of an attention", place });
         }
-        return Ok(Some(used));
+        used[row % heads] |= values.iter().any(|&value| value != 0.0);
     }
+    Ok(Some(used))
+}
+
+/// Not known: the scales lie in the memory of another device.
+#[cfg(not(feature = "flex"))]
+pub(super) fn check_numbers(_scales: &Tensor<3>) -> Result<Option<Vec<bool>>> {
     Ok(None)
 }
 
