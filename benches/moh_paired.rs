@@ -48,14 +48,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "**{}.** The time with gates as a share of the dense kernel's, and what that is of the ideal saving.\n",
             pass.name()
         );
-        println!("{}", table.to_markdown());
+        println!("{}\n", table.to_markdown().trim_end());
         let near = large.iter().filter(|&&saved| saved >= 0.9).count();
-        println!(
-            "Of the {long_enough} shares where the dense kernel takes 1 ms or more, {slower} are above 1.05. Of the {} with more than \
-             2000 keys and at\nleast half of the work left, {near} save 90 % of the ideal or more; the middle one saves {:.0} %.\n",
-            large.len(),
-            if large.is_empty() { 0.0 } else { 100.0 * middle(large.clone()) }
-        );
+        println!("Of the {long_enough} shares where the dense kernel takes 1 ms or more, {slower} are above 1.05.");
+        if !large.is_empty() {
+            println!(
+                "Of the {} with more than 2000 keys and at least half of the work left, {near} save 90 % of the ideal or more; the\n\
+                 middle one saves {:.0} %.",
+                large.len(),
+                100.0 * middle(large.clone())
+            );
+        }
+        println!();
     }
     Ok(())
 }

@@ -242,13 +242,14 @@ One sequence, heads of 64, f32 (f16 and bf16 go to the reference on the CPU), me
 
 What a head costs apart from its rows is the same for half of them: its keys and values are read, for the scores they are
 transposed, and backward their gradients are written in full. That is why the saving falls short of the ideal, the more the
-fewer the query tokens are. With 112 of them, 2049 keys and all heads on, clocks inside the forward pass gave of both threads' time
-3 % (12 heads) and 6 % (32 heads) to transposing keys, 4 % and 2 % to threads that wait for work, 1 % each to copying queries; the
-rest of what does not shrink is within the products, whose keys and values come from afar in pieces of 256 bytes. The number of rows
-itself matters little: from the first-level cache, products of 12, 28, 56 and 112 rows are equally fast per row.
+fewer the query tokens are.
 
-Without AVX-512 the kernel is slower: *ours, dense* at 512 x 2049, 12 heads, held to AVX2 on the same machine, takes 1.8 to 1.9 times as
-long, forward and with gradients, and without any wide registers 6.7 and 7.1 times.
+Two things were measured once by hand (2026-11-27, AMD EPYC with AVX-512, 2 threads), not by this command. With 112 tokens, 2049 keys
+and all heads on, clocks inside the forward pass gave of both threads' time 3 % (12 heads) and 6 % (32 heads) to transposing keys, 4 %
+and 2 % to threads that wait for work, 1 % each to copying queries; the rest of what does not shrink is within the products, whose keys
+and values come from afar in pieces of 256 bytes. The number of rows itself matters little: from the first-level cache, products of 12,
+28, 56 and 112 rows are equally fast per row. And held to AVX2, *ours, dense* at 512 x 2049, 12 heads, takes 1.8 to 1.9 times as long,
+forward and with gradients; without any wide registers about 7 times.
 
 These are times of the attention alone, from projected queries, keys and values to the context, and back to their gradients.
 The whole module and the whole product stand further down.
