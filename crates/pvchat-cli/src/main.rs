@@ -1,0 +1,3 @@
+//! The program `pvchat`.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Who is in a clip, where and when.
