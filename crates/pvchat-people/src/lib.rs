@@ -1,1 +1,29 @@
-//! Who is in a clip, where and when.
+//! Who is in a clip, where and when: faces are detected, aligned, embedded, linked into tracks and compared with people that
+//! are kept in a [`Gallery`](gallery::Gallery).
+
+mod align;
+mod calibration;
+mod detect;
+mod embed;
+mod error;
+mod finder;
+pub mod gallery;
+mod geometry;
+mod layers;
+pub mod models;
+mod networks;
+mod quality;
+mod recognise;
+mod resize;
+mod track;
+
+pub use calibration::{Calibration, Verdict};
+pub use detect::{CONFIRMED, Face, Search, THOROUGH_SIDE};
+pub use embed::cosine;
+pub use error::{Error, Result};
+pub use finder::{EmbedderKind, FindOptions, Finder};
+pub use gallery::{Gallery, Person, Template};
+pub use geometry::{Bounds, Point};
+pub use quality::{Flaw, Limits, Quality};
+pub use recognise::{Recognised, recognise};
+pub use track::{SAME_PERSON, SeenFace, Sighting, Track};

@@ -1,0 +1,73 @@
+//! An aligned face to a vector whose direction says who it is.
+
+use burn::prelude::*;
+use image::RgbImage;
+
+use crate::{
+    Result,
+    detect::numbers,
+    networks::{DlibResNet, MobileFaceNet},
+};
+
+/// The network that embeds faces.
+#[derive(Debug)]
+pub(crate) enum Embedder {
+    MobileFaceNet(MobileFaceNet),
+    Dlib(DlibResNet),
+}
+
+impl Embedder {
+    /// Side of an aligned face in pixels.
+    pub(crate) fn side(&self) -> usize {
+        match self {
+            Self::MobileFaceNet(_) => MobileFaceNet::SIDE,
+            Self::Dlib(_) => DlibResNet::SIDE,
+        }
+    }
+
+    /// Numbers of an embedding.
+    pub(crate) fn width(&self) -> usize {
+        match self {
+            Self::MobileFaceNet(_) => MobileFaceNet::WIDTH,
+            Self::Dlib(_) => DlibResNet::WIDTH,
+        }
+    }
+
+    /// The embedding of an aligned face, of unit length.
+    pub(crate) fn embed(&self, aligned: &RgbImage, device: &Device) -> Result<Vec<f32>> {
+        let side = self.side();
+        let mut planes = vec![0.0f32; 3 * side * side];
+        for (place, pixel) in aligned.pixels().take(side * side).enumerate() {
+            for (channel, value) in pixel.0.into_iter().enumerate() {
+                planes[channel * side * side + place] = match self {
+                    Self::MobileFaceNet(_) => (f32::from(value) - 127.5) / 128.0,
+                    Self::Dlib(_) => (f32::from(value) - DlibResNet::MEAN[channel]) / 255.0,
+                };
+            }
+        }
+        let faces = Tensor::from_data(TensorData::new(planes, [1, 3, side, side]), device);
+        let output = match self {
+            Self::MobileFaceNet(network) => network.forward(faces),
+            Self::Dlib(network) => network.forward(faces),
+        };
+        let mut embedding = numbers(output, "the face embedder")?;
+        normalise(&mut embedding);
+        Ok(embedding)
+    }
+}
+
+/// Scales a vector to unit length; a zero vector stays.
+pub(crate) fn normalise(vector: &mut [f32]) {
+    let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
+    if length > 0.0 {
+        vector.iter_mut().for_each(|value| *value /= length);
+    }
+}
+
+/// The cosine of two unit vectors, -1 to 1; 0 where their widths differ.
+pub fn cosine(one: &[f32], other: &[f32]) -> f32 {
+    if one.len() != other.len() {
+        return 0.0;
+    }
+    one.iter().zip(other).map(|(a, b)| a * b).sum::<f32>().clamp(-1.0, 1.0)
+}

@@ -1,0 +1,221 @@
+//! People in a clip: every frame through the networks, faces linked into tracks.
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use burn::prelude::*;
+use image::RgbImage;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::{
+    Error, Result,
+    align::align,
+    detect::{CONFIRMED, Detector, Face, Search},
+    embed::Embedder,
+    layers::Weights,
+    models,
+    networks::{BlazeFace, DlibResNet, MobileFaceNet, ONet, PNet, RNet},
+    quality::{Limits, Quality},
+    track::{Linker, SeenFace, Track},
+};
+
+/// Which network embeds faces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EmbedderKind {
+    /// MobileFaceNet, 192 numbers: the more accurate one.
+    #[default]
+    MobileFaceNet,
+    /// The ResNet of dlib, 128 numbers, whose weights are in the public domain.
+    Dlib,
+}
+
+impl EmbedderKind {
+    /// Its name in the catalogue of models.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MobileFaceNet => "mobilefacenet",
+            Self::Dlib => "dlib",
+        }
+    }
+}
+
+/// How people are looked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FindOptions {
+    /// How faces are looked for.
+    pub search: Search,
+    /// From which measures on a face is good enough.
+    pub limits: Limits,
+    /// The least score of a face that counts.
+    pub confirmed: f32,
+    /// Frames that are looked at side by side; 0 for one per core. The result does not depend on it.
+    pub threads: usize,
+}
+
+impl Default for FindOptions {
+    fn default() -> Self {
+        Self { search: Search::default(), limits: Limits::default(), confirmed: CONFIRMED, threads: 0 }
+    }
+}
+
+/// The networks that find and embed faces. Frames are divided among threads, each of which computes alone.
+pub struct Finder {
+    detector: Detector,
+    embedder: Embedder,
+    model: String,
+    options: FindOptions,
+    workers: Vec<ThreadPool>,
+}
+
+impl std::fmt::Debug for Finder {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Finder").field("model", &self.model).field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Finder {
+    /// Opens the networks in a folder of models, see [`models::get`].
+    ///
+    /// # Errors
+    /// [`Error::Models`] where a file is absent or damaged, [`Error::Weights`] for one of another network.
+    pub fn open(folder: &Path, embedder: EmbedderKind, options: FindOptions, device: &Device) -> Result<Self> {
+        let read = |name: &str| -> Result<Weights> {
+            let opened = models::open(name, folder)?;
+            Weights::from_bytes(&opened.file, &opened.bytes, device)
+        };
+        let mut mtcnn = read("mtcnn")?;
+        let (pnet, rnet, onet) = (PNet::take(&mut mtcnn)?, RNet::take(&mut mtcnn)?, ONet::take(&mut mtcnn)?);
+        mtcnn.finish()?;
+        let blazeface = BlazeFace::take(read("blazeface")?)?;
+        let weights = read(embedder.name())?;
+        let model = models::id(embedder.name())?;
+        let embedder = match embedder {
+            EmbedderKind::MobileFaceNet => Embedder::MobileFaceNet(MobileFaceNet::take(weights)?),
+            EmbedderKind::Dlib => Embedder::Dlib(DlibResNet::take(weights)?),
+        };
+        let detector = Detector { blazeface, pnet, rnet, onet, device: device.clone() };
+        let threads = match options.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads.min(64),
+        };
+        let workers = (0..threads)
+            .map(|_| ThreadPoolBuilder::new().num_threads(1).build())
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .map_err(|error| Error::Setting {
+                key: "threads",
+                value: threads.to_string(),
+                remedy: format!("ask for fewer ({error})"),
+            })?;
+        Ok(Self { detector, embedder, model, options, workers })
+    }
+
+    /// Identifies the embedder and its weights: templates of another one cannot be compared.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// Numbers of an embedding.
+    pub fn width(&self) -> usize {
+        self.embedder.width()
+    }
+
+    /// How people are looked for.
+    pub fn options(&self) -> &FindOptions {
+        &self.options
+    }
+
+    /// The confirmed faces of a picture, best first, with embeddings of the good ones.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device cannot compute.
+    pub fn faces(&self, picture: &RgbImage) -> Result<Vec<SeenFace>> {
+        self.alone(0, || self.look(picture))
+    }
+
+    /// As [`faces`](Self::faces), of several pictures side by side.
+    ///
+    /// # Errors
+    /// As [`faces`](Self::faces).
+    pub fn faces_of(&self, pictures: &[&RgbImage]) -> Result<Vec<Vec<SeenFace>>> {
+        let workers = self.workers.len().min(pictures.len());
+        if workers <= 1 {
+            return pictures.iter().map(|picture| self.faces(picture)).collect();
+        }
+        let following = AtomicUsize::new(0);
+        let work = |worker: usize| -> Vec<(usize, Result<Vec<SeenFace>>)> {
+            self.alone(worker, || {
+                let mut done = Vec::new();
+                loop {
+                    let number = following.fetch_add(1, Ordering::Relaxed);
+                    let Some(picture) = pictures.get(number) else { return done };
+                    done.push((number, self.look(picture)));
+                }
+            })
+        };
+        let work = &work;
+        let mut done: Vec<(usize, Result<Vec<SeenFace>>)> = std::thread::scope(|scope| {
+            let others: Vec<_> = (1..workers).map(|worker| scope.spawn(move || work(worker))).collect();
+            let mut done = work(0);
+            for other in others {
+                match other.join() {
+                    Ok(part) => done.extend(part),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            done
+        });
+        done.sort_by_key(|(number, _)| *number);
+        done.into_iter().map(|(_, seen)| seen).collect()
+    }
+
+    /// Looks for people in frames that are in the order of time, given with their times in seconds.
+    ///
+    /// Tracks come in the order in which they begin. Two tracks that share a frame are never one person.
+    ///
+    /// # Errors
+    /// As [`faces`](Self::faces).
+    pub fn find(&self, frames: &[RgbImage], seconds: &[f64]) -> Result<Vec<Track>> {
+        let pictures: Vec<&RgbImage> = frames.iter().collect();
+        let mut linker = Linker::default();
+        for (frame, seen) in self.faces_of(&pictures)?.into_iter().enumerate() {
+            linker.push(frame, seconds.get(frame).copied().unwrap_or(frame as f64), seen);
+        }
+        Ok(linker.finish())
+    }
+
+    /// The embedding of a face that is known to be there, whatever its quality; unit length. `None` where the points of the
+    /// face coincide.
+    ///
+    /// # Errors
+    /// As [`faces`](Self::faces).
+    pub fn embed(&self, picture: &RgbImage, face: &Face) -> Result<Option<Vec<f32>>> {
+        let Some(aligned) = align(picture, &face.landmarks, self.embedder.side()) else { return Ok(None) };
+        self.alone(0, || self.embedder.embed(&aligned, &self.detector.device)).map(Some)
+    }
+
+    /// Computes on one thread, so that several frames do not wait for each other's parts.
+    fn alone<T: Send>(&self, worker: usize, work: impl FnOnce() -> T + Send) -> T {
+        match self.workers.get(worker) {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+
+    fn look(&self, picture: &RgbImage) -> Result<Vec<SeenFace>> {
+        let faces = self.detector.find(picture, self.options.search, self.options.confirmed)?;
+        let mut seen = Vec::with_capacity(faces.len());
+        for face in faces {
+            let Some(portrait) = align(picture, &face.landmarks, self.embedder.side()) else { continue };
+            let quality = Quality::measure(&face, &portrait, [picture.width(), picture.height()]);
+            let flaws = quality.flaws(&self.options.limits);
+            let embedding = match flaws.is_empty() {
+                true => Some(self.embedder.embed(&portrait, &self.detector.device)?),
+                false => None,
+            };
+            seen.push(SeenFace { face, quality, flaws, embedding, portrait });
+        }
+        Ok(seen)
+    }
+}

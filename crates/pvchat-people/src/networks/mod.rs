@@ -1,0 +1,11 @@
+//! The published networks: detectors, landmarks, embedders. Their weights are converted by [`models`](crate::models).
+
+mod blazeface;
+mod dlib;
+mod mobilefacenet;
+mod mtcnn;
+
+pub(crate) use blazeface::BlazeFace;
+pub(crate) use dlib::DlibResNet;
+pub(crate) use mobilefacenet::MobileFaceNet;
+pub(crate) use mtcnn::{ONet, PNet, RNet};
