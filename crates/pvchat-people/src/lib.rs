@@ -1,1 +1,3 @@
 //! Who is in a clip, where and when.
+
+pub mod models;
