@@ -242,7 +242,7 @@ static MODELS: [ModelFile; 4] = [
                  MS-Celeb-1M that Microsoft withdrew, or on VGGFace2. Whether the licences of those pictures allow every use \
                  of the weights is not clear; `dlib` is the embedder with clear rights.",
         conversion: "f32 as published. The slopes of PReLU are twice the published multipliers.",
-        sha256: "e576e0f4839447acf0edd969653403dc93aec6a42abedd4119e1445f288e8407",
+        sha256: "39fb5f628fdd6ac2ff71198375a011c387a67f9af7f18c88ac401f87fb2ad395",
         bytes: 5_182_944,
         get: "people",
         convert: convert::mobilefacenet,

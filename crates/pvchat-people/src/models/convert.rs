@@ -107,12 +107,12 @@ pub(super) fn blazeface(members: &[Vec<u8>]) -> Result<Tensors, Malformed> {
     Ok(tensors)
 }
 
-/// MobileFaceNet: convolutions and PReLUs, each numbered in its order. A PReLU is relu(x) + c · (x - |x|) there, so that its
-/// slope is 2c; c is the only constant that is multiplied with.
+/// MobileFaceNet: convolutions, numbered in their order, some with a PReLU of the same number behind them. A PReLU is
+/// relu(x) + c · (x - |x|) there, so that its slope is 2c; c is the only constant that is multiplied with.
 pub(super) fn mobilefacenet(members: &[Vec<u8>]) -> Result<Tensors, Malformed> {
     let graph = tflite::read(member(members, 0)?)?;
     let mut tensors = Tensors::new();
-    let (mut convolutions, mut slopes) = (0, 0);
+    let mut convolutions = 0;
     for each in &graph.operators {
         if is_convolution(each) {
             convolutions += 1;
@@ -120,8 +120,7 @@ pub(super) fn mobilefacenet(members: &[Vec<u8>]) -> Result<Tensors, Malformed> {
         } else if each.code == operator::MUL
             && let Some(half) = graph.constant(each, 0).or_else(|| graph.constant(each, 1))
         {
-            slopes += 1;
-            tensors.insert(format!("prelu{slopes:02}.weight"), half.clone().flat().map(|half| 2.0 * half));
+            tensors.insert(format!("prelu{convolutions:02}.weight"), half.clone().flat().map(|half| 2.0 * half));
         }
     }
     Ok(tensors)
