@@ -82,15 +82,15 @@ impl Finder {
     /// [`Error::Models`] where a file is absent or damaged, [`Error::Weights`] for one of another network.
     pub fn open(folder: &Path, embedder: EmbedderKind, options: FindOptions, device: &Device) -> Result<Self> {
         let read = |name: &str| -> Result<Weights> {
-            let opened = models::open(name, folder)?;
-            Weights::from_bytes(&opened.file, &opened.bytes, device)
+            let bytes = models::open(name, folder)?;
+            Weights::from_bytes(&folder.join(format!("{name}.safetensors")), &bytes, device)
         };
         let mut mtcnn = read("mtcnn")?;
         let (pnet, rnet, onet) = (PNet::take(&mut mtcnn)?, RNet::take(&mut mtcnn)?, ONet::take(&mut mtcnn)?);
         mtcnn.finish()?;
         let blazeface = BlazeFace::take(read("blazeface")?)?;
         let weights = read(embedder.name())?;
-        let model = models::id(embedder.name())?;
+        let model = models::find(embedder.name())?.id();
         let embedder = match embedder {
             EmbedderKind::MobileFaceNet => Embedder::MobileFaceNet(MobileFaceNet::take(weights)?),
             EmbedderKind::Dlib => Embedder::Dlib(DlibResNet::take(weights)?),
