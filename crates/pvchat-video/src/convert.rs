@@ -3,6 +3,8 @@
 //! Both run through a filter graph of FFmpeg, the one that the ffmpeg program builds for the same file, so colour matrix,
 //! range, bit depth and chroma are treated in the same way.
 
+use std::path::Path;
+
 use ffmpeg_next as ffmpeg;
 
 use ffmpeg::format::Pixel;
@@ -11,6 +13,7 @@ use image::RgbImage;
 
 use crate::orientation::Orientation;
 use crate::pass::Decoded;
+use crate::{Error, Frame};
 
 /// Rounding of the scaler when it turns the chroma of a video into RGB.
 const TO_RGB: &str = "accurate_rnd+full_chroma_int+bicubic";
@@ -61,7 +64,7 @@ impl ToRgb {
         Self { chain: None, size }
     }
 
-    pub(crate) fn convert(&mut self, decoded: Decoded) -> Result<RgbImage, ffmpeg::Error> {
+    fn convert(&mut self, decoded: Decoded) -> Result<RgbImage, ffmpeg::Error> {
         let frame = decoded.frame;
         let geometry = (frame.format(), frame.width(), frame.height(), decoded.orientation);
         let mut chain = match self.chain.take() {
@@ -71,6 +74,13 @@ impl ToRgb {
         let output = chain.run(&frame);
         self.chain = Some((geometry, chain));
         to_image(&output?)
+    }
+
+    /// Converts a frame whose time is known; `path` is for errors.
+    pub(crate) fn frame(&mut self, decoded: Decoded, path: &Path) -> Result<Frame, Error> {
+        let (index, seconds) = (decoded.index, decoded.seconds.unwrap_or(0.0));
+        let failed = |error: ffmpeg::Error| Error::Decode { path: path.to_path_buf(), frame: index, reason: error.to_string() };
+        self.convert(decoded).map(|image| Frame { index, seconds, image }).map_err(failed)
     }
 
     fn build(&mut self, (format, width, height, orientation): Geometry) -> Result<Chain, ffmpeg::Error> {

@@ -30,7 +30,7 @@ impl std::fmt::Debug for Frame {
 
 /// The frames of a [`VideoReader`], from first to last. After an error it ends.
 pub struct Frames<'a> {
-    reader: &'a mut VideoReader,
+    pub(crate) reader: &'a mut VideoReader,
     pass: Option<Box<Pass>>,
     to_rgb: ToRgb,
     finished: bool,
@@ -49,6 +49,14 @@ impl Passed {
             Self::Decoded(decoded) => decoded.index,
         }
     }
+
+    /// Its time of display.
+    pub(crate) fn seconds(&self) -> f64 {
+        match self {
+            Self::Still => 0.0,
+            Self::Decoded(decoded) => decoded.seconds.unwrap_or(0.0),
+        }
+    }
 }
 
 impl<'a> Frames<'a> {
@@ -56,6 +64,11 @@ impl<'a> Frames<'a> {
     pub(crate) fn new(reader: &'a mut VideoReader) -> Self {
         let size = reader.job.options.size.unwrap_or((reader.info.width, reader.info.height));
         Self { reader, pass: None, to_rgb: ToRgb::new(Some(size)), finished: false }
+    }
+
+    /// Gives the next frames the whole time that the limits allow.
+    pub(crate) fn restart_watch(&mut self) {
+        self.pass.iter_mut().for_each(|pass| pass.restart_watch());
     }
 
     /// Decodes one frame without converting it. At the end the reader learns its exact number of frames.
@@ -82,8 +95,11 @@ impl<'a> Frames<'a> {
         };
         let decoded = pass.next();
         self.reader.damage.extend(pass.take_damage());
-        let decoded = decoded?;
-        if decoded.is_none() {
+        let mut decoded = decoded?;
+        if let Some(decoded) = &mut decoded {
+            let by_rate = decoded.index as f64 / self.reader.info.frame_rate;
+            decoded.seconds.get_or_insert(by_rate);
+        } else {
             self.finished = true;
             // Where damage is skipped and the packets tell the frames apart, those tell how many there are.
             if !matches!(self.reader.content, Content::Random(_)) {
@@ -96,16 +112,7 @@ impl<'a> Frames<'a> {
     /// Converts a frame.
     pub(crate) fn picture(&mut self, passed: Passed) -> Result<Frame> {
         match (passed, &self.reader.content) {
-            (Passed::Decoded(decoded), _) => {
-                let index = decoded.index;
-                let seconds = decoded.seconds.unwrap_or(index as f64 / self.reader.info.frame_rate);
-                let failed = |error: ffmpeg_next::Error| Error::Decode {
-                    path: self.reader.job.name.clone(),
-                    frame: index,
-                    reason: error.to_string(),
-                };
-                Ok(Frame { index, seconds, image: self.to_rgb.convert(decoded).map_err(failed)? })
-            }
+            (Passed::Decoded(decoded), _) => self.to_rgb.frame(decoded, &self.reader.job.name),
             (Passed::Still, Content::Still(image)) => Ok(Frame { index: 0, seconds: 0.0, image: image.clone() }),
             (Passed::Still, _) => Err(Error::NoFrames { path: self.reader.job.name.clone() }),
         }

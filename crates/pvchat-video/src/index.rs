@@ -123,6 +123,22 @@ impl PacketIndex {
         before.checked_sub(1).map(|before| self.keys[before])
     }
 
+    /// The key frame after one.
+    pub(crate) fn key_after(&self, key: usize) -> Option<usize> {
+        self.keys.get(self.keys.partition_point(|&other| other <= key)).copied()
+    }
+
+    /// The number of frames.
+    pub(crate) fn len(&self) -> usize {
+        self.shown.len()
+    }
+
+    /// When a frame is shown in seconds, 0 for the first.
+    pub(crate) fn seconds(&self, frame: usize) -> Option<f64> {
+        let pts = self.entry(self.place_of(frame)?)?.pts;
+        Some(pts.saturating_sub(self.first_time()?) as f64 * self.unit)
+    }
+
     /// When the first frame is shown, in the unit of the stream.
     pub(crate) fn first_time(&self) -> Option<i64> {
         self.shown.first().map(|&place| self.entries[place].pts)
@@ -130,8 +146,7 @@ impl PacketIndex {
 
     /// When each frame is shown.
     pub(crate) fn timeline(&self) -> Timeline {
-        let first = self.shown.first().map_or(0, |&place| self.entries[place].pts);
-        let seconds = self.shown.iter().map(|&place| self.entries[place].pts.saturating_sub(first) as f64 * self.unit).collect();
+        let seconds = (0..self.len()).filter_map(|frame| self.seconds(frame)).collect();
         let key_frames = (0..self.shown.len()).filter(|&frame| self.entries[self.shown[frame]].is_key).collect();
         Timeline { seconds, key_frames, unit: self.unit }
     }

@@ -40,6 +40,7 @@ mod reader;
 pub mod sampling;
 mod source;
 mod still;
+mod stream;
 mod units;
 mod writer;
 
@@ -53,6 +54,7 @@ pub use limits::Limits;
 pub use options::ReadOptions;
 pub use reader::VideoReader;
 pub use sampling::SamplingPlan;
+pub use stream::{FrameStream, StreamPlan};
 pub use writer::{Quality, VideoWriter, write_clip};
 
 /// Prepares FFmpeg once per process: its error texts are loaded and its log goes nowhere, because libraries never print.

@@ -39,7 +39,9 @@ pub(crate) struct Pass {
     first_timestamp: Option<i64>,
     /// Display of the first packet.
     first_sent: Option<i64>,
-    /// Packets sent so far, and the last of them.
+    /// A packet that was read before.
+    first: Option<Packet>,
+    /// Packets sent so far, those before the pass included, and the last of them.
     sent: u64,
     last: Option<Packet>,
     /// What the decoder said when it first rejected a packet.
@@ -56,7 +58,11 @@ pub(crate) struct Pass {
 impl Pass {
     /// Opens the file anew. With `numbers`, frames that are left out leave a gap in the numbers.
     pub(crate) fn open(job: &Arc<Job>, numbers: Option<Arc<PacketIndex>>) -> Result<Self> {
-        let demuxer = Demuxer::open(job)?;
+        Self::of(job, Demuxer::open(job)?, numbers, None)
+    }
+
+    /// Goes on with what a demuxer gives, after a packet that was read before.
+    pub(crate) fn of(job: &Arc<Job>, demuxer: Demuxer, numbers: Option<Arc<PacketIndex>>, first: Option<Packet>) -> Result<Self> {
         // With more threads a packet is rejected only after others were sent, and it is not known which it was.
         let threads = if job.options.skips_damage() { 1 } else { job.options.thread_count() };
         let decoder = open_decoder(job, &demuxer, threads)?;
@@ -69,6 +75,7 @@ impl Pass {
             given: 0,
             first_timestamp: None,
             first_sent: None,
+            first,
             sent: 0,
             last: None,
             rejected: None,
@@ -78,6 +85,16 @@ impl Pass {
             damage: Vec::new(),
             held: VecDeque::new(),
         })
+    }
+
+    /// Begins in the middle of a file, at the packet with this number. That no frame comes out is no error there.
+    pub(crate) fn from_packet(self, number: usize) -> Self {
+        Self { sent: number as u64, given: 1, ..self }
+    }
+
+    /// Gives the next frames the whole time that the limits allow.
+    pub(crate) fn restart_watch(&mut self) {
+        self.demuxer.watch.reset();
     }
 
     /// The next frame; `None` at the end.
@@ -131,7 +148,11 @@ impl Pass {
 
     /// Gives the decoder one packet, or at the end of the file asks it for the frames it still holds.
     fn feed(&mut self) -> Result<()> {
-        let Some(packet) = self.demuxer.next_packet()? else {
+        let packet = match self.first.take() {
+            Some(packet) => Some(packet),
+            None => self.demuxer.next_packet()?,
+        };
+        let Some(packet) = packet else {
             self.draining = true;
             if let Some(reason) = self.demuxer.cut.take() {
                 self.report(DamageKind::End, None, None, None, reason);

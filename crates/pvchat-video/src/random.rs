@@ -1,6 +1,6 @@
 //! Frames out of order: jump to the key frame before, decode to the frame, stop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, mpsc};
 
 use ffmpeg_next as ffmpeg;
@@ -9,13 +9,13 @@ use ffmpeg::util::frame::side_data::Type as FrameSideData;
 use ffmpeg::{Packet, decoder, ffi, frame};
 
 use crate::convert::ToRgb;
-use crate::damage::{Excuses, is_marked, is_patched};
+use crate::damage::{Excuses, REORDERED, is_marked, is_patched};
 use crate::demuxer::{Demuxer, check_pixels};
 use crate::frames::Frame;
 use crate::index::{PacketIndex, marks_unreferenced};
 use crate::options::Job;
 use crate::orientation::Orientation;
-use crate::pass::{Decoded, open_decoder};
+use crate::pass::{Decoded, Pass, open_decoder};
 use crate::units::Units;
 use crate::{Error, Result};
 
@@ -57,6 +57,10 @@ pub(crate) struct RandomAccess {
     excuses: Excuses,
     /// How the units of a packet are told apart, for H.264 and HEVC.
     units: Option<Units>,
+    /// Groups that are decoded later.
+    groups: VecDeque<Group>,
+    /// The group that is being decoded.
+    run: Option<Run>,
 }
 
 /// Frames that are decoded in one go.
@@ -65,8 +69,41 @@ struct Group {
     key: usize,
     /// The packet where it ends.
     last: usize,
-    /// Number of each wanted frame by the place of its packet.
-    wanted: BTreeMap<usize, usize>,
+    /// Numbers of the wanted frames in ascending order, each with the place of its packet.
+    wanted: VecDeque<(usize, usize)>,
+    /// The places of their packets.
+    places: BTreeSet<usize>,
+}
+
+/// How far a group is decoded.
+struct Run {
+    group: Group,
+    /// The key frame where this try begins: that of the group or one before it.
+    from: usize,
+    tries: usize,
+    /// The packet that is sent next; `None` before the first.
+    place: Option<usize>,
+    /// Whether the decoder has nothing more to give.
+    is_over: bool,
+    /// Frames that came out.
+    out: usize,
+    /// Wanted frames that may still turn out to refer to a damaged one, each with the value of `out` when it came.
+    held: VecDeque<(usize, Decoded)>,
+}
+
+impl Run {
+    fn new(group: Group) -> Self {
+        Self { from: group.key, group, tries: 0, place: None, is_over: false, out: 0, held: VecDeque::new() }
+    }
+
+    /// The next frame that refers to no damage: the decoder gives what it refers to at most [`REORDERED`] frames later.
+    fn release(&mut self) -> Option<Decoded> {
+        let (out, _) = self.held.front()?;
+        if !self.is_over && self.out - out < REORDERED {
+            return None;
+        }
+        self.held.pop_front().map(|(_, decoded)| decoded)
+    }
 }
 
 impl RandomAccess {
@@ -75,131 +112,207 @@ impl RandomAccess {
         let decoder = open_decoder(job, &demuxer, job.options.thread_count())?;
         let excuses = Excuses::default();
         let units = demuxer.units();
-        Ok(Self { job: Arc::clone(job), demuxer, decoder, index, next: None, fed: 0, landed: None, excuses, units })
+        Ok(Self {
+            job: Arc::clone(job),
+            demuxer,
+            decoder,
+            index,
+            next: None,
+            fed: 0,
+            landed: None,
+            excuses,
+            units,
+            groups: VecDeque::new(),
+            run: None,
+        })
     }
 
     pub(crate) fn index(&self) -> &Arc<PacketIndex> {
         &self.index
     }
 
-    /// The pictures of frames, whose numbers ascend; not always in order, and without times. With more than one thread they
-    /// are converted while the next are decoded.
+    /// The pictures of frames, whose numbers ascend, in order. With more than one thread they are converted while the next are
+    /// decoded.
     pub(crate) fn pictures(&mut self, frames: &[usize], size: (u32, u32)) -> std::result::Result<Vec<Frame>, Stop> {
-        let (name, path) = (self.job.name.clone(), self.job.name.clone());
+        self.begin(frames);
+        let path = self.job.name.clone();
         let mut to_rgb = ToRgb::new(Some(size));
-        let mut convert = move |decoded: Decoded| {
-            let index = decoded.index;
-            let failed = |error: ffmpeg::Error| Error::Decode { path: name.clone(), frame: index, reason: error.to_string() };
-            to_rgb.convert(decoded).map(|image| Frame { index, seconds: 0.0, image }).map_err(failed)
-        };
+        let mut convert = move |decoded| to_rgb.frame(decoded, &path);
         if self.job.options.thread_count() == 1 {
             let mut pictures = Vec::with_capacity(frames.len());
-            self.decode(frames, &mut |decoded| convert(decoded).map(|picture| pictures.push(picture)))?;
+            while let Some(decoded) = self.next()? {
+                pictures.push(convert(decoded)?);
+            }
             return Ok(pictures);
         }
         std::thread::scope(|scope| {
             let (sender, receiver) = mpsc::sync_channel(WAITING);
             let converter = scope.spawn(move || receiver.into_iter().map(convert).collect::<Result<Vec<Frame>>>());
-            // Nobody takes frames any more only where converting one failed, which is what the user is told then.
-            let decoded =
-                self.decode(frames, &mut |decoded| sender.send(decoded).map_err(|_| Error::NoFrames { path: path.clone() }));
+            let decoded = loop {
+                match self.next() {
+                    Ok(None) => break Ok(()),
+                    Err(stop) => break Err(stop),
+                    // Nobody takes frames any more only where converting one failed, which is what the user is told then.
+                    Ok(Some(decoded)) => {
+                        if sender.send(decoded).is_err() {
+                            break Ok(());
+                        }
+                    }
+                }
+            };
             drop(sender);
             let pictures = converter.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             decoded.map(|()| pictures)
         })
     }
 
-    /// Decodes frames, whose numbers ascend, and hands them over; not always in order.
-    fn decode(&mut self, frames: &[usize], take: &mut dyn FnMut(Decoded) -> Result<()>) -> std::result::Result<(), Stop> {
+    /// Begins to decode frames, whose numbers ascend: [`RandomAccess::next`] gives them.
+    pub(crate) fn begin(&mut self, frames: &[usize]) {
         self.demuxer.begin();
         self.fed = 0;
+        self.groups = self.groups_of(frames);
+        self.run = None;
+    }
+
+    /// The next frame; `None` behind the last.
+    pub(crate) fn next(&mut self) -> std::result::Result<Option<Decoded>, Stop> {
         self.demuxer.watch.start();
-        let decoded = self.groups(frames).into_iter().try_for_each(|group| self.decode_group(group, take));
+        let next = self.decode();
         self.demuxer.watch.stop();
-        decoded
+        next
+    }
+
+    /// Gives the next frames the whole time that the limits allow.
+    pub(crate) fn restart_watch(&mut self) {
+        self.demuxer.watch.reset();
+    }
+
+    /// After [`Stop::Damaged`]: a pass from the key frame of the first frame that is missing, and the numbers of the frames
+    /// to take from it. Those behind the next two key frames are left to [`RandomAccess::next`].
+    pub(crate) fn pass(&mut self) -> std::result::Result<(Pass, VecDeque<usize>), Stop> {
+        let mut wanted: VecDeque<usize> =
+            self.run.take().into_iter().flat_map(|run| run.group.wanted).map(|(number, _)| number).collect();
+        let first = wanted.front().and_then(|first| self.index.place_of(*first)).ok_or(Stop::Mismatch)?;
+        let key = self.index.key_for(first);
+        let end = self.index.key_after(key).and_then(|key| self.index.key_after(key));
+        let later = end.and_then(|end| self.index.frame_with(self.index.entry(end)?.pts)).unwrap_or(usize::MAX);
+        let later = wanted.split_off(wanted.partition_point(|number| *number < later));
+        let mut groups = self.groups_of(later.into_iter().collect::<Vec<_>>().as_slice());
+        groups.append(&mut self.groups);
+        self.groups = groups;
+        self.demuxer.watch.start();
+        self.go_to(key)?;
+        let another = Demuxer::open(&self.job)?;
+        let mut demuxer = std::mem::replace(&mut self.demuxer, another);
+        demuxer.watch.stop();
+        let first = self.landed.take();
+        self.next = Some(0);
+        Ok((Pass::of(&self.job, demuxer, Some(Arc::clone(&self.index)), first)?.from_packet(key), wanted))
     }
 
     /// Sorts frames by the key frame that they need. What follows closely is decoded on: a new start costs more.
-    fn groups(&self, frames: &[usize]) -> Vec<Group> {
+    fn groups_of(&self, frames: &[usize]) -> VecDeque<Group> {
         let mut places: Vec<(usize, usize)> =
             frames.iter().filter_map(|&frame| self.index.place_of(frame).map(|place| (place, frame))).collect();
         places.sort_unstable();
-        let mut groups: Vec<Group> = Vec::new();
+        let mut groups: VecDeque<Group> = VecDeque::new();
         for (place, frame) in places {
             let key = self.index.key_for(place);
-            match groups.last_mut() {
+            match groups.back_mut() {
                 Some(group) if key <= group.last + 1 => {
                     // A picture of an open group, decoded after a key frame, may need the one before.
                     group.key = group.key.min(key);
                     group.last = group.last.max(place);
-                    group.wanted.insert(place, frame);
+                    group.wanted.push_back((frame, place));
                 }
-                _ => groups.push(Group { key, last: place, wanted: [(place, frame)].into() }),
+                _ => groups.push_back(Group { key, last: place, wanted: [(frame, place)].into(), places: BTreeSet::new() }),
             }
+        }
+        for group in &mut groups {
+            group.wanted.make_contiguous().sort_unstable();
+            group.places = group.wanted.iter().map(|(_, place)| *place).collect();
         }
         groups
     }
 
-    /// Decodes one group, from an earlier key frame where the first does not do: the pictures behind a key frame that is
-    /// refreshed over several pictures are not complete at once.
-    fn decode_group(&mut self, mut group: Group, take: &mut dyn FnMut(Decoded) -> Result<()>) -> std::result::Result<(), Stop> {
-        for _ in 0..STEPS_BACK {
-            self.decoder.flush();
-            self.excuses = Excuses::default();
-            let missing = match self.decode_range(&mut group, take) {
-                Ok(()) if group.wanted.is_empty() => return Ok(()),
-                Ok(()) => Stop::Mismatch,
-                Err(Stop::Damaged) if !group.wanted.is_empty() => Stop::Damaged,
-                Err(stop) => return Err(stop),
+    fn decode(&mut self) -> std::result::Result<Option<Decoded>, Stop> {
+        loop {
+            let Some(mut run) = self.run.take() else {
+                let Some(group) = self.groups.pop_front() else { return Ok(None) };
+                self.run = Some(Run::new(group));
+                continue;
             };
-            group.key = self.index.key_before(group.key).ok_or(missing)?;
-        }
-        Err(Stop::Damaged)
-    }
-
-    fn decode_range(&mut self, group: &mut Group, take: &mut dyn FnMut(Decoded) -> Result<()>) -> std::result::Result<(), Stop> {
-        self.go_to(group.key)?;
-        let skips = marks_unreferenced(self.demuxer.statement.codec);
-        for place in group.key..=group.last {
-            let packet = self.read()?;
-            self.fed += 1;
-            if self.fed > self.job.options.limits.frames {
-                let allowed = format!("{} frames", self.job.options.limits.frames);
-                return Err(Error::limit(&self.job.name, "frames", "the number of frames".to_string(), allowed).into());
+            let released = run.release();
+            if released.is_some() {
+                self.run = Some(run);
+                return Ok(released);
             }
-            if skips {
-                let needed = group.wanted.contains_key(&place);
-                let skip = if needed { ffi::AVDiscard::AVDISCARD_DEFAULT } else { ffi::AVDiscard::AVDISCARD_NONREF };
-                // SAFETY: the decoder is open; the field may be written between two packets.
-                unsafe { (*self.decoder.as_mut_ptr()).skip_frame = skip };
-            }
-            if is_marked(&packet) {
-                return Err(Stop::Damaged);
-            }
-            // A decoder hands packets to its threads in turns, those included that it leaves out: where every second one is,
-            // one thread would do all the work. That of HEVC does not leave any out.
-            let unreferenced = |units: Units| packet.data().is_some_and(|data| units.is_unreferenced(data));
-            if !group.wanted.contains_key(&place) && self.units.is_some_and(unreferenced) {
+            if run.is_over && run.group.wanted.is_empty() {
                 continue;
             }
-            self.excuses.sent(&packet);
-            self.decoder.send_packet(&packet).or_else(|_| self.reject())?;
-            self.receive(group, take)?;
-            if group.wanted.is_empty() {
-                break;
-            }
+            let missing = match self.step(&mut run) {
+                Ok(true) => None,
+                Ok(false) => Some(Stop::Mismatch),
+                Err(Stop::Damaged) => Some(Stop::Damaged),
+                Err(stop) => return Err(stop),
+            };
+            let again = missing.map_or(Ok(()), |missing| self.step_back(&mut run, missing));
+            self.run = Some(run);
+            again?;
         }
-        // Pictures that the last wanted one refers to may come out after it: they too say whether they are damaged.
-        self.decoder.send_eof().or_else(|_| self.reject())?;
-        self.receive(group, take)
     }
 
-    fn receive(&mut self, group: &mut Group, take: &mut dyn FnMut(Decoded) -> Result<()>) -> std::result::Result<(), Stop> {
+    /// Sends the next packet of a group, behind the last one the end, and receives what comes out; `false` where a wanted
+    /// frame does not.
+    fn step(&mut self, run: &mut Run) -> std::result::Result<bool, Stop> {
+        let place = match run.place {
+            Some(place) => place,
+            None => {
+                self.decoder.flush();
+                self.excuses = Excuses::default();
+                self.go_to(run.from)?;
+                run.from
+            }
+        };
+        run.place = Some(place + 1);
+        if place > run.group.last || run.group.wanted.is_empty() {
+            // Pictures that the last wanted one refers to may come out after it: they too say whether they are damaged.
+            self.decoder.send_eof().or_else(|_| self.reject())?;
+            run.is_over = true;
+            return Ok(self.receive(run)? && run.group.wanted.is_empty());
+        }
+        let packet = self.read()?;
+        let is_wanted = run.group.places.contains(&place);
+        if marks_unreferenced(self.demuxer.statement.codec) {
+            let skip = if is_wanted { ffi::AVDiscard::AVDISCARD_DEFAULT } else { ffi::AVDiscard::AVDISCARD_NONREF };
+            // SAFETY: the decoder is open; the field may be written between two packets.
+            unsafe { (*self.decoder.as_mut_ptr()).skip_frame = skip };
+        }
+        if is_marked(&packet) {
+            return Err(Stop::Damaged);
+        }
+        // A decoder hands packets to its threads in turns, those included that it leaves out: where every second one is,
+        // one thread would do all the work. That of HEVC does not leave any out.
+        let unreferenced = |units: Units| packet.data().is_some_and(|data| units.is_unreferenced(data));
+        if !is_wanted && self.units.is_some_and(unreferenced) {
+            return Ok(true);
+        }
+        self.fed += 1;
+        if self.fed > self.job.options.limits.frames {
+            let allowed = format!("{} frames", self.job.options.limits.frames);
+            return Err(Error::limit(&self.job.name, "frames", "the number of frames".to_string(), allowed).into());
+        }
+        self.excuses.sent(&packet);
+        self.decoder.send_packet(&packet).or_else(|_| self.reject())?;
+        self.receive(run)
+    }
+
+    fn receive(&mut self, run: &mut Run) -> std::result::Result<bool, Stop> {
         loop {
             let mut frame = frame::Video::empty();
             match self.decoder.receive_frame(&mut frame) {
                 Ok(()) => {}
-                Err(ffmpeg::Error::Eof | ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN }) => return Ok(()),
+                Err(ffmpeg::Error::Eof | ffmpeg::Error::Other { errno: ffmpeg::error::EAGAIN }) => return Ok(true),
                 Err(_) => {
                     self.reject()?;
                     continue;
@@ -208,14 +321,42 @@ impl RandomAccess {
             if is_patched(&frame) && !self.excuses.covers(frame.pts()) {
                 return Err(Stop::Damaged);
             }
-            let found = frame.pts().or(frame.timestamp()).and_then(|pts| self.index.frame_with(pts));
-            let Some(place) = found.and_then(|number| self.index.place_of(number)) else { continue };
-            let Some(number) = group.wanted.remove(&place) else { continue };
+            run.out += 1;
+            let Some(number) = frame.pts().or(frame.timestamp()).and_then(|pts| self.index.frame_with(pts)) else { continue };
+            match run.group.wanted.front() {
+                Some((wanted, _)) if *wanted == number => {}
+                // Frames come out in the order of display: one before this does not.
+                Some(_) if run.group.wanted.binary_search_by_key(&number, |(wanted, _)| *wanted).is_ok() => return Ok(false),
+                _ => continue,
+            }
+            run.group.wanted.pop_front();
             check_pixels(&self.job.name, &self.job.options.limits, frame.width(), frame.height())?;
             let of_frame = frame.side_data(FrameSideData::DisplayMatrix).and_then(|data| Orientation::from_bytes(data.data()));
             let (orientation, is_key) = (of_frame.or(self.demuxer.orientation), frame.is_key());
-            take(Decoded { index: number, seconds: None, is_key, orientation, frame })?;
+            let seconds = self.index.seconds(number);
+            run.held.push_back((run.out, Decoded { index: number, seconds, is_key, orientation, frame }));
         }
+    }
+
+    /// Prepares another try from an earlier key frame where the first does not do: the pictures behind a key frame that is
+    /// refreshed over several pictures are not complete at once. Frames that were not given yet are decoded again.
+    fn step_back(&self, run: &mut Run, missing: Stop) -> std::result::Result<(), Stop> {
+        for (_, decoded) in run.held.drain(..).rev() {
+            if let Some(place) = self.index.place_of(decoded.index) {
+                run.group.wanted.push_front((decoded.index, place));
+            }
+        }
+        run.tries += 1;
+        if run.tries == STEPS_BACK {
+            return Err(Stop::Damaged);
+        }
+        // What needs a later key frame was just decoded from an earlier one.
+        if !run.group.wanted.iter().any(|(_, place)| self.index.key_for(*place) <= run.group.key) {
+            return Err(missing);
+        }
+        run.from = self.index.key_before(run.from).ok_or(missing)?;
+        (run.place, run.is_over, run.out) = (None, false, 0);
+        Ok(())
     }
 
     /// A rejected packet is damage, unless time is up or the packet refers to pictures before the jump.

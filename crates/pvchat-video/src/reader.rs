@@ -235,16 +235,10 @@ impl VideoReader {
             _ => None,
         };
         match random {
-            Some(mut frames) => {
-                let timeline = self.timeline()?;
-                frames.iter_mut().for_each(|frame| frame.seconds = timeline.seconds.get(frame.index).copied().unwrap_or(0.0));
-                frames.sort_by_key(|frame| frame.index);
-                self.arrange(frames, indices)
-            }
+            Some(frames) => self.arrange(frames, indices),
             None => {
                 if matches!(self.content, Content::Random(_)) {
-                    self.content = Content::Sequential;
-                    (self.timeline, self.count) = (None, None);
+                    self.index_is_wrong();
                 }
                 let indices = self.numbers(plan)?;
                 let collected = self.collect(&indices.iter().copied().collect(), 0)?;
@@ -288,14 +282,19 @@ impl VideoReader {
         Ok(())
     }
 
+    /// From now on the file is decoded from the beginning.
+    pub(crate) fn index_is_wrong(&mut self) {
+        self.content = Content::Sequential;
+        (self.timeline, self.count) = (None, None);
+    }
+
     /// Decodes the whole file to learn of its frames.
     fn decode_timeline(&mut self) -> Result<Timeline> {
         let mut timeline = Timeline { unit: 0.001, ..Timeline::default() };
-        let frame_rate = self.info.frame_rate;
         let mut frames = self.frames();
         while let Some(passed) = frames.advance()? {
             if let Passed::Decoded(decoded) = passed {
-                timeline.seconds.push(decoded.seconds.unwrap_or(decoded.index as f64 / frame_rate));
+                timeline.seconds.push(decoded.seconds.unwrap_or(0.0));
                 timeline.key_frames.extend(decoded.is_key.then_some(decoded.index));
             }
         }
@@ -354,7 +353,7 @@ impl VideoReader {
         Ok(Clip { frames, indices, times, frame_rate: self.info.frame_rate, source: self.job.name.clone() })
     }
 
-    fn check_clip_size(&self, frames: usize) -> Result<()> {
+    pub(crate) fn check_clip_size(&self, frames: usize) -> Result<()> {
         let (width, height) = self.job.options.size.unwrap_or((self.info.width, self.info.height));
         // A header may state no size at all.
         let bytes = u128::from(width.max(1)) * u128::from(height.max(1)) * 3 * frames as u128;

@@ -57,16 +57,35 @@ impl SamplingPlan {
     }
 }
 
-/// The frames on the screen at one of the times k / rate: the first such time from their beginning on comes before the next
-/// frame. Of the last frame only the beginning counts.
+/// The frames on the screen at one of the times k / rate.
 fn per_second(rate: f64, timeline: &Timeline) -> Vec<usize> {
-    if !(rate.is_normal() && rate > 0.0) {
-        return Vec::new();
+    let Some(grid) = Grid::new(rate) else { return Vec::new() };
+    let seconds = &timeline.seconds;
+    (0..seconds.len()).filter(|&number| grid.picks(seconds[number], seconds.get(number + 1).copied())).collect()
+}
+
+/// The times 0, 1 / rate, 2 / rate, ...
+#[derive(Clone, Copy)]
+pub(crate) struct Grid {
+    rate: f64,
+    /// By how many steps a time may be off.
+    rounding: f64,
+}
+
+impl Grid {
+    /// `None` for a rate that is none.
+    pub(crate) fn new(rate: f64) -> Option<Self> {
+        // No file has times closer than a billionth of a second.
+        (rate.is_normal() && rate > 0.0).then(|| Self { rate: rate.min(1e9), rounding: 1e-6f64.min(1e-4 * rate) })
     }
-    const ROUNDING: f64 = 1e-6;
-    let begins: Vec<f64> = timeline.seconds.iter().map(|seconds| seconds * rate).collect();
-    let until = |number: usize| begins.get(number + 1).copied().unwrap_or(begins[number] + 2.0 * ROUNDING);
-    (0..begins.len()).filter(|&number| (begins[number] - ROUNDING).ceil() < until(number) - ROUNDING).collect()
+
+    /// Whether a frame is on the screen at one of the times, from its beginning until that of the next in seconds. Of the
+    /// last frame only the beginning counts.
+    pub(crate) fn picks(&self, begin: f64, next: Option<f64>) -> bool {
+        let begin = begin * self.rate;
+        let until = next.map_or(begin + 2.0 * self.rounding, |next| next * self.rate);
+        (begin - self.rounding).ceil() < until - self.rounding
+    }
 }
 
 /// The numbers of `segments` frames evenly spread over a clip of `frame_count` frames (specification, section 2).
@@ -115,6 +134,8 @@ mod tests {
         assert_eq!(picked(&SamplingPlan::PerSecond(100.0)), (0..25).collect::<Vec<_>>());
         assert_eq!(picked(&SamplingPlan::PerSecond(3.0)), [0, 3, 6, 10, 13, 16, 20, 23]);
         assert_eq!(picked(&SamplingPlan::PerSecond(0.01)), [0]);
+        assert_eq!(picked(&SamplingPlan::PerSecond(1e-200)), [0]);
+        assert_eq!(picked(&SamplingPlan::PerSecond(f64::MAX)), (0..25).collect::<Vec<_>>());
         assert_eq!(picked(&SamplingPlan::KeyFrames), [0, 12]);
         assert_eq!(picked(&SamplingPlan::Range(22..25)), [22, 23, 24]);
         assert_eq!(picked(&SamplingPlan::Times(vec![0.25, 0.0, 2.4])), [2, 0, 24]);
