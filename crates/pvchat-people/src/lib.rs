@@ -15,6 +15,7 @@ mod networks;
 mod quality;
 mod recognise;
 mod resize;
+pub mod timeline;
 mod track;
 
 pub use calibration::{Calibration, Verdict};
@@ -26,4 +27,5 @@ pub use gallery::{Gallery, Person, Template};
 pub use geometry::{Bounds, Point};
 pub use quality::{Flaw, Limits, Quality};
 pub use recognise::{Recognised, recognise};
+pub use timeline::{Appearance, Moment, Timeline, Watch, WatchOptions};
 pub use track::{SAME_PERSON, SeenFace, Sighting, Track};

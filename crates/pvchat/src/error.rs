@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::Candidate;
+
 /// Everything that can go wrong in `pvchat`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -21,6 +23,60 @@ pub enum Error {
     /// Training failed.
     #[error(transparent)]
     Train(#[from] pvchat_train::Error),
+    /// People in real footage.
+    #[error(transparent)]
+    People(#[from] pvchat_people::Error),
+    /// No face in a clip that somebody is to be enrolled from.
+    #[error(
+        "nobody found in {} ({frames} {} looked at, no face); enrol from footage that shows a face of 24 pixels or more",
+        path.display(), if *frames == 1 { "picture" } else { "frames" }
+    )]
+    NobodyFound {
+        /// The file.
+        path: PathBuf,
+        /// Frames that were looked at.
+        frames: usize,
+    },
+    /// Several people where one is to be enrolled.
+    #[error(
+        "{} people in {}: {}; choose one by its number, a point or a box",
+        candidates.len(), path.display(), listed(candidates)
+    )]
+    SeveralPeople {
+        /// The file.
+        path: PathBuf,
+        /// The people.
+        candidates: Vec<Candidate>,
+    },
+    /// A choice that is nobody.
+    #[error("nobody in {} is meant by that choice; there are: {}", path.display(), listed(candidates))]
+    NotChosen {
+        /// The file.
+        path: PathBuf,
+        /// The people.
+        candidates: Vec<Candidate>,
+    },
+    /// Faces, but none that is good enough.
+    #[error(
+        "no face in {} is good enough to be enrolled ({faces} seen; {flaws}); use footage that shows the face larger, sharper or \
+         from the front", path.display()
+    )]
+    PoorFaces {
+        /// The file.
+        path: PathBuf,
+        /// Faces that were seen.
+        faces: usize,
+        /// What they lack.
+        flaws: String,
+    },
+    /// The observer stopped watching.
+    #[error("stopped at {seconds:.0} s of {}; run the same again to go on from there", path.display())]
+    Stopped {
+        /// The video.
+        path: PathBuf,
+        /// Up to where it was watched, in seconds.
+        seconds: f64,
+    },
     /// A subject that is not in the folder.
     #[error("no subject {name} in {}; known are: {known}", folder.display())]
     UnknownSubject {
@@ -77,3 +133,19 @@ pub enum Error {
 
 /// Result with this crate's error.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// Candidates in one line.
+fn listed(candidates: &[Candidate]) -> String {
+    const SHOWN: usize = 12;
+    let one = |candidate: &Candidate| {
+        let [x, y] = candidate.best.0.centre();
+        let (first, last) = candidate.span;
+        let (number, faces) = (candidate.number, candidate.good_faces);
+        format!("{number} (around {x:.0},{y:.0}; {first:.1} to {last:.1} s; {faces} good faces)")
+    };
+    let mut shown: Vec<String> = candidates.iter().take(SHOWN).map(one).collect();
+    if candidates.len() > SHOWN {
+        shown.push(format!("and {} more", candidates.len() - SHOWN));
+    }
+    shown.join(", ")
+}

@@ -8,6 +8,7 @@
 mod error;
 mod folder;
 mod learn;
+mod people;
 mod pvchat;
 mod receipt;
 mod remember;
@@ -17,6 +18,7 @@ mod wording;
 pub use error::{Error, Result};
 pub use folder::SubjectFolder;
 pub use learn::{Enrol, LearnEvent, LearnOptions, Learned, Learner, Personalizer, Start};
+pub use people::{Candidate, Choice, Enrolled, Footage, People, PeopleOptions, SeenPeople, WatchProgress};
 pub use pvchat::{Chat, Pvchat, SeenClip};
 pub use receipt::{Deleted, Kept, Receipt};
 pub use remember::Remember;
@@ -32,5 +34,6 @@ pub use pvchat_model::{
     subject::Subject,
     vilm::{Answer, Obtained, Vilm},
 };
+pub use pvchat_people as faces;
 pub use pvchat_train as train;
 pub use pvchat_video as video;

@@ -1,0 +1,310 @@
+//! Who is in a long video, and when: frames come in batches, are looked at in windows, and only rows of the timeline stay.
+
+use image::RgbImage;
+use pvchat_data::SubjectName;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Bounds, Calibration, Finder, Person, Result, Verdict,
+    embed::cosine,
+    quality::Flaw,
+    recognise::recognise,
+    track::{Linker, SAME_PERSON, Track},
+};
+
+/// A stretch of a video in which somebody is seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Moment {
+    /// The time of the first face, in seconds.
+    pub start: f64,
+    /// The time of the last face, in seconds.
+    pub end: f64,
+    /// When the best face is seen, in seconds.
+    pub best: f64,
+    /// The box of that face, in pixels of the video.
+    pub bounds: Bounds,
+    /// The cosine of the person in this stretch with the subject, or with the most similar one.
+    pub similarity: f32,
+}
+
+/// Everything that was seen of one person.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Appearance {
+    /// Who it is, or may be; `None` for somebody who is like nobody that is enrolled.
+    pub subject: Option<SubjectName>,
+    /// The number of a stranger, counted from 1 in the order of appearance; 0 for a subject.
+    pub stranger: usize,
+    /// Whether it is the subject: yes or not sure; no for strangers.
+    pub verdict: Verdict,
+    /// The probability of being the subject, 0 to 1.
+    pub probability: f32,
+    /// The greatest cosine of all moments.
+    pub similarity: f32,
+    /// The number of frames with a face.
+    pub faces: usize,
+    /// The number of them that are good.
+    pub good_faces: usize,
+    /// What most of the other faces lack, if there is one.
+    pub flaw: Option<Flaw>,
+    /// When, in the order of time.
+    pub moments: Vec<Moment>,
+}
+
+/// How a video is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WatchOptions {
+    /// The length of a window in seconds: people are told apart within it, and at its end all that stays are rows.
+    pub window: f64,
+    /// Moments of one person that are closer than this, in seconds, become one.
+    pub gap: f64,
+}
+
+impl Default for WatchOptions {
+    fn default() -> Self {
+        Self { window: 60.0, gap: 3.0 }
+    }
+}
+
+/// What a watched video holds so far; can be kept and gone on from, see [`Watch::resume`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timeline {
+    /// Everybody, subjects first in their order, then strangers.
+    pub people: Vec<Appearance>,
+    /// Frames that were looked at.
+    pub frames: usize,
+    /// Confirmed faces in them.
+    pub faces: usize,
+    /// The greatest number of people in one frame.
+    pub together: usize,
+    /// Up to where everything is in the rows, in seconds.
+    pub until: f64,
+}
+
+/// The mean of a stranger's faces, in memory only, so that somebody who returns keeps the number.
+struct Stranger {
+    number: usize,
+    embedding: Vec<f32>,
+}
+
+/// At most this many strangers are recognised when they return.
+const MOST_STRANGERS: usize = 2_000;
+
+/// Looks for people in a video as its frames come in.
+pub struct Watch<'a> {
+    finder: &'a Finder,
+    subjects: &'a [Person],
+    calibration: &'a Calibration,
+    options: WatchOptions,
+    linker: Linker,
+    /// Where the window began, in seconds; `None` before its first frame.
+    begin: Option<f64>,
+    /// Frames of the window, faces in them, and the most in one frame.
+    window: [usize; 3],
+    strangers: Vec<Stranger>,
+    timeline: Timeline,
+}
+
+impl<'a> Watch<'a> {
+    /// Begins to watch.
+    ///
+    /// # Errors
+    /// [`Error::OtherModel`](crate::Error::OtherModel) for a subject whose templates come from another model.
+    pub fn new(
+        finder: &'a Finder,
+        subjects: &'a [Person],
+        calibration: &'a Calibration,
+        options: WatchOptions,
+    ) -> Result<Self> {
+        Self::resume(finder, subjects, calibration, options, Timeline::default())
+    }
+
+    /// Goes on from a timeline that was watched up to [`Timeline::until`]; the frames after that time are to come.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn resume(
+        finder: &'a Finder,
+        subjects: &'a [Person],
+        calibration: &'a Calibration,
+        options: WatchOptions,
+        timeline: Timeline,
+    ) -> Result<Self> {
+        subjects.iter().try_for_each(|subject| subject.check_model(finder.model()))?;
+        let (linker, strangers) = (Linker::default(), Vec::new());
+        Ok(Self { finder, subjects, calibration, options, linker, begin: None, window: [0; 3], strangers, timeline })
+    }
+
+    /// Looks at frames that follow those before, with their times in seconds. Gives `true` when a window ended: the
+    /// [`timeline`](Self::timeline) then holds everything up to its end.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device).
+    pub fn push(&mut self, frames: &[RgbImage], seconds: &[f64]) -> Result<bool> {
+        let pictures: Vec<&RgbImage> = frames.iter().collect();
+        let mut ended = false;
+        for (seen, &seconds) in self.finder.faces_of(&pictures)?.into_iter().zip(seconds) {
+            let begin = *self.begin.get_or_insert(seconds);
+            if seconds - begin >= self.options.window {
+                self.end_window(seconds);
+                self.begin = Some(seconds);
+                ended = true;
+            }
+            let [frames, faces, together] = self.window;
+            self.window = [frames + 1, faces + seen.len(), together.max(seen.len())];
+            self.linker.push(frames, seconds, seen);
+        }
+        Ok(ended)
+    }
+
+    /// What is known up to the end of the last window.
+    pub fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    /// Frames that were looked at, those of the window that goes on included.
+    pub fn frames(&self) -> usize {
+        self.timeline.frames + self.window[0]
+    }
+
+    /// Ends: everything that was seen.
+    pub fn finish(mut self) -> Timeline {
+        self.end_window(f64::INFINITY);
+        for appearance in &mut self.timeline.people {
+            appearance.moments.sort_by(|one, other| one.start.total_cmp(&other.start));
+        }
+        self.timeline.people.sort_by_key(|person| {
+            let known = person.subject.as_ref();
+            let place = known.and_then(|name| self.subjects.iter().position(|subject| subject.name == *name));
+            (place.unwrap_or(usize::MAX), person.stranger)
+        });
+        self.timeline
+    }
+
+    /// Turns the tracks of the window into rows; `until` is where the next one begins, in seconds.
+    fn end_window(&mut self, until: f64) {
+        let [frames, faces, together] = std::mem::take(&mut self.window);
+        self.timeline.frames += frames;
+        self.timeline.faces += faces;
+        self.timeline.together = self.timeline.together.max(together);
+        let tracks = std::mem::take(&mut self.linker).finish();
+        for found in recognise(&tracks, self.subjects, self.calibration) {
+            let own: Vec<&Track> = tracks.iter().filter(|track| track.person == found.person).collect();
+            let moments: Vec<Moment> = own.iter().flat_map(|track| moments(track, found.similarity, self.options.gap)).collect();
+            let subject = found.subject.map(|subject| self.subjects[subject].name.clone());
+            let stranger = if subject.is_some() { 0 } else { self.number(&own) };
+            let place = self.timeline.people.iter().position(|person| person.subject == subject && person.stranger == stranger);
+            let person = match place {
+                Some(place) => &mut self.timeline.people[place],
+                None => {
+                    self.timeline.people.push(Appearance {
+                        subject,
+                        stranger,
+                        verdict: Verdict::No,
+                        probability: 0.0,
+                        similarity: f32::MIN,
+                        faces: 0,
+                        good_faces: 0,
+                        flaw: None,
+                        moments: Vec::new(),
+                    });
+                    let last = self.timeline.people.len() - 1;
+                    &mut self.timeline.people[last]
+                }
+            };
+            person.verdict = person.verdict.max(found.verdict);
+            person.probability = person.probability.max(found.probability);
+            person.similarity = person.similarity.max(found.similarity);
+            person.faces += own.iter().map(|track| track.sightings.len()).sum::<usize>();
+            person.good_faces += own.iter().map(|track| track.good_faces).sum::<usize>();
+            person.flaw = person.flaw.or_else(|| commonest_flaw(&own));
+            moments.into_iter().for_each(|moment| add_moment(&mut person.moments, moment, self.options.gap));
+        }
+        if until.is_finite() {
+            self.timeline.until = until;
+        }
+    }
+
+    /// The number of a stranger: that of the most similar one before, or a new one.
+    fn number(&mut self, tracks: &[&Track]) -> usize {
+        let best = tracks.iter().filter(|track| track.embedding.is_some()).max_by_key(|track| track.good_faces);
+        let embedding = best.and_then(|track| track.embedding.clone());
+        if let Some(embedding) = &embedding {
+            let similarity = |stranger: &Stranger| cosine(&stranger.embedding, embedding);
+            let nearest = self.strangers.iter().max_by(|one, other| similarity(one).total_cmp(&similarity(other)));
+            if let Some(stranger) = nearest.filter(|stranger| similarity(stranger) >= 1.0 - SAME_PERSON) {
+                return stranger.number;
+            }
+        }
+        let number = self.timeline.people.iter().map(|person| person.stranger).max().unwrap_or(0) + 1;
+        if let Some(embedding) = embedding
+            && self.strangers.len() < MOST_STRANGERS
+        {
+            self.strangers.push(Stranger { number, embedding });
+        }
+        number
+    }
+}
+
+/// The stretches of a track.
+fn moments(track: &Track, similarity: f32, gap: f64) -> Vec<Moment> {
+    let mut moments: Vec<(Moment, f32)> = Vec::new();
+    for sighting in &track.sightings {
+        let rank = sighting.quality.rank();
+        match moments.last_mut().filter(|(moment, _)| sighting.seconds - moment.end <= gap) {
+            Some((moment, best)) => {
+                moment.end = sighting.seconds;
+                if rank > *best {
+                    (moment.best, moment.bounds, *best) = (sighting.seconds, sighting.face.bounds, rank);
+                }
+            }
+            None => {
+                let (seconds, bounds) = (sighting.seconds, sighting.face.bounds);
+                moments.push((Moment { start: seconds, end: seconds, best: seconds, bounds, similarity }, rank));
+            }
+        }
+    }
+    moments.into_iter().map(|(moment, _)| moment).collect()
+}
+
+/// Adds a moment to those of one person, joined with one that it touches.
+fn add_moment(moments: &mut Vec<Moment>, mut moment: Moment, gap: f64) {
+    while let Some(place) =
+        moments.iter().position(|other| moment.start - other.end <= gap && other.start - moment.end <= gap)
+    {
+        let other = moments.swap_remove(place);
+        if other.similarity > moment.similarity {
+            (moment.best, moment.bounds, moment.similarity) = (other.best, other.bounds, other.similarity);
+        }
+        (moment.start, moment.end) = (moment.start.min(other.start), moment.end.max(other.end));
+    }
+    moments.push(moment);
+}
+
+/// What most faces that are not good lack.
+fn commonest_flaw(tracks: &[&Track]) -> Option<Flaw> {
+    let flaws: Vec<Flaw> =
+        tracks.iter().flat_map(|track| &track.sightings).filter_map(|sighting| sighting.flaws.first().copied()).collect();
+    let count = |flaw: &Flaw| flaws.iter().filter(|other| std::mem::discriminant(*other) == std::mem::discriminant(flaw)).count();
+    flaws.iter().max_by_key(|flaw| count(flaw)).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(start: f64, end: f64, similarity: f32) -> Moment {
+        Moment { start, end, best: start, bounds: Bounds::default(), similarity }
+    }
+
+    #[test]
+    fn moments_that_touch_become_one() {
+        let mut moments = Vec::new();
+        for (start, end, similarity) in [(0.0, 2.0, 0.5), (10.0, 12.0, 0.6), (4.5, 6.0, 0.9), (6.5, 9.0, 0.7)] {
+            add_moment(&mut moments, moment(start, end, similarity), 3.0);
+        }
+        assert_eq!(moments.len(), 1);
+        assert_eq!((moments[0].start, moments[0].end, moments[0].similarity, moments[0].best), (0.0, 12.0, 0.9, 4.5));
+        add_moment(&mut moments, moment(15.1, 16.0, 0.1), 3.0);
+        assert_eq!(moments.len(), 2);
+    }
+}

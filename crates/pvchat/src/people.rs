@@ -1,0 +1,525 @@
+//! Real people in real footage: who is there, when and where in the picture. No language model takes part.
+
+use std::{
+    fs,
+    io::Read,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use burn::prelude::*;
+use image::RgbImage;
+use pvchat_data::{SubjectName, file::write_json};
+use pvchat_people::{
+    Calibration, EmbedderKind, FindOptions, Finder, Gallery, Person, Point, Template, Timeline, Track, Watch, WatchOptions,
+};
+use pvchat_video::{Clip, SamplingPlan, StreamPlan, VideoReader};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{Error, Result};
+
+/// Frames of a clip that somebody is enrolled from, at most.
+const ENROL_FRAMES: usize = 60;
+/// Frames per second of a clip that somebody is enrolled from, at most.
+const ENROL_RATE: f64 = 4.0;
+/// Frames per second of a video that is watched; short clips are looked at more closely.
+const WATCH_RATE: f64 = 2.0;
+/// A short clip gets about this many frames.
+const SHORT_FRAMES: f64 = 40.0;
+/// The highest rate for short clips, in frames per second.
+const SHORT_RATE: f64 = 6.0;
+/// Frames that are looked at between two calls of the observer.
+const BATCH: usize = 8;
+/// The version of the index file.
+const INDEX_VERSION: u32 = 1;
+/// The largest index file that is read, in bytes.
+const LARGEST_INDEX: u64 = 256 << 20;
+
+/// How people are looked for and compared.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PeopleOptions {
+    /// Which network embeds faces.
+    pub embedder: EmbedderKind,
+    /// How faces are looked for.
+    pub find: FindOptions,
+    /// How long videos are divided.
+    pub watch: WatchOptions,
+}
+
+/// Knows people by their faces: enrols them from a clip and says who is in other footage.
+///
+/// ```no_run
+/// use pvchat::{People, PeopleOptions, model::device};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let people = People::open("models/people".as_ref(), "subjects", PeopleOptions::default(), &device::default_device()?)?;
+/// let seen = people.look("reference.mp4".as_ref())?;
+/// people.enrol(&seen, None, &"Aa".parse()?)?;
+/// let footage = people.watch("lunch.mp4".as_ref(), |_| std::ops::ControlFlow::Continue(()))?;
+/// println!("{}", people.ask(&footage, "Is Aa in it, and when?")?.text);
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct People {
+    finder: Finder,
+    calibration: Calibration,
+    gallery: Gallery,
+    options: PeopleOptions,
+}
+
+/// A clip or picture that people were looked for in, to enrol one of them.
+#[derive(Clone, Debug)]
+pub struct SeenPeople {
+    /// The file.
+    pub source: PathBuf,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+    /// The number of each frame that was looked at, in the file.
+    pub indices: Vec<usize>,
+    /// The time of each frame in seconds.
+    pub times: Vec<f64>,
+    /// Width and height of the frames in pixels.
+    pub size: [u32; 2],
+    /// Whether the file is a still picture.
+    pub is_picture: bool,
+    /// The faces, linked.
+    pub tracks: Vec<Track>,
+}
+
+/// Somebody in a clip who can be enrolled.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The number to choose the person by, counted from 1.
+    pub number: usize,
+    /// The first and last time in seconds.
+    pub span: (f64, f64),
+    /// Frames with the face.
+    pub faces: usize,
+    /// Frames with a good face.
+    pub good_faces: usize,
+    /// Mean width of the good faces in pixels, or of all where none is good.
+    pub size: f32,
+    /// Mean sharpness of the same faces.
+    pub sharpness: f32,
+    /// The best face's box and time.
+    pub best: (pvchat_people::Bounds, f64),
+    /// Why faces are not good, each reason once, the commonest first.
+    pub flaws: Vec<pvchat_people::Flaw>,
+    /// The best face, aligned.
+    pub portrait: Option<RgbImage>,
+    /// The mean embedding of the good faces.
+    embedding: Option<Vec<f32>>,
+}
+
+/// Which of several people is meant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Choice {
+    /// By number, counted from 1, see [`Candidate::number`].
+    Number(usize),
+    /// The person whose face contains this point at some time; x and y in pixels.
+    Point(Point),
+    /// The person whose face overlaps this box most.
+    Box(pvchat_people::Bounds),
+}
+
+/// Somebody who was enrolled.
+#[derive(Clone, Debug)]
+pub struct Enrolled {
+    /// The person, as saved.
+    pub person: Person,
+    /// The person's file.
+    pub file: PathBuf,
+    /// What was seen.
+    pub candidate: Candidate,
+    /// How many others are in the clip.
+    pub others: usize,
+    /// Whether a person of that name was there before and got a further template.
+    pub added: bool,
+}
+
+/// How far watching has come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WatchProgress {
+    /// Up to where, in seconds of the video.
+    pub seconds: f64,
+    /// The length of the video in seconds, if the file states it.
+    pub duration: Option<f64>,
+    /// Frames that were looked at.
+    pub frames: usize,
+}
+
+/// A watched video: everything that questions about it need. Kept as the video's index file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Footage {
+    format_version: u32,
+    /// The file.
+    pub source: PathBuf,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// When it was changed last, in seconds since 1970.
+    pub modified: u64,
+    /// Frames per second that were looked at.
+    pub per_second: f64,
+    /// Its length in seconds, if the file states it.
+    pub duration: Option<f64>,
+    /// Width and height in pixels.
+    pub size: [u32; 2],
+    /// The embedding model.
+    pub model: String,
+    /// Who was enrolled when it was watched, with fingerprints of their templates.
+    pub known: Vec<(SubjectName, String)>,
+    /// Who is in it.
+    pub timeline: Timeline,
+    /// Whether it was watched to the end.
+    pub finished: bool,
+}
+
+impl People {
+    /// Opens the models in a folder ([`pvchat_people::models::get`] puts them there) and the people in another.
+    ///
+    /// # Errors
+    /// [`Error::People`] for models that are absent or damaged.
+    pub fn open(
+        models: &Path,
+        subjects: impl Into<PathBuf>,
+        options: PeopleOptions,
+        device: &Device,
+    ) -> Result<Self> {
+        let finder = Finder::open(models, options.embedder, options.find.clone(), device)?;
+        let calibration = Calibration::shipped(options.embedder)?;
+        Ok(Self { finder, calibration, gallery: Gallery::new(subjects), options })
+    }
+
+    /// The networks.
+    pub fn finder(&self) -> &Finder {
+        &self.finder
+    }
+
+    /// What similarities mean.
+    pub fn calibration(&self) -> &Calibration {
+        &self.calibration
+    }
+
+    /// The people who are enrolled.
+    pub fn gallery(&self) -> &Gallery {
+        &self.gallery
+    }
+
+    /// Looks for people in a clip or picture, in order to enrol one of them: at most 60 frames, evenly spread.
+    ///
+    /// # Errors
+    /// [`Error::Video`] for a file that cannot be read, [`Error::People`] when the device cannot compute.
+    pub fn look(&self, path: &Path) -> Result<SeenPeople> {
+        let mut reader = VideoReader::open(path)?;
+        let is_picture = reader.info().container == "image";
+        let count = reader.frame_count()?;
+        let length = count as f64 / reader.info().frame_rate.max(1e-3);
+        let frames = ((length * ENROL_RATE).ceil() as usize).clamp(1, ENROL_FRAMES).min(count.max(1));
+        let Clip { frames, indices, times, .. } = reader.sample(&SamplingPlan::Uniform(frames))?;
+        let size = frames.first().map_or([0, 0], |frame| [frame.width(), frame.height()]);
+        let tracks = self.finder.find(&frames, &times)?;
+        Ok(SeenPeople { source: path.to_path_buf(), sha256: sha256(path)?, indices, times, size, is_picture, tracks })
+    }
+
+    /// Enrols the person in a clip, or the chosen one of several. Somebody of that name who was enrolled before gets a further
+    /// template.
+    ///
+    /// # Errors
+    /// [`Error::NobodyFound`], [`Error::SeveralPeople`] without a choice among several, [`Error::NotChosen`] for a choice
+    /// that is nobody, [`Error::PoorFaces`] where no face of the person is good enough, [`Error::People`].
+    pub fn enrol(&self, seen: &SeenPeople, choice: Option<Choice>, name: &SubjectName) -> Result<Enrolled> {
+        let candidates = seen.candidates();
+        let others = candidates.len().saturating_sub(1);
+        let candidate = seen.choose(candidates, choice)?;
+        let template = seen.template(&candidate)?;
+        let model = self.finder.model();
+        let (person, added) = match self.gallery.names()?.contains(name) {
+            true => {
+                let mut person = self.gallery.load(name)?;
+                person.add(template, model, false)?;
+                (person, true)
+            }
+            false => (Person::new(name.clone(), model.into(), template), false),
+        };
+        let what = if added { "added a template to" } else { "enrolled" };
+        let file = self.gallery.save(&person, &format!("{what} {}", name.bare()))?;
+        Ok(Enrolled { person, file, candidate, others, added })
+    }
+
+    /// Corrects: the person in a clip, or the chosen one of several, is not `name`. Kept in that person's file, and obeyed
+    /// whenever footage is watched again.
+    ///
+    /// # Errors
+    /// As [`enrol`](Self::enrol), and [`Error::People`] for a name that nobody has.
+    pub fn correct(&self, seen: &SeenPeople, choice: Option<Choice>, name: &SubjectName) -> Result<Person> {
+        let candidate = seen.choose(seen.candidates(), choice)?;
+        let template = seen.template(&candidate)?;
+        let mut person = self.gallery.load(name)?;
+        person.add(template, self.finder.model(), true)?;
+        self.gallery.save(&person, &format!("noted who is not {}", name.bare()))?;
+        Ok(person)
+    }
+
+    /// Watches a video and keeps its index beside the people, so that the next question about it decodes nothing. A video that
+    /// was watched before with the same people is not watched again; one whose watching was interrupted is gone on with.
+    ///
+    /// # Errors
+    /// [`Error::Video`], [`Error::People`], [`Error::Stopped`] when the observer stops it; what was watched until then is kept.
+    pub fn watch(
+        &self,
+        path: &Path,
+        mut observe: impl FnMut(WatchProgress) -> ControlFlow<()>,
+    ) -> Result<Footage> {
+        let subjects = self.gallery.load_all()?;
+        let index = self.index_file(path)?;
+        let mut footage = self.begin(path, &subjects)?;
+        if let Some(known) = read_index(&index).filter(|known| known.is_of(&footage)) {
+            footage = known;
+            if footage.finished {
+                return Ok(footage);
+            }
+        }
+        let mut reader = VideoReader::open(path)?;
+        let timeline = std::mem::take(&mut footage.timeline);
+        let plan = StreamPlan { per_second: footage.per_second, from_seconds: timeline.until };
+        let mut watch = Watch::resume(&self.finder, &subjects, &self.calibration, self.options.watch, timeline)?;
+        let (mut frames, mut seconds) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+        let mut look = |frames: &mut Vec<RgbImage>, seconds: &mut Vec<f64>, watch: &mut Watch<'_>| -> Result<()> {
+            let ended = watch.push(frames, seconds)?;
+            let at = seconds.last().copied().unwrap_or(0.0);
+            frames.clear();
+            seconds.clear();
+            let progress = WatchProgress { seconds: at, duration: footage.duration, frames: watch.frames() };
+            let stopped = observe(progress).is_break();
+            if ended || stopped {
+                footage.timeline = watch.timeline().clone();
+                self.keep(&index, &footage)?;
+            }
+            if stopped { Err(Error::Stopped { path: path.to_path_buf(), seconds: at }) } else { Ok(()) }
+        };
+        for frame in reader.stream(plan)? {
+            let frame = frame?;
+            seconds.push(frame.seconds);
+            frames.push(frame.image);
+            if frames.len() == BATCH {
+                look(&mut frames, &mut seconds, &mut watch)?;
+            }
+        }
+        if !frames.is_empty() {
+            look(&mut frames, &mut seconds, &mut watch)?;
+        }
+        footage.timeline = watch.finish();
+        footage.finished = true;
+        self.keep(&index, &footage)?;
+        Ok(footage)
+    }
+
+    /// Deletes all that is kept of a person: file, old versions, and every index that names the person. Gives the files with
+    /// their sizes in bytes.
+    ///
+    /// # Errors
+    /// [`Error::People`], [`Error::Io`] when something cannot be deleted.
+    pub fn forget(&self, name: &SubjectName) -> Result<Vec<(PathBuf, u64)>> {
+        let mut deleted = self.gallery.forget(name)?;
+        let folder = self.indices();
+        let entries = match fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(deleted),
+            Err(source) => return Err(Error::Io { path: folder, source }),
+        };
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+            let names = read_index(&path).is_none_or(|footage| footage.known.iter().any(|(known, _)| known == name));
+            if names && path.is_file() {
+                let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+                fs::remove_file(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+                deleted.push((path, bytes));
+            }
+        }
+        Ok(deleted)
+    }
+
+    /// What a video is before it is watched.
+    fn begin(&self, path: &Path, subjects: &[Person]) -> Result<Footage> {
+        let reader = VideoReader::open(path)?;
+        let info = reader.info();
+        let metadata = fs::metadata(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
+        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let duration = info.duration_seconds;
+        let per_second = match duration {
+            Some(seconds) if seconds > 0.0 => (SHORT_FRAMES / seconds).clamp(WATCH_RATE, SHORT_RATE),
+            _ => WATCH_RATE,
+        };
+        Ok(Footage {
+            format_version: INDEX_VERSION,
+            source: path.to_path_buf(),
+            bytes: metadata.len(),
+            modified: modified.map_or(0, |time| time.as_secs()),
+            per_second,
+            duration,
+            size: [info.width, info.height],
+            model: self.finder.model().into(),
+            known: subjects.iter().map(|subject| (subject.name.clone(), subject.fingerprint())).collect(),
+            timeline: Timeline::default(),
+            finished: false,
+        })
+    }
+
+    fn indices(&self) -> PathBuf {
+        self.gallery.path().join("footage")
+    }
+
+    /// The index file of a video: named by the hash of its whole path.
+    fn index_file(&self, path: &Path) -> Result<PathBuf> {
+        let whole = fs::canonicalize(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
+        let digest = Sha256::digest(whole.as_os_str().as_encoded_bytes());
+        let name: String = digest[..12].iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(self.indices().join(format!("{name}.json")))
+    }
+
+    fn keep(&self, index: &Path, footage: &Footage) -> Result<()> {
+        let folder = self.indices();
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&folder).map_err(|source| Error::Io { path: folder, source })?;
+        Ok(write_json(index, footage)?)
+    }
+}
+
+impl Footage {
+    /// Whether this is what would be watched: the same file, people, model and rate.
+    fn is_of(&self, wanted: &Self) -> bool {
+        let Self { format_version, source: _, bytes, modified, per_second, duration, size, model, known, .. } = self;
+        (format_version, bytes, modified, model, known, size) == (
+            &wanted.format_version,
+            &wanted.bytes,
+            &wanted.modified,
+            &wanted.model,
+            &wanted.known,
+            &wanted.size,
+        ) && (per_second, duration) == (&wanted.per_second, &wanted.duration)
+    }
+}
+
+/// An index that is absent, damaged or of another version is made anew.
+fn read_index(index: &Path) -> Option<Footage> {
+    pvchat_data::file::read_json(index, LARGEST_INDEX).ok()
+}
+
+impl SeenPeople {
+    /// The people in the clip, those with the most good faces first.
+    pub fn candidates(&self) -> Vec<Candidate> {
+        let count = self.tracks.iter().map(|track| track.person + 1).max().unwrap_or(0);
+        let mut candidates: Vec<Candidate> = (0..count).filter_map(|person| self.candidate(person)).collect();
+        candidates.sort_by_key(|candidate| std::cmp::Reverse((candidate.good_faces, candidate.faces)));
+        candidates.iter_mut().enumerate().for_each(|(place, candidate)| candidate.number = place + 1);
+        candidates
+    }
+
+    fn candidate(&self, person: usize) -> Option<Candidate> {
+        let tracks: Vec<&Track> = self.tracks.iter().filter(|track| track.person == person).collect();
+        let all: Vec<_> = tracks.iter().flat_map(|track| &track.sightings).collect();
+        let good: Vec<_> = all.iter().copied().filter(|sighting| sighting.flaws.is_empty()).collect();
+        let measured = if good.is_empty() { &all } else { &good };
+        let mean = |value: fn(&pvchat_people::Quality) -> f32| {
+            measured.iter().map(|sighting| value(&sighting.quality)).sum::<f32>() / measured.len().max(1) as f32
+        };
+        let best = measured.iter().max_by(|one, other| one.quality.rank().total_cmp(&other.quality.rank()))?;
+        let mut embedding: Vec<f32> = Vec::new();
+        for track in &tracks {
+            if let Some(values) = &track.embedding {
+                embedding.resize(values.len(), 0.0);
+                embedding.iter_mut().zip(values).for_each(|(sum, value)| *sum += track.good_faces as f32 * value);
+            }
+        }
+        let length = embedding.iter().map(|value| value * value).sum::<f32>().sqrt();
+        embedding.iter_mut().for_each(|value| *value /= length.max(f32::MIN_POSITIVE));
+        let mut flaws: Vec<(pvchat_people::Flaw, usize)> = Vec::new();
+        for flaw in all.iter().flat_map(|sighting| &sighting.flaws) {
+            match flaws.iter_mut().find(|(known, _)| std::mem::discriminant(known) == std::mem::discriminant(flaw)) {
+                Some((_, count)) => *count += 1,
+                None => flaws.push((*flaw, 1)),
+            }
+        }
+        flaws.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let seconds = |sighting: Option<&&pvchat_people::Sighting>| sighting.map_or(0.0, |sighting| sighting.seconds);
+        Some(Candidate {
+            number: 0,
+            span: (seconds(all.first()), seconds(all.last())),
+            faces: all.len(),
+            good_faces: good.len(),
+            size: mean(|quality| quality.size),
+            sharpness: mean(|quality| quality.sharpness),
+            best: (best.face.bounds, best.seconds),
+            flaws: flaws.into_iter().map(|(flaw, _)| flaw).collect(),
+            portrait: tracks.iter().max_by_key(|track| track.good_faces).and_then(|track| track.portrait.clone()),
+            embedding: (!embedding.is_empty()).then_some(embedding),
+        })
+    }
+
+    fn choose(&self, mut candidates: Vec<Candidate>, choice: Option<Choice>) -> Result<Candidate> {
+        if candidates.is_empty() {
+            return Err(Error::NobodyFound { path: self.source.clone(), frames: self.times.len() });
+        }
+        let found = match choice {
+            None if candidates.len() == 1 => Some(0),
+            None => {
+                // Somebody who passes by in the background is no second candidate: they have few good faces.
+                let clearly = candidates[0].good_faces >= 5 && candidates[1].good_faces * 8 <= candidates[0].good_faces;
+                if !clearly {
+                    return Err(Error::SeveralPeople { path: self.source.clone(), candidates });
+                }
+                Some(0)
+            }
+            Some(Choice::Number(number)) => number.checked_sub(1).filter(|place| *place < candidates.len()),
+            Some(Choice::Point(point)) => self.best_place(&candidates, |bounds| f32::from(bounds.contains(point))),
+            Some(Choice::Box(wanted)) => self.best_place(&candidates, |bounds| bounds.overlap(&wanted)),
+        };
+        match found {
+            Some(place) => Ok(candidates.swap_remove(place)),
+            None => Err(Error::NotChosen { path: self.source.clone(), candidates }),
+        }
+    }
+
+    /// The candidate whose best face suits most.
+    fn best_place(&self, candidates: &[Candidate], suits: impl Fn(&pvchat_people::Bounds) -> f32) -> Option<usize> {
+        let value = |candidate: &Candidate| suits(&candidate.best.0);
+        let place = (0..candidates.len()).max_by(|&a, &b| value(&candidates[a]).total_cmp(&value(&candidates[b])))?;
+        (value(&candidates[place]) > 0.0).then_some(place)
+    }
+
+    fn template(&self, candidate: &Candidate) -> Result<Template> {
+        let Some(embedding) = candidate.embedding.clone() else {
+            return Err(Error::PoorFaces {
+                path: self.source.clone(),
+                faces: candidate.faces,
+                flaws: candidate.flaws.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            });
+        };
+        let added = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        Ok(Template {
+            embedding,
+            added,
+            source: self.sha256.clone(),
+            span: candidate.span,
+            faces: candidate.good_faces,
+            size: candidate.size,
+            sharpness: candidate.sharpness,
+        })
+    }
+}
+
+/// SHA-256 of a file, in hexadecimal.
+fn sha256(path: &Path) -> Result<String> {
+    let io = |source| Error::Io { path: path.to_path_buf(), source };
+    let (mut file, mut hash, mut buffer) = (fs::File::open(path).map_err(io)?, Sha256::new(), vec![0; 1 << 16]);
+    loop {
+        match file.read(&mut buffer).map_err(io)? {
+            0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            read => hash.update(&buffer[..read]),
+        }
+    }
+}
