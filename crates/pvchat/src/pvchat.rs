@@ -15,7 +15,7 @@ use pvchat_miniature::{
 };
 use pvchat_model::{
     answer::Memory,
-    file,
+    device, file,
     subject::Subject,
     vilm::{Answer, Vilm},
     vision::VisionConfig,
@@ -92,12 +92,14 @@ pub struct SeenClip {
 }
 
 impl Pvchat {
-    /// The embedded miniature on the first backend that is compiled in (the CPU, unless features say otherwise).
+    /// The embedded miniature on the [default device](device::default_device): the one that `BURN_DEVICE` names, or the
+    /// first backend that is compiled in (the CPU, unless features say otherwise).
     ///
     /// # Errors
-    /// [`Error::Model`](crate::Error::Model) when the embedded files do not fit together, which a test rules out.
+    /// [`Error::Model`](crate::Error::Model) for a device that is not compiled in, or when the embedded files do not fit
+    /// together, which a test rules out.
     pub fn miniature() -> Result<Self> {
-        Self::miniature_on(&Device::default())
+        Self::miniature_on(&device::default_device()?)
     }
 
     /// The embedded miniature on a device.
