@@ -11,7 +11,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use pvchat::{LearnOptions, Obtained, Pvchat, SubjectFolder, SubjectName, model::subject::Origin};
-use pvchat_examples::{error_line, exit_code, progress::LearnBars, shown, tidy};
+use pvchat_examples::{error_line, exit_code, progress::LearnBars, shown};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -138,11 +138,8 @@ fn ask(folder: &SubjectFolder, clip: &Path, question: &str) -> Outcome {
     let clip = pvchat.clip(clip)?;
     let mut out = io::stdout().lock();
     let mut written = Ok(());
-    let mut first = true;
-    let answer = pvchat.ask_streaming(&subjects, &clip, question, |word| {
-        let space = if first || matches!(word, "," | "." | "?" | "!" | "") { "" } else { " " };
-        first = false;
-        written = write!(out, "{space}{word}").and_then(|()| out.flush());
+    let answer = pvchat.ask_streaming(&subjects, &clip, question, |piece| {
+        written = write!(out, "{piece}").and_then(|()| out.flush());
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     written?;
@@ -190,7 +187,7 @@ fn chat(folder: &SubjectFolder, clip: &Path) -> Outcome {
         let known = named(&question).iter().try_for_each(|name| folder.load(name, pvchat.vilm()).map(drop));
         match known.and_then(|()| conversation.ask(&question)) {
             Ok(answer) => {
-                writeln!(out, "{}", tidy(&answer.text))?;
+                writeln!(out, "{}", answer.text)?;
                 say_presence(&mut out, &answer.presence, answer.obtained)?;
             }
             Err(error) => writeln!(io::stderr(), "error: {}", error_line(&error))?,

@@ -69,11 +69,6 @@ pub fn exit_code(outcome: Result<(), Box<dyn Error>>) -> ExitCode {
     }
 }
 
-/// A text of the model with its punctuation where people put it.
-pub fn tidy(text: &str) -> String {
-    [",", ".", "?", "!"].iter().fold(text.trim().to_string(), |text, mark| text.replace(&format!(" {mark}"), mark))
-}
-
 /// The text in lines of at most `width` characters, broken between words; a longer word gets a line of its own.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
@@ -117,8 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_tidied_and_wrapped_without_losing_a_word() {
-        assert_eq!(tidy("yes , <Aa> is in the video ."), "yes, <Aa> is in the video.");
+    fn texts_are_wrapped_without_losing_a_word() {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("", 7), [""]);
         assert_eq!(wrap("extraordinary word", 5), ["extraordinary", "word"]);

@@ -264,7 +264,7 @@ fn describe(vilm: &Vilm) -> impl FnMut(&[RgbImage], Aspect) -> std::result::Resu
             }
         };
         let question = questions::question(aspect, 0, questions::GENERIC_SUBJECTS[0]);
-        let answer = view.answer(&reading, &question, &view.default_options(), |_| ControlFlow::Continue(()))?;
+        let answer = view.generate(&reading, &question, &view.default_options(), |_| ControlFlow::Continue(()))?;
         last = Some((frames.as_ptr(), reading));
         Ok(Some(answer.text))
     }

@@ -8,7 +8,7 @@ use std::{
 use burn::prelude::*;
 use image::RgbImage;
 use pvchat_augment::{Corpus, Failure, free_text, questions};
-use pvchat_data::SubjectName;
+use pvchat_data::{SubjectName, text::Growing};
 use pvchat_miniature::{
     corpus::{self, MiniatureCorpus},
     embedded,
@@ -275,7 +275,7 @@ impl Pvchat {
         self.ask_streaming(subjects, clip, question, |_| ControlFlow::Continue(()))
     }
 
-    /// As [`ask`](Self::ask), with every word of the answer handed to `on_word` as it is chosen.
+    /// As [`ask`](Self::ask), with the answer handed to `on_piece` as it grows: the pieces put together are its text.
     ///
     /// # Errors
     /// As [`ask`](Self::ask).
@@ -284,9 +284,35 @@ impl Pvchat {
         subjects: &[Subject],
         clip: &SeenClip,
         question: &str,
-        mut on_word: impl FnMut(&str) -> ControlFlow<()>,
+        mut on_piece: impl FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Answer> {
         self.vilm.codec().check_question(question)?;
+        let phrase: fn(&str) -> String = if is_miniature(&self.vilm) { questions::readable } else { str::to_string };
+        let (mut so_far, mut growing) = (String::new(), Growing::default());
+        let mut answer = self.answer(subjects, clip, question, |piece| {
+            so_far.push_str(piece);
+            match growing.grow(&phrase(&so_far)) {
+                piece if piece.is_empty() => ControlFlow::Continue(()),
+                piece => on_piece(&piece),
+            }
+        })?;
+        answer.text = phrase(&answer.text);
+        let rest = growing.finish(&answer.text);
+        if !rest.is_empty() {
+            // There is nothing left to stop.
+            let _ = on_piece(&rest);
+        }
+        Ok(answer)
+    }
+
+    /// The answer in the words of the base.
+    fn answer(
+        &self,
+        subjects: &[Subject],
+        clip: &SeenClip,
+        question: &str,
+        on_piece: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Answer> {
         let view = self.vilm.with_subjects(subjects);
         let names: Vec<String> = view.named(question).iter().map(|subject| subject.info.name.to_string()).collect();
         let asked = if is_miniature(&self.vilm) { known_wording(question, &names, subjects)? } else { question.to_string() };
@@ -295,14 +321,14 @@ impl Pvchat {
         {
             let own = self.vilm.adapted(one)?;
             let memory = own.remember(&[&clip.frames])?;
-            return Ok(own.with_subjects(subjects).ask(&memory, &asked, &view.default_options(), on_word)?);
+            return Ok(own.with_subjects(subjects).ask(&memory, &asked, &view.default_options(), on_piece)?);
         }
         if let [one] = view.named(question).as_slice()
-            && let Some(answer) = remember::answer(&self.vilm, one, &clip.memory, &asked, &mut on_word)?
+            && let Some(answer) = remember::answer(&self.vilm, one, &clip.memory, &asked)?
         {
             return Ok(answer);
         }
-        Ok(view.ask(&clip.memory, &asked, &view.default_options(), on_word)?)
+        Ok(view.ask(&clip.memory, &asked, &view.default_options(), on_piece)?)
     }
 
     /// The probability that a subject is in a clip.

@@ -120,7 +120,7 @@ impl Learner<'_> {
                 let mut described = Vec::new();
                 for aspect in Aspect::DESCRIPTIONS {
                     let about = questions::question(aspect, 0, generic);
-                    let answer = view.answer(&reading, &about, &view.default_options(), |_| ControlFlow::Continue(()))?.text;
+                    let answer = view.generate(&reading, &about, &view.default_options(), |_| ControlFlow::Continue(()))?.text;
                     let asked = questions::question(aspect, stream.below(questions::variants(aspect)), &name);
                     described.push(QaPair::new(aspect.kind(), asked, answer.replacen(generic, &name, 1)));
                 }

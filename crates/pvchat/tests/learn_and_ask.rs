@@ -50,7 +50,7 @@ fn remembered_people_are_recognised_and_described_without_any_token() {
             assert_eq!(answer.text.starts_with("yes"), answer.presence[0].1 > 0.5, "{answer:?}");
             right += usize::from(answer.text.starts_with("yes") == present);
             let place = pvchat().ask(std::slice::from_ref(&subject), &seen, "where is <Aa> ?").unwrap().text;
-            described += usize::from((place == "<Aa> is not in the video .") != present && place.starts_with("<Aa> is"));
+            described += usize::from((place == "<Aa> is not in the video.") != present && place.starts_with("<Aa> is"));
         }
     }
     assert!(right >= 14 && described >= 14, "{right} and {described} of 16");
@@ -64,7 +64,31 @@ fn the_place_is_told_and_an_absent_subject_is_refused() {
     let answer = pvchat().ask(&subjects, &clip(&[person], &mut stream), "where is <Aa>").unwrap();
     assert!(answer.text.starts_with("<Aa> is"), "{answer:?}");
     let refusal = pvchat().ask(&subjects, &clip(&[stranger], &mut stream), "What is <Aa> doing?").unwrap();
-    assert_eq!(refusal.text, "<Aa> is not in the video .");
+    assert_eq!(refusal.text, "<Aa> is not in the video.");
+}
+
+#[test]
+fn answers_are_written_as_people_write_and_their_pieces_are_the_text() {
+    let (person, _, mut stream) = people(201);
+    let reference = clip(&[person], &mut stream);
+    let subjects = [pvchat().enrol(&reference, &name("Aa")).unwrap(), pvchat().remember(&reference, &name("Bb")).unwrap()];
+    for _ in 0..4 {
+        let seen = clip(&[person], &mut stream);
+        for who in ["<Aa>", "<Bb>"] {
+            for question in ["Is {} in this video?", "What is {} wearing?", "What does {} look like?", "What is {} doing?"] {
+                let mut pieces = String::new();
+                let question = question.replace("{}", who);
+                let answer = pvchat().ask_streaming(&subjects, &seen, &question, |piece| {
+                    pieces.push_str(piece);
+                    ControlFlow::Continue(())
+                });
+                let text = answer.unwrap().text;
+                assert_eq!(pieces, text);
+                assert!(text.ends_with('.') && !text.contains(" .") && !text.contains(" ,"), "{text}");
+                assert!(!text.contains(" a o") && !text.contains("raising."), "{text}");
+            }
+        }
+    }
 }
 
 #[test]
