@@ -50,7 +50,7 @@ enum Command {
     Learn {
         /// A video that shows one person.
         clip: PathBuf,
-        /// The person's name: at most 16 letters and digits, with or without angle brackets.
+        /// The person's name: at most 40 letters, digits, hyphens, apostrophes and spaces, with or without angle brackets.
         #[arg(long)]
         name: SubjectName,
         /// Seed of everything random; the same seed learns the same.
@@ -61,7 +61,7 @@ enum Command {
     Enrol {
         /// A video that shows one person.
         clip: PathBuf,
-        /// The person's name: at most 16 letters and digits, with or without angle brackets.
+        /// The person's name: at most 40 letters, digits, hyphens, apostrophes and spaces, with or without angle brackets.
         #[arg(long)]
         name: SubjectName,
     },

@@ -43,7 +43,7 @@ enum Command {
     Add {
         /// A video that shows one person.
         clip: PathBuf,
-        /// The person's name: letters and digits, with or without angle brackets.
+        /// The person's name: letters, digits, hyphens, apostrophes and spaces, with or without angle brackets.
         #[arg(long)]
         name: SubjectName,
         /// Learns by training on clips made from the clip, instead of one look.

@@ -128,7 +128,8 @@ fn hostile_questions_never_panic() {
 
 #[test]
 fn names_that_cannot_be_used_are_refused() {
-    for name in ["", "<>", "bos", "<eos>", "INST", "Aa Bb", "<Aa", "a/b", "..", "ThisNameIsFarTooLong"] {
+    for name in ["", "<>", "[INST]", "</s>", "Aa  Bb", " Aa", "<Aa", "a/b", "..", "ThisNameIsLongerThanTheNameOfAnyoneNeedsToBe"]
+    {
         assert!(name.parse::<SubjectName>().is_err(), "{name:?}");
     }
     assert_eq!("<Aa>".parse::<SubjectName>().unwrap(), "Aa".parse().unwrap());
