@@ -11,7 +11,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use pvchat::{LearnOptions, Obtained, Pvchat, SubjectFolder, SubjectName, model::subject::Origin};
-use pvchat_examples::{error_line, exit_code, progress::LearnBars, shown};
+use pvchat_examples::{error_line, exit_code, progress::LearnBars, say_unfinished, shown};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -199,6 +199,7 @@ fn chat(folder: &SubjectFolder, clip: &Path) -> Outcome {
 fn list(folder: &SubjectFolder) -> Outcome {
     let names = folder.names()?;
     let mut out = io::stdout().lock();
+    say_unfinished(&mut out, &folder.unfinished()?)?;
     if names.is_empty() {
         writeln!(out, "nobody in {} yet; `learn CLIP --name Aa` learns somebody", shown(folder.path()))?;
         return Ok(());

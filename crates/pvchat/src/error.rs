@@ -55,6 +55,19 @@ pub enum Error {
         /// Where that is kept.
         folder: PathBuf,
     },
+    /// Learning that was interrupted and is called again with something else than it was begun with.
+    #[error(
+        "learning {name}, in {}, was begun with {begun_with}; give it the same to resume it, or forget {name} to begin anew",
+        folder.display()
+    )]
+    OtherLearning {
+        /// Who is being learned.
+        name: String,
+        /// Where that is kept.
+        folder: PathBuf,
+        /// What differs, in words.
+        begun_with: String,
+    },
     /// Two people who are to be learned together could not be put into one clip.
     #[error(
         "no clip with {first} and {second} together could be made of their clips; use clips that show each alone in front of a calmer background, or learn them apart"
