@@ -303,10 +303,10 @@ fn hold(folders: &[PathBuf]) -> Result<Vec<CheckpointFolder>> {
     folders.iter().map(|folder| Ok(CheckpointFolder::new(folder)?.locked()?)).collect()
 }
 
-/// The error that learning ended with, in the words of this crate. A folder without a checkpoint, which nothing can be resumed
-/// from, is deleted.
+/// The error that learning ended with, in the words of this crate. A folder that nothing can be resumed from is deleted: one
+/// without a checkpoint, or of learning that came to its end.
 fn ended(error: Error, names: &[SubjectName], held: &CheckpointFolder) -> Error {
-    if matches!(held.state(), Ok(None)) {
+    if matches!(held.state(), Ok(None)) || matches!(error, Error::NotLearned { .. }) {
         // What cannot be deleted does not matter: it is in use by nobody.
         let _ = fs::remove_dir_all(held.path());
     }

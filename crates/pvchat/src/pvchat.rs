@@ -182,7 +182,8 @@ impl Pvchat {
     /// [`SubjectFolder::learn`](crate::SubjectFolder::learn) for learning that survives being killed.
     ///
     /// # Errors
-    /// What augmentation and training report.
+    /// What augmentation and training report; [`Error::NotLearned`](crate::Error::NotLearned) when the clips held back judge what
+    /// came of it no better than chance.
     pub fn learn(
         &self,
         clip: &SeenClip,

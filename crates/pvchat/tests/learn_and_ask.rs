@@ -6,7 +6,8 @@ mod support;
 use std::ops::ControlFlow;
 
 use pvchat::{
-    LearnEvent, LearnOptions, Obtained, Start, SubjectFolder, SubjectName, model::subject::Origin, train::personal::LearnConfig,
+    Error, LearnEvent, LearnOptions, Obtained, Start, SubjectFolder, SubjectName, model::subject::Origin,
+    train::personal::LearnConfig,
 };
 use support::{clip, file, people, pvchat};
 
@@ -171,6 +172,24 @@ fn learning_is_repeatable_checks_itself_and_can_be_stopped() {
         _ => ControlFlow::Continue(()),
     });
     assert!(stopped.is_err());
+}
+
+#[test]
+fn learning_that_its_own_check_refutes_is_an_error_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let subjects = SubjectFolder::new(folder.path());
+    // Nobody is in this clip: what is made of it looks like every other clip that nobody is in.
+    let empty = pvchat().see(&vec![image::RgbImage::from_pixel(64, 64, image::Rgb([90, 90, 90])); 8]).unwrap();
+    let mut options = LearnOptions {
+        positives: 7,
+        training: LearnConfig { image_steps: 1, clip_steps: 1, batch: 4, ..LearnConfig::default() },
+        ..LearnOptions::default()
+    };
+    (options.negatives.hard, options.negatives.random) = (6, 2);
+    let error = subjects.learn(pvchat(), &empty, &name("Aa"), &options, |_| ControlFlow::Continue(())).unwrap_err();
+    assert!(matches!(&error, Error::NotLearned { accuracy, .. } if *accuracy <= 0.5), "{error:?}");
+    assert!(error.to_string().contains("<Aa> was not learned"), "{error}");
+    assert!(subjects.names().unwrap().is_empty() && subjects.unfinished().unwrap().is_empty());
 }
 
 #[test]
