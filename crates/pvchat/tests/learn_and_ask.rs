@@ -3,10 +3,14 @@
 
 mod support;
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, path::Path};
+
+use image::RgbImage;
 
 use pvchat::{
-    Error, LearnEvent, LearnOptions, Obtained, Start, SubjectFolder, SubjectName, model::subject::Origin,
+    Error, LearnEvent, LearnOptions, Obtained, Start, SubjectFolder, SubjectName,
+    miniature::world::{Scene, SceneOptions},
+    model::subject::Origin,
     train::personal::LearnConfig,
 };
 use support::{clip, file, people, pvchat};
@@ -87,6 +91,48 @@ fn answers_are_written_as_people_write_and_their_pieces_are_the_text() {
                 assert_eq!(pieces, text);
                 assert!(text.ends_with('.') && !text.contains(" .") && !text.contains(" ,"), "{text}");
                 assert!(!text.contains(" a o") && !text.contains("raising."), "{text}");
+            }
+        }
+    }
+}
+
+/// The frames with black bars to both sides, or above and below, in an mp4 file.
+fn with_bars(frames: &[RgbImage], [across, down]: [u32; 2], path: &Path) {
+    let (width, height) = frames[0].dimensions();
+    let mut boxed = Vec::new();
+    for frame in frames.iter().chain(frames.last()) {
+        let mut whole = RgbImage::new(width + 2 * across, height + 2 * down);
+        image::imageops::replace(&mut whole, frame, across.into(), down.into());
+        boxed.push(whole);
+    }
+    pvchat::video::write_clip(path, &boxed, 8.0).unwrap();
+}
+
+#[test]
+fn bars_around_a_clip_change_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.mp4");
+    let see = |frames: &[RgbImage], bars: [u32; 2]| {
+        with_bars(frames, bars, &path);
+        pvchat().clip(&path).unwrap()
+    };
+    for seed in 210..213 {
+        let (person, stranger, mut stream) = people(seed);
+        let mut draw = |who| Scene::random(&[who], SceneOptions::default(), &mut stream).render(256).frames;
+        let subjects = [pvchat().enrol(&see(&draw(person), [0, 0]), &name("Aa")).unwrap()];
+        for (who, question) in [
+            (person, "Is <Aa> here?"),
+            (person, "What is <Aa> wearing?"),
+            (stranger, "Is <Aa> here?"),
+            (person, "Where is <Aa>?"),
+        ] {
+            let frames = draw(who);
+            let plain = pvchat().ask(&subjects, &see(&frames, [0, 0]), question).unwrap();
+            for bars in [[100, 0], [0, 56]] {
+                let boxed = pvchat().ask(&subjects, &see(&frames, bars), question).unwrap();
+                assert_eq!(boxed.text, plain.text, "{seed} {question} {bars:?}");
+                let presence = [&boxed, &plain].map(|answer| answer.presence[0].1);
+                assert!((presence[0] - presence[1]).abs() < 0.2, "{seed} {question} {bars:?}: {presence:?}");
             }
         }
     }
