@@ -3,7 +3,7 @@
 
 use std::{error::Error, ops::ControlFlow, path::PathBuf, process::ExitCode, time::Instant};
 
-use burn::{module::Module, tensor::Device};
+use burn::module::Module;
 use clap::{Args, Parser, Subcommand};
 use pvchat::{
     LearnOptions, Pvchat, Start, Subject, SubjectName,
@@ -17,6 +17,7 @@ use pvchat::{
         pretrain::{encoder_run::EncoderRun, encoder_task::evaluate},
     },
     model::{
+        device::default_device,
         moh::Routing,
         qformer::{Activation, NormPlacement},
         vision::miniature::MiniatureEncoderConfig,
@@ -188,7 +189,7 @@ fn encoders(steps: usize, seeds: u64) -> Outcome<()> {
     let (inside, across) = (shipped.blocks_inside, shipped.blocks_across);
     let whole = MiniatureEncoderConfig { blocks_inside: 0, blocks_across: inside + across, ..shipped.clone() };
     let plain = MiniatureEncoderConfig { stem: Vec::new(), ..whole.clone() };
-    let device = Device::default();
+    let device = default_device()?;
     let mut table = Table::new([
         "encoder",
         "parameters",

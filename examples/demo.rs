@@ -20,7 +20,7 @@ use pvchat_examples::{
     pictures::{contact_sheet, training_chart},
     progress::{LearnBars, bar},
     report::{DescriptionScore, Report, Seconds, in_words, peak_memory_mib},
-    shown, target_folder, tidy,
+    shown, target_folder,
     truth::{ClipTruth, Shows, TRUTH_FILE, Truth},
     wrap,
 };
@@ -79,7 +79,7 @@ fn demo() -> Outcome<f64> {
     let enrolled = pvchat.enrol(&reference, &name)?;
     let answer = pvchat.ask(std::slice::from_ref(&enrolled), &pvchat.clip(&folder.join(FIRST))?, QUESTIONS[0].1)?;
     seconds.first_answer = started.elapsed().as_secs_f64();
-    println!("   {FIRST}: {} {}", QUESTIONS[0].1, tidy(&answer.text));
+    println!("   {FIRST}: {} {}", QUESTIONS[0].1, answer.text);
     println!("   The first answer came {:.1} s after the start.\n", seconds.first_answer);
 
     println!("2. Learning {name}: clips made from the reference are told apart from clips of similar strangers.");
@@ -222,7 +222,7 @@ impl<'a> Exam<'a> {
             let judged = ExistenceAnswer { clip: truth.file.clone(), class: truth.class.class(), found };
             let certainty =
                 answer.presence.first().map_or(String::new(), |(_, probability)| format!(" ({:.0} %)", 100.0 * probability));
-            let answer = format!("{}{certainty}", tidy(&answer.text));
+            let answer = format!("{}{certainty}", answer.text);
             let right = if judged.is_right() { "right" } else { "WRONG" };
             add(&mut self.table, &truth.file, [question, &answer, truth.class.words()], right);
             self.existence.push(judged);
@@ -234,23 +234,22 @@ impl<'a> Exam<'a> {
 
     fn ask_description(&mut self, (truth, clip): &(ClipTruth, SeenClip), aspect: Aspect, question: &str) -> Outcome<()> {
         let name = &self.subjects[0].info.name;
-        let text = self.pvchat.ask(&self.subjects, clip, question)?.text;
+        let answer = self.pvchat.ask(&self.subjects, clip, question)?.text;
         self.asked += 1;
-        let answer = tidy(&text);
         let score = &mut self.descriptions;
         let verdict = match (truth.description(aspect), aspect) {
             (None, _) => {
-                let right = presence(&text, name) == Presence::Absent;
+                let right = presence(&answer, name) == Presence::Absent;
                 score.refusals.add(right);
                 in_a_word(right)
             }
             (Some(expected), Aspect::Face) => {
-                let details: Vec<bool> = expected.split(" , ").map(|detail| text.contains(detail)).collect();
+                let details: Vec<bool> = expected.split(" , ").map(|detail| answer.contains(detail)).collect();
                 details.iter().for_each(|&right| score.face_details.add(right));
                 format!("{} of {}", details.iter().filter(|right| **right).count(), details.len())
             }
             (Some(expected), _) => {
-                let right = answer == tidy(&questions::description_answer(aspect, &name.to_string(), expected));
+                let right = answer == questions::readable(&questions::description_answer(aspect, &name.to_string(), expected));
                 match aspect {
                     Aspect::Clothing => score.clothing.add(right),
                     Aspect::Action => score.action.add(right),
@@ -259,7 +258,7 @@ impl<'a> Exam<'a> {
                 in_a_word(right)
             }
         };
-        let expected = truth.description(aspect).map_or_else(|| truth.class.words().to_string(), tidy);
+        let expected = truth.description(aspect).map_or_else(|| truth.class.words().to_string(), questions::readable);
         add(&mut self.table, &truth.file, [question, &answer, &expected], &verdict);
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use pvchat::{LearnOptions, Obtained, Pvchat, SubjectFolder, SubjectName, model::subject::Origin};
-use pvchat_examples::{error_line, exit_code, progress::LearnBars, shown, tidy};
+use pvchat_examples::{error_line, exit_code, progress::LearnBars, say_unfinished, shown};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -50,7 +50,7 @@ enum Command {
     Learn {
         /// A video that shows one person.
         clip: PathBuf,
-        /// The person's name: at most 16 letters and digits, with or without angle brackets.
+        /// The person's name: at most 40 letters, digits, hyphens, apostrophes and spaces, with or without angle brackets.
         #[arg(long)]
         name: SubjectName,
         /// Seed of everything random; the same seed learns the same.
@@ -61,7 +61,7 @@ enum Command {
     Enrol {
         /// A video that shows one person.
         clip: PathBuf,
-        /// The person's name: at most 16 letters and digits, with or without angle brackets.
+        /// The person's name: at most 40 letters, digits, hyphens, apostrophes and spaces, with or without angle brackets.
         #[arg(long)]
         name: SubjectName,
     },
@@ -138,11 +138,8 @@ fn ask(folder: &SubjectFolder, clip: &Path, question: &str) -> Outcome {
     let clip = pvchat.clip(clip)?;
     let mut out = io::stdout().lock();
     let mut written = Ok(());
-    let mut first = true;
-    let answer = pvchat.ask_streaming(&subjects, &clip, question, |word| {
-        let space = if first || matches!(word, "," | "." | "?" | "!" | "") { "" } else { " " };
-        first = false;
-        written = write!(out, "{space}{word}").and_then(|()| out.flush());
+    let answer = pvchat.ask_streaming(&subjects, &clip, question, |piece| {
+        written = write!(out, "{piece}").and_then(|()| out.flush());
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     written?;
@@ -190,7 +187,7 @@ fn chat(folder: &SubjectFolder, clip: &Path) -> Outcome {
         let known = named(&question).iter().try_for_each(|name| folder.load(name, pvchat.vilm()).map(drop));
         match known.and_then(|()| conversation.ask(&question)) {
             Ok(answer) => {
-                writeln!(out, "{}", tidy(&answer.text))?;
+                writeln!(out, "{}", answer.text)?;
                 say_presence(&mut out, &answer.presence, answer.obtained)?;
             }
             Err(error) => writeln!(io::stderr(), "error: {}", error_line(&error))?,
@@ -202,6 +199,7 @@ fn chat(folder: &SubjectFolder, clip: &Path) -> Outcome {
 fn list(folder: &SubjectFolder) -> Outcome {
     let names = folder.names()?;
     let mut out = io::stdout().lock();
+    say_unfinished(&mut out, &folder.unfinished()?)?;
     if names.is_empty() {
         writeln!(out, "nobody in {} yet; `learn CLIP --name Aa` learns somebody", shown(folder.path()))?;
         return Ok(());

@@ -4,7 +4,7 @@ use std::{error::Error, io, io::Write, path::Path, path::PathBuf, process::ExitC
 
 use clap::{Parser, Subcommand};
 use pvchat::{LearnOptions, Pvchat, SubjectFolder, SubjectName, model::subject::Origin, train::personal::Trains};
-use pvchat_examples::{error_line, exit_code, progress::LearnBars, shown};
+use pvchat_examples::{error_line, exit_code, progress::LearnBars, say_unfinished, shown};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -43,7 +43,7 @@ enum Command {
     Add {
         /// A video that shows one person.
         clip: PathBuf,
-        /// The person's name: letters and digits, with or without angle brackets.
+        /// The person's name: letters, digits, hyphens, apostrophes and spaces, with or without angle brackets.
         #[arg(long)]
         name: SubjectName,
         /// Learns by training on clips made from the clip, instead of one look.
@@ -109,6 +109,7 @@ fn run(folder: &SubjectFolder, command: Command) -> Outcome {
 fn list(folder: &SubjectFolder) -> Outcome {
     let names = folder.names()?;
     let mut out = io::stdout().lock();
+    say_unfinished(&mut out, &folder.unfinished()?)?;
     if names.is_empty() {
         return Ok(writeln!(out, "nobody in {} yet; `add CLIP --name Aa` adds somebody", shown(folder.path()))?);
     }

@@ -9,7 +9,7 @@ use clap::Parser;
 use pvchat::{
     LearnOptions, Pvchat, SeenClip, Subject, SubjectName,
     augment::questions::{self, Aspect},
-    data::random::SeededStream,
+    data::{random::SeededStream, text::tidy},
     eval::{
         accuracy::{ClipClass, ExistenceAnswer, balanced_difference},
         bootstrap::Share,
@@ -22,7 +22,7 @@ use pvchat::{
         world::{Identity, Scene, SceneOptions},
     },
 };
-use pvchat_examples::{examination::Outcome, exit_code, progress::bar, tidy};
+use pvchat_examples::{examination::Outcome, exit_code, progress::bar};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -210,6 +210,7 @@ fn ask(pvchat: &Pvchat, group: &Group, subjects: &[Subject], names: &[SubjectNam
     let mut all = Vec::new();
     for (number, shot) in group.shots.iter().enumerate() {
         let mut put = |about: &'static str, question: String, truth: String, person: Option<usize>| -> Outcome<()> {
+            let truth = questions::readable(&truth);
             let answer = pvchat.ask(subjects, &shot.seen, &question)?.text;
             let presence = person
                 .filter(|_| about == "existence")
@@ -249,7 +250,7 @@ fn ask(pvchat: &Pvchat, group: &Group, subjects: &[Subject], names: &[SubjectNam
 }
 
 fn words_of(answer: &str) -> Vec<&str> {
-    let mut words: Vec<&str> = answer.split_whitespace().filter(|word| !matches!(*word, "," | ".")).collect();
+    let mut words: Vec<&str> = answer.split_whitespace().map(|word| word.trim_end_matches([',', '.'])).collect();
     words.sort_unstable();
     words
 }
@@ -264,7 +265,7 @@ fn transcript(answers: &[Asked]) -> String {
         }
         last = Some((&asked.kind, &asked.clip));
         let mark = if asked.right { "right" } else { "wrong" };
-        table.row([asked.kind.clone(), tidy(&asked.question), tidy(&asked.answer), tidy(&asked.truth), mark.to_string()]);
+        table.row([asked.kind.clone(), tidy(&asked.question), asked.answer.clone(), asked.truth.clone(), mark.to_string()]);
     }
     table.to_text()
 }

@@ -27,6 +27,7 @@ use pvchat::{
         },
     },
     model::{
+        device::default_device,
         moh::Routing,
         vision::{VisionTower, miniature::MiniatureEncoder},
     },
@@ -148,7 +149,7 @@ fn examine(
     folder: &Path,
     label: &str,
 ) -> Outcome<Figures> {
-    let device = Device::default();
+    let device = default_device()?;
     let bar = bar("training a base", run.steps);
     bar.set_message(label.to_string());
     fs::create_dir_all(folder)?;

@@ -143,7 +143,7 @@ pub fn describe(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject])
                 let question = questions::question(aspect, 0, &name);
                 let answer = pvchat.ask(std::slice::from_ref(subject), seen, &question)?.text;
                 let described = words::description(aspect, &truth.scene, position).unwrap_or_default();
-                let reference = questions::description_answer(aspect, &name, &described);
+                let reference = questions::readable(&questions::description_answer(aspect, &name, &described));
                 let item = Item { subject: subject.info.name.clone(), question, reference, answer };
                 let (clip, company) = (format!("{number}-{clip}"), truth.scene.people.len() > 1);
                 all.push(Described { clip, item, truth: described, aspect: index, company });
@@ -179,7 +179,8 @@ pub fn shares(described: &[Described]) -> Descriptions {
 }
 
 fn sorted(answer: &str) -> Vec<&str> {
-    let mut words = words::slot_words(answer);
+    let bare = answer.split_whitespace().map(|word| word.trim_end_matches([',', '.']));
+    let mut words: Vec<&str> = bare.filter(|word| !matches!(*word, "a" | "an")).collect();
     words.sort_unstable();
     words
 }

@@ -16,6 +16,8 @@ use std::{
     process::ExitCode,
 };
 
+use pvchat::Unfinished;
+
 /// The folder that holds the fixture clips and the truth about them.
 pub fn clips_folder() -> PathBuf {
     project_folder().join("fixtures").join("clips")
@@ -69,9 +71,18 @@ pub fn exit_code(outcome: Result<(), Box<dyn Error>>) -> ExitCode {
     }
 }
 
-/// A text of the model with its punctuation where people put it.
-pub fn tidy(text: &str) -> String {
-    [",", ".", "?", "!"].iter().fold(text.trim().to_string(), |text, mark| text.replace(&format!(" {mark}"), mark))
+/// Who is being learned or was interrupted, a line each.
+///
+/// # Errors
+/// When nobody reads the output any more.
+pub fn say_unfinished(out: &mut impl Write, unfinished: &[Unfinished]) -> io::Result<()> {
+    for Unfinished { names, folder, steps, running } in unfinished {
+        let names = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+        let steps = steps.map_or("before the first checkpoint".to_string(), |steps| format!("after {steps} steps"));
+        let state = if *running { "being learned now, last seen" } else { "interrupted; learn again to go on, or forget;" };
+        writeln!(out, "{names:<12} {state} {steps}  ({})", shown(folder))?;
+    }
+    Ok(())
 }
 
 /// The text in lines of at most `width` characters, broken between words; a longer word gets a line of its own.
@@ -117,8 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_tidied_and_wrapped_without_losing_a_word() {
-        assert_eq!(tidy("yes , <Aa> is in the video ."), "yes, <Aa> is in the video.");
+    fn texts_are_wrapped_without_losing_a_word() {
         assert_eq!(wrap("one two three", 7), ["one two", "three"]);
         assert_eq!(wrap("", 7), [""]);
         assert_eq!(wrap("extraordinary word", 5), ["extraordinary", "word"]);

@@ -1,5 +1,7 @@
 //! A user's own wording of a question: brought to the form of the miniature language, and understood by its words.
 
+use pvchat_data::SubjectName;
+
 use crate::questions::Aspect;
 
 /// Endings that begin with an apostrophe and stay in one piece.
@@ -97,10 +99,20 @@ fn split(text: &str) -> Vec<String> {
     words
 }
 
-/// The subject token that the text begins with: letters and digits in angle brackets.
+/// The subject token that the text begins with: a name in angle brackets.
 fn subject_token(text: &str) -> Option<&str> {
-    let end = text.strip_prefix('<')?.find(|character: char| !character.is_alphanumeric())? + 1;
-    (end > 1 && text[end..].starts_with('>')).then(|| &text[..=end])
+    let token = &text[..=text.strip_prefix('<')?.find('>')? + 1];
+    token.parse::<SubjectName>().is_ok().then_some(token)
+}
+
+/// The subject tokens of a text, in order.
+///
+/// ```
+/// use pvchat_augment::free_text::subject_tokens;
+/// assert_eq!(subject_tokens("is <Li Wei> with <Aa>?").collect::<Vec<_>>(), ["<Li Wei>", "<Aa>"]);
+/// ```
+pub fn subject_tokens(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices('<').filter_map(|(start, _)| subject_token(&text[start..]))
 }
 
 /// Ends a word; of "what's" and "where's" it makes two, of other words in "'s" a word and its ending.
@@ -136,6 +148,7 @@ mod tests {
             ("can 'you' see a look-alike?", "can you see a look-alike ?"),
             ("1 < 2 <>", "1 < 2 < > ?"),
             ("<Zoë> où?", "<Zoë> où ?"),
+            ("Is <Anna-Maria O'Neil> THERE?", "is <Anna-Maria O'Neil> there ?"),
             ("<Aa", "< aa ?"),
             ("", ""),
             (" \n", ""),

@@ -121,6 +121,32 @@ pub fn absent_answer(aspect: Aspect, subject: &str) -> String {
     if aspect == Aspect::Existence { existence_answer(subject, false) } else { fill(REFUSAL, &[subject]) }
 }
 
+/// An answer of the miniature language as people write it: punctuation at its word, "an" before a vowel, and the words that
+/// the language leaves out.
+///
+/// ```
+/// use pvchat_augment::questions::readable;
+/// assert_eq!(readable("<Aa> is wearing a orange coat ."), "<Aa> is wearing an orange coat.");
+/// assert_eq!(readable("<Aa> is raising ."), "<Aa> is raising an arm.");
+/// ```
+pub fn readable(answer: &str) -> String {
+    let tidied = pvchat_data::text::tidy(answer);
+    let mut readable = String::with_capacity(tidied.len() + 8);
+    let mut words = tidied.split(' ').peekable();
+    while let Some(word) = words.next() {
+        let before_vowel = words.peek().is_some_and(|next| next.starts_with(['a', 'e', 'i', 'o', 'u']));
+        readable.push_str(match word {
+            "a" if before_vowel => "an",
+            "raising." => "raising an arm.",
+            other => other,
+        });
+        if words.peek().is_some() {
+            readable.push(' ');
+        }
+    }
+    readable
+}
+
 /// Every word and punctuation mark of the templates and of [`GENERIC_SUBJECTS`], sorted; words of descriptions are the
 /// caller's.
 pub fn every_word() -> Vec<&'static str> {

@@ -11,7 +11,7 @@ use std::{
 #[non_exhaustive]
 pub enum Error {
     /// A subject name without a letter or digit.
-    #[error("the subject name is empty; give 1 to {} letters or digits, for example `Aa`", crate::subject::LONGEST)]
+    #[error("the subject name is empty; give 1 to {} letters or digits, for example `Anna`", crate::subject::LONGEST)]
     SubjectEmpty,
     /// A subject name that is too long.
     #[error("the subject name {name:?} has {length} characters; give at most {}", crate::subject::LONGEST)]
@@ -21,19 +21,15 @@ pub enum Error {
         /// Its length in characters.
         length: usize,
     },
-    /// A subject name with something else than letters and digits.
-    #[error("the subject name {name:?} holds {character:?}; use letters and digits only, in one pair of angle brackets or none")]
+    /// A subject name with a character that it cannot have, or not there.
+    #[error(
+        "the subject name {name:?} has {character:?} where it cannot stand; use letters, digits and _, with hyphens, apostrophes and single spaces between them, in one pair of angle brackets or none"
+    )]
     SubjectCharacter {
         /// The name.
         name: String,
         /// The first character that cannot be used.
         character: char,
-    },
-    /// A subject name that the prompt or the tokenizer uses for itself.
-    #[error("the subject name {name:?} is a control token of the language model or the prompt; choose another")]
-    SubjectReserved {
-        /// The name.
-        name: String,
     },
     /// Reading or writing failed.
     #[error("{}: {source}; {}", file.display(), remedy(source))]

@@ -22,6 +22,7 @@ pub mod schema;
 mod schema_raw;
 pub mod split;
 pub mod subject;
+pub mod text;
 pub mod validate;
 
 pub use error::{Error, Result, remedy};

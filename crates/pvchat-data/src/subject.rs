@@ -5,43 +5,20 @@ use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
 /// The greatest number of characters between the angle brackets.
-pub const LONGEST: usize = 16;
+pub const LONGEST: usize = 40;
 
-/// Names between angle or square brackets that tokenizers and prompts use for themselves, in lower case.
-const RESERVED: [&str; 22] = [
-    "s",
-    "bos",
-    "eos",
-    "pad",
-    "unk",
-    "mask",
-    "sep",
-    "cls",
-    "dec",
-    "inst",
-    "sys",
-    "system",
-    "user",
-    "assistant",
-    "video",
-    "image",
-    "vid",
-    "img",
-    "person",
-    "tool",
-    "begin",
-    "end",
-];
-
-/// The name of a subject: 1 to 16 letters or digits, shown in angle brackets.
+/// The name of a subject: up to 40 letters and digits, hyphens, apostrophes, underscores and single spaces between them, shown
+/// in angle brackets. It is also the beginning of the names of the subject's files.
+///
+/// Whether a name is a control token of a language model is for that model to say: its tokenizer knows.
 ///
 /// ```
 /// use pvchat_data::SubjectName;
-/// let name: SubjectName = "Aa".parse()?;
-/// assert_eq!(name, "<Aa>".parse()?);
-/// assert_eq!(name.to_string(), "<Aa>");
-/// assert_eq!(name.bare(), "Aa");
-/// assert!("[INST]".parse::<SubjectName>().is_err());
+/// let name: SubjectName = "Anna-Maria O'Neil".parse()?;
+/// assert_eq!(name, "<Anna-Maria O'Neil>".parse()?);
+/// assert_eq!(name.to_string(), "<Anna-Maria O'Neil>");
+/// assert_eq!(name.bare(), "Anna-Maria O'Neil");
+/// assert!("../Aa".parse::<SubjectName>().is_err());
 /// # Ok::<(), pvchat_data::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -58,27 +35,55 @@ impl SubjectName {
 impl FromStr for SubjectName {
     type Err = Error;
 
-    /// Reads `Aa` or `<Aa>`.
+    /// Reads `Aa` or `<Aa>`. A typographic apostrophe becomes a straight one, so that both spellings are one name.
     ///
     /// # Errors
-    /// [`Error::SubjectEmpty`], [`Error::SubjectTooLong`], [`Error::SubjectCharacter`], [`Error::SubjectReserved`].
+    /// [`Error::SubjectEmpty`], [`Error::SubjectTooLong`], [`Error::SubjectCharacter`].
     fn from_str(text: &str) -> Result<Self> {
         let bare = text.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).unwrap_or(text);
-        if bare.is_empty() {
-            return Err(Error::SubjectEmpty);
-        }
+        let bare = bare.replace(['\u{2019}', '\u{02bc}'], "'");
         let length = bare.chars().count();
         if length > LONGEST {
             return Err(Error::SubjectTooLong { name: bare.chars().take(LONGEST).collect(), length });
         }
-        if let Some(character) = bare.chars().find(|character| !character.is_alphanumeric()) {
-            return Err(Error::SubjectCharacter { name: text.into(), character });
+        let wrong = |character| Err(Error::SubjectCharacter { name: text.chars().take(LONGEST).collect(), character });
+        if let Some(character) = bare.chars().find(|&character| !is_possible(character)) {
+            return wrong(character);
         }
-        if RESERVED.contains(&bare.to_lowercase().as_str()) {
-            return Err(Error::SubjectReserved { name: text.into() });
+        if !bare.chars().any(char::is_alphanumeric) {
+            return Err(Error::SubjectEmpty);
         }
-        Ok(Self(bare.into()))
+        // At an end, a hyphen is an option of a command line and a blank is lost; two blanks look like one.
+        let ends = [bare.chars().next(), bare.chars().next_back()];
+        if let Some(end) = ends.into_iter().flatten().find(|end| matches!(end, ' ' | '-')) {
+            return wrong(end);
+        }
+        if bare.contains("  ") {
+            return wrong(' ');
+        }
+        Ok(Self(bare))
     }
+}
+
+/// Letters with their marks, digits, and what may stand between them.
+fn is_possible(character: char) -> bool {
+    // Accents that stand alone, and the signs of Indic scripts that take a vowel away: they are no letters of their own.
+    let is_mark = matches!(
+        character,
+        '\u{0300}'
+            ..='\u{036f}'
+                | '\u{094d}'
+                | '\u{09cd}'
+                | '\u{0a4d}'
+                | '\u{0acd}'
+                | '\u{0b4d}'
+                | '\u{0bcd}'
+                | '\u{0c4d}'
+                | '\u{0ccd}'
+                | '\u{0d4d}'
+                | '\u{0dca}'
+    );
+    character.is_alphanumeric() || is_mark || matches!(character, '-' | '\'' | '_' | ' ')
 }
 
 impl TryFrom<String> for SubjectName {
@@ -112,29 +117,43 @@ mod tests {
             let name: SubjectName = text.parse().unwrap();
             assert_eq!((name.bare(), name.to_string().as_str()), ("Aa", "<Aa>"));
         }
-        assert_eq!("Zoë9".parse::<SubjectName>().unwrap().to_string(), "<Zoë9>");
-        assert_eq!("abcdefghijklmnop".parse::<SubjectName>().unwrap().bare().len(), 16);
+        assert_eq!("O\u{2019}Neil".parse::<SubjectName>().unwrap(), "O'Neil".parse().unwrap());
+    }
+
+    #[test]
+    fn people_may_be_called_what_people_are_called() {
+        let longest = "n".repeat(LONGEST);
+        let names = ["Zoë9", "Zoe\u{0308}", "Anna-Maria", "O'Neil", "'t Hooft", "Li Wei", "aa_2", "प्रिया", "李伟"];
+        for text in names.into_iter().chain(["Pad", "End", "User", "Video", "INST", "s", longest.as_str()]) {
+            let name: SubjectName = text.parse().unwrap();
+            assert_eq!((name.bare(), name.to_string()), (text, format!("<{text}>")));
+        }
     }
 
     #[test]
     fn each_refusal_has_its_reason() {
         let refuse = |text: &str| text.parse::<SubjectName>().unwrap_err();
-        for text in ["", "<>"] {
+        for text in ["", "<>", "_", "-", "'"] {
             assert!(matches!(refuse(text), Error::SubjectEmpty), "{text:?}");
         }
-        assert!(matches!(refuse("abcdefghijklmnopq"), Error::SubjectTooLong { length: 17, .. }));
-        for text in ["<bos>", "s", "</s>", "<s>", "[INST]", "INST", "<Video>", "<pad>", "PERSON"] {
-            assert!(matches!(refuse(text), Error::SubjectReserved { .. } | Error::SubjectCharacter { .. }), "{text:?}");
-        }
-        assert!(matches!(refuse("<bos>"), Error::SubjectReserved { .. }));
+        assert!(matches!(refuse(&"n".repeat(LONGEST + 1)), Error::SubjectTooLong { length: 41, .. }));
         for (text, found) in [
             ("<<Aa>>", '<'),
             ("<Aa", '<'),
             ("A>a", '>'),
-            ("A a", ' '),
             ("[INST]", '['),
+            ("</s>", '/'),
             ("../Aa", '.'),
+            (".Aa", '.'),
+            ("A\\a", '\\'),
+            ("A+b", '+'),
             ("A\u{200b}", '\u{200b}'),
+            ("A\na", '\n'),
+            ("A\u{a0}a", '\u{a0}'),
+            (" Aa", ' '),
+            ("Aa ", ' '),
+            ("A  a", ' '),
+            ("-Aa", '-'),
         ] {
             assert!(matches!(refuse(text), Error::SubjectCharacter { character, .. } if character == found), "{text:?}");
         }
@@ -144,12 +163,12 @@ mod tests {
     fn json_holds_the_bracketed_name_and_is_checked() {
         let name: SubjectName = serde_json::from_str("\"Aa\"").unwrap();
         assert_eq!(serde_json::to_string(&name).unwrap(), "\"<Aa>\"");
-        assert!(serde_json::from_str::<SubjectName>("\"<bos>\"").is_err());
+        assert!(serde_json::from_str::<SubjectName>("\"../Aa\"").is_err());
     }
 
     proptest! {
         #[test]
-        fn whatever_is_accepted_prints_and_parses_as_itself(text in ".{0,20}") {
+        fn whatever_is_accepted_prints_and_parses_as_itself(text in "[a-zA-Zë'’ <>_-]{0,12}|.{0,20}") {
             if let Ok(name) = text.parse::<SubjectName>() {
                 prop_assert_eq!(name.to_string().parse::<SubjectName>().unwrap(), name);
             }

@@ -29,6 +29,8 @@ impl fmt::Display for Presence {
 const CERTAINTY: [&str; 3] = ["without a doubt", "no doubt", "no question"];
 const DOUBT: [&str; 9] =
     ["unsure", "not sure", "maybe", "perhaps", "possibly", "unclear", "cannot tell", "can't tell", "hard to say"];
+/// What stands for the subject in a normalised answer.
+const NAME: &str = "<\u{e000}>";
 const CLAUSE_WORDS: [&str; 4] = ["but", "while", "although", "though"];
 const NEGATIONS: [&str; 17] = [
     "no", "not", "cannot", "never", "none", "nobody", "neither", "nowhere", "without", "absent", "missing", "lack", "lacks",
@@ -43,8 +45,8 @@ const NEGATIONS: [&str; 17] = [
 /// 4. In the first clause that holds the token (or its sentence, if the clause is the token alone)
 /// 5. a word of negation says absent, anything else present.
 pub fn presence(answer: &str, subject: &SubjectName) -> Presence {
-    let text = normalise(answer);
-    let token = normalise(&subject.to_string());
+    // Whatever the name says, it is a name.
+    let (text, token) = (normalise(answer).replace(&normalise(&subject.to_string()), NAME), NAME);
     let opens_certain = ["no doubt", "no question"].iter().any(|phrase| text.starts_with(phrase));
     if !opens_certain {
         match first_word(&text) {
@@ -53,17 +55,17 @@ pub fn presence(answer: &str, subject: &SubjectName) -> Presence {
             _ => {}
         }
     }
-    if !text.contains(&token) {
+    if !text.contains(token) {
         return Presence::Unknown;
     }
     let text = CERTAINTY.iter().fold(text, |text, phrase| remove_phrase(&text, phrase));
     if DOUBT.iter().any(|phrase| find_phrase(&text, phrase).is_some()) {
         return Presence::Unknown;
     }
-    let Some(sentence) = text.split(['.', ';', '!', '?']).find(|sentence| sentence.contains(&token)) else {
+    let Some(sentence) = text.split(['.', ';', '!', '?']).find(|sentence| sentence.contains(token)) else {
         return Presence::Unknown;
     };
-    let clause = clauses(sentence).into_iter().find(|clause| clause.contains(&token));
+    let clause = clauses(sentence).into_iter().find(|clause| clause.contains(token));
     let said = clause.filter(|clause| clause.trim() != token).unwrap_or_else(|| sentence.to_string());
     let negative = words(&said).any(|word| NEGATIONS.contains(&word) || word.ends_with("n't"));
     if negative { Presence::Absent } else { Presence::Present }
@@ -131,6 +133,9 @@ mod tests {
         let no: SubjectName = "Yes".parse().unwrap();
         assert_eq!(presence("<Yes> is not in the clip.", &no), Presence::Absent);
         assert_eq!(presence("<Yes> walks by.", &no), Presence::Present);
+        let never: SubjectName = "Missing But Never".parse().unwrap();
+        assert_eq!(presence("<Missing But Never> walks by.", &never), Presence::Present);
+        assert_eq!(presence("<Missing But Never> is not there.", &never), Presence::Absent);
     }
 
     #[test]

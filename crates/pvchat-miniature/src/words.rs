@@ -58,11 +58,6 @@ pub fn generic_subject(position: usize, people: usize) -> &'static str {
     }
 }
 
-/// The words of a description that carry its content: what is compared when an answer is scored.
-pub fn slot_words(description: &str) -> Vec<&str> {
-    description.split_whitespace().filter(|word| !matches!(*word, "," | "a")).collect()
-}
-
 /// Every word that a description can contain.
 pub fn every_word() -> Vec<String> {
     use crate::world::{Action, ClothColour, FaceShape, Garment, HairColour, Place, Skin};

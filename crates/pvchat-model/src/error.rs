@@ -20,6 +20,21 @@ pub enum Error {
         /// What would be accepted.
         remedy: String,
     },
+    /// A device that this build cannot compute on.
+    #[error(
+        "{key} {value:?} {problem}; this build has: {}; name one of them, leave the choice out, or build with the cargo feature of another",
+        if available.is_empty() { "none" } else { available.as_str() }
+    )]
+    Device {
+        /// Where the choice came from: "device" or the environment variable.
+        key: &'static str,
+        /// The choice.
+        value: String,
+        /// What is wrong with it.
+        problem: &'static str,
+        /// What is compiled in.
+        available: String,
+    },
     /// A tensor whose shape does not fit.
     #[error("{what} has shape {found:?} where {expected} is needed")]
     Shape {

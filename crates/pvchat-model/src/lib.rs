@@ -3,6 +3,7 @@
 
 pub mod adaptation;
 pub mod answer;
+pub mod device;
 pub mod dropout;
 pub mod error;
 pub mod file;

@@ -249,17 +249,20 @@ impl TextCodec {
         Ok(ids)
     }
 
-    /// Checks that a subject's name is not a token of this tokenizer: the two could not be told apart in a question.
+    /// Checks that a subject's name, in its angle brackets, is neither a token of this tokenizer nor a mark of the format: a
+    /// question about it would be read as a part of the prompt.
     ///
     /// # Errors
     /// [`Error::Text`] that says so.
     pub fn check_name(&self, name: &SubjectName) -> Result<()> {
-        match self.token(&name.to_string()) {
-            None => Ok(()),
-            Some(_) => Err(Error::Text {
+        let title = name.to_string();
+        match self.token(&title).is_some() || self.controls.contains(&title) {
+            false => Ok(()),
+            true => Err(Error::Text {
                 what: "subject name",
                 value: name.to_string(),
-                problem: "is a token of the language model; choose another name".into(),
+                problem: "is a control token of this language model; write it otherwise, with a capital letter or another one"
+                    .into(),
             }),
         }
     }

@@ -6,6 +6,7 @@ use burn::prelude::*;
 use pvchat_data::{SubjectName, random::SeededStream};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::{
     Error, Result,
@@ -15,10 +16,10 @@ use crate::{
     personal::PersonalTensors,
 };
 
-/// The version of the file format of subjects that are tokens and rows.
-pub const FORMAT_VERSION: u32 = 1;
-/// The version of files that hold an [`Adaptation`] too: programs that only know the first would leave it out.
-pub const ADAPTED_VERSION: u32 = 2;
+/// The version of the file format that is written: tokens and rows, an [`Adaptation`] where there is one, and a checksum.
+pub const FORMAT_VERSION: u32 = 3;
+/// The oldest version that is read: tokens and rows alone. The second added the [`Adaptation`]; neither has a checksum.
+pub const OLDEST_VERSION: u32 = 1;
 /// The largest subject file that is read, in bytes.
 const LARGEST_FILE: u64 = 64 << 20;
 
@@ -71,6 +72,8 @@ pub struct Subject {
 
 const INFO: &str = "subject";
 const ADAPTATION: &str = "adaptation";
+/// The digits of a checksum.
+const CHECKSUM_DIGITS: usize = 64;
 
 /// The one text entry of the file: with several, their order and so the file's bytes would be left to chance.
 #[derive(Serialize, Deserialize)]
@@ -79,6 +82,9 @@ struct FileInfo {
     subject: SubjectInfo,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     adaptation: Option<AdaptationInfo>,
+    /// SHA-256, in hexadecimal digits, of the whole file with zeros in place of these digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checksum: Option<String>,
 }
 
 /// What the file says about its adaptation.
@@ -106,7 +112,6 @@ impl Subject {
 
     /// The subject with what it changes in the base for itself alone.
     pub fn with_adaptation(mut self, adaptation: Adaptation) -> Self {
-        self.info.format_version = ADAPTED_VERSION;
         self.adaptation = Some(Arc::new(adaptation));
         self
     }
@@ -203,8 +208,9 @@ impl Subject {
         ];
         let mut parts: Vec<(String, Vec<usize>, Vec<u8>)> =
             own.into_iter().map(|(name, shape, data)| (name.to_string(), shape, data)).collect();
-        let format_version = if self.is_composable() { FORMAT_VERSION } else { ADAPTED_VERSION };
-        let mut info = FileInfo { subject: SubjectInfo { format_version, ..self.info.clone() }, adaptation: None };
+        let subject = SubjectInfo { format_version: FORMAT_VERSION, ..self.info.clone() };
+        let zeros = "0".repeat(CHECKSUM_DIGITS);
+        let mut info = FileInfo { subject, adaptation: None, checksum: Some(zeros.clone()) };
         if let Some(adaptation) = &self.adaptation {
             info.adaptation = Some(AdaptationInfo { trains: adaptation.trains, lora: adaptation.lora });
             let parameters = adaptation.parameters.iter();
@@ -218,14 +224,19 @@ impl Subject {
             .collect();
         let info = serde_json::to_string(&info).map_err(|error| error.to_string())?;
         let metadata = Some([(INFO.to_string(), info)].into());
-        safetensors::serialize(views.map_err(|error| error.to_string())?, metadata).map_err(|error| error.to_string())
+        let mut bytes =
+            safetensors::serialize(views.map_err(|error| error.to_string())?, metadata).map_err(|error| error.to_string())?;
+        let place = place_of(&zeros, &bytes).ok_or("there is no place for the checksum")?;
+        let checksum = checksum(&bytes, place);
+        bytes[place..place + CHECKSUM_DIGITS].copy_from_slice(checksum.as_bytes());
+        Ok(bytes)
     }
 
     /// Reads a subject that was made for the base model with that fingerprint.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be read; [`Error::File`] when it is no subject file, is cut
-    /// short, has another format version, or was made for another base model.
+    /// short, is not what was written, has another format version, or was made for another base model.
     pub fn load(path: &Path, base: &str) -> Result<Self> {
         let file = |problem: String, remedy: &str| Error::File { file: path.to_path_buf(), problem, remedy: remedy.into() };
         let bytes = read_regular(path, LARGEST_FILE, "choose a subject file")?;
@@ -236,11 +247,23 @@ impl Subject {
             .as_ref()
             .and_then(|metadata| metadata.get(INFO))
             .ok_or_else(|| broken("no subject entry".into()))?;
-        let FileInfo { subject: info, adaptation } = serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
-        if !(FORMAT_VERSION..=ADAPTED_VERSION).contains(&info.format_version) {
+        let FileInfo { subject: info, adaptation, checksum: stated } =
+            serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
+        let damaged =
+            || file("is damaged: its checksum does not fit".into(), "restore it from a copy, or learn the person again");
+        // Whatever version it says: that may be the damage.
+        if let Some(stated) = &stated
+            && place_of(stated, &bytes).is_none_or(|place| checksum(&bytes, place) != *stated)
+        {
+            return Err(damaged());
+        }
+        if !(OLDEST_VERSION..=FORMAT_VERSION).contains(&info.format_version) {
             let problem =
-                format!("has format version {}, this program reads {FORMAT_VERSION} to {ADAPTED_VERSION}", info.format_version);
-            return Err(file(problem, "learn the person again with this program"));
+                format!("has format version {}, this program reads {OLDEST_VERSION} to {FORMAT_VERSION}", info.format_version);
+            return Err(file(problem, "open it with a newer version of this program, or learn the person again with this one"));
+        }
+        if stated.is_none() && info.format_version == FORMAT_VERSION {
+            return Err(damaged());
         }
         if info.base != base {
             let problem = format!("was made for the base model {}, not for {base}", info.base);
@@ -259,9 +282,8 @@ impl Subject {
             }
             Ok((view.shape().to_vec(), values))
         };
-        let adaptation = match info.format_version {
-            ADAPTED_VERSION => {
-                let AdaptationInfo { trains, lora } = adaptation.ok_or_else(|| broken("no adaptation entry".into()))?;
+        let adaptation = match adaptation {
+            Some(AdaptationInfo { trains, lora }) => {
                 let prefix = format!("{ADAPTATION}.");
                 let mut parameters = BTreeMap::new();
                 for full in tensors.names() {
@@ -272,7 +294,8 @@ impl Subject {
                 }
                 Some(Arc::new(Adaptation { trains, lora, parameters }))
             }
-            _ => None,
+            None if info.format_version == 2 => return Err(broken("no adaptation entry".into())),
+            None => None,
         };
         let (shape, tokens) = read("personal_query_tokens")?;
         let &[count, width] = shape.as_slice() else {
@@ -287,5 +310,91 @@ impl Subject {
             head_row: read("head_row")?.1,
             adaptation,
         })
+    }
+}
+
+/// Where the digits of the checksum stand in the header; `None` for what is none.
+fn place_of(digits: &str, bytes: &[u8]) -> Option<usize> {
+    let digits = digits.as_bytes();
+    if digits.len() != CHECKSUM_DIGITS {
+        return None;
+    }
+    bytes.windows(CHECKSUM_DIGITS).position(|part| part == digits)
+}
+
+/// The checksum of a file whose digits for it stand at `place`.
+fn checksum(bytes: &[u8], place: usize) -> String {
+    let mut hash = Sha256::new();
+    hash.update(&bytes[..place]);
+    hash.update([b'0'; CHECKSUM_DIGITS]);
+    hash.update(&bytes[place + CHECKSUM_DIGITS..]);
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn subject(adapted: bool) -> Subject {
+        let info = SubjectInfo {
+            format_version: FORMAT_VERSION,
+            name: "Aa".parse().unwrap(),
+            base: "base".into(),
+            origin: Origin::Enrolled,
+            training: [("steps".into(), 3.5)].into(),
+        };
+        let subject = Subject {
+            info,
+            tokens: vec![0.25; 6],
+            token_shape: [2, 3],
+            identity: vec![1.0, 0.0],
+            word_row: vec![-1.5],
+            head_row: vec![0.0],
+            adaptation: None,
+        };
+        let value = Values { shape: vec![2], values: vec![3.0, 4.0] };
+        let parameters = [("answer.project_up.bias".into(), value)].into();
+        let adaptation = Adaptation { trains: Trains::PersonalAndBridge, lora: LoraConfig::full(), parameters };
+        if adapted { subject.with_adaptation(adaptation) } else { subject }
+    }
+
+    #[test]
+    fn a_file_brings_its_subject_back_and_one_flipped_bit_anywhere_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("Aa.subject.safetensors");
+        for adapted in [false, true] {
+            let subject = subject(adapted);
+            subject.save(&file).unwrap();
+            assert_eq!(Subject::load(&file, "base").unwrap(), subject);
+            let bytes = std::fs::read(&file).unwrap();
+            for bit in 0..8 * bytes.len() {
+                let mut damaged = bytes.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                std::fs::write(&file, damaged).unwrap();
+                let error = Subject::load(&file, "base").expect_err(&format!("bit {bit}")).to_string();
+                assert!(error.contains("Aa.subject") && error.contains("learn the person again"), "bit {bit}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn files_of_the_versions_before_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("Aa.subject.safetensors");
+        for (version, adapted) in [(1, false), (2, true)] {
+            let subject = subject(adapted);
+            subject.save(&file).unwrap();
+            let bytes = std::fs::read(&file).unwrap();
+            let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+            let mut info: serde_json::Value = serde_json::from_str(&header.metadata().as_ref().unwrap()[INFO]).unwrap();
+            info.as_object_mut().unwrap().remove("checksum").unwrap();
+            info["format_version"] = version.into();
+            let tensors = SafeTensors::deserialize(&bytes).unwrap();
+            let old = safetensors::serialize(tensors.tensors(), Some([(INFO.to_string(), info.to_string())].into())).unwrap();
+            std::fs::write(&file, old).unwrap();
+            let read = Subject::load(&file, "base").unwrap();
+            assert_eq!(read.info.format_version, version);
+            assert_eq!(Subject { info: subject.info.clone(), ..read }, subject);
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     init,
     operations::LayerNorm,
     personal::PersonalTensors,
-    preprocess::encoder_pixels,
+    preprocess::{bars::without_bars, encoder_pixels},
     prompt::TextCodec,
     subject::{FORMAT_VERSION, Origin, Subject, SubjectInfo},
     vision::{VisionEncoder, VisionTower, miniature::Readout},
@@ -108,10 +108,10 @@ impl Vilm {
         self.config.vision.image_size()
     }
 
-    /// Frames as they are kept beside what the encoder makes of them
-    /// ([`PreprocessConfig::kept_frame`](crate::preprocess::PreprocessConfig::kept_frame)).
+    /// Frames as they are kept beside what the encoder makes of them: without [bars](crate::preprocess::bars) around the
+    /// picture ([`PreprocessConfig::kept_frame`](crate::preprocess::PreprocessConfig::kept_frame)).
     pub fn prepare(&self, frames: &[RgbImage]) -> Vec<RgbImage> {
-        frames.iter().map(|frame| self.config.preprocess.kept_frame(frame)).collect()
+        without_bars(frames).iter().map(|frame| self.config.preprocess.kept_frame(frame)).collect()
     }
 
     /// Encodes clips, once; everything else works on the result.

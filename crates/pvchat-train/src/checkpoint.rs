@@ -17,7 +17,7 @@ use burn::{
 use pvchat_model::file::{LARGEST_TEXT_FILE, read_regular};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{Error, Result, error::Difference};
 
 /// What a checkpoint holds beside the parameters and the optimiser.
 ///
@@ -49,7 +49,8 @@ const LATEST: &str = "latest.json";
 const LOCK: &str = "lock";
 const PARTIAL: &str = ".partial-";
 const REMEDY: &str = "delete the folder to start over";
-const MAKE_ROOM: &str = "free some space or choose another folder; the checkpoint before it is still good";
+const MAKE_ROOM: &str = "free some space or choose another folder; no checkpoint had been written before";
+const MAKE_ROOM_AGAIN: &str = "free some space or choose another folder; the checkpoint before it is still good";
 
 impl CheckpointFolder {
     /// Uses (and creates when needed) a folder.
@@ -116,6 +117,7 @@ impl CheckpointFolder {
     pub fn save<M: Module>(&self, model: &M, optimizer: &ModuleOptimizer, state: &RunState) -> Result<()> {
         let latest = self.latest()?;
         let mut name = format!("step-{:08}", state.step);
+        let remedy = if latest.is_some() { MAKE_ROOM_AGAIN } else { MAKE_ROOM };
         if latest.is_some_and(|latest| latest.ends_with(&name)) {
             name.push_str("-again");
         }
@@ -141,7 +143,7 @@ impl CheckpointFolder {
         };
         if let Err(error) = write() {
             let _ = fs::remove_dir_all(&partial);
-            return Err(failure(&folder, error.as_ref(), MAKE_ROOM));
+            return Err(failure(&folder, error.as_ref(), remedy));
         }
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
             let other = entry.file_name();
@@ -167,7 +169,7 @@ impl CheckpointFolder {
         let state = read_state(&folder)?;
         let differences = differences(fingerprint, &state.fingerprint);
         if !differences.is_empty() {
-            return Err(Error::OtherRun { path: folder, differences: differences.join("; ") });
+            return Err(Error::OtherRun { path: folder, differences });
         }
         let record = ModuleRecord::load(folder.join("model.bpk")).map_err(|error| failure(&folder, &error, REMEDY))?;
         let record = record.allow_partial(self.group.is_some());
@@ -209,14 +211,14 @@ impl CheckpointFolder {
     }
 }
 
-/// What differs between two fingerprints, as `key: here, there`.
-fn differences(here: &BTreeMap<String, String>, there: &BTreeMap<String, String>) -> Vec<String> {
+/// What differs between two fingerprints.
+fn differences(here: &BTreeMap<String, String>, there: &BTreeMap<String, String>) -> Vec<Difference> {
     let mut keys: Vec<&String> = here.keys().chain(there.keys().filter(|key| !here.contains_key(*key))).collect();
     keys.sort();
     let value = |of: &BTreeMap<String, String>, key: &String| of.get(key).map_or("nothing".to_string(), String::clone);
     keys.into_iter()
         .filter(|key| here.get(*key) != there.get(*key))
-        .map(|key| format!("{key}: {} here, {} there", value(here, key), value(there, key)))
+        .map(|key| Difference { key: key.clone(), here: value(here, key), there: value(there, key) })
         .collect()
 }
 

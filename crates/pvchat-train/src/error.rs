@@ -63,12 +63,12 @@ pub enum Error {
         remedy: String,
     },
     /// A checkpoint that belongs to another run.
-    #[error("checkpoint {} was made by another run: {differences}; delete the folder to start over", path.display())]
+    #[error("checkpoint {} was made by another run: {}; delete the folder to start over", path.display(), listed(differences))]
     OtherRun {
         /// The checkpoint's folder.
         path: PathBuf,
-        /// What differs, as `key: here, there`.
-        differences: String,
+        /// What differs.
+        differences: Vec<Difference>,
     },
     /// The folder of checkpoints is held by another training.
     #[error(
@@ -126,6 +126,22 @@ pub enum Error {
     /// The model reported an error.
     #[error(transparent)]
     Model(#[from] pvchat_model::Error),
+}
+
+/// What identifies a run and is another thing in its checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Its name.
+    pub key: String,
+    /// Its value in the run, "nothing" without one.
+    pub here: String,
+    /// Its value in the checkpoint, "nothing" without one.
+    pub there: String,
+}
+
+fn listed(differences: &[Difference]) -> String {
+    let said = differences.iter().map(|Difference { key, here, there }| format!("{key}: {here} here, {there} there"));
+    said.collect::<Vec<_>>().join("; ")
 }
 
 /// Result with this crate's error.

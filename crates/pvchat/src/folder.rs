@@ -13,8 +13,9 @@ use pvchat_model::{subject::Subject, vilm::Vilm};
 use pvchat_train::checkpoint::CheckpointFolder;
 
 use crate::{
-    Error, LearnEvent, LearnOptions, Learned, LearnedTogether, Pvchat, Result, SeenClip,
+    Error, LearnEvent, LearnOptions, Learned, LearnedTogether, Pvchat, Result, SeenClip, Unfinished,
     receipt::{Kept, Receipt},
+    unfinished::begun_with,
 };
 
 const EXTENSION: &str = "subject.safetensors";
@@ -69,11 +70,32 @@ impl SubjectFolder {
         Ok(names)
     }
 
+    /// Learning that is going on in the folder or was interrupted, in alphabetical order of its folders. People who are only
+    /// being learned are not among the [`names`](Self::names) yet.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the folder cannot be read; a folder that does not exist is empty.
+    pub fn unfinished(&self) -> Result<Vec<Unfinished>> {
+        let about = |(folder, names): (PathBuf, Vec<SubjectName>)| {
+            let checkpoints = CheckpointFolder::new(&folder)?;
+            let steps = checkpoints.state().ok().flatten().map(|state| state.step);
+            let running = matches!(checkpoints.locked(), Err(pvchat_train::Error::Busy { .. }));
+            Ok(Unfinished { names, folder, steps, running })
+        };
+        self.being_learned()?.into_iter().map(about).collect()
+    }
+
     /// Saves a subject, replacing one of that name; returns its file.
     ///
     /// # Errors
-    /// [`Error::Model`] when it cannot be written; nothing half-written remains.
+    /// [`pvchat_train::Error::Busy`] while somebody of that name is being learned, who would replace it; [`Error::Model`] when it
+    /// cannot be written; nothing half-written remains.
     pub fn save(&self, subject: &Subject) -> Result<PathBuf> {
+        let _held = hold(&self.learnings_of(&subject.info.name)?)?;
+        self.write(subject)
+    }
+
+    fn write(&self, subject: &Subject) -> Result<PathBuf> {
         let file = self.file(&subject.info.name);
         subject.save(&file)?;
         Ok(file)
@@ -120,7 +142,8 @@ impl SubjectFolder {
     /// this was interrupted, calling it again with the same clip, name and options goes on where it was.
     ///
     /// # Errors
-    /// As [`Pvchat::learn`] and [`save`](Self::save); [`pvchat_train::Error::Busy`] when the subject is being learned already.
+    /// As [`Pvchat::learn`] and [`save`](Self::save); [`pvchat_train::Error::Busy`] when the subject is being learned already,
+    /// [`Error::OtherLearning`] when its learning was begun with another clip, options or base.
     pub fn learn(
         &self,
         pvchat: &Pvchat,
@@ -131,8 +154,12 @@ impl SubjectFolder {
     ) -> Result<Learned> {
         let learning = self.learning(name);
         let held = CheckpointFolder::new(&learning)?.locked()?;
-        let learned = pvchat.learn_in(Some(held.clone()), clip, name, options, observe)?;
-        self.save(&learned.subject)?;
+        let learned = match hold(&self.learning_together(name)?) {
+            Ok(_others) => pvchat.learn_in(Some(held.clone()), clip, name, options, observe),
+            Err(error) => Err(error),
+        };
+        let learned = learned.map_err(|error| ended(error, std::slice::from_ref(name), &held))?;
+        self.write(&learned.subject)?;
         fs::remove_dir_all(&learning).map_err(|source| Error::Io { path: learning, source })?;
         Ok(learned)
     }
@@ -142,7 +169,8 @@ impl SubjectFolder {
     /// where it was.
     ///
     /// # Errors
-    /// As [`Pvchat::learn_together`] and [`save`](Self::save); [`pvchat_train::Error::Busy`] when they are being learned already.
+    /// As [`Pvchat::learn_together`] and [`save`](Self::save); [`pvchat_train::Error::Busy`] when one of them is being learned
+    /// already, [`Error::OtherLearning`] when their learning was begun with other clips, options or base.
     pub fn learn_together(
         &self,
         pvchat: &Pvchat,
@@ -150,32 +178,54 @@ impl SubjectFolder {
         options: &LearnOptions,
         observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
     ) -> Result<LearnedTogether> {
-        let names: Vec<&str> = people.iter().map(|(_, name)| name.bare()).collect();
-        let learning = self.0.join(format!("{}{LEARNING}", names.join(TOGETHER)));
+        let names: Vec<SubjectName> = people.iter().map(|(_, name)| (*name).clone()).collect();
+        let bare: Vec<&str> = names.iter().map(SubjectName::bare).collect();
+        let learning = self.0.join(format!("{}{LEARNING}", bare.join(TOGETHER)));
         let held = CheckpointFolder::new(&learning)?.locked()?;
-        let learned = pvchat.learn_together_in(Some(held.clone()), people, options, observe)?;
+        let mut others: Vec<PathBuf> = Vec::new();
+        for name in &names {
+            others.extend(self.learnings_of(name)?.into_iter().filter(|folder| *folder != learning));
+        }
+        others.sort();
+        others.dedup();
+        let learned = match hold(&others) {
+            Ok(_others) => pvchat.learn_together_in(Some(held.clone()), people, options, observe),
+            Err(error) => Err(error),
+        };
+        let learned = learned.map_err(|error| ended(error, &names, &held))?;
         for subject in &learned.subjects {
-            self.save(subject)?;
+            self.write(subject)?;
         }
         fs::remove_dir_all(&learning).map_err(|source| Error::Io { path: learning, source })?;
         Ok(learned)
     }
 
-    /// The folders in which a subject is, or was, learned together with others.
-    fn learning_together(&self, name: &SubjectName) -> Result<Vec<PathBuf>> {
+    /// The folders of learning that has not ended, with who is learned in each.
+    fn being_learned(&self) -> Result<Vec<(PathBuf, Vec<SubjectName>)>> {
         let entries = match fs::read_dir(&self.0) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(source) => return Err(Error::Io { path: self.0.clone(), source }),
         };
-        let is_its = |path: &PathBuf| {
-            let file = path.file_name().map(|file| file.to_string_lossy().into_owned()).unwrap_or_default();
-            file.strip_suffix(LEARNING)
-                .is_some_and(|names| names.contains(TOGETHER) && names.split(TOGETHER).any(|other| other == name.bare()))
+        let people = |path: &Path| -> Option<Vec<SubjectName>> {
+            path.file_name()?.to_str()?.strip_suffix(LEARNING)?.split(TOGETHER).map(|name| name.parse().ok()).collect()
         };
-        let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_its).collect();
+        let folders = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
+        let mut found: Vec<_> = folders.filter_map(|path| people(&path).map(|names| (path, names))).collect();
         found.sort();
         Ok(found)
+    }
+
+    /// The folders in which a subject is, or was, learned alone or together with others.
+    fn learnings_of(&self, name: &SubjectName) -> Result<Vec<PathBuf>> {
+        let its = self.being_learned()?.into_iter().filter(|(_, names)| names.contains(name));
+        Ok(its.map(|(folder, _)| folder).collect())
+    }
+
+    /// Those of them in which it is learned together with others.
+    fn learning_together(&self, name: &SubjectName) -> Result<Vec<PathBuf>> {
+        let alone = self.learning(name);
+        Ok(self.learnings_of(name)?.into_iter().filter(|folder| *folder != alone).collect())
     }
 
     /// Writes the clips and questions that a subject was learned from, to be looked at; returns their folder.
@@ -205,10 +255,8 @@ impl SubjectFolder {
         if [self.file(to), self.learning(to), self.data(to)].iter().any(|path| path.exists()) {
             return Err(Error::NameTaken { name: to.to_string(), folder: self.0.clone() });
         }
-        for folder in self.learning_together(from)?.into_iter().chain([self.learning(from)]) {
-            if folder.exists() {
-                return Err(Error::Unfinished { name: from.to_string(), folder });
-            }
+        if let Some(folder) = self.learnings_of(from)?.into_iter().next() {
+            return Err(Error::Unfinished { name: from.to_string(), folder });
         }
         // The new file first: whatever happens in between, the subject is there under one of its names.
         let file = self.save(&subject.renamed(to.clone()))?;
@@ -228,9 +276,8 @@ impl SubjectFolder {
         if !self.0.exists() {
             return Ok(receipt);
         }
-        let learning: Vec<PathBuf> = self.learning_together(name)?.into_iter().chain([self.learning(name)]).collect();
-        let hold = |folder: &PathBuf| CheckpointFolder::new(folder)?.locked();
-        let _held = learning.iter().filter(|folder| folder.is_dir()).map(hold).collect::<pvchat_train::Result<Vec<_>>>()?;
+        let learning = self.learnings_of(name)?;
+        let _held = hold(&learning)?;
         let file = self.file(name);
         let half_written = format!(".{}.{EXTENSION}.", name.bare());
         let entries = fs::read_dir(&self.0).map_err(|source| Error::Io { path: self.0.clone(), source })?;
@@ -248,6 +295,28 @@ impl SubjectFolder {
             delete(&path, kept, &mut receipt)?;
         }
         Ok(receipt)
+    }
+}
+
+/// Holds folders of learning for this process while the result lives.
+fn hold(folders: &[PathBuf]) -> Result<Vec<CheckpointFolder>> {
+    folders.iter().map(|folder| Ok(CheckpointFolder::new(folder)?.locked()?)).collect()
+}
+
+/// The error that learning ended with, in the words of this crate. A folder that nothing can be resumed from is deleted: one
+/// without a checkpoint, or of learning that came to its end.
+fn ended(error: Error, names: &[SubjectName], held: &CheckpointFolder) -> Error {
+    if matches!(held.state(), Ok(None)) || matches!(error, Error::NotLearned { .. }) {
+        // What cannot be deleted does not matter: it is in use by nobody.
+        let _ = fs::remove_dir_all(held.path());
+    }
+    match error {
+        Error::Train(pvchat_train::Error::OtherRun { differences, .. }) => Error::OtherLearning {
+            name: names.iter().map(SubjectName::to_string).collect::<Vec<_>>().join(" and "),
+            folder: held.path().to_path_buf(),
+            begun_with: begun_with(&differences),
+        },
+        error => error,
     }
 }
 

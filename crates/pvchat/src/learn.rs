@@ -16,12 +16,12 @@ use pvchat_model::{
 use pvchat_train::{
     checkpoint::CheckpointFolder,
     features::{ClipFeatures, FeatureId},
-    personal::{LearnClip, LearnConfig, LearnData, LearnProgress, LearnReport, LearnRun, learn},
+    personal::{LearnClip, LearnConfig, LearnData, LearnProgress, LearnReport, LearnRun, SelfCheck, learn},
 };
 
 pub use options::{LearnOptions, Start};
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// A way from one prepared clip to a subject.
 pub trait Personalizer {
@@ -110,7 +110,8 @@ impl Learner<'_> {
     ///
     /// # Errors
     /// When the name is a token of the model or the clip does not fit it; what augmentation and training report, among
-    /// them that somebody else learns in the same folder of checkpoints, or that what is there is of another run.
+    /// them that somebody else learns in the same folder of checkpoints, or that what is there is of another run;
+    /// [`Error::NotLearned`] when the self-check judges what would be kept no better than chance.
     pub fn learn(&mut self, vilm: &Vilm, clip: &[RgbImage], name: &SubjectName) -> Result<Learned> {
         let keep = self.options.run(self.checkpoints.clone())?;
         let stream = SeededStream::new(self.options.seed).derive("learn");
@@ -125,6 +126,13 @@ impl Learner<'_> {
         let config = LearnConfig { seed: stream.derive("training").next_seed(), ..self.options.training.clone() };
         let (mut subject, report) =
             learn(vilm, &start, &data, &config, &keep, |progress| observe(LearnEvent::Training(progress)))?;
+        // Where noise was the start and did not help, the enrolled subject is kept, which the check did not see.
+        let judged = match (report.kept_learned, self.options.start) {
+            (true, _) => Some(report.after),
+            (false, Start::Look) => Some(report.before),
+            (false, Start::Noise) => None,
+        };
+        refuse_chance(judged, &data, || name.to_string())?;
         if !report.kept_learned {
             let training = std::mem::take(&mut subject.info.training);
             subject = enrolled;
@@ -238,6 +246,20 @@ impl Learner<'_> {
     }
 }
 
+/// Balanced accuracy of guessing.
+const CHANCE: f32 = 0.5;
+
+/// An error when the self-check refutes what would be kept. It says nothing where no clip with, or none without, was held back.
+pub(crate) fn refuse_chance(judged: Option<SelfCheck>, data: &LearnData, name: impl Fn() -> String) -> Result<()> {
+    let held_back = |wanted: bool| data.held_back.iter().any(|clip| clip.present.contains(&wanted));
+    match judged {
+        Some(check) if check.balanced_accuracy <= CHANCE && held_back(true) && held_back(false) => {
+            Err(Error::NotLearned { name: name(), accuracy: check.balanced_accuracy })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Puts the `number`-th clip of a stage where it belongs: every few are held back, as clips for the self-check.
 pub(crate) fn sort(data: &mut LearnData, video: bool, number: usize, clip: LearnClip) {
     match (video, number % HELD_BACK == HELD_BACK - 1) {
@@ -264,7 +286,7 @@ fn describe(vilm: &Vilm) -> impl FnMut(&[RgbImage], Aspect) -> std::result::Resu
             }
         };
         let question = questions::question(aspect, 0, questions::GENERIC_SUBJECTS[0]);
-        let answer = view.answer(&reading, &question, &view.default_options(), |_| ControlFlow::Continue(()))?;
+        let answer = view.generate(&reading, &question, &view.default_options(), |_| ControlFlow::Continue(()))?;
         last = Some((frames.as_ptr(), reading));
         Ok(Some(answer.text))
     }

@@ -13,6 +13,7 @@ mod pvchat;
 mod receipt;
 mod remember;
 mod together;
+mod unfinished;
 mod wording;
 
 pub use error::{Error, Result};
@@ -23,6 +24,7 @@ pub use pvchat::{Chat, Pvchat, SeenClip};
 pub use receipt::{Deleted, Kept, Receipt};
 pub use remember::Remember;
 pub use together::LearnedTogether;
+pub use unfinished::Unfinished;
 
 pub use pvchat_augment as augment;
 pub use pvchat_data as data;

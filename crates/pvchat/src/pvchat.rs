@@ -8,14 +8,14 @@ use std::{
 use burn::prelude::*;
 use image::RgbImage;
 use pvchat_augment::{Corpus, Failure, free_text, questions};
-use pvchat_data::SubjectName;
+use pvchat_data::{SubjectName, text::Growing};
 use pvchat_miniature::{
     corpus::{self, MiniatureCorpus},
     embedded,
 };
 use pvchat_model::{
     answer::Memory,
-    file,
+    device, file,
     subject::Subject,
     vilm::{Answer, Vilm},
     vision::VisionConfig,
@@ -92,12 +92,14 @@ pub struct SeenClip {
 }
 
 impl Pvchat {
-    /// The embedded miniature on the first backend that is compiled in (the CPU, unless features say otherwise).
+    /// The embedded miniature on the [default device](device::default_device): the one that `BURN_DEVICE` names, or the
+    /// first backend that is compiled in (the CPU, unless features say otherwise).
     ///
     /// # Errors
-    /// [`Error::Model`](crate::Error::Model) when the embedded files do not fit together, which a test rules out.
+    /// [`Error::Model`](crate::Error::Model) for a device that is not compiled in, or when the embedded files do not fit
+    /// together, which a test rules out.
     pub fn miniature() -> Result<Self> {
-        Self::miniature_on(&Device::default())
+        Self::miniature_on(&device::default_device()?)
     }
 
     /// The embedded miniature on a device.
@@ -180,7 +182,8 @@ impl Pvchat {
     /// [`SubjectFolder::learn`](crate::SubjectFolder::learn) for learning that survives being killed.
     ///
     /// # Errors
-    /// What augmentation and training report.
+    /// What augmentation and training report; [`Error::NotLearned`](crate::Error::NotLearned) when the clips held back judge what
+    /// came of it no better than chance.
     pub fn learn(
         &self,
         clip: &SeenClip,
@@ -273,7 +276,7 @@ impl Pvchat {
         self.ask_streaming(subjects, clip, question, |_| ControlFlow::Continue(()))
     }
 
-    /// As [`ask`](Self::ask), with every word of the answer handed to `on_word` as it is chosen.
+    /// As [`ask`](Self::ask), with the answer handed to `on_piece` as it grows: the pieces put together are its text.
     ///
     /// # Errors
     /// As [`ask`](Self::ask).
@@ -282,9 +285,35 @@ impl Pvchat {
         subjects: &[Subject],
         clip: &SeenClip,
         question: &str,
-        mut on_word: impl FnMut(&str) -> ControlFlow<()>,
+        mut on_piece: impl FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Answer> {
         self.vilm.codec().check_question(question)?;
+        let phrase: fn(&str) -> String = if is_miniature(&self.vilm) { questions::readable } else { str::to_string };
+        let (mut so_far, mut growing) = (String::new(), Growing::default());
+        let mut answer = self.answer(subjects, clip, question, |piece| {
+            so_far.push_str(piece);
+            match growing.grow(&phrase(&so_far)) {
+                piece if piece.is_empty() => ControlFlow::Continue(()),
+                piece => on_piece(&piece),
+            }
+        })?;
+        answer.text = phrase(&answer.text);
+        let rest = growing.finish(&answer.text);
+        if !rest.is_empty() {
+            // There is nothing left to stop.
+            let _ = on_piece(&rest);
+        }
+        Ok(answer)
+    }
+
+    /// The answer in the words of the base.
+    fn answer(
+        &self,
+        subjects: &[Subject],
+        clip: &SeenClip,
+        question: &str,
+        on_piece: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<Answer> {
         let view = self.vilm.with_subjects(subjects);
         let names: Vec<String> = view.named(question).iter().map(|subject| subject.info.name.to_string()).collect();
         let asked = if is_miniature(&self.vilm) { known_wording(question, &names, subjects)? } else { question.to_string() };
@@ -293,14 +322,14 @@ impl Pvchat {
         {
             let own = self.vilm.adapted(one)?;
             let memory = own.remember(&[&clip.frames])?;
-            return Ok(own.with_subjects(subjects).ask(&memory, &asked, &view.default_options(), on_word)?);
+            return Ok(own.with_subjects(subjects).ask(&memory, &asked, &view.default_options(), on_piece)?);
         }
         if let [one] = view.named(question).as_slice()
-            && let Some(answer) = remember::answer(&self.vilm, one, &clip.memory, &asked, &mut on_word)?
+            && let Some(answer) = remember::answer(&self.vilm, one, &clip.memory, &asked)?
         {
             return Ok(answer);
         }
-        Ok(view.ask(&clip.memory, &asked, &view.default_options(), on_word)?)
+        Ok(view.ask(&clip.memory, &asked, &view.default_options(), on_piece)?)
     }
 
     /// The probability that a subject is in a clip.

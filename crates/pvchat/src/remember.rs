@@ -73,13 +73,7 @@ pub(crate) fn find(subject: &Subject, memory: &Memory) -> Option<(usize, f32)> {
 
 /// Answers a question about a remembered person; `None` where the tokens have to answer: the person was not remembered, or
 /// the question is none of the known kinds.
-pub(crate) fn answer(
-    vilm: &Vilm,
-    subject: &Subject,
-    memory: &Memory,
-    question: &str,
-    mut on_word: impl FnMut(&str) -> ControlFlow<()>,
-) -> Result<Option<Answer>> {
+pub(crate) fn answer(vilm: &Vilm, subject: &Subject, memory: &Memory, question: &str) -> Result<Option<Answer>> {
     let (Some((position, presence)), Some(aspect)) = (find(subject, memory), free_text::classify(question)) else {
         return Ok(None);
     };
@@ -94,10 +88,5 @@ pub(crate) fn answer(
             view.ask(memory, &about, &view.default_options(), |_| ControlFlow::Continue(()))?.text.replacen(generic, &name, 1)
         }
     };
-    for word in text.split_whitespace() {
-        if on_word(word).is_break() {
-            break;
-        }
-    }
     Ok(Some(Answer { text, presence: vec![(subject.info.name.clone(), presence)], obtained: Obtained::Remembered }))
 }

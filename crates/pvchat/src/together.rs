@@ -15,7 +15,7 @@ use pvchat_train::personal::{LearnClip, LearnConfig, LearnData, LearnReport, Lea
 
 use crate::{
     Error, LearnEvent, Learner, Result,
-    learn::{Material, cosine, sort},
+    learn::{Material, cosine, refuse_chance, sort},
 };
 
 /// People who were learned together, and how it came about.
@@ -50,7 +50,8 @@ impl Learner<'_> {
     ///
     /// # Errors
     /// As [`learn`](Self::learn); [`pvchat_train::Error::Config`] for nobody, for two of one name, and for a choice of what
-    /// trains that only serves one person; [`Error::NotTogether`] where no clip of two of them could be made.
+    /// trains that only serves one person; [`Error::NotTogether`] where no clip of two of them could be made;
+    /// [`Error::NotLearned`] when the self-check judges what would be kept no better than chance.
     pub fn learn_together(&mut self, vilm: &Vilm, people: &[(&[RgbImage], &SubjectName)]) -> Result<LearnedTogether> {
         let names: Vec<SubjectName> = people.iter().map(|(_, name)| (*name).clone()).collect();
         check_people(vilm, &names)?;
@@ -88,6 +89,9 @@ impl Learner<'_> {
         let config = LearnConfig { seed: stream.derive("training").next_seed(), ..self.options.training.clone() };
         let (mut subjects, report) =
             learn_together(vilm, &enrolled, &data, &config, &keep, |progress| observe(LearnEvent::Training(progress)))?;
+        let judged = if report.kept_learned { report.after } else { report.before };
+        let all = || names.iter().map(SubjectName::to_string).collect::<Vec<_>>().join(" and ");
+        refuse_chance(Some(judged), &data, all)?;
         if !report.kept_learned {
             subjects.iter_mut().for_each(|subject| subject.info.origin = Origin::Enrolled);
         }
@@ -120,7 +124,7 @@ impl Learner<'_> {
                 let mut described = Vec::new();
                 for aspect in Aspect::DESCRIPTIONS {
                     let about = questions::question(aspect, 0, generic);
-                    let answer = view.answer(&reading, &about, &view.default_options(), |_| ControlFlow::Continue(()))?.text;
+                    let answer = view.generate(&reading, &about, &view.default_options(), |_| ControlFlow::Continue(()))?.text;
                     let asked = questions::question(aspect, stream.below(questions::variants(aspect)), &name);
                     described.push(QaPair::new(aspect.kind(), asked, answer.replacen(generic, &name, 1)));
                 }

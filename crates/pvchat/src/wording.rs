@@ -18,14 +18,13 @@ pub(crate) fn known_wording(question: &str, names: &[String], subjects: &[Subjec
         let value = question.chars().take(60).collect();
         Err(pvchat_model::Error::Text { what: "question", value, problem }.into())
     };
-    if let Some(stranger) =
-        tidy.split(' ').find(|word| word.starts_with('<') && word.len() > 1 && !names.iter().any(|name| name == word))
-    {
+    if let Some(stranger) = free_text::subject_tokens(&tidy).find(|token| !names.iter().any(|name| name == token)) {
         let known: Vec<String> = subjects.iter().map(|subject| subject.info.name.to_string()).collect();
         let known = if known.is_empty() { "nobody".to_string() } else { known.join(" ") };
         return refused(format!("names {stranger}, who is not known here; known: {known}"));
     }
-    let bare = |subject: &&Subject| tidy.split(' ').any(|word| word.eq_ignore_ascii_case(subject.info.name.bare()));
+    let words = format!(" {tidy} ");
+    let bare = |subject: &&Subject| words.contains(&format!(" {} ", subject.info.name.bare().to_lowercase()));
     if let Some(subject) = subjects.iter().find(bare).filter(|_| names.is_empty()) {
         return refused(format!("names somebody without angle brackets; write {}", subject.info.name));
     }

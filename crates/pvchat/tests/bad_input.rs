@@ -128,7 +128,8 @@ fn hostile_questions_never_panic() {
 
 #[test]
 fn names_that_cannot_be_used_are_refused() {
-    for name in ["", "<>", "bos", "<eos>", "INST", "Aa Bb", "<Aa", "a/b", "..", "ThisNameIsFarTooLong"] {
+    for name in ["", "<>", "[INST]", "</s>", "Aa  Bb", " Aa", "<Aa", "a/b", "..", "ThisNameIsLongerThanTheNameOfAnyoneNeedsToBe"]
+    {
         assert!(name.parse::<SubjectName>().is_err(), "{name:?}");
     }
     assert_eq!("<Aa>".parse::<SubjectName>().unwrap(), "Aa".parse().unwrap());
@@ -327,4 +328,34 @@ fn data_that_is_no_number_ends_learning_with_step_and_batch_and_the_last_checkpo
     assert!(matches!(&error, TrainError::Diverged { step: 3, kept: Some(3), .. }), "{error:?}");
     assert!(message(&error).contains("(clips 0, 1, 0, 1)"), "{error}");
     assert_eq!(keep.checkpoints.unwrap().state().unwrap().unwrap().step, 3);
+}
+
+/// The variable is read by a process of its own: to set it in this one would be to set it for the tests beside this one.
+#[test]
+fn a_device_that_is_not_compiled_in_is_an_error_and_no_panic() {
+    const CHILD: &str = "PVCHAT_TEST_OPENS_A_DEVICE";
+    if std::env::var_os(CHILD).is_some() {
+        match pvchat::Pvchat::miniature() {
+            Ok(_) => println!("opened"),
+            Err(error) => println!("refused: {error}"),
+        }
+        return;
+    }
+    let opened_on = |name: &str| {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_device_that_is_not_compiled_in_is_an_error_and_no_panic", "--nocapture"])
+            .env(CHILD, "1")
+            .env(model::device::VARIABLE, name)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    for name in ["nonsense", "rocm"] {
+        let said = opened_on(name);
+        assert!(said.contains(&format!("refused: BURN_DEVICE {name:?}")) && said.contains("flex"), "{said}");
+    }
+    for name in ["", "flex", "CPU"] {
+        assert!(opened_on(name).contains("opened"), "{name}");
+    }
 }

@@ -157,8 +157,8 @@ fn a_disk_that_is_full_is_told_and_leaves_nothing_half_written() {
     let left = |folder: &Path| -> Vec<String> {
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     };
-    assert_eq!(left(folder.path()), ["Aa.learning"], "no half-written subject");
-    assert_eq!(left(&folder.path().join("Aa.learning")), ["lock"], "no half-written checkpoint");
+    assert!(said.contains("no checkpoint had been written") && !said.contains("still good"), "{said}");
+    assert!(left(folder.path()).is_empty(), "neither a half-written subject nor a folder that nothing can be resumed from");
     // With room again, learning goes on in the same folder.
     assert!(kill_after(start(folder.path(), Trains::Composable), usize::MAX, Duration::ZERO));
 }
@@ -203,9 +203,19 @@ fn two_trainers_of_one_subject_are_kept_apart() {
     let error = second.unwrap_err();
     assert!(busy(&error) && error.to_string().contains(&first.id().to_string()), "{error}");
     assert!(busy(&subjects.forget(&name()).unwrap_err()), "nor can it be forgotten meanwhile");
+    let enrolled = pvchat().enrol(&reference, &name()).unwrap();
+    assert!(busy(&subjects.save(&enrolled).unwrap_err()), "nor saved, to be replaced soon after");
+    let other: SubjectName = "Bb".parse().unwrap();
+    let people = [(&reference, &name()), (&reference, &other)];
+    let together = subjects.learn_together(pvchat(), &people, &options(Trains::Composable), |_| ControlFlow::Continue(()));
+    assert!(busy(&together.unwrap_err()), "nor learned with others");
+    let unfinished = subjects.unfinished().unwrap();
+    assert_eq!(unfinished.len(), 1);
+    assert!(unfinished[0].names == [name()] && unfinished[0].running, "{unfinished:?}");
     // The lock of a dead process is none.
     first.kill().unwrap();
     first.wait().unwrap();
+    assert!(!subjects.unfinished().unwrap()[0].running);
     assert!(!subjects.forget(&name()).unwrap().is_empty());
 }
 
@@ -228,17 +238,23 @@ fn a_run_of_other_options_or_data_is_refused_with_what_differs_and_stopping_is_n
     let mut faster = all.clone();
     faster.training.learning_rate = 5e-3;
     let refused = subjects.learn(pvchat(), &reference, &name(), &faster, stop_at(99)).unwrap_err().to_string();
-    assert!(refused.contains("learning.learning_rate: 0.005 here, 0.003 there") && !refused.contains("data:"), "{refused}");
+    assert!(refused.contains("begun with other options (learning_rate 0.003, now 0.005); give it the same"), "{refused}");
+    let unfinished = subjects.unfinished().unwrap();
+    assert!(unfinished.len() == 1 && unfinished[0].steps == Some(3) && !unfinished[0].running, "{unfinished:?}");
+    assert!(subjects.names().unwrap().is_empty());
 
     let elsewhere = clip(&[other], &mut stream);
     let refused = subjects.learn(pvchat(), &elsewhere, &name(), &all, stop_at(99)).unwrap_err().to_string();
-    assert!(refused.contains("data: reference clip") && refused.contains("data: clips"), "{refused}");
-    assert!(!refused.contains("learning."), "{refused}");
+    assert!(refused.contains("begun with another clip; give it the same") && refused.contains("forget <Aa>"), "{refused}");
 
     // No time at all: stopped before anything is made, and nothing is lost either.
     let hasty = LearnOptions { time_budget_seconds: Some(0.0), ..all.clone() };
     let late = subjects.learn(pvchat(), &reference, &name(), &hasty, stop_at(99)).unwrap_err();
     assert!(matches!(late, pvchat::Error::Train(pvchat::train::Error::OutOfTime { .. })), "{late:?}");
+
+    let other: SubjectName = "q".parse().unwrap();
+    assert!(subjects.learn(pvchat(), &reference, &other, &all, stop_at(99)).is_err(), "a token of the model");
+    assert_eq!(subjects.unfinished().unwrap().len(), 1, "what never began is not unfinished");
 
     let resumed = subjects.learn(pvchat(), &reference, &name(), &all, stop_at(99)).unwrap();
     let whole = pvchat().learn(&reference, &name(), &all, |_| ControlFlow::Continue(())).unwrap();

@@ -3,10 +3,15 @@
 
 mod support;
 
-use std::ops::ControlFlow;
+use std::{ops::ControlFlow, path::Path};
+
+use image::RgbImage;
 
 use pvchat::{
-    LearnEvent, LearnOptions, Obtained, Start, SubjectFolder, SubjectName, model::subject::Origin, train::personal::LearnConfig,
+    Error, LearnEvent, LearnOptions, Obtained, Start, SubjectFolder, SubjectName,
+    miniature::world::{Scene, SceneOptions},
+    model::subject::Origin,
+    train::personal::LearnConfig,
 };
 use support::{clip, file, people, pvchat};
 
@@ -50,7 +55,7 @@ fn remembered_people_are_recognised_and_described_without_any_token() {
             assert_eq!(answer.text.starts_with("yes"), answer.presence[0].1 > 0.5, "{answer:?}");
             right += usize::from(answer.text.starts_with("yes") == present);
             let place = pvchat().ask(std::slice::from_ref(&subject), &seen, "where is <Aa> ?").unwrap().text;
-            described += usize::from((place == "<Aa> is not in the video .") != present && place.starts_with("<Aa> is"));
+            described += usize::from((place == "<Aa> is not in the video.") != present && place.starts_with("<Aa> is"));
         }
     }
     assert!(right >= 14 && described >= 14, "{right} and {described} of 16");
@@ -64,7 +69,73 @@ fn the_place_is_told_and_an_absent_subject_is_refused() {
     let answer = pvchat().ask(&subjects, &clip(&[person], &mut stream), "where is <Aa>").unwrap();
     assert!(answer.text.starts_with("<Aa> is"), "{answer:?}");
     let refusal = pvchat().ask(&subjects, &clip(&[stranger], &mut stream), "What is <Aa> doing?").unwrap();
-    assert_eq!(refusal.text, "<Aa> is not in the video .");
+    assert_eq!(refusal.text, "<Aa> is not in the video.");
+}
+
+#[test]
+fn answers_are_written_as_people_write_and_their_pieces_are_the_text() {
+    let (person, _, mut stream) = people(201);
+    let reference = clip(&[person], &mut stream);
+    let subjects = [pvchat().enrol(&reference, &name("Aa")).unwrap(), pvchat().remember(&reference, &name("Bb")).unwrap()];
+    for _ in 0..4 {
+        let seen = clip(&[person], &mut stream);
+        for who in ["<Aa>", "<Bb>"] {
+            for question in ["Is {} in this video?", "What is {} wearing?", "What does {} look like?", "What is {} doing?"] {
+                let mut pieces = String::new();
+                let question = question.replace("{}", who);
+                let answer = pvchat().ask_streaming(&subjects, &seen, &question, |piece| {
+                    pieces.push_str(piece);
+                    ControlFlow::Continue(())
+                });
+                let text = answer.unwrap().text;
+                assert_eq!(pieces, text);
+                assert!(text.ends_with('.') && !text.contains(" .") && !text.contains(" ,"), "{text}");
+                assert!(!text.contains(" a o") && !text.contains("raising."), "{text}");
+            }
+        }
+    }
+}
+
+/// The frames with black bars to both sides, or above and below, in an mp4 file.
+fn with_bars(frames: &[RgbImage], [across, down]: [u32; 2], path: &Path) {
+    let (width, height) = frames[0].dimensions();
+    let mut boxed = Vec::new();
+    for frame in frames.iter().chain(frames.last()) {
+        let mut whole = RgbImage::new(width + 2 * across, height + 2 * down);
+        image::imageops::replace(&mut whole, frame, across.into(), down.into());
+        boxed.push(whole);
+    }
+    pvchat::video::write_clip(path, &boxed, 8.0).unwrap();
+}
+
+#[test]
+fn bars_around_a_clip_change_no_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clip.mp4");
+    let see = |frames: &[RgbImage], bars: [u32; 2]| {
+        with_bars(frames, bars, &path);
+        pvchat().clip(&path).unwrap()
+    };
+    for seed in 210..213 {
+        let (person, stranger, mut stream) = people(seed);
+        let mut draw = |who| Scene::random(&[who], SceneOptions::default(), &mut stream).render(256).frames;
+        let subjects = [pvchat().enrol(&see(&draw(person), [0, 0]), &name("Aa")).unwrap()];
+        for (who, question) in [
+            (person, "Is <Aa> here?"),
+            (person, "What is <Aa> wearing?"),
+            (stranger, "Is <Aa> here?"),
+            (person, "Where is <Aa>?"),
+        ] {
+            let frames = draw(who);
+            let plain = pvchat().ask(&subjects, &see(&frames, [0, 0]), question).unwrap();
+            for bars in [[100, 0], [0, 56]] {
+                let boxed = pvchat().ask(&subjects, &see(&frames, bars), question).unwrap();
+                assert_eq!(boxed.text, plain.text, "{seed} {question} {bars:?}");
+                let presence = [&boxed, &plain].map(|answer| answer.presence[0].1);
+                assert!((presence[0] - presence[1]).abs() < 0.2, "{seed} {question} {bars:?}: {presence:?}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -147,6 +218,24 @@ fn learning_is_repeatable_checks_itself_and_can_be_stopped() {
         _ => ControlFlow::Continue(()),
     });
     assert!(stopped.is_err());
+}
+
+#[test]
+fn learning_that_its_own_check_refutes_is_an_error_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let subjects = SubjectFolder::new(folder.path());
+    // Nobody is in this clip: what is made of it looks like every other clip that nobody is in.
+    let empty = pvchat().see(&vec![image::RgbImage::from_pixel(64, 64, image::Rgb([90, 90, 90])); 8]).unwrap();
+    let mut options = LearnOptions {
+        positives: 7,
+        training: LearnConfig { image_steps: 1, clip_steps: 1, batch: 4, ..LearnConfig::default() },
+        ..LearnOptions::default()
+    };
+    (options.negatives.hard, options.negatives.random) = (6, 2);
+    let error = subjects.learn(pvchat(), &empty, &name("Aa"), &options, |_| ControlFlow::Continue(())).unwrap_err();
+    assert!(matches!(&error, Error::NotLearned { accuracy, .. } if *accuracy <= 0.5), "{error:?}");
+    assert!(error.to_string().contains("<Aa> was not learned"), "{error}");
+    assert!(subjects.names().unwrap().is_empty() && subjects.unfinished().unwrap().is_empty());
 }
 
 #[test]

@@ -195,15 +195,15 @@ fn an_adaptation_that_does_not_fit_is_refused() {
 fn names_that_are_tokens_of_the_model_are_refused() {
     let (person, _, mut stream) = people(803);
     let reference = clip(&[person], &mut stream);
-    // Control tokens of the miniature that no list of reserved names can know.
-    for taken in ["q", "a"] {
+    // Control tokens of the miniature. With a capital letter they are names like any other.
+    for taken in ["q", "a", "eos", "bos"] {
         let error = pvchat().enrol(&reference, &name(taken)).unwrap_err();
         assert!(matches!(&error, Error::Model(model::Error::Text { what: "subject name", .. })), "{taken}: {error:?}");
         let error =
             pvchat().learn(&reference, &name(taken), &LearnOptions::default(), |_| ControlFlow::Continue(())).unwrap_err();
         assert!(error.to_string().contains(&format!("<{taken}>")), "{error}");
     }
-    for text in ["<eos>", "<bos>", "../Aa", "a/b", "a\\b", "..", ".", "", "Aa\0", "Aa\n", "<Aa><Bb>"] {
+    for text in ["../Aa", "a/b", "a\\b", "..", ".", "", "Aa\0", "Aa\n", "<Aa><Bb>"] {
         assert!(text.parse::<SubjectName>().is_err(), "{text:?}");
     }
 }

@@ -25,6 +25,7 @@ use pvchat_miniature::{
     tokenizer,
 };
 use pvchat_model::{
+    device::default_device,
     moh::Routing,
     prompt::TextCodec,
     vilm::{Vilm, VilmParameters},
@@ -126,7 +127,7 @@ impl RoutingName {
 
 fn main() -> Outcome {
     let arguments = Arguments::parse();
-    let device = Device::default().autodiff();
+    let device = default_device()?.autodiff();
     match arguments.command {
         Command::Encoder { steps } => train_encoder(&arguments.folder, arguments.seed, steps, &device),
         Command::Package { output, routing, corpus, encoder_of } => {

@@ -9,6 +9,7 @@
 //! That is what the published model was trained on ([`PreprocessConfig::full`], r = 224). The
 //! miniature looks at one square per frame, shrunk over areas ([`PreprocessConfig::miniature`]).
 
+pub mod bars;
 pub mod bicubic;
 pub mod tiles;
 

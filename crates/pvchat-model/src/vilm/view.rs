@@ -3,13 +3,16 @@
 use std::ops::ControlFlow;
 
 use burn::prelude::*;
-use pvchat_data::SubjectName;
+use pvchat_data::{
+    SubjectName,
+    text::{Growing, tidy},
+};
 use serde::{Deserialize, Serialize};
 
 use super::Vilm;
 use crate::{
     Error, Result,
-    answer::{AnswerModel, Memory, Visual},
+    answer::{AnswerModel, GeneratedAnswer, Memory, Visual},
     language::{GenerationOptions, KeyValueCache},
     personal::PersonalTensors,
     subject::{Origin, Subject},
@@ -32,7 +35,7 @@ pub enum Obtained {
 /// An answer about a clip.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// The text.
+    /// The text, with punctuation where people put it.
     pub text: String,
     /// The probability that each subject of the question is in the clip, in the order of their names there.
     pub presence: Vec<(SubjectName, f32)>,
@@ -176,7 +179,8 @@ impl VilmView<'_> {
         Ok(choice[0])
     }
 
-    /// Answers a question on a reading; `on_word` gets the text word by word and can stop it.
+    /// Answers a question on a reading; `on_piece` gets the text as it grows and can stop it: the pieces put together are the
+    /// text of the answer.
     ///
     /// # Errors
     /// [`Error::Text`] for questions that cannot be asked.
@@ -185,21 +189,45 @@ impl VilmView<'_> {
         reading: &Reading,
         question: &str,
         options: &GenerationOptions,
-        mut on_word: impl FnMut(&str) -> ControlFlow<()>,
+        mut on_piece: impl FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Answer> {
-        let codec = &self.vilm.codec;
-        let subjects = reading.personal.as_ref().map(|personal| (personal, reading.slots.clone()));
-        let generated =
-            self.answer_model(reading).answer(&reading.cache, codec, question, &reading.names, subjects, options, |id| {
-                match codec.decode(&[id], &reading.names) {
-                    Ok(word) => on_word(&word),
-                    Err(_) => ControlFlow::Continue(()),
-                }
-            })?;
+        let (mut ids, mut growing) = (Vec::new(), Growing::default());
+        let generated = self.generate(reading, question, options, |id| {
+            ids.push(id);
+            // Decoded from the start: what the id of a part of a word looks like depends on those before it.
+            let text = self.vilm.codec.decode(&ids, &reading.names).unwrap_or_default();
+            match growing.grow(&tidy(&text)) {
+                piece if piece.is_empty() => ControlFlow::Continue(()),
+                piece => on_piece(&piece),
+            }
+        })?;
+        let text = tidy(&generated.text);
+        let rest = growing.finish(&text);
+        if !rest.is_empty() {
+            // There is nothing left to stop.
+            let _ = on_piece(&rest);
+        }
         let presence = (0..reading.names.len())
             .map(|index| Ok((reading.names[index].clone(), self.presence(reading, index)?)))
             .collect::<Result<Vec<_>>>()?;
-        Ok(Answer { text: generated.text, presence, obtained: reading.obtained })
+        Ok(Answer { text, presence, obtained: reading.obtained })
+    }
+
+    /// Answers a question on a reading in the words of the language model, which stand as its tokenizer sets them: what training
+    /// data is made of. `on_token` gets the ids as they are chosen and can stop it.
+    ///
+    /// # Errors
+    /// As [`answer`](Self::answer).
+    pub fn generate(
+        &self,
+        reading: &Reading,
+        question: &str,
+        options: &GenerationOptions,
+        on_token: impl FnMut(u32) -> ControlFlow<()>,
+    ) -> Result<GeneratedAnswer> {
+        let subjects = reading.personal.as_ref().map(|personal| (personal, reading.slots.clone()));
+        let (codec, names) = (&self.vilm.codec, &reading.names);
+        self.answer_model(reading).answer(&reading.cache, codec, question, names, subjects, options, on_token)
     }
 
     /// Reads the clip for the subjects that the question names and answers it.
@@ -211,10 +239,10 @@ impl VilmView<'_> {
         memory: &Memory,
         question: &str,
         options: &GenerationOptions,
-        on_word: impl FnMut(&str) -> ControlFlow<()>,
+        on_piece: impl FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Answer> {
         let reading = self.read(memory, &self.named(question))?;
-        self.answer(&reading, question, options, on_word)
+        self.answer(&reading, question, options, on_piece)
     }
 
     /// Generation as a rule: greedy, until the end token.
