@@ -34,6 +34,8 @@ pub struct Frames<'a> {
     pass: Option<Box<Pass>>,
     to_rgb: ToRgb,
     finished: bool,
+    /// Number and time of the last frame that has a time.
+    timed: (usize, f64),
 }
 
 /// A frame that went by and was not converted yet.
@@ -63,7 +65,7 @@ impl<'a> Frames<'a> {
     /// Begins before the first frame.
     pub(crate) fn new(reader: &'a mut VideoReader) -> Self {
         let size = reader.job.options.size.unwrap_or((reader.info.width, reader.info.height));
-        Self { reader, pass: None, to_rgb: ToRgb::new(Some(size)), finished: false }
+        Self { reader, pass: None, to_rgb: ToRgb::new(Some(size)), finished: false, timed: (0, 0.0) }
     }
 
     /// Gives the next frames the whole time that the limits allow.
@@ -97,8 +99,15 @@ impl<'a> Frames<'a> {
         self.reader.damage.extend(pass.take_damage());
         let mut decoded = decoded?;
         if let Some(decoded) = &mut decoded {
-            let by_rate = decoded.index as f64 / self.reader.info.frame_rate;
-            decoded.seconds.get_or_insert(by_rate);
+            // Files that tell no times of display lack those of the last frames, which are counted on.
+            let (index, seconds) = self.timed;
+            match decoded.seconds {
+                Some(seconds) => self.timed = (decoded.index, seconds),
+                None => {
+                    let more = decoded.index.saturating_sub(index) as f64 / self.reader.info.frame_rate;
+                    decoded.seconds = Some(seconds + more);
+                }
+            }
         } else {
             self.finished = true;
             // Where damage is skipped and the packets tell the frames apart, those tell how many there are.

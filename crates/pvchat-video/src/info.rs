@@ -20,7 +20,7 @@ pub struct VideoInfo {
     /// The number of frames that the container states, which may be wrong; see
     /// [`VideoReader::frame_count`](crate::VideoReader::frame_count).
     pub stated_frames: Option<usize>,
-    /// Duration in seconds, where the container states it.
+    /// For how long there are frames in seconds, where the container states it.
     pub duration_seconds: Option<f64>,
     /// Everything in the file, in the order of the container; empty for still images.
     pub streams: Vec<StreamInfo>,

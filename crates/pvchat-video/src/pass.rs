@@ -88,7 +88,7 @@ impl Pass {
     }
 
     /// Begins in the middle of a file, at the packet with this number. That no frame comes out is no error there.
-    pub(crate) fn from_packet(self, number: usize) -> Self {
+    pub(crate) fn beginning_at(self, number: usize) -> Self {
         Self { sent: number as u64, given: 1, ..self }
     }
 
