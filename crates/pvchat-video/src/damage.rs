@@ -149,6 +149,16 @@ impl Spread {
         Some(number)
     }
 
+    /// When the picture of a packet is shown, by the number of the packet.
+    pub(crate) fn display_of(&self, packet: u64) -> Option<i64> {
+        self.sent.iter().find(|(_, (number, _))| *number == packet).map(|(pts, _)| *pts)
+    }
+
+    /// How many pictures are shown between one and another.
+    pub(crate) fn shown_between(&self, after: Option<i64>, before: i64) -> usize {
+        self.sent.keys().filter(|&&pts| after.is_none_or(|after| pts > after) && pts < before).count()
+    }
+
     pub(crate) fn reaches(&self, pts: Option<i64>) -> bool {
         pts.map_or(self.broken, |pts| self.pictures.contains(&pts))
     }

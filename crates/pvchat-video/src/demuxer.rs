@@ -123,7 +123,27 @@ impl Demuxer {
             cut,
         };
         demuxer.discard_others();
+        demuxer.correct_avi();
         Ok(demuxer)
+    }
+
+    /// An AVI states its length in units of its time, which in H.264 may be fields, and empty ones count. Its index has one
+    /// entry per frame.
+    fn correct_avi(&mut self) {
+        if self.statement.container != "avi" {
+            return;
+        }
+        let index = self.container_index();
+        let (first, last) = (index.first().map_or(0, |entry| entry.0), index.last().map_or(0, |entry| entry.0));
+        let (span, steps) = (last.saturating_sub(first), index.len().saturating_sub(1));
+        let unit = (f64::from(self.time_base.numerator()), f64::from(self.time_base.denominator()));
+        let rate = steps as f64 * unit.1 / (span as f64 * unit.0);
+        if !(rate.is_normal() && rate > 0.0) {
+            return;
+        }
+        self.statement.frame_rate = Some(rate);
+        self.statement.frames = Some(index.len());
+        self.statement.duration_seconds = Some(index.len() as f64 / rate);
     }
 
     /// The decoder's description of the stream.
@@ -231,6 +251,9 @@ impl Demuxer {
     }
 }
 
+/// Containers whose header states when the last frame ends, not for how long there are frames.
+const STATE_THE_END: [&str; 4] = ["matroska,webm", "asf", "nut", "wtv"];
+
 fn state(input: &Input, stream: &ffmpeg::Stream<'_>, container: String) -> Statement {
     let parameters = stream.parameters();
     // SAFETY: `parameters` points at the codec parameters of a stream of `input`, which is alive and not written to.
@@ -240,6 +263,9 @@ fn state(input: &Input, stream: &ffmpeg::Stream<'_>, container: String) -> State
     };
     let of_stream = stream.duration() as f64 * f64::from(stream.time_base());
     let of_file = input.duration() as f64 / f64::from(ffi::AV_TIME_BASE);
+    let start = stream.start_time() as f64 * f64::from(stream.time_base());
+    let states_the_end = STATE_THE_END.contains(&container.as_str());
+    let length = |stated: f64| if states_the_end && start > 0.0 && stated > start { stated - start } else { stated };
     Statement {
         container,
         codec: parameters.id(),
@@ -247,7 +273,7 @@ fn state(input: &Input, stream: &ffmpeg::Stream<'_>, container: String) -> State
         height: u32::try_from(height).unwrap_or(0),
         frame_rate: [stream.avg_frame_rate(), stream.rate()].into_iter().map(f64::from).find(|r| r.is_normal() && *r > 0.0),
         frames: usize::try_from(stream.frames()).ok().filter(|frames| *frames > 0),
-        duration_seconds: [of_stream, of_file].into_iter().find(|seconds| seconds.is_finite() && *seconds > 0.0),
+        duration_seconds: [of_stream, of_file].into_iter().find(|seconds| seconds.is_finite() && *seconds > 0.0).map(length),
         progressive: matches!(order, ffi::AVFieldOrder::AV_FIELD_UNKNOWN | ffi::AVFieldOrder::AV_FIELD_PROGRESSIVE),
         streams: input.streams().map(|stream| describe(&stream)).collect(),
     }

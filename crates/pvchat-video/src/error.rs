@@ -85,7 +85,7 @@ pub enum Error {
     Decode {
         /// The file.
         path: PathBuf,
-        /// Number of the first frame that is missing, counted from 0.
+        /// Number of the frame, counted from 0; where the file does not tell which it is, of the first that is missing.
         frame: usize,
         /// What FFmpeg said.
         reason: String,

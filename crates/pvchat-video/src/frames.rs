@@ -34,18 +34,23 @@ pub struct Frames<'a> {
     pass: Option<Box<Pass>>,
     to_rgb: ToRgb,
     finished: bool,
+    /// Images given so far.
+    images: usize,
+    /// Number and time of the last frame that has a time.
+    timed: (usize, f64),
 }
 
 /// A frame that went by and was not converted yet.
 pub(crate) enum Passed {
-    Still,
+    /// Number and time of an image, which is there.
+    Still(usize, f64),
     Decoded(Decoded),
 }
 
 impl Passed {
     pub(crate) fn index(&self) -> usize {
         match self {
-            Self::Still => 0,
+            Self::Still(index, _) => *index,
             Self::Decoded(decoded) => decoded.index,
         }
     }
@@ -53,7 +58,7 @@ impl Passed {
     /// Its time of display.
     pub(crate) fn seconds(&self) -> f64 {
         match self {
-            Self::Still => 0.0,
+            Self::Still(_, seconds) => *seconds,
             Self::Decoded(decoded) => decoded.seconds.unwrap_or(0.0),
         }
     }
@@ -63,7 +68,7 @@ impl<'a> Frames<'a> {
     /// Begins before the first frame.
     pub(crate) fn new(reader: &'a mut VideoReader) -> Self {
         let size = reader.job.options.size.unwrap_or((reader.info.width, reader.info.height));
-        Self { reader, pass: None, to_rgb: ToRgb::new(Some(size)), finished: false }
+        Self { reader, pass: None, to_rgb: ToRgb::new(Some(size)), finished: false, images: 0, timed: (0, 0.0) }
     }
 
     /// Gives the next frames the whole time that the limits allow.
@@ -78,8 +83,11 @@ impl<'a> Frames<'a> {
         }
         let pass = match (&mut self.pass, &self.reader.content) {
             (_, Content::Still(_)) => {
-                self.finished = true;
-                return Ok(Some(Passed::Still));
+                let index = self.images;
+                self.images += 1;
+                let seconds = self.reader.timeline.as_ref().and_then(|timeline| timeline.seconds.get(index));
+                self.finished = seconds.is_none();
+                return Ok(seconds.map(|seconds| Passed::Still(index, *seconds)));
             }
             (Some(pass), _) => pass,
             (empty, _) => {
@@ -97,8 +105,15 @@ impl<'a> Frames<'a> {
         self.reader.damage.extend(pass.take_damage());
         let mut decoded = decoded?;
         if let Some(decoded) = &mut decoded {
-            let by_rate = decoded.index as f64 / self.reader.info.frame_rate;
-            decoded.seconds.get_or_insert(by_rate);
+            // Files that tell no times of display lack those of the last frames, which are counted on.
+            let (index, seconds) = self.timed;
+            match decoded.seconds {
+                Some(seconds) => self.timed = (decoded.index, seconds),
+                None => {
+                    let more = decoded.index.saturating_sub(index) as f64 / self.reader.info.frame_rate;
+                    decoded.seconds = Some(seconds + more);
+                }
+            }
         } else {
             self.finished = true;
             // Where damage is skipped and the packets tell the frames apart, those tell how many there are.
@@ -113,8 +128,10 @@ impl<'a> Frames<'a> {
     pub(crate) fn picture(&mut self, passed: Passed) -> Result<Frame> {
         match (passed, &self.reader.content) {
             (Passed::Decoded(decoded), _) => self.to_rgb.frame(decoded, &self.reader.job.name),
-            (Passed::Still, Content::Still(image)) => Ok(Frame { index: 0, seconds: 0.0, image: image.clone() }),
-            (Passed::Still, _) => Err(Error::NoFrames { path: self.reader.job.name.clone() }),
+            (Passed::Still(index, seconds), Content::Still(images)) if index < images.len() => {
+                Ok(Frame { index, seconds, image: images[index].clone() })
+            }
+            (Passed::Still(..), _) => Err(Error::NoFrames { path: self.reader.job.name.clone() }),
         }
     }
 }

@@ -13,16 +13,16 @@ pub struct VideoInfo {
     pub rotation: u16,
     /// FFmpeg's name of the codec, such as `h264`; for still images that of the format, such as `png`.
     pub codec: String,
-    /// FFmpeg's name of the container, such as `mov,mp4,m4a,3gp,3g2,mj2`; `image` for still images.
+    /// FFmpeg's name of the container, such as `mov,mp4,m4a,3gp,3g2,mj2`; `image` for images.
     pub container: String,
     /// Average frames per second; 1 where the file gives none, as for still images.
     pub frame_rate: f64,
     /// The number of frames that the container states, which may be wrong; see
     /// [`VideoReader::frame_count`](crate::VideoReader::frame_count).
     pub stated_frames: Option<usize>,
-    /// Duration in seconds, where the container states it.
+    /// For how long there are frames in seconds, where the container states it.
     pub duration_seconds: Option<f64>,
-    /// Everything in the file, in the order of the container; empty for still images.
+    /// Everything in the file, in the order of the container; empty for images.
     pub streams: Vec<StreamInfo>,
 }
 

@@ -1,7 +1,8 @@
 //! Video files to frames and back: open, probe, sample, decode, write.
 //!
 //! [`VideoReader`] opens a file, says what is in it ([`VideoInfo`]) and gives its frames, all of them one by one
-//! ([`VideoReader::frames`]) or the ones that a [`SamplingPlan`] picks, as a [`Clip`]. [`VideoWriter`] writes frames as an
+//! ([`VideoReader::frames`]), the ones that a [`SamplingPlan`] picks, as a [`Clip`], or a few per second of long footage
+//! ([`VideoReader::stream`]), with memory that does not grow with its length. [`VideoWriter`] writes frames as an
 //! H.264 mp4. A frame is an [`image::RgbImage`], upright (rotated as its file asks) and 8 bits per channel, whatever the
 //! file holds.
 //!

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 pub struct Limits {
     /// Width times height of one frame. Default 2^26 (8192 x 8192).
     pub frame_pixels: u64,
-    /// Frames decoded in one pass over the file. Default one million (over nine hours at 30 frames per second).
+    /// Frames decoded in one pass over the file, those that are skipped not included. Default one million (over nine hours at
+    /// 30 frames per second).
     pub frames: usize,
     /// Packets read in one pass over the file, and packets that its header may claim. Default ten million.
     pub packets: u64,
@@ -19,8 +20,8 @@ pub struct Limits {
     pub duration: Option<Duration>,
     /// Bytes of all frames of one [`Clip`](crate::Clip). Default 4 GiB.
     pub clip_bytes: u64,
-    /// Time spent reading and decoding in one pass over the file, `None` for no limit. Default ten minutes. It is looked at
-    /// before each packet and each read of the file.
+    /// Time spent reading and decoding in one pass over the file, in a [`FrameStream`](crate::FrameStream) for each frame;
+    /// `None` for no limit. Default ten minutes. It is looked at before each packet and each read of the file.
     pub time: Option<Duration>,
 }
 

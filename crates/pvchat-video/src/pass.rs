@@ -34,6 +34,8 @@ pub(crate) struct Pass {
     draining: bool,
     /// Frames that came out so far, those included that were left out.
     index: usize,
+    /// Display of the last of them.
+    last_out: Option<i64>,
     /// Frames given so far.
     given: usize,
     first_timestamp: Option<i64>,
@@ -72,6 +74,7 @@ impl Pass {
             decoder,
             draining: false,
             index: 0,
+            last_out: None,
             given: 0,
             first_timestamp: None,
             first_sent: None,
@@ -88,7 +91,7 @@ impl Pass {
     }
 
     /// Begins in the middle of a file, at the packet with this number. That no frame comes out is no error there.
-    pub(crate) fn from_packet(self, number: usize) -> Self {
+    pub(crate) fn beginning_at(self, number: usize) -> Self {
         Self { sent: number as u64, given: 1, ..self }
     }
 
@@ -188,6 +191,7 @@ impl Pass {
         let numbered = self.numbers.as_ref().zip(frame.pts().or(timestamp)).and_then(|(numbers, pts)| numbers.frame_with(pts));
         let index = numbered.unwrap_or(self.index);
         self.index = self.index.max(index) + 1;
+        self.last_out = frame.pts().or(timestamp);
         let seconds = timestamp.and_then(|timestamp| self.seconds(timestamp));
         let patched = is_patched(&frame) && !self.excuses.covers(frame.pts());
         if patched && !self.job.options.skips_damage() {
@@ -229,12 +233,15 @@ impl Pass {
             return Ok(());
         }
         let start = self.numbers.as_ref().and_then(|numbers| numbers.first_time()).or(self.first_timestamp).or(self.first_sent);
-        let pts = self.last.as_ref().and_then(Packet::pts);
-        let seconds = pts.zip(start).map(|(pts, first)| pts.saturating_sub(first) as f64 * f64::from(self.demuxer.time_base));
+        let unit = f64::from(self.demuxer.time_base);
+        let seconds = |pts: Option<i64>| pts.zip(start).map(|(pts, first)| pts.saturating_sub(first) as f64 * unit);
         if !self.job.options.skips_damage() {
-            let reason = format!("{reason}{}", about(seconds));
-            return Err(Error::Decode { path: self.job.name.clone(), frame: self.index, reason });
+            let (frame, pts) = self.rejected_frame();
+            let reason = format!("{reason}{}", about(seconds(pts)));
+            return Err(Error::Decode { path: self.job.name.clone(), frame, reason });
         }
+        let pts = self.last.as_ref().and_then(Packet::pts);
+        let seconds = seconds(pts);
         self.rejected.get_or_insert(reason.clone());
         if let Some(packet) = &self.last {
             self.spread.damaged(packet);
@@ -242,6 +249,28 @@ impl Pass {
         let frame = self.numbers.as_ref().zip(pts).and_then(|(numbers, pts)| numbers.frame_with(pts));
         self.report(DamageKind::Packet, self.sent.checked_sub(1), frame, seconds, reason);
         Ok(())
+    }
+
+    /// Number and display of the frame whose packet was rejected; where that is not known, the first frame that is missing.
+    /// Nothing is decoded afterwards.
+    fn rejected_frame(&mut self) -> (usize, Option<i64>) {
+        // SAFETY: the decoder is open, and its fields are plain numbers.
+        let (kind, threads) = unsafe { ((*self.decoder.as_ptr()).active_thread_type, (*self.decoder.as_ptr()).thread_count) };
+        let is_marked = self.last.as_ref().is_some_and(is_marked);
+        // Threads that each decode a frame speak in turns: with the last packet, about the first of those that they have.
+        let later = if kind & ffmpeg::ffi::FF_THREAD_FRAME != 0 && !is_marked { threads.max(1) as u64 - 1 } else { 0 };
+        let packet = self.sent.checked_sub(1 + later).filter(|_| !self.draining);
+        let Some(pts) = packet.and_then(|packet| self.spread.display_of(packet)) else { return (self.index, None) };
+        if let Some(number) = self.numbers.as_ref().and_then(|numbers| numbers.frame_with(pts)) {
+            return (number, Some(pts));
+        }
+        // Frames that are shown before it may be decoded after it.
+        for number in self.sent..self.sent + REORDERED as u64 {
+            let Ok(Some(packet)) = self.demuxer.next_packet() else { break };
+            self.spread.sent(number, &packet);
+        }
+        let before = self.spread.shown_between(self.last_out, pts);
+        (self.index + before, Some(pts))
     }
 
     /// Leaves out the frames that are held and turned out to be damaged.

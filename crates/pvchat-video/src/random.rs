@@ -207,7 +207,7 @@ impl RandomAccess {
         demuxer.watch.stop();
         let first = self.landed.take();
         self.next = Some(0);
-        Ok((Pass::of(&self.job, demuxer, Some(Arc::clone(&self.index)), first)?.from_packet(key), wanted))
+        Ok((Pass::of(&self.job, demuxer, Some(Arc::clone(&self.index)), first)?.beginning_at(key), wanted))
     }
 
     /// Sorts frames by the key frame that they need. What follows closely is decoded on: a new start costs more.

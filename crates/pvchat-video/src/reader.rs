@@ -27,20 +27,22 @@ use crate::{Clip, Damage, Error, Result, SamplingPlan, still};
 /// when everything is decoded from the beginning. Where the packets of a file do not tell its frames apart (interlaced or
 /// without times, GIF, codecs of which that is not known), the file is decoded from the beginning instead.
 ///
-/// Still images (PNG, JPEG and WebP, recognised by their content) are decoded by the `image` crate and turned as their Exif
-/// data asks.
+/// Images (PNG, JPEG and WebP, recognised by their content) are decoded by the `image` crate and turned as their Exif data
+/// asks. Animated PNG and WebP have the times that their delays make; all their frames are decoded when they are opened, and
+/// [`Limits::clip_bytes`](crate::Limits::clip_bytes) bounds them.
 pub struct VideoReader {
     pub(crate) job: Arc<Job>,
     pub(crate) info: VideoInfo,
     pub(crate) content: Content,
-    timeline: Option<Timeline>,
+    pub(crate) timeline: Option<Timeline>,
     /// The number of frames, once it is certain.
     pub(crate) count: Option<usize>,
     pub(crate) damage: Vec<Damage>,
 }
 
 pub(crate) enum Content {
-    Still(RgbImage),
+    /// Images are decoded when they are opened.
+    Still(Vec<RgbImage>),
     /// The demuxer that `open` opened, until something needs one.
     Opened(Option<Box<Demuxer>>),
     /// The packets tell the frames apart.
@@ -94,26 +96,23 @@ impl VideoReader {
             let value = format!("{width}x{height}");
             return Err(Error::InvalidSetting { path: job.name.clone(), name: "frame size", value, remedy });
         }
-        if let Some((format, image)) = still::open(&job)? {
+        if let Some(still) = still::open(&job)? {
+            let count = still.frames.len();
+            let moves = count > 1;
             let info = VideoInfo {
-                width: image.width(),
-                height: image.height(),
+                width: still.width,
+                height: still.height,
                 rotation: 0,
-                codec: format.extensions_str().first().copied().unwrap_or("image").to_string(),
+                codec: still.format.extensions_str().first().copied().unwrap_or("image").to_string(),
                 container: "image".to_string(),
-                frame_rate: 1.0,
-                stated_frames: Some(1),
-                duration_seconds: None,
+                frame_rate: if moves { count as f64 / still.end } else { 1.0 },
+                stated_frames: Some(count),
+                duration_seconds: moves.then_some(still.end),
                 streams: Vec::new(),
             };
-            let image = match job.options.size {
-                Some((width, height)) if (width, height) != image.dimensions() => {
-                    image::imageops::resize(&image, width, height, image::imageops::FilterType::CatmullRom)
-                }
-                _ => image,
-            };
-            let timeline = Some(Timeline { seconds: vec![0.0], key_frames: vec![0], ..Timeline::default() });
-            return Ok(Self { job, info, content: Content::Still(image), timeline, count: Some(1), damage: Vec::new() });
+            let timeline = Some(Timeline { seconds: still.seconds, key_frames: vec![0], unit: 0.001 });
+            let content = Content::Still(still.frames);
+            return Ok(Self { job, info, content, timeline, count: Some(count), damage: Vec::new() });
         }
         let demuxer = Demuxer::open(&job)?;
         let (statement, orientation) = (&demuxer.statement, demuxer.orientation);

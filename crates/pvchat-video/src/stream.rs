@@ -189,8 +189,7 @@ impl FrameStream<'_> {
                 (Way::Sequential { before }, _) => {
                     self.frames.restart_watch();
                     let next = self.frames.advance()?;
-                    let begin = |passed: &Passed| passed.seconds();
-                    let end = next.as_ref().map(begin);
+                    let end = next.as_ref().map(Passed::seconds);
                     let is_last = next.is_none();
                     let passed = std::mem::replace(before, next);
                     match passed {

@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::{clip, other};
-use pvchat_video::{DamageKind, DamagePolicy, Error, Frame, ReadOptions, SamplingPlan, VideoReader};
+use pvchat_video::{DamageKind, DamagePolicy, Error, Frame, ReadOptions, SamplingPlan, StreamPlan, VideoReader};
 
 fn open(path: &Path, damage: DamagePolicy) -> VideoReader {
     let mut options = ReadOptions::default();
@@ -82,6 +82,34 @@ fn check(path: &Path) {
 fn damaged_packets_in_the_middle_are_found_in_every_codec() {
     for name in ["h264_b_frames.mp4", "hevc.mp4", "mpeg4.mp4"] {
         check(&clip(name));
+    }
+}
+
+#[test]
+fn errors_name_the_damaged_frame_and_its_own_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = clip("h264_b_frames.mp4");
+    let whole = all(&path);
+    // Packets that the decoder rejects: a patched picture is not always marked with several threads.
+    for packet in [1, 9, 10, 11, 27] {
+        let damaged = with_damage(&path, folder.path(), &[packet]);
+        let mut reader = open(&damaged, DamagePolicy::Skip);
+        drop(reader.frames().collect::<Vec<_>>());
+        let found = reader.damage().iter().find(|damage| damage.packet == Some(packet as u64)).unwrap().clone();
+        let number = found.frame.unwrap();
+        for threads in [1, 2, 5] {
+            let mut options = ReadOptions::default();
+            options.threads = threads;
+            let mut strict = VideoReader::open_with(&damaged, options).unwrap();
+            for error in [strict.frames().find_map(Result::err), strict.sample(&SamplingPlan::All).err()] {
+                let Some(Error::Decode { frame, reason, .. }) = error else { panic!("{error:?}") };
+                assert_eq!(frame, number, "packet {packet}, {threads} threads: {reason}");
+                let time = format!("at about {:.2} s", whole[number].seconds);
+                assert!(reason.contains(&time), "packet {packet}, {threads} threads, {time}: {reason}");
+            }
+            let streamed = strict.stream(StreamPlan::per_second(100.0)).unwrap().find_map(Result::err);
+            assert!(matches!(streamed, Some(Error::Decode { frame, .. }) if frame == number), "{streamed:?}");
+        }
     }
 }
 

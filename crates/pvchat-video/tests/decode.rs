@@ -3,7 +3,7 @@
 mod common;
 
 use common::{clip, compare, other};
-use pvchat_video::{Clip, Frame, SamplingPlan, VideoInfo, VideoReader};
+use pvchat_video::{Clip, Error, Frame, Limits, SamplingPlan, StreamPlan, VideoInfo, VideoReader};
 
 /// Compares a clip and checks the number and the size of its frames.
 fn check(name: &str, frames: usize, width: u32, height: u32) -> VideoInfo {
@@ -154,6 +154,49 @@ fn still_images_are_clips_of_one_frame() {
     assert_eq!((found.indices.as_slice(), found.times.as_slice()), ([0; 4].as_slice(), [0.0; 4].as_slice()));
     assert!(found.frames.iter().all(|frame| *frame == image));
     assert_eq!(reader.frames().map(|frame| frame.unwrap().image).collect::<Vec<_>>(), [image]);
+}
+
+#[test]
+fn animated_images_have_all_their_frames() {
+    let folder = tempfile::tempdir().unwrap();
+    let ffmpeg = |arguments: &str, name: &str| {
+        let program = std::process::Command::new("ffmpeg")
+            .args("-nostdin -v error".split(' '))
+            .args(arguments.split(' '))
+            .arg(name)
+            .current_dir(folder.path())
+            .status();
+        assert!(program.unwrap().success(), "{name} could not be made");
+    };
+    ffmpeg("-f lavfi -i testsrc2=size=64x48:rate=10 -frames:v 7 -pix_fmt rgb24", "%d.png");
+    let pictures: Vec<_> =
+        (1..=7).map(|number| image::open(folder.path().join(format!("{number}.png"))).unwrap().into_rgb8()).collect();
+    for (name, arguments) in [("moving.png", "-c:v apng -f apng"), ("moving.webp", "-c:v libwebp_anim -lossless 1")] {
+        ffmpeg(&format!("-framerate 10 -i %d.png {arguments}"), name);
+        let path = folder.path().join(name);
+        let mut reader = VideoReader::open(&path).unwrap();
+        let info = reader.info().clone();
+        assert_eq!((info.stated_frames, reader.frame_count().unwrap()), (Some(7), 7), "{name}");
+        assert!((info.frame_rate - 10.0).abs() < 1e-6 && info.duration_seconds.is_some_and(|end| (end - 0.7).abs() < 1e-6));
+        let frames: Vec<_> = reader.frames().map(Result::unwrap).collect();
+        assert_eq!(frames.len(), 7, "{name}");
+        for (number, frame) in frames.iter().enumerate() {
+            let off = frame.image.as_raw().iter().zip(pictures[number].as_raw()).map(|(a, b)| a.abs_diff(*b)).max();
+            // The crate's blending of a WebP's frames may round to the next level.
+            assert!(off.is_some_and(|off| off <= 1) && frame.index == number, "{name}: frame {number} is off by {off:?}");
+            assert!((frame.seconds - number as f64 / 10.0).abs() < 1e-6, "{name}: frame {number} at {}", frame.seconds);
+        }
+        assert!(reader.frame_at(0.45).unwrap() == frames[4], "{name}");
+        let stream = reader.stream(StreamPlan { per_second: 5.0, from_seconds: 0.1 }).unwrap();
+        assert_eq!(stream.map(|frame| frame.unwrap().index).collect::<Vec<_>>(), [2, 4, 6], "{name}");
+        let mut limits = Limits::default();
+        limits.clip_bytes = 5 * 64 * 48 * 3;
+        let refused = VideoReader::open_with(&path, limits).err();
+        assert!(matches!(refused, Some(Error::LimitExceeded { field: "clip_bytes", .. })), "{name}: {refused:?}");
+        let bytes = std::fs::read(&path).unwrap();
+        let cut = VideoReader::from_bytes(bytes[..bytes.len() / 2].to_vec(), Limits::default()).err();
+        assert!(cut.is_some(), "{name}: half of it opens");
+    }
 }
 
 #[test]

@@ -145,4 +145,5 @@ fn plans_pick_the_frames_that_come_out_one_by_one() {
     let mut choices = Choices::random(1);
     let picked: usize = (0..200).map(|turn| known[turn % known.len()].check(&mut choices)).sum();
     assert!(picked > 0, "every plan was refused");
+    (0..200).for_each(|turn| known[turn % known.len()].check_stream(&mut choices));
 }

@@ -3,8 +3,13 @@
 
 mod common;
 
+use std::sync::Mutex;
+
 use common::clip;
-use pvchat_video::{SamplingPlan, VideoReader};
+use pvchat_video::{SamplingPlan, StreamPlan, VideoReader};
+
+/// The memory of a process is that of all its tests: one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
 
 fn resident() -> usize {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap();
@@ -13,6 +18,7 @@ fn resident() -> usize {
 
 #[test]
 fn a_thousand_opens_and_drops_leave_memory_flat() {
+    let _alone = ALONE.lock().unwrap();
     let bytes = std::fs::read(clip("h264_b_frames.mp4")).unwrap();
     let cut = bytes[..bytes.len() / 2].to_vec();
     let open = |turn: usize| {
@@ -30,4 +36,32 @@ fn a_thousand_opens_and_drops_leave_memory_flat() {
     (0..1000).for_each(open);
     let grown = resident().saturating_sub(before);
     assert!(grown < 4 << 20, "{grown} bytes after 1000 opens, {before} before");
+}
+
+#[test]
+fn a_stream_does_not_keep_its_frames() {
+    let _alone = ALONE.lock().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, codec) in [("indexed.mp4", "-c:v libx264 -threads 1 -preset ultrafast -g 1000"), ("not_indexed.avi", "-c:v mpeg4")]
+    {
+        let path = folder.path().join(name);
+        let made = std::process::Command::new("ffmpeg")
+            .args("-nostdin -v error -f lavfi -i testsrc2=size=640x360:rate=25 -pix_fmt yuv420p -frames:v 400".split(' '))
+            .args(codec.split(' '))
+            .arg(&path)
+            .status();
+        assert!(made.unwrap().success());
+        let mut reader = VideoReader::open(&path).unwrap();
+        let (mut early, mut most) = (0, 0);
+        for (number, frame) in reader.stream(StreamPlan::per_second(25.0)).unwrap().enumerate() {
+            assert_eq!(frame.unwrap().index, number);
+            most = most.max(resident());
+            if number == 60 {
+                early = most;
+            }
+        }
+        // All frames together take 276 million bytes.
+        let grown = most - early;
+        assert!(early > 0 && grown < 16 << 20, "{name}: {grown} bytes more than the {early} after 60 frames");
+    }
 }

@@ -127,6 +127,25 @@ fn damage_costs_no_more_than_its_groups() {
 }
 
 #[test]
+fn files_cut_anywhere_end_with_an_error_or_empty() {
+    for name in ["clip.ts", "clip.mkv", "fragmented.mp4"] {
+        let bytes = std::fs::read(other(name)).unwrap();
+        for cut in (0..20).map(|part| bytes.len() * part / 20) {
+            for policy in [DamagePolicy::Fail, DamagePolicy::Skip] {
+                let mut options = ReadOptions::default();
+                options.damage = policy;
+                let Ok(mut reader) = VideoReader::from_bytes(&bytes[..cut], options) else { continue };
+                let Ok(stream) = reader.stream(StreamPlan::per_second(5.0)) else { continue };
+                let met: Vec<_> = stream.collect();
+                let errors = met.iter().filter(|frame| frame.is_err()).count();
+                assert!(errors <= 1 && met.len() < 12, "{name} cut at {cut}: {errors} errors in {met:?}");
+                assert!(errors == 0 || met.last().unwrap().is_err(), "{name} cut at {cut}: {met:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn plans_that_are_none_are_refused() {
     let mut reader = VideoReader::open(clip("h264_b_frames.mp4")).unwrap();
     for per_second in [0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e-310] {

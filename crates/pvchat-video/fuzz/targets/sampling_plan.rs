@@ -18,5 +18,6 @@ static KNOWN: LazyLock<[Known; 4]> = LazyLock::new(|| CLIPS.map(|name| Known::op
 fuzz_target!(|bytes: &[u8]| {
     let mut choices = Choices::of(bytes);
     let known = &KNOWN[choices.below(KNOWN.len())];
+    known.check_stream(&mut choices);
     known.check(&mut choices);
 });

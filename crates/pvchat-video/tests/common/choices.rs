@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use image::RgbImage;
-use pvchat_video::{DamagePolicy, Limits, ReadOptions, SamplingPlan, VideoReader};
+use pvchat_video::{DamagePolicy, Limits, ReadOptions, SamplingPlan, StreamPlan, VideoReader};
 
 /// Longer than this no input may take.
 pub const HANG: Duration = Duration::from_secs(5);
@@ -74,6 +74,19 @@ pub fn plan(choices: &mut Choices) -> SamplingPlan {
     }
 }
 
+/// Rates and times as odd as those of [`plan`].
+fn stream_plan(choices: &mut Choices) -> StreamPlan {
+    let mut number = || {
+        let known = [0.0, -1.0, 0.5, 2.0, 10.0, 1e-300, 1e9, f64::MAX, f64::NAN, f64::INFINITY];
+        match choices.below(12) {
+            10 => choices.below(256) as f64 / 100.0,
+            11 => f64::from_bits(choices.next()),
+            place => known[place],
+        }
+    };
+    StreamPlan { per_second: number(), from_seconds: number() }
+}
+
 fn options(choices: &mut Choices) -> ReadOptions {
     let mut limits = Limits::default();
     (limits.frame_pixels, limits.frames, limits.clip_bytes) = (1 << 20, 300, 64 << 20);
@@ -88,7 +101,17 @@ fn options(choices: &mut Choices) -> ReadOptions {
 /// Reads a file in some way; whether it gave frames.
 pub fn read(bytes: &Arc<[u8]>, choices: &mut Choices) -> bool {
     let Ok(mut reader) = VideoReader::from_bytes(Arc::clone(bytes), options(choices)) else { return false };
-    match choices.below(3) {
+    match choices.below(5) {
+        2 | 3 => {
+            let plan = stream_plan(choices);
+            if let Ok(stream) = reader.stream(plan) {
+                let mut last = None;
+                for frame in stream.take(40).flatten() {
+                    assert!(last.is_none_or(|last| frame.seconds > last), "{plan:?}: {frame:?} after {last:?}");
+                    last = Some(frame.seconds);
+                }
+            }
+        }
         0 => drop(reader.frames().take(40).collect::<Vec<_>>()),
         1 => drop(reader.frame_count()),
         _ => {}
@@ -108,6 +131,16 @@ impl Known {
     pub fn open(path: &Path) -> Self {
         let frames = VideoReader::open(path).unwrap().frames().map(|frame| frame.unwrap().image).collect();
         Self { bytes: std::fs::read(path).unwrap().into(), frames }
+    }
+
+    /// Whatever a stream gives must be what came out one by one.
+    pub fn check_stream(&self, choices: &mut Choices) {
+        let mut reader = VideoReader::from_bytes(Arc::clone(&self.bytes), options(choices)).unwrap();
+        let plan = stream_plan(choices);
+        for frame in reader.stream(plan).into_iter().flatten() {
+            let frame = frame.unwrap();
+            assert!(frame.image == self.frames[frame.index], "{plan:?}: {frame:?}");
+        }
     }
 
     /// Whatever a few plans pick, one after the other, must be what came out one by one; how many of them picked something.
