@@ -30,6 +30,12 @@ pub fn target_folder() -> PathBuf {
         .map_or_else(|| project_folder().join("target"), PathBuf::from)
 }
 
+/// The folder of the models that find people: the given one, or where `pvchat models get people` puts them.
+pub fn models_folder(given: Option<PathBuf>) -> PathBuf {
+    let data = || directories::ProjectDirs::from("", "", "pvchat").map(|project| project.data_dir().to_path_buf());
+    given.unwrap_or_else(|| data().unwrap_or_default().join("models").join("people"))
+}
+
 /// The project, as cargo says at run time, or where it was built.
 fn project_folder() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
