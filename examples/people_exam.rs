@@ -13,7 +13,7 @@ use pvchat::{
     data::{file::read_json, random::SeededStream},
     faces::{Calibration, EmbedderKind, FindOptions, Finder, Search, cosine},
     model::device,
-    video::{SamplingPlan, VideoReader},
+    video::{DamagePolicy, ReadOptions, SamplingPlan, VideoReader},
 };
 use pvchat_examples::{error_line, models_folder, progress::bar};
 use serde::{Deserialize, Serialize};
@@ -228,7 +228,11 @@ fn items(finder: &Finder, folder: &Path) -> Outcome<(Vec<Item>, Vec<PathBuf>, us
     let count = entries.len();
     for Entry { file, identity, kind, grey, .. } in entries {
         let Some(identity) = identity else { continue };
-        let clip = VideoReader::open(folder.join(&file))?.sample(&SamplingPlan::Uniform(if kind == "clip" { CLIP_FRAMES } else { 1 }))?;
+        // Some of the public clips are cut off.
+        let mut options = ReadOptions::default();
+        options.damage = DamagePolicy::Skip;
+        let frames = if kind == "clip" { CLIP_FRAMES } else { 1 };
+        let clip = VideoReader::open_with(folder.join(&file), options)?.sample(&SamplingPlan::Uniform(frames))?;
         let tracks = finder.find(&clip.frames, &clip.times)?;
         // The person who is meant is the one with the largest faces over all frames.
         let weight = |person: usize| -> f32 {

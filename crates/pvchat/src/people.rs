@@ -14,7 +14,7 @@ use pvchat_data::{SubjectName, file::write_json};
 use pvchat_people::{
     Calibration, EmbedderKind, FindOptions, Finder, Gallery, Person, Point, Template, Timeline, Track, Watch, WatchOptions,
 };
-use pvchat_video::{Clip, SamplingPlan, StreamPlan, VideoReader};
+use pvchat_video::{Clip, DamagePolicy, ReadOptions, SamplingPlan, StreamPlan, VideoReader};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -212,7 +212,7 @@ impl People {
     /// # Errors
     /// [`Error::Video`] for a file that cannot be read, [`Error::People`] when the device cannot compute.
     pub fn look(&self, path: &Path) -> Result<SeenPeople> {
-        let mut reader = VideoReader::open(path)?;
+        let mut reader = open_video(path)?;
         let is_picture = reader.info().container == "image";
         let count = reader.frame_count()?;
         let length = count as f64 / reader.info().frame_rate.max(1e-3);
@@ -281,7 +281,7 @@ impl People {
                 return Ok(footage);
             }
         }
-        let mut reader = VideoReader::open(path)?;
+        let mut reader = open_video(path)?;
         let timeline = std::mem::take(&mut footage.timeline);
         let plan = StreamPlan { per_second: footage.per_second, from_seconds: timeline.until };
         let mut watch = Watch::resume(&self.finder, &subjects, &self.calibration, self.options.watch, timeline)?;
@@ -342,7 +342,7 @@ impl People {
 
     /// What a video is before it is watched.
     fn begin(&self, path: &Path, subjects: &[Person]) -> Result<Footage> {
-        let reader = VideoReader::open(path)?;
+        let reader = open_video(path)?;
         let info = reader.info();
         let metadata = fs::metadata(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
         let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
@@ -510,6 +510,13 @@ impl SeenPeople {
             sharpness: candidate.sharpness,
         })
     }
+}
+
+/// Opens footage as people have it: of a file that is cut off or damaged in places, the rest is looked at.
+fn open_video(path: &Path) -> Result<VideoReader> {
+    let mut options = ReadOptions::default();
+    options.damage = DamagePolicy::Skip;
+    Ok(VideoReader::open_with(path, options)?)
 }
 
 /// SHA-256 of a file, in hexadecimal.
