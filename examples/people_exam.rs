@@ -101,6 +101,8 @@ struct Report {
     /// The threshold fitted on half of the identities, tested on the other half: mean and 95 % of 300 splits.
     existence_split: [f64; 3],
     threshold: f32,
+    /// The least similar pair of one person, and the most similar pair of two; of pictures and of clips.
+    extremes: [[f32; 2]; 2],
     items: usize,
     items_without_face: usize,
     identities: usize,
@@ -190,6 +192,7 @@ fn exam(arguments: &Arguments) -> Outcome<()> {
         right_when_sure,
         existence_split: split(&colour),
         threshold: calibration.midpoint,
+        extremes: [false, true].map(|clips| extremes(&colour, clips)),
         items: count,
         items_without_face: without_face.len(),
         identities: colour.iter().map(|item| &item.identity).collect::<BTreeSet<_>>().len(),
@@ -259,6 +262,13 @@ fn items(finder: &Finder, folder: &Path) -> Outcome<(Vec<Item>, Vec<PathBuf>, us
     }
     progress.finish_and_clear();
     Ok((items, without, count))
+}
+
+/// The least similar pair of one person and the most similar pair of two, among clips or among pictures.
+fn extremes(items: &[&Item], clips: bool) -> [f32; 2] {
+    let pairs = compare(&items.iter().copied().filter(|item| item.clip == clips).collect::<Vec<_>>());
+    let of = |same: bool| pairs.iter().filter(move |pair| pair.same == same).map(|pair| pair.similarity);
+    [of(true).fold(1.0, f32::min), of(false).fold(-1.0, f32::max)]
 }
 
 fn compare(items: &[&Item]) -> Vec<Pair> {
@@ -351,6 +361,15 @@ fn interval(items: &[&Item], threshold: f32) -> [f64; 2] {
     [values[25], values[974]]
 }
 
+/// The middle of the thresholds with the greatest balanced accuracy: their ends depend on single pairs.
+fn best_threshold(pairs: &[Pair]) -> f32 {
+    let thresholds = (200..1000).map(|threshold| threshold as f32 / 1000.0);
+    let values: Vec<(f32, f64)> = thresholds.map(|threshold| (threshold, balanced(pairs, threshold))).collect();
+    let best = values.iter().map(|(_, value)| *value).fold(0.0, f64::max);
+    let equal: Vec<f32> = values.iter().filter(|(_, value)| *value >= best - 1e-9).map(|(threshold, _)| *threshold).collect();
+    equal.iter().sum::<f32>() / equal.len().max(1) as f32
+}
+
 /// The threshold that is best for half of the identities, tested on the other half: mean and 95 % of 300 splits.
 fn split(items: &[&Item]) -> [f64; 3] {
     let groups = by_identity(items);
@@ -362,37 +381,29 @@ fn split(items: &[&Item]) -> [f64; 3] {
                 let chosen = (0..groups.len()).filter(|group| first.contains(group) == wanted);
                 compare(&chosen.flat_map(|group| groups[group].iter().copied()).collect::<Vec<_>>())
             };
-            let fitted = half(true);
-            let thresholds = (200..800).step_by(5).map(|threshold| threshold as f32 / 1000.0);
-            // The middle of the best stretch: its ends depend on single pairs.
-            let values: Vec<(f32, f64)> = thresholds.map(|threshold| (threshold, balanced(&fitted, threshold))).collect();
-            let best = values.iter().map(|(_, value)| *value).fold(0.0, f64::max);
-            let equal: Vec<f32> = values.iter().filter(|(_, value)| *value >= best - 1e-9).map(|(threshold, _)| *threshold).collect();
-            balanced(&half(false), equal.iter().sum::<f32>() / equal.len() as f32)
+            balanced(&half(false), best_threshold(&half(true)))
         })
         .collect();
     values.sort_by(f64::total_cmp);
     [values.iter().sum::<f64>() / values.len() as f64, values[7], values[292]]
 }
 
-/// A calibration of these items. The probability is a logistic curve through the similarities of both kinds; yes begins where
-/// a stranger is taken for one of the enrolled people once in a thousand looks (once in a hundred thousand comparisons, say,
-/// for a hundred people). That rare, similarities of strangers follow the tail of a normal distribution, whose mean and width
-/// are those of the most similar hundredth.
+/// A calibration of these items. The probability is a logistic curve whose middle is the best threshold. Yes begins where
+/// a stranger is taken for one of the enrolled people once in a thousand looks: for a hundred people that is once in a hundred
+/// thousand comparisons, which no folder holds. The tail is extrapolated: above the most similar hundredth of strangers,
+/// similarities are taken to fall off exponentially, with the mean excess that they have there.
 fn fit(embedder: EmbedderKind, items: &[&Item], pairs: &[Pair]) -> Calibration {
-    let (midpoint, slope) = logistic(pairs);
+    let (midpoint, slope) = (best_threshold(pairs), slope(pairs));
     let mut others: Vec<f32> = pairs.iter().filter(|pair| !pair.same).map(|pair| pair.similarity).collect();
     others.sort_by(f32::total_cmp);
     let quantile = |share: f64| others[((others.len() - 1) as f64 * share) as usize];
     // Strangers in clips of one room are more alike than those in pictures: what is certain must hold for them too.
-    let clips: Vec<&Item> = items.iter().copied().filter(|item| item.clip).collect();
-    let room = compare(&clips).into_iter().filter(|pair| !pair.same).map(|pair| pair.similarity).fold(f32::MIN, f32::max);
+    let room = extremes(items, true)[1];
     let tail: Vec<f32> = others.iter().copied().filter(|similarity| *similarity >= quantile(0.99)).collect();
     let excess = tail.iter().map(|similarity| similarity - quantile(0.99)).sum::<f32>() / tail.len().max(1) as f32;
     // Exceedances of the hundredth fall off exponentially: one in 100 k pairs lies ln(k) mean excesses above.
     let rarer = |times: f32| quantile(0.99) + excess * times.ln();
-    let certain = [1, 10, 64, 1000].map(|people| (people, (rarer(10.0 * people as f32)).max(midpoint + 0.02).min(0.99)));
-    let _ = room;
+    let certain = [1, 10, 64, 1000].map(|people| (people, rarer(10.0 * people as f32).max(midpoint + 0.02).max(room).min(0.99)));
     let possible = (midpoint - 2.2 / slope).min(certain[0].1 - 0.02);
     let round = |value: f32| (value * 1000.0).round() / 1000.0;
     Calibration {
@@ -404,9 +415,9 @@ fn fit(embedder: EmbedderKind, items: &[&Item], pairs: &[Pair]) -> Calibration {
     }
 }
 
-/// The logistic curve, both kinds of pairs weighing the same, found by Newton's method with a little shrinkage, because pairs
+/// The slope of the logistic curve through the similarities, both kinds of pairs weighing the same, found by Newton's method with a little shrinkage, because pairs
 /// that can be separated have no steepest curve.
-fn logistic(pairs: &[Pair]) -> (f32, f32) {
+fn slope(pairs: &[Pair]) -> f32 {
     let [same, different] = counts(pairs).map(|count| count.max(1) as f64);
     let (mut slope, mut offset) = (20.0f64, -10.0f64);
     for _ in 0..200 {
@@ -434,5 +445,5 @@ fn logistic(pairs: &[Pair]) -> (f32, f32) {
         slope -= scale * step[0];
         offset -= scale * step[1];
     }
-    ((-offset / slope) as f32, slope as f32)
+    slope as f32
 }
