@@ -46,13 +46,17 @@ impl Embedder {
             }
         }
         let faces = Tensor::from_data(TensorData::new(planes, [1, 3, side, side]), device);
-        let output = match self {
-            Self::MobileFaceNet(network) => network.forward(faces),
-            Self::Dlib(network) => network.forward(faces),
-        };
-        let mut embedding = numbers(output, "the face embedder")?;
+        let mut embedding = numbers(self.forward(faces), "the face embedder")?;
         normalise(&mut embedding);
         Ok(embedding)
+    }
+
+    /// `[n, 3, side, side]`, normalised as the network wants it, to `[n, width]`.
+    pub(crate) fn forward(&self, faces: Tensor<4>) -> Tensor<2> {
+        match self {
+            Self::MobileFaceNet(network) => network.forward(faces),
+            Self::Dlib(network) => network.forward(faces),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use crate::{
     Error, Result,
     align::align,
-    detect::{CONFIRMED, Detector, Face, Search},
+    detect::{CONFIRMED, Detector, Face, Search, numbers},
     embed::Embedder,
     layers::Weights,
     models,
@@ -39,6 +39,22 @@ impl EmbedderKind {
             Self::Dlib => "dlib",
         }
     }
+}
+
+/// One of the networks, see [`Finder::compute`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Network {
+    /// `[n, 3, 256, 256]` to boxes and points `[n, 896, 16]`, and logits `[n, 896]`.
+    BlazeFace,
+    /// `[n, 3, h, w]` to moves of boxes `[n, 4, ..]`, and probabilities `[n, 2, ..]`.
+    PNet,
+    /// `[n, 3, 24, 24]` to moves `[n, 4]`, and probabilities `[n, 2]`.
+    RNet,
+    /// `[n, 3, 48, 48]` to moves `[n, 4]`, probabilities `[n, 2]`, and points `[n, 10]`.
+    ONet,
+    /// Aligned faces `[n, 3, side, side]` to embeddings that are not normalised.
+    Embedder,
 }
 
 /// How people are looked for.
@@ -193,6 +209,42 @@ impl Finder {
     pub fn embed(&self, picture: &RgbImage, face: &Face) -> Result<Option<Vec<f32>>> {
         let Some(aligned) = align(picture, &face.landmarks, self.embedder.side()) else { return Ok(None) };
         self.alone(0, || self.embedder.embed(&aligned, &self.detector.device)).map(Some)
+    }
+
+    /// Runs one network by itself, on one thread: to hold it against another implementation, or to time it. `values` are
+    /// normalised as the network wants them, `[n, 3, height, width]`; the outputs come flat, in the order that [`Network`]
+    /// gives.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for values that do not fill the shape, [`Error::Device`].
+    pub fn compute(&self, network: Network, values: Vec<f32>, shape: [usize; 4]) -> Result<Vec<Vec<f32>>> {
+        if shape[1] != 3 || shape.iter().try_fold(1usize, |all, side| all.checked_mul(*side)) != Some(values.len()) {
+            let value = format!("{shape:?} for {} values", values.len());
+            return Err(Error::Setting { key: "shape", value, remedy: "give n x 3 x height x width values".into() });
+        }
+        let input = Tensor::<4>::from_data(TensorData::new(values, shape), &self.detector.device);
+        self.alone(0, || {
+            let Detector { blazeface, pnet, rnet, onet, .. } = &self.detector;
+            match network {
+                Network::BlazeFace => {
+                    let (boxes, logits) = blazeface.forward(input);
+                    Ok(vec![numbers(boxes, "BlazeFace")?, numbers(logits, "BlazeFace")?])
+                }
+                Network::PNet => {
+                    let (moves, scores) = pnet.forward(input);
+                    Ok(vec![numbers(moves, "PNet")?, numbers(scores, "PNet")?])
+                }
+                Network::RNet => {
+                    let (moves, scores) = rnet.forward(input);
+                    Ok(vec![numbers(moves, "RNet")?, numbers(scores, "RNet")?])
+                }
+                Network::ONet => {
+                    let (moves, scores, points) = onet.forward(input);
+                    Ok(vec![numbers(moves, "ONet")?, numbers(scores, "ONet")?, numbers(points, "ONet")?])
+                }
+                Network::Embedder => Ok(vec![numbers(self.embedder.forward(input), "the face embedder")?]),
+            }
+        })
     }
 
     /// Computes on one thread, so that several frames do not wait for each other's parts.

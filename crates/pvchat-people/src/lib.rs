@@ -22,7 +22,7 @@ pub use calibration::{Calibration, Verdict};
 pub use detect::{CONFIRMED, Face, Search, THOROUGH_SIDE};
 pub use embed::cosine;
 pub use error::{Error, Result};
-pub use finder::{EmbedderKind, FindOptions, Finder};
+pub use finder::{EmbedderKind, FindOptions, Finder, Network};
 pub use gallery::{Gallery, Person, Template};
 pub use geometry::{Bounds, Point};
 pub use quality::{Flaw, Limits, Quality};

@@ -1,0 +1,178 @@
+//! The networks and the whole search against numbers that other runtimes computed with the same public weights.
+//!
+//! The golden files are those of `fixtures/golden/people`, or of `people/` in the folder that `PVCHAT_GOLDEN` names. They need
+//! the models, in the folder that `PVCHAT_MODELS` names or where `pvchat models get people` puts them.
+
+use std::path::{Path, PathBuf};
+
+use burn::prelude::*;
+use image::RgbImage;
+use pvchat_people::{Bounds, EmbedderKind, FindOptions, Finder, Network, Search, cosine};
+use safetensors::{Dtype, SafeTensors};
+
+fn models() -> PathBuf {
+    let home = || std::env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
+    let data = || std::env::var_os("XDG_DATA_HOME").map_or_else(|| home().join(".local/share"), PathBuf::from);
+    std::env::var_os("PVCHAT_MODELS").map_or_else(|| data().join("pvchat/models/people"), PathBuf::from)
+}
+
+fn device() -> Device {
+    match std::env::var("PVCHAT_TEST_DEVICE").as_deref() {
+        #[cfg(feature = "ndarray")]
+        Ok("ndarray") => ndarray(),
+        _ => Device::flex(),
+    }
+}
+
+#[cfg(feature = "ndarray")]
+#[expect(deprecated, reason = "the second backend that numbers are held against")]
+fn ndarray() -> Device {
+    Device::ndarray()
+}
+
+/// The finder with this embedder; `None`, and a line that says so, where the models are not installed.
+fn finder(embedder: EmbedderKind, search: Search) -> Option<Finder> {
+    let options = FindOptions { search, ..FindOptions::default() };
+    match Finder::open(&models(), embedder, options, &device()) {
+        Ok(finder) => Some(finder),
+        Err(error) => {
+            println!("not run: {error}");
+            None
+        }
+    }
+}
+
+/// The golden files.
+fn files() -> Vec<PathBuf> {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden");
+    let folder = std::env::var_os("PVCHAT_GOLDEN").map_or(shipped, PathBuf::from).join("people");
+    let entries = std::fs::read_dir(&folder).into_iter().flatten();
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "safetensors"));
+    files.sort();
+    if files.is_empty() {
+        println!("not run: no golden files in {}", folder.display());
+    }
+    files
+}
+
+/// A tensor of a golden file, bytes as they are.
+fn tensor(file: &SafeTensors<'_>, name: &str) -> Option<(Vec<usize>, Vec<f32>)> {
+    let view = file.tensor(name).ok()?;
+    let values = match view.dtype() {
+        Dtype::F32 => view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        Dtype::U8 => view.data().iter().map(|&byte| f32::from(byte)).collect(),
+        other => panic!("{name} is {other:?}"),
+    };
+    Some((view.shape().to_vec(), values))
+}
+
+/// `[n, a, b, c]` to `[n, c, a, b]`, or to `[n, c, b, a]` where the first two axes are exchanged.
+fn channels_first(shape: &[usize], values: &[f32], exchanged: bool) -> (Vec<f32>, [usize; 4]) {
+    let [n, a, b, c] = shape.try_into().expect("four axes");
+    let [height, width] = if exchanged { [b, a] } else { [a, b] };
+    let mut planes = vec![0.0; values.len()];
+    for sample in 0..n {
+        for first in 0..a {
+            for second in 0..b {
+                for channel in 0..c {
+                    let (y, x) = if exchanged { (second, first) } else { (first, second) };
+                    planes[((sample * c + channel) * height + y) * width + x] =
+                        values[((sample * a + first) * b + second) * c + channel];
+                }
+            }
+        }
+    }
+    (planes, [n, c, height, width])
+}
+
+/// Single precision: sums of thousands of products, so what is allowed goes with the largest output.
+fn assert_close(what: &str, found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let largest = expected.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+    let mut worst = 0.0f32;
+    for (place, (one, other)) in found.iter().zip(expected).enumerate() {
+        let difference = (one - other).abs();
+        worst = worst.max(difference);
+        assert!(difference <= 1e-5 + 5e-6 * largest, "{what} at {place}: {one}, expected {other}");
+    }
+    println!("{what}: largest difference {worst:.1e}");
+}
+
+#[test]
+fn every_network_gives_the_published_numbers() {
+    let (Some(finder), Some(dlib)) =
+        (finder(EmbedderKind::MobileFaceNet, Search::Auto), finder(EmbedderKind::Dlib, Search::Auto))
+    else {
+        return;
+    };
+    for path in files() {
+        let bytes = std::fs::read(&path).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let name = path.file_stem().unwrap().to_string_lossy();
+        // Networks, whether x and y are exchanged in the golden file, and the outputs in our order.
+        let cases: [(&Finder, Network, &str, bool, &[&str]); 6] = [
+            (&finder, Network::BlazeFace, "blaze256_in", false, &["blaze256_out_regressors", "blaze256_out_classificators"]),
+            (&finder, Network::PNet, "pnet_in", true, &["pnet_out_reg", "pnet_out_prob"]),
+            (&finder, Network::RNet, "rnet_in", true, &["rnet_out_reg", "rnet_out_prob"]),
+            (&finder, Network::ONet, "onet_in", true, &["onet_out_reg", "onet_out_prob", "onet_out_pts"]),
+            (&finder, Network::Embedder, "mfn192_in", false, &["mfn192_out"]),
+            (&dlib, Network::Embedder, "dlib128_in", false, &["dlib128_out"]),
+        ];
+        for (finder, network, input, exchanged, outputs) in cases {
+            let Some((shape, values)) = tensor(&file, input) else { continue };
+            let (planes, shape) = channels_first(&shape, &values, exchanged);
+            let found = finder.compute(network, planes, shape).unwrap();
+            assert_eq!(found.len(), outputs.len());
+            for (found, output) in found.iter().zip(outputs) {
+                let (shape, mut expected) = tensor(&file, output).unwrap();
+                if shape.len() == 4 {
+                    expected = channels_first(&shape, &expected, exchanged).0;
+                }
+                assert_close(&format!("{name} {output}"), found, &expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn both_searches_find_the_face_of_the_reference() {
+    let (Some(thorough), Some(fast)) =
+        (finder(EmbedderKind::MobileFaceNet, Search::Thorough), finder(EmbedderKind::MobileFaceNet, Search::Fast))
+    else {
+        return;
+    };
+    for path in files() {
+        let bytes = std::fs::read(&path).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let (Some((shape, pixels)), Some((_, expected))) = (tensor(&file, "image_rgb_u8"), tensor(&file, "mtcnn_box_xyxy"))
+        else {
+            continue;
+        };
+        let pixels: Vec<u8> = pixels.into_iter().map(|value| value as u8).collect();
+        let picture = RgbImage::from_raw(shape[1] as u32, shape[0] as u32, pixels).unwrap();
+        let expected_box = Bounds::new(expected[0], expected[1], expected[2], expected[3]);
+        let (_, points) = tensor(&file, "mtcnn_points_xy").unwrap();
+        let (_, crop) = tensor(&file, "crop112_rgb_u8").unwrap();
+        let (_, mut embedding) = tensor(&file, "mfn192_out").unwrap();
+        let length = embedding.iter().map(|value| value * value).sum::<f32>().sqrt();
+        embedding.iter_mut().for_each(|value| *value /= length);
+        for (finder, least_overlap, furthest) in [(&thorough, 0.9, 1.5), (&fast, 0.75, 3.0)] {
+            let faces = finder.faces(&picture).unwrap();
+            let seen = faces.iter().max_by(|a, b| a.face.bounds.overlap(&expected_box).total_cmp(&b.face.bounds.overlap(&expected_box)));
+            let seen = seen.unwrap();
+            let overlap = seen.face.bounds.overlap(&expected_box);
+            let distance = seen.face.landmarks.iter().zip(points.chunks_exact(2)).map(|(one, other)| {
+                (one[0] - other[0]).hypot(one[1] - other[1])
+            });
+            let distance = distance.fold(0.0, f32::max);
+            assert!(overlap > least_overlap && distance < furthest, "overlap {overlap}, points off by {distance}");
+            let difference: f32 =
+                seen.portrait.as_raw().iter().zip(&crop).map(|(one, other)| (f32::from(*one) - other).abs()).sum();
+            let difference = difference / crop.len() as f32;
+            let similarity = cosine(seen.embedding.as_ref().unwrap(), &embedding);
+            println!("overlap {overlap:.3}, points {distance:.2} px, crop {difference:.2} levels, cosine {similarity:.4}");
+            assert!(similarity > 0.9, "{similarity}");
+        }
+    }
+}
