@@ -305,7 +305,11 @@ fn verify(pairs: &[Pair]) -> Option<[f64; 3]> {
     }
     let (mut found, mut wrong, mut equal, mut at) = (0.0, 0.0, 1.0f64, [0.0; 2]);
     for (place, pair) in sorted.iter().enumerate() {
-        if pair.same { found += 1.0 } else { wrong += 1.0 }
+        if pair.same {
+            found += 1.0
+        } else {
+            wrong += 1.0
+        }
         let tied = sorted.get(place + 1).is_some_and(|next| next.similarity == pair.similarity);
         if tied {
             continue;

@@ -86,12 +86,7 @@ impl Bounds {
     /// Each edge moved by a share of the width or height.
     pub(crate) fn moved(&self, by: [f32; 4]) -> Self {
         let (width, height) = (self.right - self.left, self.bottom - self.top);
-        Self::new(
-            self.left + by[0] * width,
-            self.top + by[1] * height,
-            self.right + by[2] * width,
-            self.bottom + by[3] * height,
-        )
+        Self::new(self.left + by[0] * width, self.top + by[1] * height, self.right + by[2] * width, self.bottom + by[3] * height)
     }
 
     /// Every edge multiplied.
@@ -102,12 +97,7 @@ impl Bounds {
 
 /// Non-maximum suppression: the numbers of the boxes that stay, best score first. A box goes when `shared` with a better one
 /// is above the limit. At most `most` boxes stay.
-pub(crate) fn suppress(
-    boxes: &[(Bounds, f32)],
-    limit: f32,
-    most: usize,
-    shared: impl Fn(&Bounds, &Bounds) -> f32,
-) -> Vec<usize> {
+pub(crate) fn suppress(boxes: &[(Bounds, f32)], limit: f32, most: usize, shared: impl Fn(&Bounds, &Bounds) -> f32) -> Vec<usize> {
     let mut order: Vec<usize> = (0..boxes.len()).collect();
     order.sort_by(|&one, &other| boxes[other].1.total_cmp(&boxes[one].1).then(one.cmp(&other)));
     let mut kept: Vec<usize> = Vec::new();

@@ -12,8 +12,8 @@ use crate::detect::Face;
 pub struct Quality {
     /// Width of the box in pixels.
     pub size: f32,
-    /// Detail of the aligned face: the root mean square of its Laplacian as a share of its contrast. Sharp faces of 100
-    /// pixels have 0.5 and more, strongly blurred ones less than [`Limits::sharpness`].
+    /// Detail of the aligned face: twice the root mean square of the second difference, across or down, whichever is less
+    /// (motion blurs one of them), as a share of the contrast. Blurred faces have less than [`Limits::sharpness`].
     pub sharpness: f32,
     /// Mean brightness of the aligned face, 0 to 255.
     pub brightness: f32,
@@ -46,7 +46,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { size: 20.0, sharpness: 0.12, brightness: 16.0, turn: 0.45, tilt: 50.0, visible: 0.8 }
+        Self { size: 20.0, sharpness: 0.1, brightness: 16.0, turn: 0.45, tilt: 50.0, visible: 0.8 }
     }
 }
 
@@ -150,19 +150,20 @@ fn detail(aligned: &RgbImage, size: f32) -> (f32, f32) {
         .map(|pixel| 0.299 * f32::from(pixel[0]) + 0.587 * f32::from(pixel[1]) + 0.114 * f32::from(pixel[2]))
         .collect();
     let inner = side / 6..side - side / 6;
-    let (mut count, mut sum, mut squares, mut laplacian) = (0.0f32, 0.0f32, 0.0f32, 0.0f32);
+    let (mut count, mut sum, mut squares) = (0.0f32, 0.0f32, 0.0f32);
+    let (mut across, mut down) = (0.0f32, 0.0f32);
     for y in inner.clone() {
         for x in inner.clone() {
             let at = y * side + x;
             let value = luma[at];
-            let around = luma[at - 1] + luma[at + 1] + luma[at - side] + luma[at + side];
             count += 1.0;
             sum += value;
             squares += value * value;
-            laplacian += (around - 4.0 * value).powi(2);
+            across += (luma[at - 1] + luma[at + 1] - 2.0 * value).powi(2);
+            down += (luma[at - side] + luma[at + side] - 2.0 * value).powi(2);
         }
     }
     let mean = sum / count.max(1.0);
     let contrast = (squares / count.max(1.0) - mean * mean).max(1.0).sqrt();
-    ((laplacian / count.max(1.0)).sqrt() / contrast, mean)
+    (2.0 * (across.min(down) / count.max(1.0)).sqrt() / contrast, mean)
 }

@@ -109,12 +109,7 @@ impl<'a> Watch<'a> {
     ///
     /// # Errors
     /// [`Error::OtherModel`](crate::Error::OtherModel) for a subject whose templates come from another model.
-    pub fn new(
-        finder: &'a Finder,
-        subjects: &'a [Person],
-        calibration: &'a Calibration,
-        options: WatchOptions,
-    ) -> Result<Self> {
+    pub fn new(finder: &'a Finder, subjects: &'a [Person], calibration: &'a Calibration, options: WatchOptions) -> Result<Self> {
         Self::resume(finder, subjects, calibration, options, Timeline::default())
     }
 
@@ -268,9 +263,7 @@ fn moments(track: &Track, similarity: f32, gap: f64) -> Vec<Moment> {
 
 /// Adds a moment to those of one person, joined with one that it touches.
 fn add_moment(moments: &mut Vec<Moment>, mut moment: Moment, gap: f64) {
-    while let Some(place) =
-        moments.iter().position(|other| moment.start - other.end <= gap && other.start - moment.end <= gap)
-    {
+    while let Some(place) = moments.iter().position(|other| moment.start - other.end <= gap && other.start - moment.end <= gap) {
         let other = moments.swap_remove(place);
         if other.similarity > moment.similarity {
             (moment.best, moment.bounds, moment.similarity) = (other.best, other.bounds, other.similarity);

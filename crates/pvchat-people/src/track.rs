@@ -158,8 +158,7 @@ impl Linker {
             match pairs[face] {
                 Some(track) => self.open[track].add(frame, seconds, seen),
                 None => {
-                    let track =
-                        Track { person: 0, sightings: Vec::new(), embedding: None, good_faces: 0, portrait: None };
+                    let track = Track { person: 0, sightings: Vec::new(), embedding: None, good_faces: 0, portrait: None };
                     let mut open = Open { track, sum: Vec::new(), best: 0.0 };
                     open.add(frame, seconds, seen);
                     self.open.push(open);
@@ -170,12 +169,8 @@ impl Linker {
 
     /// All tracks in the order in which they begin, with the number of each one's person.
     pub(crate) fn finish(self) -> Vec<Track> {
-        let mut tracks: Vec<Track> = self
-            .ended
-            .into_iter()
-            .chain(self.open)
-            .map(|open| Track { embedding: open.mean(), ..open.track })
-            .collect();
+        let mut tracks: Vec<Track> =
+            self.ended.into_iter().chain(self.open).map(|open| Track { embedding: open.mean(), ..open.track }).collect();
         let begin = |track: &Track| track.sightings.first().map_or((0, 0.0), |first| (first.frame, first.face.bounds.left));
         tracks.sort_by(|one, other| {
             let (one, other) = (begin(one), begin(other));
@@ -224,10 +219,7 @@ fn number_people(tracks: &mut [Track]) {
                 person.iter().filter_map(pair).map(|(one, other)| cosine(one, other)).fold(-1.0, f32::max)
             };
             let may_join = |person: &&mut Vec<usize>| !person.iter().any(|&other| tracks[track].shares_a_frame(&tracks[other]));
-            let nearest = apart
-                .iter_mut()
-                .filter(may_join)
-                .max_by(|one, other| similarity(one).total_cmp(&similarity(other)));
+            let nearest = apart.iter_mut().filter(may_join).max_by(|one, other| similarity(one).total_cmp(&similarity(other)));
             match nearest {
                 Some(person) => person.push(track),
                 None => apart.push(vec![track]),
@@ -291,9 +283,13 @@ mod tests {
 
     #[test]
     fn twins_in_one_frame_are_two_people() {
-        let tracks = link(vec![vec![seen(0.0, 0, 0.0), seen(300.0, 0, 0.01)], Vec::new(), Vec::new(), Vec::new(), vec![seen(
-            0.0, 0, 0.0,
-        )]]);
+        let tracks = link(vec![
+            vec![seen(0.0, 0, 0.0), seen(300.0, 0, 0.01)],
+            Vec::new(),
+            Vec::new(),
+            Vec::new(),
+            vec![seen(0.0, 0, 0.0)],
+        ]);
         assert_eq!(tracks.len(), 3);
         assert_ne!(tracks[0].person, tracks[1].person);
         assert!(tracks[2].person == tracks[0].person || tracks[2].person == tracks[1].person);

@@ -159,12 +159,16 @@ fn both_searches_find_the_face_of_the_reference() {
         embedding.iter_mut().for_each(|value| *value /= length);
         for (finder, least_overlap, furthest) in [(&thorough, 0.9, 1.5), (&fast, 0.75, 3.0)] {
             let faces = finder.faces(&picture).unwrap();
-            let seen = faces.iter().max_by(|a, b| a.face.bounds.overlap(&expected_box).total_cmp(&b.face.bounds.overlap(&expected_box)));
+            let seen =
+                faces.iter().max_by(|a, b| a.face.bounds.overlap(&expected_box).total_cmp(&b.face.bounds.overlap(&expected_box)));
             let seen = seen.unwrap();
             let overlap = seen.face.bounds.overlap(&expected_box);
-            let distance = seen.face.landmarks.iter().zip(points.chunks_exact(2)).map(|(one, other)| {
-                (one[0] - other[0]).hypot(one[1] - other[1])
-            });
+            let distance = seen
+                .face
+                .landmarks
+                .iter()
+                .zip(points.chunks_exact(2))
+                .map(|(one, other)| (one[0] - other[0]).hypot(one[1] - other[1]));
             let distance = distance.fold(0.0, f32::max);
             assert!(overlap > least_overlap && distance < furthest, "overlap {overlap}, points off by {distance}");
             let difference: f32 =

@@ -181,12 +181,7 @@ impl People {
     ///
     /// # Errors
     /// [`Error::People`] for models that are absent or damaged.
-    pub fn open(
-        models: &Path,
-        subjects: impl Into<PathBuf>,
-        options: PeopleOptions,
-        device: &Device,
-    ) -> Result<Self> {
+    pub fn open(models: &Path, subjects: impl Into<PathBuf>, options: PeopleOptions, device: &Device) -> Result<Self> {
         let finder = Finder::open(models, options.embedder, options.find.clone(), device)?;
         let calibration = Calibration::shipped(options.embedder)?;
         Ok(Self { finder, calibration, gallery: Gallery::new(subjects), options })
@@ -267,11 +262,7 @@ impl People {
     ///
     /// # Errors
     /// [`Error::Video`], [`Error::People`], [`Error::Stopped`] when the observer stops it; what was watched until then is kept.
-    pub fn watch(
-        &self,
-        path: &Path,
-        mut observe: impl FnMut(WatchProgress) -> ControlFlow<()>,
-    ) -> Result<Footage> {
+    pub fn watch(&self, path: &Path, mut observe: impl FnMut(WatchProgress) -> ControlFlow<()>) -> Result<Footage> {
         let subjects = self.gallery.load_all()?;
         let index = self.index_file(path)?;
         let mut footage = self.begin(path, &subjects)?;
@@ -393,14 +384,9 @@ impl Footage {
     /// Whether this is what would be watched: the same file, people, model and rate.
     fn is_of(&self, wanted: &Self) -> bool {
         let Self { format_version, source: _, bytes, modified, per_second, duration, size, model, known, .. } = self;
-        (format_version, bytes, modified, model, known, size) == (
-            &wanted.format_version,
-            &wanted.bytes,
-            &wanted.modified,
-            &wanted.model,
-            &wanted.known,
-            &wanted.size,
-        ) && (per_second, duration) == (&wanted.per_second, &wanted.duration)
+        (format_version, bytes, modified, model, known, size)
+            == (&wanted.format_version, &wanted.bytes, &wanted.modified, &wanted.model, &wanted.known, &wanted.size)
+            && (per_second, duration) == (&wanted.per_second, &wanted.duration)
     }
 }
 
