@@ -24,12 +24,16 @@ use pvchat_train::checkpoint::CheckpointFolder;
 use pvchat_video::Clip;
 
 use crate::{
-    Enrol, LearnEvent, LearnOptions, Learned, LearnedTogether, Learner, Personalizer, Remember, Result, remember,
+    Enrol, LearnEvent, LearnOptions, Learned, LearnedTogether, Learner, Personalizer, Remember, Result,
+    learn::{cosine, identities},
+    remember,
     wording::known_wording,
 };
 
 /// Empty places that people are put in while they are learned.
 const EMPTY_SCENES: usize = 40;
+/// The halves of a clip are looked at apart where the people in them are less similar than this, as a cosine.
+const SAME_PERSON: f32 = 0.5;
 /// Seed of the empty places.
 const EMPTY_SCENES_SEED: u64 = 77;
 
@@ -89,6 +93,8 @@ pub struct SeenClip {
     pub memory: Memory,
     /// Where the clip comes from, when it comes from a file.
     pub source: Option<PathBuf>,
+    /// What the encoder makes of either half alone, where the halves show different people: it sees one cast in a clip.
+    halves: Vec<Memory>,
 }
 
 impl Pvchat {
@@ -159,7 +165,25 @@ impl Pvchat {
     pub fn see(&self, frames: &[RgbImage]) -> Result<SeenClip> {
         let frames = self.vilm.prepare(frames);
         let memory = self.vilm.remember(&[&frames])?;
-        Ok(SeenClip { frames, memory, source: None })
+        let halves = self.halves(&frames)?;
+        Ok(SeenClip { frames, memory, source: None, halves })
+    }
+
+    /// The memories of both halves of prepared frames; none where they show the same person, or the base knows no people.
+    fn halves(&self, frames: &[RgbImage]) -> Result<Vec<Memory>> {
+        if self.vilm.config().vision.identity_width().is_none() || frames.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let half = |first: usize, last: usize| -> Result<Memory> {
+            // As many frames as the encoder takes, each as often as it has to stand there.
+            let stretched: Vec<RgbImage> =
+                (0..frames.len()).map(|at| frames[first + at * (last - first) / frames.len()].clone()).collect();
+            Ok(self.vilm.remember(&[&stretched])?)
+        };
+        let middle = frames.len() / 2;
+        let halves = vec![half(0, middle)?, half(middle, frames.len())?];
+        let [one, other] = [0, 1].map(|number| identities(&halves[number]).swap_remove(0));
+        Ok(if cosine(&one, &other) < SAME_PERSON { halves } else { Vec::new() })
     }
 
     /// Makes a subject of the person in a clip in one look, without training.
@@ -324,12 +348,37 @@ impl Pvchat {
             let memory = own.remember(&[&clip.frames])?;
             return Ok(own.with_subjects(subjects).ask(&memory, &asked, &view.default_options(), on_piece)?);
         }
+        let memory = match view.named(question).as_slice() {
+            [one] if !clip.halves.is_empty() => self.likeliest(one, clip)?.0,
+            _ => &clip.memory,
+        };
         if let [one] = view.named(question).as_slice()
-            && let Some(answer) = remember::answer(&self.vilm, one, &clip.memory, &asked)?
+            && let Some(answer) = remember::answer(&self.vilm, one, memory, &asked)?
         {
             return Ok(answer);
         }
-        Ok(view.ask(&clip.memory, &asked, &view.default_options(), on_piece)?)
+        Ok(view.ask(memory, &asked, &view.default_options(), on_piece)?)
+    }
+
+    /// Where in a clip a subject most likely is, the whole or one half, and with what probability.
+    fn likeliest<'a>(&self, subject: &Subject, clip: &'a SeenClip) -> Result<(&'a Memory, f32)> {
+        let mut best = (&clip.memory, self.presence_in(subject, &clip.memory)?);
+        for half in &clip.halves {
+            let presence = self.presence_in(subject, half)?;
+            if presence > best.1 {
+                best = (half, presence);
+            }
+        }
+        Ok(best)
+    }
+
+    /// The probability that a subject, which looks with the eyes of the base, is in what these saw.
+    fn presence_in(&self, subject: &Subject, memory: &Memory) -> Result<f32> {
+        if let Some((_, presence)) = remember::find(subject, memory) {
+            return Ok(presence);
+        }
+        let view = self.vilm.with_subjects(std::slice::from_ref(subject));
+        Ok(view.presence(&view.read(memory, &[subject])?, 0)?)
     }
 
     /// The probability that a subject is in a clip.
@@ -337,20 +386,15 @@ impl Pvchat {
     /// # Errors
     /// [`Error::Model`](crate::Error::Model) when the clip was seen by another model.
     pub fn presence(&self, subject: &Subject, clip: &SeenClip) -> Result<f32> {
-        if let Some((_, presence)) = remember::find(subject, &clip.memory) {
-            return Ok(presence);
-        }
-        let (own, memory);
-        let (vilm, memory) = match &subject.adaptation {
+        match &subject.adaptation {
             Some(adaptation) if adaptation.changes_vision() => {
-                own = self.vilm.adapted(subject)?;
-                memory = own.remember(&[&clip.frames])?;
-                (&own, &memory)
+                let own = self.vilm.adapted(subject)?;
+                let memory = own.remember(&[&clip.frames])?;
+                let view = own.with_subjects(std::slice::from_ref(subject));
+                Ok(view.presence(&view.read(&memory, &[subject])?, 0)?)
             }
-            _ => (&self.vilm, &clip.memory),
-        };
-        let view = vilm.with_subjects(std::slice::from_ref(subject));
-        Ok(view.presence(&view.read(memory, &[subject])?, 0)?)
+            _ => Ok(self.likeliest(subject, clip)?.1),
+        }
     }
 
     /// A conversation about one clip, with its history.

@@ -139,6 +139,27 @@ fn bars_around_a_clip_change_no_answer() {
 }
 
 #[test]
+fn somebody_who_is_there_for_half_of_a_clip_is_found() {
+    let (mut found, mut wrong) = (0, 0);
+    for seed in 220..228 {
+        let (person, stranger, mut stream) = people(seed);
+        let mut draw = |who| Scene::random(&[who], SceneOptions::default(), &mut stream).render(64).frames;
+        let reference = pvchat().see(&draw(person)).unwrap();
+        let subjects = [pvchat().enrol(&reference, &name("Aa")).unwrap()];
+        let other = people(seed + 1000).0;
+        for (halves, present) in [([person, stranger], true), ([stranger, person], true), ([other, stranger], false)] {
+            let [first, second] = halves.map(&mut draw);
+            let seen = pvchat().see(&[&first[..4], &second[4..]].concat()).unwrap();
+            let answer = pvchat().ask(&subjects, &seen, "Is <Aa> in this video?").unwrap();
+            assert_eq!(answer.text.starts_with("yes"), answer.presence[0].1 > 0.5, "{answer:?}");
+            assert_eq!(answer.presence[0].1, pvchat().presence(&subjects[0], &seen).unwrap());
+            *(if present { &mut found } else { &mut wrong }) += usize::from(answer.text.starts_with("yes"));
+        }
+    }
+    assert!(found >= 12 && wrong <= 2, "{found} of 16 found, {wrong} of 8 taken for the person");
+}
+
+#[test]
 fn other_subjects_do_not_change_an_answer_by_a_bit() {
     let (one, two, mut stream) = people(300);
     let first = pvchat().enrol(&clip(&[one], &mut stream), &name("Aa")).unwrap();
