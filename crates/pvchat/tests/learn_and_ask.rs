@@ -8,8 +8,12 @@ use std::{ops::ControlFlow, path::Path};
 use image::RgbImage;
 
 use pvchat::{
-    Error, LearnEvent, LearnOptions, Obtained, Start, SubjectFolder, SubjectName,
-    miniature::world::{Scene, SceneOptions},
+    Error, LearnEvent, LearnOptions, Obtained, Pvchat, Start, SubjectFolder, SubjectName,
+    augment::{Corpus, Failure},
+    miniature::{
+        embedded,
+        world::{Scene, SceneOptions},
+    },
     model::subject::Origin,
     train::personal::LearnConfig,
 };
@@ -241,19 +245,43 @@ fn learning_is_repeatable_checks_itself_and_can_be_stopped() {
     assert!(stopped.is_err());
 }
 
+/// A corpus whose strangers all are the person that is to be learned.
+struct SamePerson(Vec<Vec<RgbImage>>, Vec<f32>);
+
+impl Corpus for SamePerson {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn people(&self, _clip: usize) -> Vec<&[f32]> {
+        vec![&self.1]
+    }
+
+    fn frames(&self, clip: usize) -> Result<Vec<RgbImage>, Failure> {
+        Ok(self.0[clip].clone())
+    }
+}
+
 #[test]
 fn learning_that_its_own_check_refutes_is_an_error_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let subjects = SubjectFolder::new(folder.path());
-    // Nobody is in this clip: what is made of it looks like every other clip that nobody is in.
-    let empty = pvchat().see(&vec![image::RgbImage::from_pixel(64, 64, image::Rgb([90, 90, 90])); 8]).unwrap();
+    // Whoever is called a stranger is the person: there is nothing to tell them apart by.
+    let (person, _, mut stream) = people(610);
+    let scenes = (0..16).map(|_| Scene::random(&[person], SceneOptions::default(), &mut stream).render(64).frames).collect();
+    let device = pvchat().vilm().device();
+    let same = Pvchat::new(embedded::vilm(device).unwrap(), Box::new(SamePerson(scenes, vec![0.125; 64])), Vec::new());
+    let seen = clip(&[person], &mut stream);
     let mut options = LearnOptions {
         positives: 7,
         training: LearnConfig { image_steps: 1, clip_steps: 1, batch: 4, ..LearnConfig::default() },
         ..LearnOptions::default()
     };
-    (options.negatives.hard, options.negatives.random) = (6, 2);
-    let error = subjects.learn(pvchat(), &empty, &name("Aa"), &options, |_| ControlFlow::Continue(())).unwrap_err();
+    (options.negatives.hard, options.negatives.random) = (0, 8);
+    let error = subjects
+        .learn(&same, &seen, &name("Aa"), &options, |_| ControlFlow::Continue(()))
+        .map(|learned| learned.report.after)
+        .unwrap_err();
     assert!(matches!(&error, Error::NotLearned { accuracy, .. } if *accuracy <= 0.5), "{error:?}");
     assert!(error.to_string().contains("<Aa> was not learned"), "{error}");
     assert!(subjects.names().unwrap().is_empty() && subjects.unfinished().unwrap().is_empty());
