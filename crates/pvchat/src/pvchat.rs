@@ -9,17 +9,19 @@ use burn::prelude::*;
 use image::RgbImage;
 use pvchat_augment::{Corpus, Failure, free_text, questions};
 use pvchat_data::{SubjectName, text::Growing};
+#[cfg(feature = "miniature")]
 use pvchat_miniature::{
     corpus::{self, MiniatureCorpus},
     embedded,
 };
 use pvchat_model::{
     answer::Memory,
-    device, file,
     subject::Subject,
     vilm::{Answer, Vilm},
     vision::VisionConfig,
 };
+#[cfg(feature = "miniature")]
+use pvchat_model::{device, file};
 use pvchat_train::checkpoint::CheckpointFolder;
 use pvchat_video::Clip;
 
@@ -31,15 +33,22 @@ use crate::{
 };
 
 /// Empty places that people are put in while they are learned.
+#[cfg(feature = "miniature")]
 const EMPTY_SCENES: usize = 40;
 /// The halves of a clip are looked at apart where the people in them are less similar than this, as a cosine.
 const SAME_PERSON: f32 = 0.5;
 /// Seed of the empty places.
+#[cfg(feature = "miniature")]
 const EMPTY_SCENES_SEED: u64 = 77;
+
+/// The file of a folder that holds the strangers of the drawn world.
+#[cfg(feature = "miniature")]
+const CORPUS: &str = "corpus.safetensors";
 
 /// A base model with the strangers that it learns people against.
 ///
-/// ```
+#[cfg_attr(not(feature = "miniature"), doc = "```ignore")]
+#[cfg_attr(feature = "miniature", doc = "```")]
 /// use pvchat::{Pvchat, data::random::SeededStream, miniature::world::{Identity, Scene, SceneOptions}, video};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// // Somebody in two clips (any mp4 of the miniature world; here drawn on the spot).
@@ -104,6 +113,7 @@ impl Pvchat {
     /// # Errors
     /// [`Error::Model`](crate::Error::Model) for a device that is not compiled in, or when the embedded files do not fit
     /// together, which a test rules out.
+    #[cfg(feature = "miniature")]
     pub fn miniature() -> Result<Self> {
         Self::miniature_on(&device::default_device()?)
     }
@@ -112,6 +122,7 @@ impl Pvchat {
     ///
     /// # Errors
     /// As [`miniature`](Self::miniature).
+    #[cfg(feature = "miniature")]
     pub fn miniature_on(device: &Device) -> Result<Self> {
         let vilm = embedded::vilm(device)?;
         let strangers = embedded::corpus(&vilm)?;
@@ -127,13 +138,14 @@ impl Pvchat {
     /// damaged or do not fit together.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
         let vilm = Vilm::open(folder, device)?;
-        let path = folder.join("corpus.safetensors");
-        if !is_miniature(&vilm) && !path.exists() {
-            return Ok(Self::new(vilm, Box::new(NoStrangers), Vec::new()));
+        #[cfg(feature = "miniature")]
+        if is_miniature(&vilm) || folder.join(CORPUS).exists() {
+            let bytes =
+                file::read_regular(&folder.join(CORPUS), file::LARGEST_TEXT_FILE, "use the file that came with the weights")?;
+            let strangers = MiniatureCorpus::from_bytes(&bytes, vilm.image_size() as u32)?;
+            return Ok(Self::new(vilm, Box::new(strangers), Vec::new()));
         }
-        let bytes = file::read_regular(&path, file::LARGEST_TEXT_FILE, "use the file that came with the weights")?;
-        let strangers = MiniatureCorpus::from_bytes(&bytes, vilm.image_size() as u32)?;
-        Ok(Self::new(vilm, Box::new(strangers), Vec::new()))
+        Ok(Self::new(vilm, Box::new(NoStrangers), Vec::new()))
     }
 
     /// A base model with a corpus of strangers and empty scenes of the caller's; without scenes, the
@@ -274,13 +286,14 @@ impl Pvchat {
         observe: &mut dyn FnMut(LearnEvent<'_>) -> ControlFlow<()>,
         work: impl FnOnce(&mut Learner<'_>) -> Result<T>,
     ) -> Result<T> {
-        let drawn;
-        let scenes = if self.scenes.is_empty() {
-            drawn = corpus::empty_scenes(EMPTY_SCENES, self.vilm.image_size() as u32, EMPTY_SCENES_SEED);
-            &drawn
-        } else {
-            &self.scenes
-        };
+        let scenes = &self.scenes;
+        #[cfg(feature = "miniature")]
+        let drawn = scenes
+            .is_empty()
+            .then(|| corpus::empty_scenes(EMPTY_SCENES, self.vilm.image_size() as u32, EMPTY_SCENES_SEED))
+            .unwrap_or_default();
+        #[cfg(feature = "miniature")]
+        let scenes = if scenes.is_empty() { &drawn } else { scenes };
         let corpus = self.corpus.as_ref();
         work(&mut Learner { corpus, scenes, options, checkpoints, observe })
     }

@@ -11,31 +11,33 @@ use std::{
 
 use burn::{module::Module, prelude::*};
 use clap::{Parser, Subcommand, ValueEnum};
-use pvchat_data::random::SeededStream;
-use pvchat_miniature::{
-    base::{self, Design},
-    corpus::MiniatureCorpus,
-    pretrain::{
-        answer::{AnswerPretraining, AnswerReport},
-        answer_run::{AnswerClips, AnswerEvent, AnswerRun},
-        encoder::{EncoderLosses, EncoderPretraining},
-        encoder_run::EncoderRun,
-        encoder_task,
+use pvchat::{
+    data::random::SeededStream,
+    miniature::{
+        base::{self, Design},
+        corpus::MiniatureCorpus,
+        pretrain::{
+            answer::{AnswerPretraining, AnswerReport},
+            answer_run::{AnswerClips, AnswerEvent, AnswerRun},
+            encoder::{EncoderLosses, EncoderPretraining},
+            encoder_run::EncoderRun,
+            encoder_task,
+        },
+        tokenizer,
     },
-    tokenizer,
-};
-use pvchat_model::{
-    device::default_device,
-    moh::Routing,
-    prompt::TextCodec,
-    vilm::{Vilm, VilmParameters},
-    vision::{
-        VisionTower,
-        miniature::{MiniatureEncoder, MiniatureEncoderConfig},
+    model::{
+        device::default_device,
+        moh::Routing,
+        prompt::{PromptFormat, TextCodec},
+        vilm::{Vilm, VilmParameters},
+        vision::{
+            VisionTower,
+            miniature::{MiniatureEncoder, MiniatureEncoderConfig},
+        },
+        weights,
     },
-    weights,
+    train::checkpoint::CheckpointFolder,
 };
-use pvchat_train::checkpoint::CheckpointFolder;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -282,7 +284,7 @@ fn package(
 ) -> Outcome {
     let plain = device.clone().inner();
     let tokenizer = tokenizer::train().map_err(|error| error.to_string())?;
-    let codec = TextCodec::from_bytes("tokenizer.json", tokenizer.as_bytes(), pvchat_model::prompt::PromptFormat::miniature())?;
+    let codec = TextCodec::from_bytes("tokenizer.json", tokenizer.as_bytes(), PromptFormat::miniature())?;
     let config = routing.design().config(codec.vocabulary());
     let checkpoints = CheckpointFolder::new(folder.join(format!("answer-{}", routing.name())))?;
     let answer = AnswerPretraining::init(&config.answer, &SeededStream::new(0), &plain)?;
