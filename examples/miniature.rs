@@ -5,6 +5,7 @@ use std::{
     error::Error,
     ops::ControlFlow,
     path::{Path, PathBuf},
+    process::ExitCode,
     sync::atomic::{AtomicUsize, Ordering},
     time::Instant,
 };
@@ -38,6 +39,7 @@ use pvchat::{
     },
     train::checkpoint::CheckpointFolder,
 };
+use pvchat_examples::{at, exit_code};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -127,8 +129,11 @@ impl RoutingName {
     }
 }
 
-fn main() -> Outcome {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    exit_code(run(Arguments::parse()))
+}
+
+fn run(arguments: Arguments) -> Outcome {
     let device = default_device()?.autodiff();
     match arguments.command {
         Command::Encoder { steps } => train_encoder(&arguments.folder, arguments.seed, steps, &device),
@@ -295,7 +300,7 @@ fn package(
     let validation = run.validate(&clips, &answer, &plain).map_err(|error| error.to_string())?;
     let vision_encoder = VisionTower::Miniature(encoder.parameters);
     let parameters = VilmParameters { vision_encoder, vision_layernorm: None, answer };
-    std::fs::create_dir_all(output)?;
+    std::fs::create_dir_all(output).map_err(at(output))?;
     let mut report = serde_json::json!({
         "seed": seed,
         "routing": routing.name(),
@@ -319,7 +324,7 @@ fn package(
     ];
     for (name, bytes) in files {
         println!("{name}: {} KiB", bytes.len() / 1024);
-        let mut file = tempfile::NamedTempFile::new_in(output)?;
+        let mut file = tempfile::NamedTempFile::new_in(output).map_err(at(output))?;
         std::io::Write::write_all(&mut file, &bytes)?;
         file.persist(output.join(name))?;
     }
