@@ -23,12 +23,9 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-# Always the whole workspace with the same features: cargo then resolves every command to the same features of the same
-# dependencies, and burn is compiled once and not once per command.
+# Always the whole workspace: cargo then resolves every command to the same features of the same dependencies, and burn is
+# compiled once and not once per command. `cargo run --release --example NAME` resolves to the same.
 CARGO_FLAGS := --release --workspace
-ifeq ($(shell grep -qw avx512f /proc/cpuinfo 2>/dev/null && echo yes),yes)
-CARGO_FLAGS := $(CARGO_FLAGS) --features pvchat/x86-v4
-endif
 
 .PHONY: help setup demo test test-vulkan ptx soak fuzz fuzz-guided lint check-cuda bench moh-benchmarks moh-report tables doc miniature
 
@@ -152,7 +149,7 @@ doc: setup
 # The allocator keeps freed pages: giving them back and asking again costs a good part of the training time.
 miniature: export MIMALLOC_PURGE_DELAY := -1
 miniature: setup
-	$(CARGO) build $(CARGO_FLAGS) --bins
-	$(TARGET)/release/miniature encoder
-	$(TARGET)/release/miniature answer
-	$(TARGET)/release/miniature package
+	$(CARGO) build $(CARGO_FLAGS) --examples
+	$(TARGET)/release/examples/miniature encoder
+	$(TARGET)/release/examples/miniature answer
+	$(TARGET)/release/examples/miniature package

@@ -28,6 +28,7 @@ use pvchat::{
     },
 };
 use pvchat_examples::{
+    at,
     designs::{Budget, compare},
     examination::{Candidate, Exam, Outcome, enrolled, existence},
     exit_code,
@@ -243,7 +244,7 @@ fn objectives(full: &ObjectiveConfig) -> [(&'static str, ObjectiveConfig); 4] {
 impl Learning {
     fn options(&self) -> Outcome<LearnOptions> {
         Ok(match &self.learn {
-            Some(file) => serde_json::from_slice(&std::fs::read(file)?)?,
+            Some(file) => serde_json::from_slice(&std::fs::read(file).map_err(at(file))?)?,
             None => LearnOptions::default(),
         })
     }

@@ -5,6 +5,7 @@
 
 use std::{error::Error, path::Path, process::ExitCode, time::Instant};
 
+use clap::Parser;
 use pvchat::{
     LearnOptions, Learned, Pvchat, SeenClip, Subject, SubjectFolder, SubjectName,
     augment::{Aspect, questions},
@@ -45,7 +46,16 @@ const WIDTHS: [usize; 3] = [26, 44, 34];
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
+/// Learns a character from one clip and asks about it in clips never seen before; takes no arguments.
+///
+/// Writes a report, two pictures and the subject file to `demo/` in cargo's target folder. Exit codes: 0 done, 1 existence
+/// accuracy is too low, 2 something was wrong.
+#[derive(Parser)]
+#[command(name = "demo", version)]
+struct Arguments {}
+
 fn main() -> ExitCode {
+    let Arguments {} = Arguments::parse();
     match demo() {
         Ok(accuracy) if accuracy >= REQUIRED => ExitCode::SUCCESS,
         Ok(accuracy) => {

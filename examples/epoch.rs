@@ -29,7 +29,7 @@ use pvchat::{
     },
     video::{ReadOptions, SamplingPlan, VideoReader},
 };
-use pvchat_examples::exit_code;
+use pvchat_examples::{at, exit_code};
 use serde::{Deserialize, Serialize};
 
 #[global_allocator]
@@ -133,7 +133,7 @@ fn start() -> Outcome<()> {
 }
 
 fn data(folder: &Path, clips: usize, count: usize) -> Outcome<()> {
-    fs::create_dir_all(folder)?;
+    fs::create_dir_all(folder).map_err(at(folder))?;
     let pvchat = Pvchat::miniature()?;
     let vilm = pvchat.vilm();
     let mut stream = SeededStream::new(41);
@@ -169,7 +169,8 @@ fn data(folder: &Path, clips: usize, count: usize) -> Outcome<()> {
     let lora = LearnConfig::default().adaptation.lora;
     let Subject { tokens, identity, word_row, head_row, .. } = subject;
     let task = Task { begin, rank: lora.rank, alpha: lora.alpha, tokens, identity, word_row, head_row, clips: written };
-    fs::write(folder.join("task.json"), serde_json::to_vec(&task)?)?;
+    let file = folder.join("task.json");
+    fs::write(&file, serde_json::to_vec(&task)?).map_err(at(&file))?;
     Ok(())
 }
 
@@ -183,7 +184,8 @@ fn first_loss(pvchat: &Pvchat, subject: &Subject, memory: &Memory, begin: &[u32]
 }
 
 fn run(folder: &Path, schedule: Schedule, epochs: usize) -> Outcome<()> {
-    let task: Task = serde_json::from_slice(&fs::read(folder.join("task.json"))?)?;
+    let file = folder.join("task.json");
+    let task: Task = serde_json::from_slice(&fs::read(&file).map_err(at(&file))?)?;
     let pvchat = Pvchat::miniature()?;
     let name = "Aa".parse()?;
     let mut info = pvchat.vilm().subject_info(&name, Origin::Enrolled);

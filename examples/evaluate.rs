@@ -24,6 +24,7 @@ use pvchat::{
     miniature::exam::Cast,
 };
 use pvchat_examples::{
+    at,
     controls::controls,
     examination::{Candidate, DESCRIPTION_COLUMNS, Described, Exam, Outcome, describe, enrolled, existence, shares},
     exit_code,
@@ -94,7 +95,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     rows.insert("remember".into(), existence(&pvchat, &candidates, &remembered)?);
     described.push(("remember".into(), describe(&pvchat, &candidates, &remembered)?));
     let options: LearnOptions = match &arguments.learn {
-        Some(file) => serde_json::from_slice(&std::fs::read(file)?)?,
+        Some(file) => serde_json::from_slice(&std::fs::read(file).map_err(at(file))?)?,
         None => LearnOptions::default(),
     };
     let (mut kept, mut examined) = (0, enrolled.clone());
@@ -128,7 +129,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         figures.insert("texts".into(), texts.clone());
     }
     if let Some(path) = &arguments.json {
-        std::fs::write(path, serde_json::to_vec_pretty(&figures)?)?;
+        std::fs::write(path, serde_json::to_vec_pretty(&figures)?).map_err(at(path))?;
     }
     texts?;
     match verdicts.iter().find(|(_, verdict)| !verdict.passed()) {

@@ -34,7 +34,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         [video, sheet, pictures] => (video, sheet, pictures.parse::<usize>().map_err(|_| USAGE)?.clamp(1, 1000)),
         _ => return Err(USAGE.into()),
     };
-    contact_sheet(Path::new(video), pictures)?.save(sheet)?;
+    contact_sheet(Path::new(video), pictures)?.save(sheet).map_err(|error| format!("{sheet}: {error}"))?;
     println!("{sheet}");
     Ok(())
 }

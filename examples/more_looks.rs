@@ -17,6 +17,7 @@ use pvchat::{
     },
 };
 use pvchat_examples::{
+    at,
     examination::{Candidate, Exam, Outcome, enrolled, existence},
     exit_code,
     progress::bar,
@@ -91,7 +92,7 @@ fn made_looks(pvchat: &Pvchat, candidate: &Candidate, name: &SubjectName) -> Out
 /// The person alone in other clips, of other clothes, places and actions.
 fn further_looks(pvchat: &Pvchat, candidate: &Candidate, name: &SubjectName, seed: u64) -> Outcome<Vec<Subject>> {
     let folder = std::env::temp_dir().join(format!("pvchat-looks-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
+    std::fs::create_dir_all(&folder).map_err(at(&folder))?;
     let identity = candidate.character.identity;
     let mut stream = SeededStream::new(seed).derive(format_args!("further {identity:?}"));
     let looks = (0..FURTHER[FURTHER.len() - 1])
@@ -100,7 +101,7 @@ fn further_looks(pvchat: &Pvchat, candidate: &Candidate, name: &SubjectName, see
             Ok(pvchat.enrol(&pvchat.see(&through_mp4(&scene, &folder, "look")?)?, name)?)
         })
         .collect();
-    std::fs::remove_dir_all(&folder)?;
+    std::fs::remove_dir_all(&folder).map_err(at(&folder))?;
     looks
 }
 

@@ -22,7 +22,7 @@ use pvchat::{
         world::{Identity, Scene, SceneOptions},
     },
 };
-use pvchat_examples::{examination::Outcome, exit_code, progress::bar};
+use pvchat_examples::{at, examination::Outcome, exit_code, progress::bar};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -83,7 +83,7 @@ fn run() -> Outcome<()> {
         .map(|name| name.parse())
         .collect::<Result<Vec<SubjectName>, _>>()?;
     let folder = std::env::temp_dir().join(format!("pvchat-two-people-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
+    std::fs::create_dir_all(&folder).map_err(at(&folder))?;
     let mut scores = Scores::default();
     let bar = bar("learning", arguments.groups);
     let (mut done, mut passed_over) = (0, 0);
@@ -119,7 +119,7 @@ fn run() -> Outcome<()> {
         println!("{passed_over} groups were passed over: no clip of two of them together could be made of their clips.");
     }
     bar.finish_and_clear();
-    std::fs::remove_dir_all(&folder)?;
+    std::fs::remove_dir_all(&folder).map_err(at(&folder))?;
     scores.print()
 }
 

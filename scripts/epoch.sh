@@ -9,9 +9,7 @@ cd "$(dirname "$0")/.."
 rounds=${1:-3}
 python=${PYTHON:-python3}
 target=${CARGO_TARGET_DIR:-target}
-features=()
-if grep -qw avx512f /proc/cpuinfo; then features=(--features pvchat/x86-v4); fi
-cargo build --quiet --release --workspace "${features[@]}" --example epoch
+cargo build --quiet --release --workspace --example epoch
 epoch="$target/release/examples/epoch"
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

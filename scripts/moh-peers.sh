@@ -22,9 +22,7 @@ if [ -z "$python" ]; then
 fi
 program=${PROGRAM:-}
 if [ -z "$program" ]; then
-    features=()
-    if grep -qw avx512f /proc/cpuinfo; then features=(--features pvchat/x86-v4); fi
-    cargo build --quiet --release --workspace "${features[@]}" --bin moh_module
+    cargo build --quiet --release --workspace --bin moh_module
     program=$target/release/moh_module
 fi
 lines=$(mktemp)

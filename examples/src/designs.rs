@@ -35,6 +35,7 @@ use pvchat::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    at,
     examination::{Candidate, DESCRIPTION_COLUMNS, Descriptions, Exam, Outcome, describe, enrolled, existence, shares},
     progress::bar,
 };
@@ -103,8 +104,8 @@ pub fn compare(designs: &[(&str, Design)], budget: &Budget) -> Outcome<()> {
             let figures = examine(&run, clips, encoder, &candidates, &folder, &format!("{name}, seed {seed}"))?;
             // Under another name first: a killed process leaves no half of it.
             let part = file.with_extension("part");
-            fs::write(&part, serde_json::to_vec(&figures)?)?;
-            fs::rename(&part, &file)?;
+            fs::write(&part, serde_json::to_vec(&figures)?).map_err(at(&part))?;
+            fs::rename(&part, &file).map_err(at(&file))?;
             row.push(figures);
         }
     }
@@ -152,9 +153,9 @@ fn examine(
     let device = default_device()?;
     let bar = bar("training a base", run.steps);
     bar.set_message(label.to_string());
-    fs::create_dir_all(folder)?;
+    fs::create_dir_all(folder).map_err(at(folder))?;
     let steps_file = folder.join("last-steps.jsonl");
-    let mut steps = OpenOptions::new().create(true).append(true).open(&steps_file)?;
+    let mut steps = OpenOptions::new().create(true).append(true).open(&steps_file).map_err(at(&steps_file))?;
     let mut unwritten = Ok(());
     let answer = run.train(clips, &device, |event| {
         if let AnswerEvent::Step(progress) = event {
@@ -178,7 +179,8 @@ fn examine(
     let pvchat = Pvchat::new(vilm, Box::new(strangers), Vec::new());
     let subjects = enrolled(&pvchat, candidates, &"Aa".parse()?)?;
     // Of a run that was killed and went on some steps are there twice, and a line may have ended early.
-    let last: BTreeMap<usize, (f64, f64)> = fs::read_to_string(&steps_file)?
+    let last: BTreeMap<usize, (f64, f64)> = fs::read_to_string(&steps_file)
+        .map_err(at(&steps_file))?
         .lines()
         .filter_map(|line| serde_json::from_str::<(usize, (f64, f64))>(line).ok())
         .collect();

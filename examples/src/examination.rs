@@ -18,6 +18,8 @@ use pvchat::{
     },
 };
 
+use crate::at;
+
 /// The outcome of something that may fail in many ways.
 pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -50,7 +52,7 @@ impl Exam {
     /// What writing, reading and looking report.
     pub fn candidates(&self, pvchat: &Pvchat) -> Outcome<Vec<Candidate>> {
         let folder = std::env::temp_dir().join(format!("pvchat-exam-{}", std::process::id()));
-        std::fs::create_dir_all(&folder)?;
+        std::fs::create_dir_all(&folder).map_err(at(&folder))?;
         let candidates = (0..self.characters)
             .map(|number| {
                 let character = Character::draw(number, self.seed, Counts::default());
@@ -66,7 +68,7 @@ impl Exam {
                 Ok(Candidate { reference, clips, character })
             })
             .collect::<Outcome<Vec<_>>>()?;
-        std::fs::remove_dir_all(&folder)?;
+        std::fs::remove_dir_all(&folder).map_err(at(&folder))?;
         Ok(candidates)
     }
 }

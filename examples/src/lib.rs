@@ -16,7 +16,7 @@ use std::{
     process::ExitCode,
 };
 
-use pvchat::Unfinished;
+use pvchat::{Unfinished, data::remedy};
 
 /// The folder that holds the fixture clips and the truth about them.
 pub fn clips_folder() -> PathBuf {
@@ -40,6 +40,11 @@ pub fn models_folder(given: Option<PathBuf>) -> PathBuf {
 fn project_folder() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     package.parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}
+
+/// Says which file or folder an error of the operating system is about.
+pub fn at(path: &Path) -> impl FnOnce(io::Error) -> String {
+    move |error| format!("{}: {error}; {}", path.display(), remedy(&error))
 }
 
 /// A path as a user would type it: relative to the current folder where it lies below.
@@ -131,6 +136,13 @@ mod tests {
     fn errors_are_one_line_with_their_causes() {
         let error = Outer(std::io::Error::other("the disk is gone"));
         assert_eq!(error_line(&error), "cannot read the clip: the disk is gone");
+    }
+
+    #[test]
+    fn errors_of_files_name_the_file() {
+        let path = Path::new("nowhere/options.json");
+        let error = std::fs::read(path).map_err(at(path)).unwrap_err();
+        assert!(error.starts_with("nowhere/options.json: ") && error.ends_with("check the path"), "{error}");
     }
 
     #[test]

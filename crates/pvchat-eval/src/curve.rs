@@ -3,7 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{bootstrap::Share, plot::LineChart};
+use crate::bootstrap::Share;
+#[cfg(feature = "plots")]
+use crate::plot::LineChart;
 
 /// The probability that a subject is there, and whether it is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,6 +97,7 @@ pub fn abstain(judgements: &[Judgement], low: f32, high: f32) -> Option<Abstenti
     Some(Abstention { band: [low, high], coverage, balanced: 0.5 * (shares[0].rate()? + shares[1].rate()?) })
 }
 
+#[cfg(feature = "plots")]
 /// The curves of several ways as one chart: false rejects over false accepts.
 pub fn chart(curves: &[(String, Vec<OperatingPoint>)]) -> LineChart {
     let chart = LineChart::new("Presence", "share of false accepts", "share of false rejects").y_range(0.0, 1.0);

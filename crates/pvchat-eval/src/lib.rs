@@ -2,7 +2,7 @@
 //!
 //! [`presence`](presence::presence) reads out of a free answer whether it says that the subject is there;
 //! [`accuracy`] counts such answers, [`bleu`] and [`bert_score`] compare texts, [`judge`] has answers marked for entity
-//! specificity and descriptive completeness, [`bootstrap`] says how sure a figure is.
+//! specificity and descriptive completeness, [`bootstrap`] says how sure a figure is. Charts need the feature `plots`.
 //!
 //! ```
 //! use pvchat_eval::presence::{Presence, presence};
@@ -12,6 +12,7 @@
 //! ```
 
 pub mod accuracy;
+#[cfg(feature = "plots")]
 pub mod bars;
 pub mod bert_score;
 pub mod bleu;
@@ -20,6 +21,7 @@ pub mod controls;
 pub mod curve;
 pub mod error;
 pub mod judge;
+#[cfg(feature = "plots")]
 pub mod plot;
 pub mod presence;
 pub mod table;

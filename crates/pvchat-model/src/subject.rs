@@ -238,10 +238,14 @@ impl Subject {
     /// [`Error::Io`] when it cannot be read; [`Error::File`] when it is no subject file, is cut
     /// short, is not what was written, has another format version, or was made for another base model.
     pub fn load(path: &Path, base: &str) -> Result<Self> {
+        Self::parse(&read_regular(path, LARGEST_FILE, "choose a subject file")?, path, base)
+    }
+
+    /// What [`load`](Self::load) does with the bytes of the file at `path`.
+    fn parse(bytes: &[u8], path: &Path, base: &str) -> Result<Self> {
         let file = |problem: String, remedy: &str| Error::File { file: path.to_path_buf(), problem, remedy: remedy.into() };
-        let bytes = read_regular(path, LARGEST_FILE, "choose a subject file")?;
         let broken = |error: String| file(format!("is not a complete subject file ({error})"), "learn the person again");
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| broken(error.to_string()))?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| broken(error.to_string()))?;
         let text = header
             .metadata()
             .as_ref()
@@ -253,7 +257,7 @@ impl Subject {
             || file("is damaged: its checksum does not fit".into(), "restore it from a copy, or learn the person again");
         // Whatever version it says: that may be the damage.
         if let Some(stated) = &stated
-            && place_of(stated, &bytes).is_none_or(|place| checksum(&bytes, place) != *stated)
+            && place_of(stated, bytes).is_none_or(|place| checksum(bytes, place) != *stated)
         {
             return Err(damaged());
         }
@@ -269,7 +273,7 @@ impl Subject {
             let problem = format!("was made for the base model {}, not for {base}", info.base);
             return Err(file(problem, "open that base model, or learn the person again with this one"));
         }
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| broken(error.to_string()))?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(|error| broken(error.to_string()))?;
         let read = |name: &str| -> Result<(Vec<usize>, Vec<f32>)> {
             let view = tensors.tensor(name).map_err(|error| broken(error.to_string()))?;
             if view.dtype() != Dtype::F32 {
@@ -366,12 +370,11 @@ mod tests {
             let subject = subject(adapted);
             subject.save(&file).unwrap();
             assert_eq!(Subject::load(&file, "base").unwrap(), subject);
-            let bytes = std::fs::read(&file).unwrap();
+            let mut bytes = std::fs::read(&file).unwrap();
             for bit in 0..8 * bytes.len() {
-                let mut damaged = bytes.clone();
-                damaged[bit / 8] ^= 1 << (bit % 8);
-                std::fs::write(&file, damaged).unwrap();
-                let error = Subject::load(&file, "base").expect_err(&format!("bit {bit}")).to_string();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                let error = Subject::parse(&bytes, &file, "base").expect_err(&format!("bit {bit}")).to_string();
+                bytes[bit / 8] ^= 1 << (bit % 8);
                 assert!(error.contains("Aa.subject") && error.contains("learn the person again"), "bit {bit}: {error}");
             }
         }

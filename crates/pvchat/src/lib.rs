@@ -3,7 +3,8 @@
 //! [`Pvchat`] is a base model, [`Pvchat::clip`] opens a clip, [`Pvchat::enrol`] and [`Pvchat::learn`] turn a
 //! clip of a person into a [`Subject`], [`Pvchat::ask`] answers questions about subjects in other clips, and
 //! [`SubjectFolder`] keeps and forgets them. Everything else is in the crates below, which are
-//! re-exported here: [`video`], [`data`], [`model`], [`augment`], [`train`], [`eval`], [`miniature`].
+//! re-exported here: [`video`], [`data`], [`model`], [`augment`], [`train`], [`eval`], `miniature` (a feature, on by default), and
+//! [`burn`] and [`image`], whose types stand in their interfaces.
 
 mod error;
 mod folder;
@@ -26,10 +27,13 @@ pub use remember::Remember;
 pub use together::LearnedTogether;
 pub use unfinished::Unfinished;
 
+pub use burn;
+pub use image;
 pub use pvchat_augment as augment;
 pub use pvchat_data as data;
 pub use pvchat_data::SubjectName;
 pub use pvchat_eval as eval;
+#[cfg(feature = "miniature")]
 pub use pvchat_miniature as miniature;
 pub use pvchat_model as model;
 pub use pvchat_model::{

@@ -9,33 +9,46 @@ use burn::prelude::*;
 use image::RgbImage;
 use pvchat_augment::{Corpus, Failure, free_text, questions};
 use pvchat_data::{SubjectName, text::Growing};
+#[cfg(feature = "miniature")]
 use pvchat_miniature::{
     corpus::{self, MiniatureCorpus},
     embedded,
 };
 use pvchat_model::{
     answer::Memory,
-    device, file,
     subject::Subject,
     vilm::{Answer, Vilm},
     vision::VisionConfig,
 };
+#[cfg(feature = "miniature")]
+use pvchat_model::{device, file};
 use pvchat_train::checkpoint::CheckpointFolder;
 use pvchat_video::Clip;
 
 use crate::{
-    Enrol, LearnEvent, LearnOptions, Learned, LearnedTogether, Learner, Personalizer, Remember, Result, remember,
+    Enrol, LearnEvent, LearnOptions, Learned, LearnedTogether, Learner, Personalizer, Remember, Result,
+    learn::{cosine, identities},
+    remember,
     wording::known_wording,
 };
 
 /// Empty places that people are put in while they are learned.
+#[cfg(feature = "miniature")]
 const EMPTY_SCENES: usize = 40;
+/// The halves of a clip are looked at apart where the people in them are less similar than this, as a cosine.
+const SAME_PERSON: f32 = 0.5;
 /// Seed of the empty places.
+#[cfg(feature = "miniature")]
 const EMPTY_SCENES_SEED: u64 = 77;
+
+/// The file of a folder that holds the strangers of the drawn world.
+#[cfg(feature = "miniature")]
+const CORPUS: &str = "corpus.safetensors";
 
 /// A base model with the strangers that it learns people against.
 ///
-/// ```
+#[cfg_attr(not(feature = "miniature"), doc = "```ignore")]
+#[cfg_attr(feature = "miniature", doc = "```")]
 /// use pvchat::{Pvchat, data::random::SeededStream, miniature::world::{Identity, Scene, SceneOptions}, video};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// // Somebody in two clips (any mp4 of the miniature world; here drawn on the spot).
@@ -89,6 +102,8 @@ pub struct SeenClip {
     pub memory: Memory,
     /// Where the clip comes from, when it comes from a file.
     pub source: Option<PathBuf>,
+    /// What the encoder makes of either half alone, where the halves show different people: it sees one cast in a clip.
+    halves: Vec<Memory>,
 }
 
 impl Pvchat {
@@ -98,6 +113,7 @@ impl Pvchat {
     /// # Errors
     /// [`Error::Model`](crate::Error::Model) for a device that is not compiled in, or when the embedded files do not fit
     /// together, which a test rules out.
+    #[cfg(feature = "miniature")]
     pub fn miniature() -> Result<Self> {
         Self::miniature_on(&device::default_device()?)
     }
@@ -106,6 +122,7 @@ impl Pvchat {
     ///
     /// # Errors
     /// As [`miniature`](Self::miniature).
+    #[cfg(feature = "miniature")]
     pub fn miniature_on(device: &Device) -> Result<Self> {
         let vilm = embedded::vilm(device)?;
         let strangers = embedded::corpus(&vilm)?;
@@ -121,13 +138,14 @@ impl Pvchat {
     /// damaged or do not fit together.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
         let vilm = Vilm::open(folder, device)?;
-        let path = folder.join("corpus.safetensors");
-        if !is_miniature(&vilm) && !path.exists() {
-            return Ok(Self::new(vilm, Box::new(NoStrangers), Vec::new()));
+        #[cfg(feature = "miniature")]
+        if is_miniature(&vilm) || folder.join(CORPUS).exists() {
+            let bytes =
+                file::read_regular(&folder.join(CORPUS), file::LARGEST_TEXT_FILE, "use the file that came with the weights")?;
+            let strangers = MiniatureCorpus::from_bytes(&bytes, vilm.image_size() as u32)?;
+            return Ok(Self::new(vilm, Box::new(strangers), Vec::new()));
         }
-        let bytes = file::read_regular(&path, file::LARGEST_TEXT_FILE, "use the file that came with the weights")?;
-        let strangers = MiniatureCorpus::from_bytes(&bytes, vilm.image_size() as u32)?;
-        Ok(Self::new(vilm, Box::new(strangers), Vec::new()))
+        Ok(Self::new(vilm, Box::new(NoStrangers), Vec::new()))
     }
 
     /// A base model with a corpus of strangers and empty scenes of the caller's; without scenes, the
@@ -159,7 +177,25 @@ impl Pvchat {
     pub fn see(&self, frames: &[RgbImage]) -> Result<SeenClip> {
         let frames = self.vilm.prepare(frames);
         let memory = self.vilm.remember(&[&frames])?;
-        Ok(SeenClip { frames, memory, source: None })
+        let halves = self.halves(&frames)?;
+        Ok(SeenClip { frames, memory, source: None, halves })
+    }
+
+    /// The memories of both halves of prepared frames; none where they show the same person, or the base knows no people.
+    fn halves(&self, frames: &[RgbImage]) -> Result<Vec<Memory>> {
+        if self.vilm.config().vision.identity_width().is_none() || frames.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let half = |first: usize, last: usize| -> Result<Memory> {
+            // As many frames as the encoder takes, each as often as it has to stand there.
+            let stretched: Vec<RgbImage> =
+                (0..frames.len()).map(|at| frames[first + at * (last - first) / frames.len()].clone()).collect();
+            Ok(self.vilm.remember(&[&stretched])?)
+        };
+        let middle = frames.len() / 2;
+        let halves = vec![half(0, middle)?, half(middle, frames.len())?];
+        let [one, other] = [0, 1].map(|number| identities(&halves[number]).swap_remove(0));
+        Ok(if cosine(&one, &other) < SAME_PERSON { halves } else { Vec::new() })
     }
 
     /// Makes a subject of the person in a clip in one look, without training.
@@ -250,13 +286,14 @@ impl Pvchat {
         observe: &mut dyn FnMut(LearnEvent<'_>) -> ControlFlow<()>,
         work: impl FnOnce(&mut Learner<'_>) -> Result<T>,
     ) -> Result<T> {
-        let drawn;
-        let scenes = if self.scenes.is_empty() {
-            drawn = corpus::empty_scenes(EMPTY_SCENES, self.vilm.image_size() as u32, EMPTY_SCENES_SEED);
-            &drawn
-        } else {
-            &self.scenes
-        };
+        let scenes = &self.scenes;
+        #[cfg(feature = "miniature")]
+        let drawn = scenes
+            .is_empty()
+            .then(|| corpus::empty_scenes(EMPTY_SCENES, self.vilm.image_size() as u32, EMPTY_SCENES_SEED))
+            .unwrap_or_default();
+        #[cfg(feature = "miniature")]
+        let scenes = if scenes.is_empty() { &drawn } else { scenes };
         let corpus = self.corpus.as_ref();
         work(&mut Learner { corpus, scenes, options, checkpoints, observe })
     }
@@ -324,12 +361,37 @@ impl Pvchat {
             let memory = own.remember(&[&clip.frames])?;
             return Ok(own.with_subjects(subjects).ask(&memory, &asked, &view.default_options(), on_piece)?);
         }
+        let memory = match view.named(question).as_slice() {
+            [one] if !clip.halves.is_empty() => self.likeliest(one, clip)?.0,
+            _ => &clip.memory,
+        };
         if let [one] = view.named(question).as_slice()
-            && let Some(answer) = remember::answer(&self.vilm, one, &clip.memory, &asked)?
+            && let Some(answer) = remember::answer(&self.vilm, one, memory, &asked)?
         {
             return Ok(answer);
         }
-        Ok(view.ask(&clip.memory, &asked, &view.default_options(), on_piece)?)
+        Ok(view.ask(memory, &asked, &view.default_options(), on_piece)?)
+    }
+
+    /// Where in a clip a subject most likely is, the whole or one half, and with what probability.
+    fn likeliest<'a>(&self, subject: &Subject, clip: &'a SeenClip) -> Result<(&'a Memory, f32)> {
+        let mut best = (&clip.memory, self.presence_in(subject, &clip.memory)?);
+        for half in &clip.halves {
+            let presence = self.presence_in(subject, half)?;
+            if presence > best.1 {
+                best = (half, presence);
+            }
+        }
+        Ok(best)
+    }
+
+    /// The probability that a subject, which looks with the eyes of the base, is in what these saw.
+    fn presence_in(&self, subject: &Subject, memory: &Memory) -> Result<f32> {
+        if let Some((_, presence)) = remember::find(subject, memory) {
+            return Ok(presence);
+        }
+        let view = self.vilm.with_subjects(std::slice::from_ref(subject));
+        Ok(view.presence(&view.read(memory, &[subject])?, 0)?)
     }
 
     /// The probability that a subject is in a clip.
@@ -337,20 +399,15 @@ impl Pvchat {
     /// # Errors
     /// [`Error::Model`](crate::Error::Model) when the clip was seen by another model.
     pub fn presence(&self, subject: &Subject, clip: &SeenClip) -> Result<f32> {
-        if let Some((_, presence)) = remember::find(subject, &clip.memory) {
-            return Ok(presence);
-        }
-        let (own, memory);
-        let (vilm, memory) = match &subject.adaptation {
+        match &subject.adaptation {
             Some(adaptation) if adaptation.changes_vision() => {
-                own = self.vilm.adapted(subject)?;
-                memory = own.remember(&[&clip.frames])?;
-                (&own, &memory)
+                let own = self.vilm.adapted(subject)?;
+                let memory = own.remember(&[&clip.frames])?;
+                let view = own.with_subjects(std::slice::from_ref(subject));
+                Ok(view.presence(&view.read(&memory, &[subject])?, 0)?)
             }
-            _ => (&self.vilm, &clip.memory),
-        };
-        let view = vilm.with_subjects(std::slice::from_ref(subject));
-        Ok(view.presence(&view.read(memory, &[subject])?, 0)?)
+            _ => Ok(self.likeliest(subject, clip)?.1),
+        }
     }
 
     /// A conversation about one clip, with its history.

@@ -8,8 +8,12 @@ use std::{ops::ControlFlow, path::Path};
 use image::RgbImage;
 
 use pvchat::{
-    Error, LearnEvent, LearnOptions, Obtained, Start, SubjectFolder, SubjectName,
-    miniature::world::{Scene, SceneOptions},
+    Error, LearnEvent, LearnOptions, Obtained, Pvchat, Start, SubjectFolder, SubjectName,
+    augment::{Corpus, Failure},
+    miniature::{
+        embedded,
+        world::{Scene, SceneOptions},
+    },
     model::subject::Origin,
     train::personal::LearnConfig,
 };
@@ -139,6 +143,27 @@ fn bars_around_a_clip_change_no_answer() {
 }
 
 #[test]
+fn somebody_who_is_there_for_half_of_a_clip_is_found() {
+    let (mut found, mut wrong) = (0, 0);
+    for seed in 220..228 {
+        let (person, stranger, mut stream) = people(seed);
+        let mut draw = |who| Scene::random(&[who], SceneOptions::default(), &mut stream).render(64).frames;
+        let reference = pvchat().see(&draw(person)).unwrap();
+        let subjects = [pvchat().enrol(&reference, &name("Aa")).unwrap()];
+        let other = people(seed + 1000).0;
+        for (halves, present) in [([person, stranger], true), ([stranger, person], true), ([other, stranger], false)] {
+            let [first, second] = halves.map(&mut draw);
+            let seen = pvchat().see(&[&first[..4], &second[4..]].concat()).unwrap();
+            let answer = pvchat().ask(&subjects, &seen, "Is <Aa> in this video?").unwrap();
+            assert_eq!(answer.text.starts_with("yes"), answer.presence[0].1 > 0.5, "{answer:?}");
+            assert_eq!(answer.presence[0].1, pvchat().presence(&subjects[0], &seen).unwrap());
+            *(if present { &mut found } else { &mut wrong }) += usize::from(answer.text.starts_with("yes"));
+        }
+    }
+    assert!(found >= 12 && wrong <= 2, "{found} of 16 found, {wrong} of 8 taken for the person");
+}
+
+#[test]
 fn other_subjects_do_not_change_an_answer_by_a_bit() {
     let (one, two, mut stream) = people(300);
     let first = pvchat().enrol(&clip(&[one], &mut stream), &name("Aa")).unwrap();
@@ -220,19 +245,43 @@ fn learning_is_repeatable_checks_itself_and_can_be_stopped() {
     assert!(stopped.is_err());
 }
 
+/// A corpus whose strangers all are the person that is to be learned.
+struct SamePerson(Vec<Vec<RgbImage>>, Vec<f32>);
+
+impl Corpus for SamePerson {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn people(&self, _clip: usize) -> Vec<&[f32]> {
+        vec![&self.1]
+    }
+
+    fn frames(&self, clip: usize) -> Result<Vec<RgbImage>, Failure> {
+        Ok(self.0[clip].clone())
+    }
+}
+
 #[test]
 fn learning_that_its_own_check_refutes_is_an_error_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let subjects = SubjectFolder::new(folder.path());
-    // Nobody is in this clip: what is made of it looks like every other clip that nobody is in.
-    let empty = pvchat().see(&vec![image::RgbImage::from_pixel(64, 64, image::Rgb([90, 90, 90])); 8]).unwrap();
+    // Whoever is called a stranger is the person: there is nothing to tell them apart by.
+    let (person, _, mut stream) = people(610);
+    let scenes = (0..16).map(|_| Scene::random(&[person], SceneOptions::default(), &mut stream).render(64).frames).collect();
+    let device = pvchat().vilm().device();
+    let same = Pvchat::new(embedded::vilm(device).unwrap(), Box::new(SamePerson(scenes, vec![0.125; 64])), Vec::new());
+    let seen = clip(&[person], &mut stream);
     let mut options = LearnOptions {
         positives: 7,
         training: LearnConfig { image_steps: 1, clip_steps: 1, batch: 4, ..LearnConfig::default() },
         ..LearnOptions::default()
     };
-    (options.negatives.hard, options.negatives.random) = (6, 2);
-    let error = subjects.learn(pvchat(), &empty, &name("Aa"), &options, |_| ControlFlow::Continue(())).unwrap_err();
+    (options.negatives.hard, options.negatives.random) = (0, 8);
+    let error = subjects
+        .learn(&same, &seen, &name("Aa"), &options, |_| ControlFlow::Continue(()))
+        .map(|learned| learned.report.after)
+        .unwrap_err();
     assert!(matches!(&error, Error::NotLearned { accuracy, .. } if *accuracy <= 0.5), "{error:?}");
     assert!(error.to_string().contains("<Aa> was not learned"), "{error}");
     assert!(subjects.names().unwrap().is_empty() && subjects.unfinished().unwrap().is_empty());

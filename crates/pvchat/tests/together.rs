@@ -62,7 +62,7 @@ fn two_people_learned_in_one_run_can_be_interrupted_and_asked_about_together_and
     let mut options_of_others = options();
     options_of_others.together = 2;
     let refused = subjects.learn_together(pvchat(), &both, &options_of_others, go_on).unwrap_err().to_string();
-    assert!(refused.contains("together: 2 here, 3 there"), "{refused}");
+    assert!(refused.contains("begun with other options (together 3, now 2)"), "{refused}");
 
     let resumed = subjects.learn_together(pvchat(), &both, &options(), go_on).unwrap();
     let whole = pvchat().learn_together(&both, &options(), go_on).unwrap();

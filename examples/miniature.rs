@@ -5,37 +5,41 @@ use std::{
     error::Error,
     ops::ControlFlow,
     path::{Path, PathBuf},
+    process::ExitCode,
     sync::atomic::{AtomicUsize, Ordering},
     time::Instant,
 };
 
 use burn::{module::Module, prelude::*};
 use clap::{Parser, Subcommand, ValueEnum};
-use pvchat_data::random::SeededStream;
-use pvchat_miniature::{
-    base::{self, Design},
-    corpus::MiniatureCorpus,
-    pretrain::{
-        answer::{AnswerPretraining, AnswerReport},
-        answer_run::{AnswerClips, AnswerEvent, AnswerRun},
-        encoder::{EncoderLosses, EncoderPretraining},
-        encoder_run::EncoderRun,
-        encoder_task,
+use pvchat::{
+    data::random::SeededStream,
+    miniature::{
+        base::{self, Design},
+        corpus::MiniatureCorpus,
+        pretrain::{
+            answer::{AnswerPretraining, AnswerReport},
+            answer_run::{AnswerClips, AnswerEvent, AnswerRun},
+            encoder::{EncoderLosses, EncoderPretraining},
+            encoder_run::EncoderRun,
+            encoder_task,
+        },
+        tokenizer,
     },
-    tokenizer,
-};
-use pvchat_model::{
-    device::default_device,
-    moh::Routing,
-    prompt::TextCodec,
-    vilm::{Vilm, VilmParameters},
-    vision::{
-        VisionTower,
-        miniature::{MiniatureEncoder, MiniatureEncoderConfig},
+    model::{
+        device::default_device,
+        moh::Routing,
+        prompt::{PromptFormat, TextCodec},
+        vilm::{Vilm, VilmParameters},
+        vision::{
+            VisionTower,
+            miniature::{MiniatureEncoder, MiniatureEncoderConfig},
+        },
+        weights,
     },
-    weights,
+    train::checkpoint::CheckpointFolder,
 };
-use pvchat_train::checkpoint::CheckpointFolder;
+use pvchat_examples::{at, exit_code};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -125,8 +129,11 @@ impl RoutingName {
     }
 }
 
-fn main() -> Outcome {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    exit_code(run(Arguments::parse()))
+}
+
+fn run(arguments: Arguments) -> Outcome {
     let device = default_device()?.autodiff();
     match arguments.command {
         Command::Encoder { steps } => train_encoder(&arguments.folder, arguments.seed, steps, &device),
@@ -282,7 +289,7 @@ fn package(
 ) -> Outcome {
     let plain = device.clone().inner();
     let tokenizer = tokenizer::train().map_err(|error| error.to_string())?;
-    let codec = TextCodec::from_bytes("tokenizer.json", tokenizer.as_bytes(), pvchat_model::prompt::PromptFormat::miniature())?;
+    let codec = TextCodec::from_bytes("tokenizer.json", tokenizer.as_bytes(), PromptFormat::miniature())?;
     let config = routing.design().config(codec.vocabulary());
     let checkpoints = CheckpointFolder::new(folder.join(format!("answer-{}", routing.name())))?;
     let answer = AnswerPretraining::init(&config.answer, &SeededStream::new(0), &plain)?;
@@ -293,7 +300,7 @@ fn package(
     let validation = run.validate(&clips, &answer, &plain).map_err(|error| error.to_string())?;
     let vision_encoder = VisionTower::Miniature(encoder.parameters);
     let parameters = VilmParameters { vision_encoder, vision_layernorm: None, answer };
-    std::fs::create_dir_all(output)?;
+    std::fs::create_dir_all(output).map_err(at(output))?;
     let mut report = serde_json::json!({
         "seed": seed,
         "routing": routing.name(),
@@ -317,7 +324,7 @@ fn package(
     ];
     for (name, bytes) in files {
         println!("{name}: {} KiB", bytes.len() / 1024);
-        let mut file = tempfile::NamedTempFile::new_in(output)?;
+        let mut file = tempfile::NamedTempFile::new_in(output).map_err(at(output))?;
         std::io::Write::write_all(&mut file, &bytes)?;
         file.persist(output.join(name))?;
     }
