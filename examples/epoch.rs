@@ -22,7 +22,7 @@ use pvchat::{
         exam, words,
         world::{Identity, Scene, SceneOptions},
     },
-    model::{answer::Memory, prompt::EncodedText, subject::Origin},
+    model::{answer::Sight, prompt::EncodedText, subject::Origin},
     train::{
         features::ClipFeatures,
         personal::{LearnClip, LearnConfig, LearnData, LearnRun, Trains, learn},
@@ -174,7 +174,7 @@ fn data(folder: &Path, clips: usize, count: usize) -> Outcome<()> {
     Ok(())
 }
 
-fn first_loss(pvchat: &Pvchat, subject: &Subject, memory: &Memory, begin: &[u32], texts: &[EncodedText]) -> Outcome<f32> {
+fn first_loss(pvchat: &Pvchat, subject: &Subject, memory: &Sight, begin: &[u32], texts: &[EncodedText]) -> Outcome<f32> {
     let answer = &pvchat.vilm().parameters().answer;
     let device = pvchat.vilm().device();
     let personal = Subject::tensors(std::slice::from_ref(subject), device)?;
@@ -305,7 +305,7 @@ fn see(pvchat: &Pvchat, folder: &Path, jobs: &[Job]) -> Outcome<Vec<Seen>> {
             Ok(vilm.prepare(&frames.frames))
         })
         .collect::<Outcome<Vec<Vec<RgbImage>>>>()?;
-    let Memory { tokens, identity } = vilm.remember(&clips.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+    let Sight { tokens, identity } = vilm.look(&clips.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
     let shapes = [&tokens, &identity].map(|tensor| [tensor.dims()[1], tensor.dims()[2]]);
     let [tokens, identity] = [tokens, identity].map(|tensor| tensor.into_data().iter::<f32>().collect::<Vec<f32>>());
     let [token_shape, identity_shape] = shapes;

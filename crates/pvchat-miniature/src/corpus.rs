@@ -119,7 +119,7 @@ fn embeddings(vilm: &Vilm, scenes: &[Scene]) -> Result<Vec<[Vec<f32>; 2]>> {
         .par_chunks(16)
         .map(|chunk| {
             let rendered: Vec<_> = chunk.iter().map(|scene| scene.render(side).frames).collect();
-            let memory = vilm.remember(&rendered.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+            let memory = vilm.look(&rendered.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
             let values: Vec<f32> = memory.identity.into_data().iter::<f32>().collect();
             Ok(values.chunks(2 * width).map(|pair| [pair[..width].to_vec(), pair[width..].to_vec()]).collect())
         })

@@ -21,7 +21,7 @@ use crate::{
 
 /// What later stages see of a batch of clips; made once per clip.
 #[derive(Clone, Debug)]
-pub struct Memory {
+pub struct Sight {
     /// Vision tokens `[batch, tiles * tokens, encoder_width]`, tile by tile.
     pub tokens: Tensor<3>,
     /// Unit-length identity embeddings of the people `[batch, people, identity_width]`; empty for
@@ -94,7 +94,7 @@ impl AnswerModel {
     ///
     /// # Errors
     /// [`Error::Shape`] when the memory does not fit the Q-Former.
-    pub fn visual(&self, memory: &Memory, subjects: Option<(&PersonalTensors, Tensor<2, Int>)>) -> Result<Visual> {
+    pub fn visual(&self, memory: &Sight, subjects: Option<(&PersonalTensors, Tensor<2, Int>)>) -> Result<Visual> {
         let [batch, count, width] = memory.tokens.dims();
         let tiles = self.tiles;
         if !count.is_multiple_of(tiles) {
@@ -161,7 +161,7 @@ impl AnswerModel {
     /// The memory with its positions, and with the identity of the people added to their read-outs:
     /// the first of those at the end of the memory say who they are, the next what they wear and do.
     /// A subject's queries, which hold its identity too, so find both in one step.
-    fn placed(&self, memory: &Memory) -> Result<Tensor<3>> {
+    fn placed(&self, memory: &Sight) -> Result<Tensor<3>> {
         let (Some(positions), Some(personal)) = (&self.memory_positions, &self.personal) else {
             return Ok(memory.tokens.clone());
         };

@@ -9,7 +9,7 @@ use pvchat_data::{SubjectName, random::SeededStream};
 use crate::{
     Error, Result,
     adaptation::{Adaptation, Trains},
-    answer::{AnswerModel, Memory},
+    answer::{AnswerModel, Sight},
     init,
     operations::LayerNorm,
     personal::PersonalTensors,
@@ -118,15 +118,15 @@ impl Vilm {
     ///
     /// # Errors
     /// [`Error::Shape`] when a clip has another number of frames, or frames of different sizes.
-    pub fn remember(&self, clips: &[&[RgbImage]]) -> Result<Memory> {
-        Ok(self.remember_upper(&self.parameters.vision_encoder, self.lower(clips)?))
+    pub fn look(&self, clips: &[&[RgbImage]]) -> Result<Sight> {
+        Ok(self.look_upper(&self.parameters.vision_encoder, self.lower(clips)?))
     }
 
     /// What the part of the encoder that always stays frozen makes of clips, `[clips, tiles * tokens, width]`; see
     /// [`VisionEncoder::lower`].
     ///
     /// # Errors
-    /// As [`remember`](Self::remember).
+    /// As [`look`](Self::look).
     pub fn lower(&self, clips: &[&[RgbImage]]) -> Result<Tensor<3>> {
         if let Some(clip) = clips.iter().find(|clip| clip.len() != self.frames()) {
             let (width, height) = clip.first().map_or((0, 0), RgbImage::dimensions);
@@ -148,16 +148,16 @@ impl Vilm {
 
     /// The memory of clips from what [`lower`](Self::lower) gave, with this model's encoder or one that is trained
     /// from it.
-    pub fn remember_upper(&self, encoder: &VisionTower, lower: Tensor<3>) -> Memory {
+    pub fn look_upper(&self, encoder: &VisionTower, lower: Tensor<3>) -> Sight {
         let ([clips, rows, width], tiles) = (lower.dims(), self.config.preprocess.tiles());
-        let Memory { tokens, identity } = encoder.upper(lower.reshape([clips * tiles, rows / tiles, width]));
+        let Sight { tokens, identity } = encoder.upper(lower.reshape([clips * tiles, rows / tiles, width]));
         let (tokens, identity) = (tokens.cast(DType::F32), identity.cast(DType::F32));
         let tokens = match &self.parameters.vision_layernorm {
             Some(norm) => norm.forward(tokens),
             None => tokens,
         };
         let [_, count, width] = tokens.dims();
-        Memory { tokens: tokens.reshape([clips, tiles * count, width]), identity: identity.narrow(0, 0, clips) }
+        Sight { tokens: tokens.reshape([clips, tiles * count, width]), identity: identity.narrow(0, 0, clips) }
     }
 
     /// Personal parameters from one look at the person at `position` (0 left, 1 right) of the one
@@ -165,7 +165,7 @@ impl Vilm {
     ///
     /// # Errors
     /// [`Error::Config`] when the model has no amortised part.
-    pub fn enrol(&self, memory: &Memory, position: usize, name: &SubjectName) -> Result<Subject> {
+    pub fn enrol(&self, memory: &Sight, position: usize, name: &SubjectName) -> Result<Subject> {
         if self.config.answer.personal.is_none() {
             return Err(self.no_enrolment());
         }

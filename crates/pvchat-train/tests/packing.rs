@@ -8,7 +8,7 @@ use burn::{
 };
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
-    answer::{AnswerConfig, AnswerModel, Memory},
+    answer::{AnswerConfig, AnswerModel, Sight},
     init,
     language::{Labels, MistralConfig, loss::label_losses},
     moh::Routing,
@@ -112,7 +112,7 @@ impl ModuleVisitor for Named<'_> {
 fn run(packed: bool) -> (Vec<f32>, Vec<(String, Vec<f32>)>) {
     let device = Device::flex().autodiff();
     let (model, subject, texts) = (model(&device), subject(&device), texts());
-    let memory = Memory {
+    let memory = Sight {
         tokens: init::normal(&mut SeededStream::new(14), [2, 7, WIDTH], 1.0, &device.clone().inner()),
         identity: Tensor::zeros([2, 1, 1], &device.clone().inner()),
     };

@@ -28,7 +28,7 @@ fn data(vilm: &Vilm, name: &SubjectName) -> LearnData {
     let mut data = LearnData::default();
     for (shade, present) in [(10, true), (120, false), (30, true), (160, false)] {
         let frames = clip(shade);
-        let (memory, lower) = (vilm.remember(&[&frames]).unwrap(), vilm.lower(&[&frames]).unwrap());
+        let (memory, lower) = (vilm.look(&[&frames]).unwrap(), vilm.lower(&[&frames]).unwrap());
         let values = |tensor: Tensor<3>| tensor.into_data().iter::<f32>().collect::<Vec<f32>>();
         data.token_shape = [memory.tokens.dims()[1], memory.tokens.dims()[2]];
         data.identity_shape = [0, 0];

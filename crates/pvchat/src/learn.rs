@@ -8,7 +8,7 @@ use image::RgbImage;
 use pvchat_augment::{Aspect, Corpus, Failure, PositiveMaker, TrainingSet, TrainingSetBuilder, choose_negatives, questions};
 use pvchat_data::{QaPair, SubjectName, random::SeededStream};
 use pvchat_model::{
-    answer::Memory,
+    answer::Sight,
     prompt::EncodedText,
     subject::{Origin, Subject},
     vilm::{Reading, Vilm},
@@ -39,7 +39,7 @@ pub struct Enrol;
 impl Personalizer for Enrol {
     fn personalize(&mut self, vilm: &Vilm, clip: &[RgbImage], name: &SubjectName) -> Result<Subject> {
         vilm.codec().check_name(name)?;
-        Ok(vilm.enrol(&vilm.remember(&[clip])?, 0, name)?)
+        Ok(vilm.enrol(&vilm.look(&[clip])?, 0, name)?)
     }
 }
 
@@ -151,7 +151,7 @@ impl Learner<'_> {
         keep: &LearnRun,
     ) -> Result<Material> {
         vilm.codec().check_name(name)?;
-        let memory = vilm.remember(&[clip])?;
+        let memory = vilm.look(&[clip])?;
         let enrolled = vilm.enrol(&memory, 0, name)?;
         let reference = identities(&memory).swap_remove(0);
 
@@ -161,7 +161,7 @@ impl Learner<'_> {
             let mut verdicts = Vec::with_capacity(positives.len());
             for chunk in positives.chunks(ENCODED_AT_ONCE) {
                 let clips: Vec<&[RgbImage]> = chunk.iter().map(|positive| positive.frames.as_slice()).collect();
-                let seen = identities(&vilm.remember(&clips)?);
+                let seen = identities(&vilm.look(&clips)?);
                 verdicts.extend(seen.iter().map(|identity| cosine(identity, &reference) >= self.options.least_similarity));
             }
             Ok(verdicts)
@@ -221,7 +221,7 @@ impl Learner<'_> {
         let keeps_lower = self.options.training.trains.trains_vision();
         let mut seen = Vec::with_capacity(clips.len());
         for chunk in clips.chunks(ENCODED_AT_ONCE) {
-            let memory = vilm.remember(chunk)?;
+            let memory = vilm.look(chunk)?;
             let mut lower = Vec::new();
             if keeps_lower {
                 let values = vilm.lower(chunk)?;
@@ -282,7 +282,7 @@ fn describe(vilm: &Vilm) -> impl FnMut(&[RgbImage], Aspect) -> std::result::Resu
             _ if described == DESCRIBED => return Ok(None),
             _ => {
                 described += 1;
-                view.read(&vilm.remember(&[frames])?, &[])?
+                view.read(&vilm.look(&[frames])?, &[])?
             }
         };
         let question = questions::question(aspect, 0, questions::GENERIC_SUBJECTS[0]);
@@ -303,7 +303,7 @@ fn encode_pairs(vilm: &Vilm, pairs: &[QaPair], names: &[SubjectName], count: usi
 }
 
 /// The left person's identity embedding of every clip.
-pub(crate) fn identities(memory: &Memory) -> Vec<Vec<f32>> {
+pub(crate) fn identities(memory: &Sight) -> Vec<Vec<f32>> {
     let [_, people, width] = memory.identity.dims();
     let values: Vec<f32> = memory.identity.clone().into_data().iter::<f32>().collect();
     values.chunks(people * width).map(|row| row[..width].to_vec()).collect()

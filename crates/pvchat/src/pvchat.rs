@@ -15,7 +15,7 @@ use pvchat_miniature::{
     embedded,
 };
 use pvchat_model::{
-    answer::Memory,
+    answer::Sight,
     subject::Subject,
     vilm::{Answer, Vilm},
     vision::VisionConfig,
@@ -99,11 +99,11 @@ pub struct SeenClip {
     /// The sampled frames, prepared for the encoder.
     pub frames: Vec<RgbImage>,
     /// What the encoder made of them.
-    pub memory: Memory,
+    pub memory: Sight,
     /// Where the clip comes from, when it comes from a file.
     pub source: Option<PathBuf>,
     /// What the encoder makes of either half alone, where the halves show different people: it sees one cast in a clip.
-    halves: Vec<Memory>,
+    halves: Vec<Sight>,
 }
 
 impl Pvchat {
@@ -176,21 +176,21 @@ impl Pvchat {
     /// [`Error::Model`](crate::Error::Model) for another number of frames.
     pub fn see(&self, frames: &[RgbImage]) -> Result<SeenClip> {
         let frames = self.vilm.prepare(frames);
-        let memory = self.vilm.remember(&[&frames])?;
+        let memory = self.vilm.look(&[&frames])?;
         let halves = self.halves(&frames)?;
         Ok(SeenClip { frames, memory, source: None, halves })
     }
 
     /// The memories of both halves of prepared frames; none where they show the same person, or the base knows no people.
-    fn halves(&self, frames: &[RgbImage]) -> Result<Vec<Memory>> {
+    fn halves(&self, frames: &[RgbImage]) -> Result<Vec<Sight>> {
         if self.vilm.config().vision.identity_width().is_none() || frames.len() < 2 {
             return Ok(Vec::new());
         }
-        let half = |first: usize, last: usize| -> Result<Memory> {
+        let half = |first: usize, last: usize| -> Result<Sight> {
             // As many frames as the encoder takes, each as often as it has to stand there.
             let stretched: Vec<RgbImage> =
                 (0..frames.len()).map(|at| frames[first + at * (last - first) / frames.len()].clone()).collect();
-            Ok(self.vilm.remember(&[&stretched])?)
+            Ok(self.vilm.look(&[&stretched])?)
         };
         let middle = frames.len() / 2;
         let halves = vec![half(0, middle)?, half(middle, frames.len())?];
@@ -358,7 +358,7 @@ impl Pvchat {
             && one.adaptation.as_ref().is_some_and(|adaptation| adaptation.changes_vision())
         {
             let own = self.vilm.adapted(one)?;
-            let memory = own.remember(&[&clip.frames])?;
+            let memory = own.look(&[&clip.frames])?;
             return Ok(own.with_subjects(subjects).ask(&memory, &asked, &view.default_options(), on_piece)?);
         }
         let memory = match view.named(question).as_slice() {
@@ -374,7 +374,7 @@ impl Pvchat {
     }
 
     /// Where in a clip a subject most likely is, the whole or one half, and with what probability.
-    fn likeliest<'a>(&self, subject: &Subject, clip: &'a SeenClip) -> Result<(&'a Memory, f32)> {
+    fn likeliest<'a>(&self, subject: &Subject, clip: &'a SeenClip) -> Result<(&'a Sight, f32)> {
         let mut best = (&clip.memory, self.presence_in(subject, &clip.memory)?);
         for half in &clip.halves {
             let presence = self.presence_in(subject, half)?;
@@ -386,7 +386,7 @@ impl Pvchat {
     }
 
     /// The probability that a subject, which looks with the eyes of the base, is in what these saw.
-    fn presence_in(&self, subject: &Subject, memory: &Memory) -> Result<f32> {
+    fn presence_in(&self, subject: &Subject, memory: &Sight) -> Result<f32> {
         if let Some((_, presence)) = remember::find(subject, memory) {
             return Ok(presence);
         }
@@ -402,7 +402,7 @@ impl Pvchat {
         match &subject.adaptation {
             Some(adaptation) if adaptation.changes_vision() => {
                 let own = self.vilm.adapted(subject)?;
-                let memory = own.remember(&[&clip.frames])?;
+                let memory = own.look(&[&clip.frames])?;
                 let view = own.with_subjects(std::slice::from_ref(subject));
                 Ok(view.presence(&view.read(&memory, &[subject])?, 0)?)
             }

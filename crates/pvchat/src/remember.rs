@@ -7,7 +7,7 @@ use image::RgbImage;
 use pvchat_augment::{Corpus, SimilarityScale, free_text, questions};
 use pvchat_data::SubjectName;
 use pvchat_model::{
-    answer::Memory,
+    answer::Sight,
     subject::{Origin, Subject},
     vilm::{Answer, Obtained, Vilm},
 };
@@ -47,7 +47,7 @@ impl Remember {
 impl Personalizer for Remember {
     fn personalize(&mut self, vilm: &Vilm, clip: &[RgbImage], name: &SubjectName) -> Result<Subject> {
         vilm.codec().check_name(name)?;
-        let mut subject = vilm.enrol(&vilm.remember(&[clip])?, 0, name)?;
+        let mut subject = vilm.enrol(&vilm.look(&[clip])?, 0, name)?;
         subject.info.origin = Origin::Remembered;
         subject.info.training = [(MIDPOINT, self.scale.midpoint), (SLOPE, self.scale.slope)]
             .map(|(key, value)| (key.into(), f64::from(value)))
@@ -58,7 +58,7 @@ impl Personalizer for Remember {
 
 /// Where a remembered person is in a clip: the position of the most similar person and the probability that it is the same.
 /// `None` for subjects that came about in another way.
-pub(crate) fn find(subject: &Subject, memory: &Memory) -> Option<(usize, f32)> {
+pub(crate) fn find(subject: &Subject, memory: &Sight) -> Option<(usize, f32)> {
     if subject.info.origin != Origin::Remembered {
         return None;
     }
@@ -73,7 +73,7 @@ pub(crate) fn find(subject: &Subject, memory: &Memory) -> Option<(usize, f32)> {
 
 /// Answers a question about a remembered person; `None` where the tokens have to answer: the person was not remembered, or
 /// the question is none of the known kinds.
-pub(crate) fn answer(vilm: &Vilm, subject: &Subject, memory: &Memory, question: &str) -> Result<Option<Answer>> {
+pub(crate) fn answer(vilm: &Vilm, subject: &Subject, memory: &Sight, question: &str) -> Result<Option<Answer>> {
     let (Some((position, presence)), Some(aspect)) = (find(subject, memory), free_text::classify(question)) else {
         return Ok(None);
     };

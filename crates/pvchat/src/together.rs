@@ -6,7 +6,7 @@ use image::RgbImage;
 use pvchat_augment::{Aspect, TrainingSet, questions, side_by_side};
 use pvchat_data::{QaKind, QaPair, SubjectName, random::SeededStream};
 use pvchat_model::{
-    answer::Memory,
+    answer::Sight,
     prompt::EncodedText,
     subject::{Origin, Subject},
     vilm::Vilm,
@@ -108,7 +108,7 @@ impl Learner<'_> {
                 break;
             }
             let Some(clip) = side_by_side(pair.map(|number| &material[number].maker), self.scenes, stream) else { break };
-            let memory = vilm.remember(&[&clip.frames])?;
+            let memory = vilm.look(&[&clip.frames])?;
             let similar = |number: usize| {
                 let position = usize::from(clip.left != number);
                 cosine(&person(&memory, position), &material[pair[number]].reference) >= self.options.least_similarity
@@ -242,6 +242,6 @@ fn ask(
 }
 
 /// The identity embedding of the person at a position of the one clip of a memory.
-fn person(memory: &Memory, position: usize) -> Vec<f32> {
+fn person(memory: &Sight, position: usize) -> Vec<f32> {
     memory.identity.clone().narrow(1, position, 1).into_data().iter::<f32>().collect()
 }

@@ -83,7 +83,7 @@ fn empty_questions_and_control_tokens_are_refused() {
     let long = "what ".repeat(4000);
     assert!(message(pvchat().ask(&[], &seen, &long).unwrap_err()).len() < 400);
     let view = pvchat().vilm().with_subjects(&[]);
-    let memory = pvchat().vilm().remember(&[&seen.frames]).unwrap();
+    let memory = pvchat().vilm().look(&[&seen.frames]).unwrap();
     let error = view.ask(&memory, &long, &view.default_options(), |_| ControlFlow::Continue(())).unwrap_err();
     assert!(message(error).contains("tokens"));
 }

@@ -3,7 +3,7 @@
 use burn::prelude::*;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
-    answer::Memory,
+    answer::Sight,
     vision::miniature::{MiniatureEncoder, stack_clips},
 };
 use rayon::prelude::*;
@@ -87,7 +87,7 @@ impl EncodedClips {
                     (start..(start + GROUPS_AT_ONCE).min(groups.end)).flat_map(|number| draw_group(number, stream)).collect();
                 let rendered: Vec<_> = scenes.iter().map(|known| known.scene.render(side).frames).collect();
                 let frames: Vec<_> = rendered.iter().map(Vec::as_slice).collect();
-                let memory = encoder.remember(stack_clips(&frames, device));
+                let memory = encoder.look(stack_clips(&frames, device));
                 progress(scenes.len());
                 (scenes, memory)
             })
@@ -100,7 +100,7 @@ impl EncodedClips {
         made
     }
 
-    fn push(&mut self, scenes: Vec<KnownScene>, memory: Memory) {
+    fn push(&mut self, scenes: Vec<KnownScene>, memory: Sight) {
         let [_, count, width] = memory.tokens.dims();
         let [_, people, identity_width] = memory.identity.dims();
         (self.memory_tokens, self.width, self.identity_width) = (count, width, identity_width);
@@ -120,13 +120,13 @@ impl EncodedClips {
     }
 
     /// The memory of some clips as a batch.
-    pub fn memory(&self, clips: &[usize], device: &Device) -> Memory {
+    pub fn memory(&self, clips: &[usize], device: &Device) -> Sight {
         let gather = |rows: &[Vec<f32>], shape: [usize; 3]| {
             let values: Vec<f32> = clips.iter().flat_map(|&clip| rows[clip].iter().copied()).collect();
             Tensor::from_data(TensorData::new(values, shape), device)
         };
         let people = self.identity.first().map_or(0, Vec::len) / self.identity_width.max(1);
-        Memory {
+        Sight {
             tokens: gather(&self.tokens, [clips.len(), self.memory_tokens, self.width]),
             identity: gather(&self.identity, [clips.len(), people, self.identity_width]),
         }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Vilm;
 use crate::{
     Error, Result,
-    answer::{AnswerModel, GeneratedAnswer, Memory, Visual},
+    answer::{AnswerModel, GeneratedAnswer, Sight, Visual},
     language::{GenerationOptions, KeyValueCache},
     personal::PersonalTensors,
     subject::{Origin, Subject},
@@ -87,7 +87,7 @@ impl VilmView<'_> {
     /// [`Error::NotComposable`] for a subject with an [`Adaptation`](crate::adaptation::Adaptation) among others, or one that wants the clip to be looked at
     /// with its own encoder ([`Vilm::adapted`]); [`Error::Text`] for more subjects than the model has name slots,
     /// [`Error::Shape`] for a memory of another model.
-    pub fn read(&self, memory: &Memory, subjects: &[&Subject]) -> Result<Reading> {
+    pub fn read(&self, memory: &Sight, subjects: &[&Subject]) -> Result<Reading> {
         self.reading(Some(memory), subjects)
     }
 
@@ -100,7 +100,7 @@ impl VilmView<'_> {
         self.reading(None, subjects)
     }
 
-    fn reading(&self, memory: Option<&Memory>, subjects: &[&Subject]) -> Result<Reading> {
+    fn reading(&self, memory: Option<&Sight>, subjects: &[&Subject]) -> Result<Reading> {
         let vilm = self.vilm;
         let slots = vilm.config.answer.personal.as_ref().map_or(1, |personal| personal.slots);
         if subjects.len() > slots {
@@ -236,7 +236,7 @@ impl VilmView<'_> {
     /// Those of [`read`](Self::read) and [`answer`](Self::answer).
     pub fn ask(
         &self,
-        memory: &Memory,
+        memory: &Sight,
         question: &str,
         options: &GenerationOptions,
         on_piece: impl FnMut(&str) -> ControlFlow<()>,

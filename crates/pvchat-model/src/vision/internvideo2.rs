@@ -1,7 +1,7 @@
 //! InternVideo2: a plain video transformer with a class token, query/key norm and layer scale.
 
 use super::{VisionEncoder, positions};
-use crate::{Error, Result, answer::Memory, init, operations};
+use crate::{Error, Result, answer::Sight, init, operations};
 use burn::{
     module::Param,
     nn::{Linear, RmsNorm},
@@ -324,7 +324,7 @@ impl VisionEncoder for InternVideo2 {
         Ok(self.blocks.iter().take(frozen).fold(self.embed(pixels)?, |x, block| block.forward(x)))
     }
 
-    fn upper(&self, lower: Tensor<3>) -> Memory {
+    fn upper(&self, lower: Tensor<3>) -> Sight {
         let frozen = first_upper_block(self.blocks.len());
         // Where it is trained this part is in f32, whatever the part below is in.
         let own = |block: &Block| block.norm1.gamma.val().dtype();
@@ -334,7 +334,7 @@ impl VisionEncoder for InternVideo2 {
         };
         let tokens = self.blocks.iter().skip(frozen).fold(lower, |x, block| block.forward(x));
         let identity = Tensor::zeros([tokens.dims()[0], 0, 0], (&tokens.device(), tokens.dtype()));
-        Memory { tokens, identity }
+        Sight { tokens, identity }
     }
 
     fn width(&self) -> usize {

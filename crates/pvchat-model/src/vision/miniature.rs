@@ -12,7 +12,7 @@ use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
 use super::VisionEncoder;
-use crate::{Error, Result, answer::Memory, init};
+use crate::{Error, Result, answer::Sight, init};
 use layers::{Block, Norm, ReadoutPool, Stem};
 
 /// Sizes of the miniature encoder.
@@ -215,7 +215,7 @@ impl MiniatureEncoder {
     }
 
     /// Everything that later stages need of clips `[batch, 3, frames, side, side]` in `0.0..=1.0`.
-    pub fn remember(&self, pixels: Tensor<5>) -> Memory {
+    pub fn look(&self, pixels: Tensor<5>) -> Sight {
         self.upper(self.inside(pixels))
     }
 
@@ -247,9 +247,9 @@ impl VisionEncoder for MiniatureEncoder {
     }
 
     /// What goes across tubelets, and the read-outs.
-    fn upper(&self, lower: Tensor<3>) -> Memory {
+    fn upper(&self, lower: Tensor<3>) -> Sight {
         let features = self.across(lower);
-        Memory { tokens: self.memory(&features), identity: self.identity(features.readouts) }
+        Sight { tokens: self.memory(&features), identity: self.identity(features.readouts) }
     }
 
     fn width(&self) -> usize {

@@ -8,7 +8,7 @@ pub mod tower;
 pub use internvideo2::{InternVideo2, InternVideo2Config};
 pub use tower::{VisionConfig, VisionTower};
 
-use crate::{Result, answer::Memory, operations::LayerNorm};
+use crate::{Result, answer::Sight, operations::LayerNorm};
 use burn::prelude::*;
 
 /// Epsilon of [`vision_layernorm`].
@@ -26,7 +26,7 @@ pub trait VisionEncoder {
 
     /// The rest, from what [`lower`](Self::lower) gave: the tokens that the Q-Former reads, and the identity
     /// embeddings of the people. Encoders that do not tell people apart give empty ones, `[batch, 0, 0]`.
-    fn upper(&self, lower: Tensor<3>) -> Memory;
+    fn upper(&self, lower: Tensor<3>) -> Sight;
 
     /// Encodes `pixels` into the tokens that the Q-Former reads, `[batch, tokens, width]`.
     ///

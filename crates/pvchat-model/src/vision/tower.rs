@@ -12,7 +12,7 @@ use super::{
     internvideo2::first_upper_block,
     miniature::{MiniatureEncoder, MiniatureEncoderConfig},
 };
-use crate::{Result, answer::Memory};
+use crate::{Result, answer::Sight};
 
 /// The vision encoder of a configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -142,7 +142,7 @@ impl VisionEncoder for VisionTower {
         either!(self, encoder => encoder.lower(pixels))
     }
 
-    fn upper(&self, lower: Tensor<3>) -> Memory {
+    fn upper(&self, lower: Tensor<3>) -> Sight {
         either!(self, encoder => encoder.upper(lower))
     }
 

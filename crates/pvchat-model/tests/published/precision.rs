@@ -68,7 +68,7 @@ fn answers_in_half_precision_are_near_and_not_the_same() {
     let asked = |precision| {
         let vilm = Vilm::open_in(precision, folder.path(), &Device::flex()).unwrap();
         let subjects = [vilm.blank_subject(&"<Aa>".parse().unwrap(), &SeededStream::new(7))];
-        let memory = vilm.remember(&[&clip]).unwrap();
+        let memory = vilm.look(&[&clip]).unwrap();
         assert_eq!(memory.tokens.dtype(), DType::F32);
         let view = vilm.with_subjects(&subjects);
         let reading = view.read(&memory, &[&subjects[0]]).unwrap();

@@ -29,7 +29,7 @@ fn a_question_is_answered_from_three_tiles_and_a_name() {
     let folder = folder(1, 30_000);
     let vilm = Vilm::open(folder.path(), &Device::flex()).unwrap();
     let aa = subject(&vilm, "<Aa>", 7);
-    let memory = vilm.remember(&[&clip(10)]).unwrap();
+    let memory = vilm.look(&[&clip(10)]).unwrap();
     let encoded = 1 + 8 * 2 * 2;
     assert_eq!(memory.tokens.dims(), [1, 3 * encoded, 32]);
 
@@ -86,7 +86,7 @@ fn a_question_is_answered_from_three_tiles_and_a_name() {
 fn clip_subject_and_name_matter_and_other_subjects_do_not() {
     let folder = folder(3, usize::MAX);
     let vilm = Vilm::open(folder.path(), &Device::flex()).unwrap();
-    let memories = [10, 200].map(|shade| vilm.remember(&[&clip(shade)]).unwrap());
+    let memories = [10, 200].map(|shade| vilm.look(&[&clip(shade)]).unwrap());
     let presence = |clip: usize, subjects: &[Subject]| {
         let memory = &memories[clip];
         let view = vilm.with_subjects(subjects);
@@ -104,9 +104,9 @@ fn clip_subject_and_name_matter_and_other_subjects_do_not() {
 fn a_clip_of_another_length_and_enrolment_are_refused() {
     let folder = folder(1, usize::MAX);
     let vilm = Vilm::open(folder.path(), &Device::flex()).unwrap();
-    let error = vilm.remember(&[&clip(0)[..7]]).unwrap_err().to_string();
+    let error = vilm.look(&[&clip(0)[..7]]).unwrap_err().to_string();
     assert!(error.contains('7') && error.contains("8 frames"), "{error}");
-    let memory = vilm.remember(&[&clip(0)]).unwrap();
+    let memory = vilm.look(&[&clip(0)]).unwrap();
     let error = vilm.enrol(&memory, 0, &"<Aa>".parse().unwrap()).unwrap_err().to_string();
     assert!(error.contains("training"), "{error}");
     assert_eq!(vilm.config(), &config());

@@ -285,7 +285,7 @@ fn check(vilm: &Vilm, subjects: &[Subject], data: &LearnData) -> Result<SelfChec
     let mut sums = [[0.0_f32; 3]; 2];
     for clip in &data.held_back {
         let memory = if own_eyes {
-            vilm.remember_upper(&vilm.parameters().vision_encoder, task::lower(&[clip], data, vilm.device())?)
+            vilm.look_upper(&vilm.parameters().vision_encoder, task::lower(&[clip], data, vilm.device())?)
         } else {
             task::memory(&[clip], data, vilm.device())?
         };

@@ -2,7 +2,7 @@
 
 use burn::prelude::*;
 use pvchat_data::random::SeededStream;
-use pvchat_model::{answer::Memory, moh::Routing, personal::PersonalTensors, prompt::EncodedText, vilm::Vilm};
+use pvchat_model::{answer::Sight, moh::Routing, personal::PersonalTensors, prompt::EncodedText, vilm::Vilm};
 use serde::{Deserialize, Serialize};
 
 use super::{LearnClip, LearnConfig, LearnData, LearnProgress, parameters::LearnParameters};
@@ -53,7 +53,7 @@ impl LearnTask<'_> {
         let clips: Vec<&LearnClip> = shard.clips.iter().filter_map(|&index| source.get(index)).collect();
         let device = self.vilm.device();
         let memory = match &model.vision_encoder {
-            Some(encoder) => self.vilm.remember_upper(encoder, lower(&clips, self.data, device)?),
+            Some(encoder) => self.vilm.look_upper(encoder, lower(&clips, self.data, device)?),
             None => memory(&clips, self.data, device)?,
         };
         // All clips of a step are asked about the same people.
@@ -98,8 +98,8 @@ impl LearnTask<'_> {
 }
 
 /// The frozen features of clips.
-pub(super) fn memory(clips: &[&LearnClip], data: &LearnData, device: &Device) -> Result<Memory> {
-    Ok(Memory {
+pub(super) fn memory(clips: &[&LearnClip], data: &LearnData, device: &Device) -> Result<Sight> {
+    Ok(Sight {
         tokens: gather(clips, data, |clip| &clip.tokens, data.token_shape, device)?,
         identity: gather(clips, data, |clip| &clip.identity, data.identity_shape, device)?,
     })
