@@ -331,7 +331,9 @@ impl People {
         let info = reader.info();
         let metadata = fs::metadata(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
         let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let duration = info.duration_seconds;
+        // Numbers that JSON gives back exactly, because those that are read again are compared.
+        let exact = |number: f64| (1e6 * number).round() / 1e6;
+        let duration = info.duration_seconds.map(exact);
         let per_second = match duration {
             Some(seconds) if seconds > 0.0 => (SHORT_FRAMES / seconds).clamp(WATCH_RATE, SHORT_RATE),
             _ => WATCH_RATE,
@@ -341,7 +343,7 @@ impl People {
             source: path.to_path_buf(),
             bytes: metadata.len(),
             modified: modified.map_or(0, |time| time.as_secs()),
-            per_second,
+            per_second: exact(per_second),
             duration,
             size: [info.width, info.height],
             model: self.finder.model().into(),
