@@ -1,3 +1,40 @@
-//! The program `pvchat`.
+//! The program `pvchat`: learn people from footage and ask about them. docs/program.md says what it promises to scripts.
 
-fn main() {}
+mod answer;
+mod arguments;
+mod ask;
+mod bases;
+mod completions;
+mod demo;
+mod doctor;
+mod drawn;
+mod enrol;
+mod exchange;
+mod failure;
+mod folders;
+mod interrupt;
+mod learn;
+mod models;
+mod output;
+mod progress;
+mod subjects;
+mod timeline;
+mod timeline_formats;
+mod who;
+mod words;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let (output, outcome) = match arguments::read() {
+        Ok(arguments) => {
+            interrupt::listen();
+            (arguments.common.output(), arguments.run())
+        }
+        Err(code) => return code,
+    };
+    output.end(outcome)
+}

@@ -37,7 +37,8 @@ pub struct Template {
     pub added: u64,
     /// SHA-256 of the file that it was made from, in hexadecimal.
     pub source: String,
-    /// The part of the file, in seconds.
+    /// The part of the file, in seconds; kept to microseconds.
+    #[serde(with = "microseconds")]
     pub span: (f64, f64),
     /// How many good faces it is the mean of.
     pub faces: usize,
@@ -221,6 +222,20 @@ impl Entry {
         let mut hash = Sha256::new();
         [&plain, templates, not].into_iter().for_each(|part| hash.update(part));
         Ok(hex(&hash.finalize()))
+    }
+}
+
+/// Seconds as whole microseconds: numbers that JSON gives back exactly, which the checksum needs.
+mod microseconds {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(&(start, end): &(f64, f64), serializer: S) -> Result<S::Ok, S::Error> {
+        [start, end].map(|seconds| (1e6 * seconds).round() as i64).serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(f64, f64), D::Error> {
+        let [start, end] = <[i64; 2]>::deserialize(deserializer)?.map(|microseconds| microseconds as f64 / 1e6);
+        Ok((start, end))
     }
 }
 
@@ -541,6 +556,18 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let gallery = Gallery::new(folder.path().join("people"));
         (folder, gallery)
+    }
+
+    #[test]
+    fn a_person_of_any_time_and_quality_can_be_read_again() {
+        for frame in 0..2_000 {
+            let mut aa = person("Aa", 0);
+            let seconds = f64::from(frame) * 1001.0 / 30_000.0;
+            aa.templates[0].span = (seconds / 3.0, seconds);
+            (aa.templates[0].size, aa.templates[0].sharpness) = (seconds as f32 / 7.0, seconds as f32 / 11.0);
+            let read = Person::from_bytes(&aa.to_bytes().unwrap(), Path::new("x")).unwrap();
+            assert!((read.templates[0].span.1 - seconds).abs() < 1e-6 && read.templates[0].size == aa.templates[0].size);
+        }
     }
 
     #[test]

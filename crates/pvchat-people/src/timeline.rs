@@ -215,7 +215,8 @@ impl<'a> Watch<'a> {
             moments.into_iter().for_each(|moment| add_moment(&mut person.moments, moment, self.options.gap));
         }
         if until.is_finite() {
-            self.timeline.until = until;
+            // A number that JSON gives back exactly, and not after the frame, which would be left out.
+            self.timeline.until = (1e6 * until).floor() / 1e6;
         }
     }
 

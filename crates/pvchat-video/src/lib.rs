@@ -58,6 +58,13 @@ pub use sampling::SamplingPlan;
 pub use stream::{FrameStream, StreamPlan};
 pub use writer::{Quality, VideoWriter, write_clip};
 
+/// The version of the FFmpeg libraries that this program runs with, as they state it, such as `5.1.6`.
+pub fn ffmpeg_version() -> String {
+    // SAFETY: the function takes nothing and gives a constant string of the library, which ends with a zero.
+    let version = unsafe { std::ffi::CStr::from_ptr(ffmpeg_next::ffi::av_version_info()) };
+    version.to_string_lossy().into_owned()
+}
+
 /// Prepares FFmpeg once per process: its error texts are loaded and its log goes nowhere, because libraries never print.
 fn prepare_ffmpeg() {
     static ONCE: std::sync::Once = std::sync::Once::new();

@@ -20,7 +20,7 @@ mod wording;
 pub use error::{Error, Result};
 pub use folder::SubjectFolder;
 pub use learn::{Enrol, LearnEvent, LearnOptions, Learned, Learner, Personalizer, Start};
-pub use people::{Candidate, Choice, Enrolled, Footage, People, PeopleOptions, SeenPeople, WatchProgress};
+pub use people::{Candidate, Choice, Enrolled, Footage, People, PeopleOptions, SeenPeople, WatchProgress, forget_person};
 pub use pvchat::{Chat, Pvchat, SeenClip};
 pub use receipt::{Deleted, Kept, Receipt};
 pub use remember::Remember;

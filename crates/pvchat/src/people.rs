@@ -313,22 +313,7 @@ impl People {
     /// # Errors
     /// [`Error::People`], [`Error::Io`] when something cannot be deleted.
     pub fn forget(&self, name: &SubjectName) -> Result<Vec<(PathBuf, u64)>> {
-        let mut deleted = self.gallery.forget(name)?;
-        let folder = self.indices();
-        let entries = match fs::read_dir(&folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(deleted),
-            Err(source) => return Err(Error::Io { path: folder, source }),
-        };
-        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-            let names = read_index(&path).is_none_or(|footage| footage.known.iter().any(|(known, _)| known == name));
-            if names && path.is_file() {
-                let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-                fs::remove_file(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
-                deleted.push((path, bytes));
-            }
-        }
-        Ok(deleted)
+        forget_person(&self.gallery, name)
     }
 
     /// What a video is before it is watched.
@@ -337,7 +322,9 @@ impl People {
         let info = reader.info();
         let metadata = fs::metadata(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
         let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let duration = info.duration_seconds;
+        // Numbers that JSON gives back exactly, because those that are read again are compared.
+        let exact = |number: f64| (1e6 * number).round() / 1e6;
+        let duration = info.duration_seconds.map(exact);
         let per_second = match duration {
             Some(seconds) if seconds > 0.0 => (SHORT_FRAMES / seconds).clamp(WATCH_RATE, SHORT_RATE),
             _ => WATCH_RATE,
@@ -347,7 +334,7 @@ impl People {
             source: path.to_path_buf(),
             bytes: metadata.len(),
             modified: modified.map_or(0, |time| time.as_secs()),
-            per_second,
+            per_second: exact(per_second),
             duration,
             size: [info.width, info.height],
             model: self.finder.model().into(),
@@ -357,20 +344,16 @@ impl People {
         })
     }
 
-    fn indices(&self) -> PathBuf {
-        self.gallery.path().join("footage")
-    }
-
     /// The index file of a video: named by the hash of its whole path.
     fn index_file(&self, path: &Path) -> Result<PathBuf> {
         let whole = fs::canonicalize(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
         let digest = Sha256::digest(whole.as_os_str().as_encoded_bytes());
         let name: String = digest[..12].iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(self.indices().join(format!("{name}.json")))
+        Ok(indices(&self.gallery).join(format!("{name}.json")))
     }
 
     fn keep(&self, index: &Path, footage: &Footage) -> Result<()> {
-        let folder = self.indices();
+        let folder = indices(&self.gallery);
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true);
         #[cfg(unix)]
@@ -378,6 +361,34 @@ impl People {
         builder.create(&folder).map_err(|source| Error::Io { path: folder, source })?;
         Ok(write_json(index, footage)?)
     }
+}
+
+/// As [`People::forget`], where no models are installed.
+///
+/// # Errors
+/// As [`People::forget`].
+pub fn forget_person(gallery: &Gallery, name: &SubjectName) -> Result<Vec<(PathBuf, u64)>> {
+    let mut deleted = gallery.forget(name)?;
+    let folder = indices(gallery);
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(deleted),
+        Err(source) => return Err(Error::Io { path: folder, source }),
+    };
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let names = read_index(&path).is_none_or(|footage| footage.known.iter().any(|(known, _)| known == name));
+        if names && path.is_file() {
+            let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+            fs::remove_file(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+            deleted.push((path, bytes));
+        }
+    }
+    Ok(deleted)
+}
+
+/// The folder of the index files.
+fn indices(gallery: &Gallery) -> PathBuf {
+    gallery.path().join("footage")
 }
 
 impl Footage {

@@ -1,0 +1,193 @@
+//! The command line: every command, and the options that all of them share.
+
+use std::{io::Write, path::PathBuf, process::ExitCode};
+
+use clap::{ArgAction, Parser, Subcommand, ValueEnum, builder::FalseyValueParser, error::ErrorKind};
+use pvchat::{PeopleOptions, faces::EmbedderKind};
+
+use crate::{
+    ask, completions, demo, doctor, enrol,
+    failure::{Exit, Outcome},
+    learn, models, output, subjects, timeline, who, words,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  pvchat models get people                           fetches the networks that find faces, once
+  pvchat enrol reference.mp4 --name Aa               one clip or picture of a person is enough
+  pvchat ask lunch.mp4 \"Is Aa in it, and when?\"
+  pvchat who lunch.mp4                               everybody who is seen, with times
+  pvchat timeline *.mp4 --format csv > who.csv       long footage; goes on after an interruption
+  pvchat subjects forget Aa                          deletes all that is kept of a person
+
+People are recognised by their faces. Nothing leaves this machine; what is kept of a person is one small file.
+
+Exit codes: 0 answered, 1 failed, 2 wrong usage, 3 the data do not allow an answer (nobody found, several people, models
+absent, ...), 4 not sure, 130 interrupted.";
+
+/// Learns people from footage and answers questions about them: is Aa there, since when, who else.
+#[derive(Parser)]
+#[command(name = "pvchat", version, after_help = EXAMPLES, arg_required_else_help = true, subcommand_required = true)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Options of every command")]
+pub struct Common {
+    /// The folder of people; by default pvchat/subjects in the user's data folder (~/.local/share).
+    #[arg(long, global = true, env = "PVCHAT_SUBJECTS", hide_env_values = true, value_name = "DIR")]
+    pub subjects: Option<PathBuf>,
+    /// The folder of models; by default pvchat/models in the user's data folder.
+    #[arg(long, global = true, env = "PVCHAT_MODELS", hide_env_values = true, value_name = "DIR")]
+    pub models: Option<PathBuf>,
+    /// The network that compares faces; people are enrolled for one of them.
+    #[arg(
+        long,
+        global = true,
+        env = "PVCHAT_EMBEDDER",
+        hide_env_values = true,
+        default_value = "mobilefacenet",
+        value_name = "NET"
+    )]
+    pub embedder: Embedder,
+    /// Frames that are looked at side by side; 0 for one per core.
+    #[arg(long, global = true, env = "PVCHAT_THREADS", hide_env_values = true, default_value_t = 0, value_name = "N")]
+    pub threads: usize,
+    /// Writes JSON, and nothing else, to standard output.
+    #[arg(long, global = true, env = "PVCHAT_JSON", hide_env_values = true, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub json: bool,
+    /// Shows no progress and no notes.
+    #[arg(long, short, global = true, env = "PVCHAT_QUIET", hide_env_values = true, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    pub quiet: bool,
+}
+
+/// A network that compares faces.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Embedder {
+    /// MobileFaceNet, the more accurate one (models: people).
+    Mobilefacenet,
+    /// dlib's network, whose weights are in the public domain (models: people-clear).
+    Dlib,
+}
+
+impl Embedder {
+    pub fn kind(self) -> EmbedderKind {
+        match self {
+            Self::Mobilefacenet => EmbedderKind::MobileFaceNet,
+            Self::Dlib => EmbedderKind::Dlib,
+        }
+    }
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Enrol(enrol::EnrolArguments),
+    Correct(enrol::CorrectArguments),
+    Learn(learn::Arguments),
+    Ask(ask::AskArguments),
+    Chat(ask::ChatArguments),
+    Who(who::Arguments),
+    Timeline(timeline::Arguments),
+    /// Looks after the people who are kept: list, show, rename, merge, split, undo, export, import, forget.
+    #[command(subcommand)]
+    Subjects(subjects::Command),
+    /// Installs the networks that find and compare faces.
+    #[command(subcommand)]
+    Models(models::Command),
+    /// Lists the bases: models that describe what people wear and do.
+    #[command(subcommand)]
+    Base(crate::bases::Command),
+    Doctor(doctor::Arguments),
+    Demo(demo::Arguments),
+    Completions(completions::Arguments),
+}
+
+impl Common {
+    pub fn output(&self) -> output::Output {
+        output::Output { json: self.json, quiet: self.quiet }
+    }
+
+    pub fn people_options(&self) -> PeopleOptions {
+        let mut options = PeopleOptions { embedder: self.embedder.kind(), ..PeopleOptions::default() };
+        options.find.threads = self.threads;
+        options
+    }
+}
+
+impl Arguments {
+    pub fn run(&self) -> Outcome<Exit> {
+        let common = &self.common;
+        match &self.command {
+            Command::Enrol(arguments) => arguments.run(common),
+            Command::Correct(arguments) => arguments.run(common),
+            Command::Learn(arguments) => arguments.run(common),
+            Command::Ask(arguments) => arguments.run(common),
+            Command::Chat(arguments) => arguments.run(common),
+            Command::Who(arguments) => arguments.run(common),
+            Command::Timeline(arguments) => arguments.run(common),
+            Command::Subjects(command) => command.run(common),
+            Command::Models(command) => command.run(common),
+            Command::Base(command) => command.run(common),
+            Command::Doctor(arguments) => arguments.run(common),
+            Command::Demo(arguments) => arguments.run(common),
+            Command::Completions(arguments) => arguments.run(),
+        }
+    }
+}
+
+/// Reads the command line. Help and version go to standard output; a usage error becomes one line.
+pub fn read() -> Result<Arguments, ExitCode> {
+    Arguments::try_parse().map_err(|error| {
+        let is_line = !matches!(
+            error.kind(),
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        );
+        if is_line {
+            let _ = writeln!(std::io::stderr(), "pvchat: {}", usage(&error.render().to_string()));
+        } else {
+            let _ = error.print();
+        }
+        ExitCode::from(if error.use_stderr() { Exit::Usage.code() } else { 0 })
+    })
+}
+
+/// A usage error of clap in one line.
+fn usage(rendered: &str) -> String {
+    let (told, usage) = rendered.split_once("Usage:").unwrap_or((rendered, ""));
+    let told = told.split("For more information").next().unwrap_or(told);
+    let told = told.trim().strip_prefix("error: ").unwrap_or(told);
+    let mut line = words::clean(&told.split_whitespace().collect::<Vec<_>>().join(" "));
+    let command: Vec<&str> =
+        usage.split_whitespace().take_while(|word| word.chars().all(|letter| letter.is_alphanumeric())).collect();
+    let command = if command.is_empty() { "pvchat".to_string() } else { command.join(" ") };
+    line.push_str(&format!("; see `{command} --help`"));
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_errors_are_one_line_that_names_the_command() {
+        let error = Arguments::try_parse_from(["pvchat", "enrol", "x.mp4"]).err().unwrap();
+        let line = usage(&error.render().to_string());
+        assert!(line.starts_with("the following required arguments were not provided: --name"), "{line}");
+        assert!(line.ends_with("; see `pvchat enrol --help`") && !line.contains('\n'), "{line}");
+        let error = Arguments::try_parse_from(["pvchat", "aks"]).err().unwrap();
+        let line = usage(&error.render().to_string());
+        assert!(line.contains("'aks'") && line.ends_with("; see `pvchat --help`"), "{line}");
+    }
+}

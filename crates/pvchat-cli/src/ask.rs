@@ -1,0 +1,112 @@
+//! `pvchat ask` and `pvchat chat`: questions about a video.
+
+use std::{
+    io::{self, BufRead, IsTerminal, Write},
+    path::PathBuf,
+};
+
+use clap::Args;
+
+use crate::{
+    arguments::Common,
+    bases::Base,
+    drawn,
+    failure::{Exit, Failure, Outcome},
+    output::Output,
+    words,
+};
+
+const ASK_EXAMPLES: &str = "\
+Examples:
+  pvchat ask lunch.mp4 \"Is Aa in it?\"
+  pvchat ask lunch.mp4 \"Since when is Aa there, and with whom?\"
+  pvchat ask group.jpg \"Who is in the picture?\"
+  pvchat ask fixtures/clips/clip-03.mp4 \"What is <Aa> wearing?\" --base miniature
+
+The video is watched once; what was seen is kept, so that the next question about it is answered at once.
+Exit codes: 0 answered yes or no, 3 the question cannot be answered, 4 not sure.";
+
+/// Answers a question about a video or picture.
+#[derive(Args)]
+#[command(after_help = ASK_EXAMPLES)]
+pub struct AskArguments {
+    /// A video or picture.
+    video: PathBuf,
+    /// The question, with the names of people who are enrolled.
+    question: String,
+    /// A base that answers about drawn clips: miniature. Real people need none.
+    #[arg(long, env = "PVCHAT_BASE", hide_env_values = true, value_name = "BASE")]
+    base: Option<Base>,
+}
+
+const CHAT_EXAMPLES: &str = "\
+Examples:
+  pvchat chat lunch.mp4
+  printf 'Is Aa there?\\nAnd when?\\n' | pvchat chat lunch.mp4 --json
+
+One question a line; a question may leave out the name once somebody was named. A line that cannot be answered does not end
+the conversation.";
+
+/// Answers questions about a video or picture, one a line, until the input ends.
+#[derive(Args)]
+#[command(after_help = CHAT_EXAMPLES)]
+pub struct ChatArguments {
+    /// A video or picture.
+    video: PathBuf,
+    /// A base that answers about drawn clips: miniature. Real people need none.
+    #[arg(long, env = "PVCHAT_BASE", hide_env_values = true, value_name = "BASE")]
+    base: Option<Base>,
+}
+
+impl AskArguments {
+    pub fn run(&self, common: &Common) -> Outcome<Exit> {
+        if let Some(base) = self.base {
+            base.check_usable()?;
+            return drawn::ask(common, &self.video, &self.question);
+        }
+        Err(Failure::failed("TODO"))
+    }
+}
+
+impl ChatArguments {
+    pub fn run(&self, common: &Common) -> Outcome<Exit> {
+        if let Some(base) = self.base {
+            base.check_usable()?;
+            return drawn::chat(common, &self.video);
+        }
+        Err(Failure::failed("TODO"))
+    }
+}
+
+/// Answers one line after another from standard input. What goes wrong with one does not end it.
+pub fn converse(output: &Output, known: &[String], mut answer: impl FnMut(&str) -> Outcome<()>) -> Outcome<Exit> {
+    let is_terminal = io::stdin().is_terminal() && !output.json;
+    if is_terminal {
+        output.note(format!("Known: {}. Ask away; Ctrl-D ends.", words::list(known)));
+    }
+    let mut lines = io::stdin().lock().lines();
+    loop {
+        if is_terminal {
+            let mut out = io::stdout().lock();
+            write!(out, "> ")?;
+            out.flush()?;
+        }
+        let question = match lines.next() {
+            None => return Ok(Exit::Answered),
+            Some(Ok(question)) => question,
+            Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                output.error(&Failure::failed("this line is not UTF-8 text; write it again"))?;
+                continue;
+            }
+            Some(Err(error)) => return Err(error.into()),
+        };
+        if question.trim().is_empty() {
+            continue;
+        }
+        match answer(question.trim()) {
+            Err(failure) if failure.is_silent => return Err(failure),
+            Err(failure) => output.error(&failure)?,
+            Ok(()) => {}
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! `pvchat completions`.
+
+use std::io::{self, Write};
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::failure::{Exit, Outcome};
+
+const EXAMPLES: &str = "\
+Examples:
+  pvchat completions bash > ~/.local/share/bash-completion/completions/pvchat
+  pvchat completions zsh > ~/.zfunc/_pvchat
+  pvchat completions fish > ~/.config/fish/completions/pvchat.fish";
+
+/// Writes a script that completes commands and options in a shell.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// The shell.
+    shell: Shell,
+}
+
+impl Arguments {
+    pub fn run(&self) -> Outcome<Exit> {
+        // Into memory first: the generator panics where it cannot write.
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut crate::arguments::Arguments::command(), "pvchat", &mut script);
+        let mut out = io::stdout().lock();
+        out.write_all(&script)?;
+        out.flush()?;
+        Ok(Exit::Answered)
+    }
+}

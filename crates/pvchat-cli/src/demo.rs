@@ -1,0 +1,28 @@
+//! `pvchat demo`.
+
+use serde::Serialize;
+
+use crate::{
+    arguments::Common,
+    failure::{Exit, Outcome},
+};
+
+/// Says how to see what the program can do.
+#[derive(clap::Args)]
+pub struct Arguments {}
+
+const TEXT: &str = "\
+The demo is part of the repository: run `make demo` there.
+With footage of your own: pvchat enrol CLIP --name Aa, then pvchat ask VIDEO \"Is Aa in it?\"";
+
+#[derive(Serialize)]
+struct DemoBody {
+    text: &'static str,
+}
+
+impl Arguments {
+    pub fn run(&self, common: &Common) -> Outcome<Exit> {
+        common.output().result("demo", &DemoBody { text: TEXT }, TEXT)?;
+        Ok(Exit::Answered)
+    }
+}

@@ -1,0 +1,181 @@
+//! `pvchat doctor`: what is installed, and what is missing with the command that mends it.
+
+use std::{fmt::Display, path::Path};
+
+use pvchat::{
+    faces::models::{self, State},
+    video,
+};
+use serde::Serialize;
+
+use crate::{
+    arguments::{Common, Embedder},
+    failure::{Exit, Outcome},
+    models::state,
+    words,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  pvchat doctor
+  pvchat doctor --json
+
+Exit codes: 0 everything is there, 3 something is missing; each line that says so names the command that mends it.";
+
+/// Checks what the program needs: models, folders, FFmpeg, processor.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {}
+
+/// Something that was looked at.
+#[derive(Serialize)]
+struct Check {
+    what: &'static str,
+    found: String,
+    is_fine: bool,
+    /// The command that mends it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mend: Option<String>,
+}
+
+impl Check {
+    fn fine(what: &'static str, found: impl Display) -> Self {
+        Self { what, found: found.to_string(), is_fine: true, mend: None }
+    }
+
+    fn wrong(what: &'static str, found: impl Display, mend: impl Display) -> Self {
+        Self { what, found: found.to_string(), is_fine: false, mend: Some(mend.to_string()) }
+    }
+}
+
+#[derive(Serialize)]
+struct DoctorBody<'a> {
+    is_fine: bool,
+    checks: &'a [Check],
+}
+
+impl Arguments {
+    pub fn run(&self, common: &Common) -> Outcome<Exit> {
+        let system = format!("{} on {} {}", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
+        let mut checks = vec![
+            Check::fine("pvchat", system),
+            Check::fine("processor", processor()),
+            Check::fine("device", device()),
+            Check::fine("FFmpeg", video::ffmpeg_version()),
+        ];
+        checks.extend(models(common)?);
+        checks.push(subjects(common)?);
+        let is_fine = checks.iter().all(|check| check.is_fine);
+        let row = |check: &Check| {
+            let mend = check.mend.as_ref().map(|mend| format!("; mend it: {mend}")).unwrap_or_default();
+            let mark = if check.is_fine { "ok" } else { "--" };
+            vec![mark.to_string(), check.what.to_string(), format!("{}{mend}", check.found)]
+        };
+        let text = words::table(&checks.iter().map(row).collect::<Vec<_>>());
+        common.output().result("doctor", &DoctorBody { is_fine, checks: &checks }, text)?;
+        Ok(if is_fine { Exit::Answered } else { Exit::Refused })
+    }
+}
+
+/// Cores and instructions.
+fn processor() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{}, {}", words::count(cores, "core"), instructions())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn instructions() -> String {
+    let has = [
+        ("AVX2", std::arch::is_x86_feature_detected!("avx2")),
+        ("FMA", std::arch::is_x86_feature_detected!("fma")),
+        ("AVX-512", std::arch::is_x86_feature_detected!("avx512f")),
+    ];
+    let has: Vec<&str> = has.into_iter().filter_map(|(name, has)| has.then_some(name)).collect();
+    let used = if cfg!(feature = "x86-v4") { "built to use AVX-512 where it pays" } else { "built without AVX-512" };
+    format!("{}; {used}", if has.is_empty() { "no AVX".into() } else { has.join(", ") })
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn instructions() -> String {
+    "no choice of instructions".into()
+}
+
+/// What the networks are computed on.
+fn device() -> String {
+    let compiled = [
+        ("flex", cfg!(feature = "flex")),
+        ("ndarray", cfg!(feature = "ndarray")),
+        ("cuda", cfg!(feature = "cuda")),
+        ("vulkan", cfg!(feature = "vulkan")),
+    ];
+    let compiled: Vec<&str> = compiled.into_iter().filter_map(|(name, is)| is.then_some(name)).collect();
+    format!("{} (backends of this build)", compiled.join(", "))
+}
+
+/// One line for what the chosen embedder needs, and one for what else is damaged.
+fn models(common: &Common) -> Outcome<Vec<Check>> {
+    let folder = common.models()?;
+    let set = match common.embedder {
+        Embedder::Mobilefacenet => models::Set::People,
+        Embedder::Dlib => models::Set::PeopleClear,
+    };
+    let found = models::list(&folder)?;
+    let (needed, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|status| set.models().contains(&status.model.name));
+    let told = |status: &models::Status| format!("{} {}", status.model.name, state(status.state));
+    let place = words::shown(&folder);
+    let option = if common.models.is_some() { format!(" --models {}", words::quoted(&folder)) } else { String::new() };
+    let all = format!("{} in {place}: {}", set.name(), needed.iter().map(told).collect::<Vec<_>>().join(", "));
+    let mut checks = vec![match needed.iter().all(|status| status.state == State::Installed) {
+        true => Check::fine("models", all),
+        false => Check::wrong("models", all, format!("pvchat models get {}{option}", set.name())),
+    }];
+    for status in others.iter().filter(|status| status.state == State::Damaged) {
+        let mend = format!("pvchat models get {}{option}", status.model.name);
+        checks.push(Check::wrong("models", format!("{} in {place}: damaged", status.model.name), mend));
+    }
+    Ok(checks)
+}
+
+/// The folder of people: whether everybody can be read, and nobody else reads it.
+fn subjects(common: &Common) -> Outcome<Check> {
+    let gallery = common.gallery()?;
+    let folder = gallery.path().to_path_buf();
+    let place = words::shown(&folder);
+    if !folder.exists() {
+        return Ok(Check::fine("subjects", format!("{place}: nobody yet; made when somebody is enrolled")));
+    }
+    let names = match gallery.names() {
+        Ok(names) => names,
+        Err(error) => return Ok(Check::wrong("subjects", error, format!("ls -ld {}", words::quoted(&folder)))),
+    };
+    if let Some(mode) = open_mode(&folder) {
+        let found = format!("{place}: readable by others (mode {mode:o})");
+        return Ok(Check::wrong("subjects", found, format!("chmod 700 {}", words::quoted(&folder))));
+    }
+    for name in &names {
+        if let Err(error) = gallery.load(name) {
+            let file = words::quoted(&gallery.file(name));
+            return Ok(Check::wrong(
+                "subjects",
+                format!("{place}: {error}"),
+                format!("restore {file}, or pvchat subjects forget {}", name.bare()),
+            ));
+        }
+    }
+    let drawn = common.drawn_subjects()?.names()?.len();
+    let drawn = if drawn > 0 { format!(", {}", words::count(drawn, "drawn character")) } else { String::new() };
+    Ok(Check::fine("subjects", format!("{place}: {}{drawn}; private", words::count(names.len(), "person"))))
+}
+
+/// The mode of a folder that others may read.
+#[cfg(unix)]
+fn open_mode(folder: &Path) -> Option<u32> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = folder.metadata().ok()?.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then_some(mode)
+}
+
+#[cfg(not(unix))]
+fn open_mode(_folder: &Path) -> Option<u32> {
+    None
+}

@@ -1,0 +1,358 @@
+//! `pvchat enrol` and `pvchat correct`: who somebody in a clip is, or is not.
+
+use std::{io::Cursor, path::PathBuf};
+
+use clap::Args;
+use image::ImageFormat;
+use pvchat::{
+    Candidate, Choice, Enrolled, Error, People, SeenPeople, SubjectName,
+    data::file::write_atomically,
+    faces::{Bounds, Person, Template, Verdict, cosine},
+};
+use serde::Serialize;
+
+use crate::{
+    answer::BoxOf,
+    arguments::Common,
+    bases::Base,
+    drawn,
+    failure::{Exit, Failure, Outcome},
+    folders::make_private,
+    output::Output,
+    progress::spinner,
+    words,
+};
+
+const ENROL_EXAMPLES: &str = "\
+Examples:
+  pvchat enrol reference.mp4 --name Aa
+  pvchat enrol passport.jpg --name Aa               a picture does too; a second look is added to the first
+  pvchat enrol party.mp4 --name Bb --person 2       several people: the list says who has which number
+  pvchat enrol party.mp4 --name Bb --at 240,120     the person whose face is there, in pixels
+
+Exit codes: 0 enrolled, 3 nobody found, several people, or no face that is good enough.";
+
+/// Makes a person known from one clip or picture; a person who is known gets a further look.
+#[derive(Args)]
+#[command(after_help = ENROL_EXAMPLES)]
+pub struct EnrolArguments {
+    /// A video or picture that shows the person.
+    clip: PathBuf,
+    /// The person's name: 1 to 16 letters and digits.
+    #[arg(long, value_name = "NAME")]
+    name: SubjectName,
+    #[command(flatten)]
+    which: Which,
+    /// A base that learns drawn characters: miniature. Real people need none.
+    #[arg(long, env = "PVCHAT_BASE", hide_env_values = true, value_name = "BASE")]
+    base: Option<Base>,
+}
+
+const CORRECT_EXAMPLES: &str = "\
+Examples:
+  pvchat correct street.mp4 --not Bb                the person in street.mp4 was taken for Bb, and is not
+  pvchat correct party.mp4 --not Bb --person 2
+
+Whoever looks more like this person than like Bb is not called Bb any more. `pvchat subjects undo` takes it back.";
+
+/// Notes that the person in a clip or picture is not somebody.
+#[derive(Args)]
+#[command(after_help = CORRECT_EXAMPLES)]
+pub struct CorrectArguments {
+    /// A video or picture that shows the person.
+    clip: PathBuf,
+    /// Who the person is not.
+    #[arg(long, value_name = "NAME")]
+    not: SubjectName,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Which of several people is meant.
+#[derive(Args)]
+struct Which {
+    /// The number of the person, where there are several.
+    #[arg(long, value_name = "N", group = "which")]
+    person: Option<usize>,
+    /// A point in the person's face, in pixels.
+    #[arg(long, value_name = "X,Y", value_parser = numbers::<2>, group = "which")]
+    at: Option<[f32; 2]>,
+    /// A box around the person's face, in pixels.
+    #[arg(long = "box", value_name = "L,T,R,B", value_parser = numbers::<4>, group = "which")]
+    around: Option<[f32; 4]>,
+    /// Where pictures of the faces go when there are several people; by default a new private folder for temporary files.
+    #[arg(long, env = "PVCHAT_THUMBNAILS", hide_env_values = true, value_name = "DIR")]
+    thumbnails: Option<PathBuf>,
+}
+
+/// Numbers between commas.
+fn numbers<const COUNT: usize>(text: &str) -> Result<[f32; COUNT], String> {
+    let read = |part: &str| part.trim().parse().ok().filter(|number: &f32| number.is_finite());
+    let numbers: Option<Vec<f32>> = text.split(',').map(read).collect();
+    numbers
+        .and_then(|numbers| numbers.try_into().ok())
+        .ok_or_else(|| format!("give {COUNT} numbers with commas between, in pixels"))
+}
+
+impl Which {
+    fn choice(&self) -> Option<Choice> {
+        let around = self.around.map(|[left, top, right, bottom]| Choice::Box(Bounds::new(left, top, right, bottom)));
+        self.person.map(Choice::Number).or(self.at.map(Choice::Point)).or(around)
+    }
+
+    /// Says who there is when the choice failed for that.
+    fn explain(&self, output: &Output, seen: &SeenPeople, error: Error) -> Outcome<Failure> {
+        let (Error::SeveralPeople { candidates, .. } | Error::NotChosen { candidates, .. }) = &error else {
+            return Ok(error.into());
+        };
+        let folder = self.portraits(seen, candidates)?;
+        let number = words::count(candidates.len(), "person");
+        let how = "choose one by --person N, --at X,Y or --box L,T,R,B";
+        let file = words::shown(&seen.source);
+        let message = match &error {
+            Error::SeveralPeople { .. } => format!("{number} in {file}; {how}"),
+            _ => format!("nobody in {file} is meant by that choice ({number} found); {how}"),
+        };
+        let body = Candidates {
+            file: &seen.source,
+            thumbnails: &folder,
+            candidates: candidates.iter().map(|candidate| Seen::of(candidate, Some(picture(candidate)))).collect(),
+        };
+        output.result("candidates", &body, listed(seen, candidates, &words::shown(&folder)))?;
+        Ok(Failure { message, ..error.into() })
+    }
+
+    /// Writes pictures of the candidates and gives their folder.
+    fn portraits(&self, seen: &SeenPeople, candidates: &[Candidate]) -> Outcome<PathBuf> {
+        let folder = match &self.thumbnails {
+            Some(folder) => {
+                make_private(folder)?;
+                folder.clone()
+            }
+            None => {
+                let parent = std::env::temp_dir();
+                let made = tempfile::Builder::new().prefix("pvchat-candidates-").tempdir_in(&parent);
+                made.map_err(|error| Failure::file(&parent, &error))?.keep()
+            }
+        };
+        for candidate in candidates {
+            let Some(portrait) = &candidate.portrait else { continue };
+            let mut png = Cursor::new(Vec::new());
+            portrait.write_to(&mut png, ImageFormat::Png).map_err(|error| {
+                Failure::failed(format!("{}: a face cannot be written as PNG: {error}", words::shown(&seen.source)))
+            })?;
+            write_atomically(&folder.join(picture(candidate)), png.get_ref())?;
+        }
+        Ok(folder)
+    }
+}
+
+/// The file name of a candidate's picture.
+fn picture(candidate: &Candidate) -> String {
+    format!("person-{}.png", candidate.number)
+}
+
+/// Somebody who was seen, as JSON has it.
+#[derive(Serialize)]
+struct Seen {
+    number: usize,
+    start: f64,
+    end: f64,
+    faces: usize,
+    good_faces: usize,
+    face_width: f32,
+    sharpness: f32,
+    best: f64,
+    #[serde(rename = "box")]
+    bounds: BoxOf,
+    flaws: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thumbnail: Option<String>,
+}
+
+impl Seen {
+    fn of(candidate: &Candidate, thumbnail: Option<String>) -> Self {
+        Self {
+            number: candidate.number,
+            start: candidate.span.0,
+            end: candidate.span.1,
+            faces: candidate.faces,
+            good_faces: candidate.good_faces,
+            face_width: candidate.size,
+            sharpness: candidate.sharpness,
+            best: candidate.best.1,
+            bounds: BoxOf::from(candidate.best.0),
+            flaws: candidate.flaws.iter().map(ToString::to_string).collect(),
+            thumbnail: thumbnail.filter(|_| candidate.portrait.is_some()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Candidates<'a> {
+    file: &'a PathBuf,
+    thumbnails: &'a PathBuf,
+    candidates: Vec<Seen>,
+}
+
+/// The candidates as a table.
+fn listed(seen: &SeenPeople, candidates: &[Candidate], folder: &str) -> String {
+    let row = |candidate: &Candidate| {
+        let (start, end) = candidate.span;
+        let [x, y] = candidate.best.0.centre();
+        let when = if seen.is_picture { String::new() } else { words::span(start, end) };
+        let faces = words::count(candidate.good_faces, "good face");
+        let file = if candidate.portrait.is_some() { picture(candidate) } else { "no picture".into() };
+        vec![
+            format!("  {}", candidate.number),
+            when,
+            format!("around {x:.0},{y:.0}"),
+            format!("{:.0} px", candidate.size),
+            faces,
+            file,
+        ]
+    };
+    let rows: Vec<Vec<String>> = candidates.iter().map(row).collect();
+    format!("{}\nPictures of them are in {folder}; delete it when you have chosen.", words::table(&rows))
+}
+
+/// Looks for people in a clip.
+fn look(people: &People, common: &Common, clip: &std::path::Path) -> Outcome<SeenPeople> {
+    let spinner = spinner(&common.output(), format!("looking for people in {}", words::shown(clip)));
+    let seen = people.look(clip);
+    spinner.finish_and_clear();
+    Ok(seen?)
+}
+
+#[derive(Serialize)]
+struct EnrolledBody<'a> {
+    name: &'a str,
+    file: &'a PathBuf,
+    is_picture: bool,
+    seen: Seen,
+    others: usize,
+    added: bool,
+    templates: usize,
+    model: &'a str,
+    kept_in: &'a PathBuf,
+}
+
+impl EnrolArguments {
+    pub fn run(&self, common: &Common) -> Outcome<Exit> {
+        if let Some(base) = self.base {
+            base.check_usable()?;
+            return drawn::enrol(common, &self.clip, &self.name);
+        }
+        let (people, output) = (common.people()?, common.output());
+        let seen = look(&people, common, &self.clip)?;
+        let enrolled = match people.enrol(&seen, self.which.choice(), &self.name) {
+            Ok(enrolled) => enrolled,
+            Err(error) => return Err(self.which.explain(&output, &seen, error)?),
+        };
+        let body = EnrolledBody {
+            name: self.name.bare(),
+            file: &seen.source,
+            is_picture: seen.is_picture,
+            seen: Seen::of(&enrolled.candidate, None),
+            others: enrolled.others,
+            added: enrolled.added,
+            templates: enrolled.person.templates.len(),
+            model: &enrolled.person.model,
+            kept_in: &enrolled.file,
+        };
+        output.result("enrolled", &body, told(&seen, &enrolled))?;
+        for doubt in doubts(&people, &enrolled)? {
+            output.note(doubt);
+        }
+        Ok(Exit::Answered)
+    }
+}
+
+/// What was seen of whom: "One person, 0:00 to 0:11; 12 good faces of 96 px."
+fn described(seen: &SeenPeople, candidate: &Candidate, others: usize) -> String {
+    let who = match others {
+        0 => "one person".to_string(),
+        others => format!("person {} of {}", candidate.number, others + 1),
+    };
+    let faces = format!("{:.0} px", candidate.size);
+    if seen.is_picture {
+        return format!("One picture, {who}; a face of {faces}.");
+    }
+    let who = if others == 0 { "One person".to_string() } else { format!("Person {}", &who["person ".len()..]) };
+    let (start, end) = candidate.span;
+    format!("{who}, {}; {} of {faces}.", words::span(start, end), words::count(candidate.good_faces, "good face"))
+}
+
+fn told(seen: &SeenPeople, enrolled: &Enrolled) -> String {
+    let Enrolled { person, candidate, others, added, .. } = enrolled;
+    let (name, network) = (person.name.bare(), words::network(&person.model));
+    let what = match added {
+        false => format!("Enrolled as {name} ({network})."),
+        true => format!("Added to {name}, known from {} now ({network}).", words::count(person.templates.len(), "look")),
+    };
+    format!("{} {what}", described(seen, candidate, *others))
+}
+
+/// What does not fit: somebody else who looks the same, or looks of one person that differ.
+fn doubts(people: &People, enrolled: &Enrolled) -> Outcome<Vec<String>> {
+    let Some((Template { embedding, .. }, before)) = enrolled.person.templates.split_last() else { return Ok(Vec::new()) };
+    let (calibration, name) = (people.calibration(), enrolled.person.name.bare());
+    let mut doubts = Vec::new();
+    let nearest = before.iter().map(|template| cosine(&template.embedding, embedding)).reduce(f32::max);
+    if nearest.is_some_and(|nearest| calibration.verdict(nearest, 1) == Verdict::No) {
+        doubts.push(format!(
+            "note: this face is unlike the other looks of {name}; if it is somebody else, take it back: pvchat subjects undo"
+        ));
+    }
+    let names = people.gallery().names()?;
+    for other in names.iter().filter(|other| **other != enrolled.person.name) {
+        // Somebody who cannot be read is the business of whoever asks for them.
+        let Ok(other) = people.gallery().load(other) else { continue };
+        let is_like = |other: &Person| calibration.verdict(other.similarity(embedding), names.len()) == Verdict::Yes;
+        if other.model == enrolled.person.model && is_like(&other) {
+            let other = other.name.bare();
+            doubts.push(format!("note: this face is like {other}; if they are one person: pvchat subjects merge {name} {other}"));
+        }
+    }
+    Ok(doubts)
+}
+
+#[derive(Serialize)]
+struct CorrectedBody<'a> {
+    not: &'a str,
+    file: &'a PathBuf,
+    seen: usize,
+    corrections: usize,
+}
+
+impl CorrectArguments {
+    pub fn run(&self, common: &Common) -> Outcome<Exit> {
+        let (people, output) = (common.people()?, common.output());
+        // Before a long look: somebody who is not known cannot be corrected.
+        people.gallery().load(&self.not)?;
+        let seen = look(&people, common, &self.clip)?;
+        let person = match people.correct(&seen, self.which.choice(), &self.not) {
+            Ok(person) => person,
+            Err(error) => return Err(self.which.explain(&output, &seen, error)?),
+        };
+        let (name, corrections) = (self.not.bare(), person.not.len());
+        let body = CorrectedBody { not: name, file: &seen.source, seen: seen.candidates().len(), corrections };
+        let noted = words::count(corrections, "correction");
+        let text = format!("Noted: the person in {} is not {name} ({noted} by now).", words::shown(&seen.source));
+        output.result("corrected", &body, text)?;
+        Ok(Exit::Answered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_and_boxes_are_numbers_in_pixels() {
+        assert_eq!(numbers::<2>("240, 120.5"), Ok([240.0, 120.5]));
+        for wrong in ["", "1", "1,2,3", "a,b", "1,NaN", "inf,1"] {
+            assert!(numbers::<2>(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! People out of the folder and into it: export, import, forget.
+
+use std::{
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use pvchat::{
+    Pvchat, Subject, SubjectName,
+    data::file::write_atomically,
+    faces::{Person, Template, models},
+    forget_person,
+};
+use serde::Serialize;
+
+use crate::{
+    arguments::Common,
+    failure::{Exit, Failure, Outcome},
+    folders::make_private,
+    subjects::{kinds, unknown},
+    words,
+};
+
+/// The largest file that is imported, in bytes; the same as the gallery reads.
+const LARGEST: u64 = 16 << 20;
+
+#[derive(Args)]
+pub struct ExportArguments {
+    /// Who.
+    name: SubjectName,
+    /// A new file.
+    file: PathBuf,
+}
+
+#[derive(Args)]
+pub struct ImportArguments {
+    /// A file that `export` wrote.
+    file: PathBuf,
+    /// Another name than the one in the file.
+    #[arg(long, value_name = "NAME")]
+    name: Option<SubjectName>,
+}
+
+#[derive(Serialize)]
+struct ExchangedBody<'a> {
+    name: &'a str,
+    by: &'static str,
+    file: &'a Path,
+    bytes: u64,
+}
+
+impl ExportArguments {
+    pub fn run(&self, common: &Common) -> Outcome<Exit> {
+        let (name, file) = (&self.name, &self.file);
+        let (is_real, _) = kinds(common, name)?;
+        let bytes = match is_real {
+            true => common.gallery()?.load(name)?.to_bytes()?,
+            false => {
+                let folder = common.drawn_subjects()?;
+                folder.load(name, Pvchat::miniature()?.vilm())?;
+                let kept = folder.file(name);
+                fs::read(&kept).map_err(|error| Failure::file(&kept, &error))?
+            }
+        };
+        if fs::symlink_metadata(file).is_ok() {
+            let message = format!("{} exists already; choose another name, or remove it first", words::shown(file));
+            return Err(Failure::refused("file_exists", message));
+        }
+        write_atomically(file, &bytes)?;
+        let by = if is_real { "face" } else { "drawn" };
+        let body = ExchangedBody { name: name.bare(), by, file, bytes: bytes.len() as u64 };
+        let text = format!("{} is in {}, {}", name.bare(), words::shown(file), words::bytes(body.bytes));
+        common.output().result("exported", &body, text)?;
+        Ok(Exit::Answered)
+    }
+}
+
+impl ImportArguments {
+    pub fn run(&self, common: &Common) -> Outcome<Exit> {
+        let bytes = read(&self.file)?;
+        let is_drawn = is_drawn(&bytes);
+        let (name, by) = if is_drawn { (self.import_drawn(common)?, "drawn") } else { (self.import(common, &bytes)?, "face") };
+        let body = ExchangedBody { name: name.bare(), by, file: &self.file, bytes: bytes.len() as u64 };
+        common.output().result("imported", &body, format!("{} is known now", name.bare()))?;
+        Ok(Exit::Answered)
+    }
+
+    fn import(&self, common: &Common, bytes: &[u8]) -> Outcome<SubjectName> {
+        let gallery = common.gallery()?;
+        let mut person = Person::from_bytes(bytes, &self.file)?;
+        check(&person).map_err(|problem| self.refused(&problem))?;
+        if let Some(name) = &self.name {
+            person.name = name.clone();
+        }
+        self.check_free(&person.name, gallery.file(&person.name).exists(), gallery.path())?;
+        gallery.save(&person, &format!("imported {}", person.name.bare()))?;
+        Ok(person.name)
+    }
+
+    fn import_drawn(&self, common: &Common) -> Outcome<SubjectName> {
+        let folder = common.drawn_subjects()?;
+        let pvchat = Pvchat::miniature()?;
+        let mut subject = Subject::load(&self.file, pvchat.vilm().fingerprint())?;
+        if let Some(name) = &self.name {
+            pvchat.vilm().codec().check_name(name)?;
+            subject = subject.renamed(name.clone());
+        }
+        let name = subject.info.name.clone();
+        self.check_free(&name, folder.file(&name).exists(), folder.path())?;
+        make_private(folder.path())?;
+        folder.save(&subject)?;
+        Ok(name)
+    }
+
+    fn check_free(&self, name: &SubjectName, is_taken: bool, folder: &Path) -> Outcome<()> {
+        if !is_taken {
+            return Ok(());
+        }
+        let (name, folder) = (name.bare(), words::shown(folder));
+        let message = format!("{folder} already holds {name}; give another name by --name, or forget that one first");
+        Err(Failure::refused("name_taken", message))
+    }
+
+    fn refused(&self, problem: &str) -> Failure {
+        let message = format!("{}: {problem}; export the person again", words::shown(&self.file));
+        Failure::refused("file_refused", message)
+    }
+}
+
+/// Whether a file holds a drawn character: a safetensors file without the entry of a person.
+fn is_drawn(bytes: &[u8]) -> bool {
+    let header = bytes.get(8..).unwrap_or_default();
+    let has = |text: &[u8]| header.windows(text.len()).take(1 << 16).any(|window| window == text);
+    has(b"\"__metadata__\"") && !has(b"\"person\"")
+}
+
+/// What else than its checksum a person's file must fulfil: whoever made it can make a checksum too.
+fn check(person: &Person) -> Result<(), String> {
+    let known = models::catalogue().iter().find(|model| model.id() == person.model);
+    let known =
+        known.ok_or_else(|| format!("it is of the model {}, which this version does not have", words::clean(&person.model)))?;
+    let width = known.network.rsplit('-').next().and_then(|width| width.parse().ok()).unwrap_or(0);
+    let is_unit = |template: &Template| {
+        let length = template.embedding.iter().map(|value| value * value).sum::<f32>().sqrt();
+        template.embedding.len() == width && (length - 1.0).abs() < 0.01
+    };
+    let is_measured = |template: &Template| {
+        let (start, end) = template.span;
+        start.is_finite() && end.is_finite() && template.size.is_finite() && template.sharpness.is_finite()
+    };
+    match person.templates.iter().chain(&person.not).all(|template| is_unit(template) && is_measured(template)) {
+        true => Ok(()),
+        false => Err(format!("its looks are no embeddings of {}", words::network(&person.model))),
+    }
+}
+
+/// The bytes of a regular file of limited size.
+fn read(file: &Path) -> Outcome<Vec<u8>> {
+    let io = |error| Failure::file(file, &error);
+    let opened = fs::File::open(file).map_err(io)?;
+    if !opened.metadata().map_err(io)?.is_file() {
+        return Err(Failure::failed(format!("{} is not a regular file; give one that export wrote", words::shown(file))));
+    }
+    let mut bytes = Vec::new();
+    opened.take(LARGEST + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > LARGEST {
+        let limit = words::bytes(LARGEST);
+        return Err(Failure::refused(
+            "file_refused",
+            format!("{} is larger than {limit}; give a file that export wrote", words::shown(file)),
+        ));
+    }
+    Ok(bytes)
+}
+
+#[derive(Serialize)]
+struct DeletedBody {
+    file: PathBuf,
+    bytes: u64,
+}
+
+#[derive(Serialize)]
+struct ForgottenBody<'a> {
+    name: &'a str,
+    folder: &'a Path,
+    deleted: &'a [DeletedBody],
+    bytes: u64,
+}
+
+/// Deletes all that is kept of somebody, real and drawn, and says what that was.
+pub fn forget(common: &Common, name: &SubjectName) -> Outcome<Exit> {
+    let gallery = common.gallery()?;
+    let folder = gallery.path();
+    let person = forget_person(&gallery, name)?.into_iter().map(|(file, bytes)| DeletedBody { file, bytes });
+    let drawn = common.drawn_subjects()?.forget(name)?.deleted;
+    let drawn = drawn.into_iter().map(|file| DeletedBody { file: folder.join(file.path), bytes: file.bytes });
+    let deleted: Vec<DeletedBody> = person.chain(drawn).collect();
+    if deleted.is_empty() {
+        return Err(unknown(&gallery, name)?);
+    }
+    let bytes = deleted.iter().map(|file| file.bytes).sum();
+    let row = |file: &DeletedBody| {
+        let shown = file.file.strip_prefix(folder).unwrap_or(&file.file);
+        format!("  {:>10}  {}", words::bytes(file.bytes), words::shown(shown))
+    };
+    let files: Vec<String> = deleted.iter().map(row).collect();
+    let (count, total) = (words::count(files.len(), "file"), words::bytes(bytes));
+    let text =
+        format!("{} is forgotten: {count}, {total}, deleted in {}\n{}", name.bare(), words::shown(folder), files.join("\n"));
+    common.output().result("forgotten", &ForgottenBody { name: name.bare(), folder, deleted: &deleted, bytes }, text)?;
+    Ok(Exit::Answered)
+}

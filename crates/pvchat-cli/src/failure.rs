@@ -1,0 +1,178 @@
+//! How a command ends: its exit code, and what went wrong in one line.
+
+use std::{error::Error as _, io};
+
+use pvchat::{Error, faces, train, video};
+use serde::Serialize;
+
+use crate::words;
+
+/// The exit codes of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The command did what it was asked for.
+    Answered,
+    /// Something went wrong.
+    Failed,
+    /// The command line is wrong.
+    Usage,
+    /// The data do not allow an answer.
+    Refused,
+    /// The answer is "not sure".
+    NotSure,
+    /// The user interrupted it.
+    Interrupted,
+}
+
+impl Exit {
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Answered => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Refused => 3,
+            Self::NotSure => 4,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+/// What went wrong.
+#[derive(Debug, Serialize)]
+pub struct Failure {
+    #[serde(rename = "exit_code", serialize_with = "as_code")]
+    pub exit: Exit,
+    /// One word for scripts.
+    pub reason: &'static str,
+    /// One line, with what to do.
+    pub message: String,
+    /// Nobody reads the output any more: there is nothing to say.
+    #[serde(skip)]
+    pub is_silent: bool,
+}
+
+/// The result of a command.
+pub type Outcome<T> = Result<T, Failure>;
+
+fn as_code<S: serde::Serializer>(exit: &Exit, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u8(exit.code())
+}
+
+impl Failure {
+    /// The data do not allow an answer.
+    pub fn refused(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { exit: Exit::Refused, reason, message: message.into(), is_silent: false }
+    }
+
+    /// Something went wrong.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self { exit: Exit::Failed, reason: "failed", message: message.into(), is_silent: false }
+    }
+
+    /// A file or folder that cannot be read or written.
+    pub fn file(path: &std::path::Path, error: &io::Error) -> Self {
+        Self::failed(format!("{}: {error}; {}", words::shown(path), pvchat::data::remedy(error)))
+    }
+}
+
+/// What an error says to scripts, and with which exit code the program ends.
+fn sort(error: &Error) -> (Exit, &'static str) {
+    match error {
+        Error::NobodyFound { .. } => (Exit::Refused, "nobody_found"),
+        Error::SeveralPeople { .. } => (Exit::Refused, "several_people"),
+        Error::NotChosen { .. } => (Exit::Refused, "not_chosen"),
+        Error::PoorFaces { .. } => (Exit::Refused, "poor_faces"),
+        Error::UnknownSubject { .. } => (Exit::Refused, "unknown_person"),
+        Error::NameTaken { .. } => (Exit::Refused, "name_taken"),
+        Error::Unfinished { .. } | Error::Train(train::Error::Busy { .. }) => (Exit::Refused, "being_learned"),
+        Error::Model(pvchat::model::Error::Text { .. }) => (Exit::Refused, "question"),
+        Error::Stopped { .. } | Error::Train(train::Error::Stopped { .. }) => (Exit::Interrupted, "interrupted"),
+        Error::Video(video::Error::MissingFile { .. }) => (Exit::Failed, "missing_file"),
+        Error::People(error) => sort_people(error),
+        _ => (Exit::Failed, "failed"),
+    }
+}
+
+fn sort_people(error: &faces::Error) -> (Exit, &'static str) {
+    match error {
+        faces::Error::Models(error) => sort_models(error),
+        faces::Error::Weights { .. } => (Exit::Refused, "models_damaged"),
+        faces::Error::OtherModel { .. } => (Exit::Refused, "other_model"),
+        faces::Error::Unknown { .. } => (Exit::Refused, "unknown_person"),
+        faces::Error::Person { .. } => (Exit::Refused, "refused"),
+        _ => (Exit::Failed, "failed"),
+    }
+}
+
+fn sort_models(error: &faces::models::Error) -> (Exit, &'static str) {
+    match error {
+        faces::models::Error::Absent { .. } => (Exit::Refused, "models_absent"),
+        faces::models::Error::Damaged { .. } => (Exit::Refused, "models_damaged"),
+        faces::models::Error::UnknownModel { .. } => (Exit::Refused, "unknown_model"),
+        _ => (Exit::Failed, "failed"),
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let (exit, reason) = sort(&error);
+        Self { exit, reason, message: line(&error), is_silent: false }
+    }
+}
+
+impl From<faces::Error> for Failure {
+    fn from(error: faces::Error) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl From<faces::models::Error> for Failure {
+    fn from(error: faces::models::Error) -> Self {
+        faces::Error::from(error).into()
+    }
+}
+
+impl From<pvchat::data::Error> for Failure {
+    fn from(error: pvchat::data::Error) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl From<pvchat::model::Error> for Failure {
+    fn from(error: pvchat::model::Error) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        match error.io_error_kind() {
+            Some(kind) => io::Error::from(kind).into(),
+            None => Self::failed(format!("JSON cannot be written: {error}; report this, with the command")),
+        }
+    }
+}
+
+/// Writing to standard output, or reading standard input, failed.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        let is_silent = error.kind() == io::ErrorKind::BrokenPipe;
+        let exit = if is_silent { Exit::Answered } else { Exit::Failed };
+        let message = format!("input or output: {error}; {}", pvchat::data::remedy(&error));
+        Self { exit, reason: "input_or_output", message, is_silent }
+    }
+}
+
+/// An error with its causes in one line; a cause that is already told is not told twice.
+fn line(error: &Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+        cause = error.source();
+    }
+    words::clean(&line.split_whitespace().collect::<Vec<_>>().join(" "))
+}

@@ -1,0 +1,153 @@
+//! Progress on standard error: bars only where it is a terminal.
+
+use std::{
+    io::Write,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use pvchat::{LearnEvent, WatchProgress};
+
+use crate::{output::Output, words};
+
+/// A sign of life for what cannot be counted.
+pub fn spinner(output: &Output, words: impl Into<String>) -> ProgressBar {
+    if output.quiet {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{spinner} {msg}  {elapsed}");
+    let spinner = ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+    spinner.enable_steady_tick(Duration::from_millis(120));
+    spinner.with_message(words.into())
+}
+
+/// How far a video is watched, with the time left and how much faster than the video itself that is.
+pub struct WatchBar {
+    output: Output,
+    name: String,
+    bar: ProgressBar,
+    begun: Instant,
+    /// The first and the last progress, and when they came.
+    seen: Option<[(WatchProgress, Instant); 2]>,
+}
+
+impl WatchBar {
+    pub fn new(output: &Output, file: &Path) -> Self {
+        let name = words::shown(file);
+        let bar = spinner(output, name.clone());
+        Self { output: *output, name, bar, begun: Instant::now(), seen: None }
+    }
+
+    pub fn observe(&mut self, progress: WatchProgress) {
+        let now = (progress, Instant::now());
+        let [first, last] = match self.seen {
+            Some([first, _]) => [first, now],
+            None => {
+                self.bar.set_length((1000.0 * progress.duration.unwrap_or(0.0)) as u64);
+                let template = match progress.duration {
+                    Some(_) => "{prefix}  {bar:30} {msg}, {eta} left",
+                    None => "{spinner} {prefix}  {msg}, {elapsed}",
+                };
+                if let Ok(style) = ProgressStyle::with_template(template) {
+                    self.bar.set_style(style);
+                }
+                self.bar.set_prefix(self.name.clone());
+                // What was watched before an interruption says nothing about the time that is left.
+                self.bar.set_position((1000.0 * progress.seconds) as u64);
+                self.bar.reset_eta();
+                [now, now]
+            }
+        };
+        self.seen = Some([first, last]);
+        let of = progress.duration.map(|duration| format!(" of {}", words::clock(duration))).unwrap_or_default();
+        let times = self.times().map(|times| format!(", {times:.1} x real time")).unwrap_or_default();
+        self.bar.set_message(format!("{}{of}{times}", words::clock(progress.seconds)));
+        self.bar.set_position((1000.0 * progress.seconds) as u64);
+    }
+
+    /// Seconds of video a second.
+    fn times(&self) -> Option<f64> {
+        let [(first, then), (last, now)] = self.seen?;
+        let (video, clock) = (last.seconds - first.seconds, (now - then).as_secs_f64());
+        (clock > 0.0 && video > 0.0).then(|| video / clock)
+    }
+
+    /// Takes the bar away and says what was watched.
+    pub fn finish(self) {
+        self.bar.finish_and_clear();
+        let times = self.times().map(|times| format!(" ({times:.1} x real time)")).unwrap_or_default();
+        let took = self.begun.elapsed().as_secs_f64();
+        match self.seen {
+            Some([_, (last, _)]) => {
+                let until = words::clock(last.duration.unwrap_or(last.seconds));
+                self.output.note(format!("{}: watched to {until} in {took:.1} s{times}", self.name));
+            }
+            None => self.output.note(format!("{}: known from before, not watched again", self.name)),
+        }
+    }
+
+    /// Takes the bar away and says nothing.
+    pub fn abandon(self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The steps of learning, and how long each took.
+pub struct LearnBars {
+    output: Output,
+    bar: ProgressBar,
+    step: Option<(&'static str, Instant)>,
+}
+
+impl LearnBars {
+    pub fn new(output: &Output) -> Self {
+        Self { output: *output, bar: ProgressBar::hidden(), step: None }
+    }
+
+    pub fn observe(&mut self, event: &LearnEvent<'_>) {
+        match event {
+            LearnEvent::MakingPositives => self.enter("making other clips of the same person", None),
+            LearnEvent::ChoosingNegatives => self.enter("choosing similar strangers, describing clips", None),
+            LearnEvent::Encoding(done, total) => {
+                self.enter("encoding every clip once", Some(*total));
+                self.bar.set_position(*done as u64);
+            }
+            LearnEvent::Training(progress) => {
+                self.enter("training", Some(progress.steps));
+                self.bar.set_position(progress.step as u64);
+                self.bar.set_message(format!("loss {:.3}", progress.loss));
+            }
+        }
+    }
+
+    fn enter(&mut self, words: &'static str, total: Option<usize>) {
+        if self.step.is_some_and(|(current, _)| current == words) {
+            return;
+        }
+        self.leave();
+        self.bar = spinner(&self.output, words);
+        if let (Some(total), Ok(style)) =
+            (total, ProgressStyle::with_template("{prefix}  {bar:30} {pos}/{len}, {eta} left  {msg}"))
+        {
+            self.bar.set_length(total as u64);
+            self.bar.set_style(style);
+            self.bar.set_prefix(words);
+            self.bar.set_message("");
+        }
+        self.step = Some((words, Instant::now()));
+    }
+
+    fn leave(&mut self) {
+        self.bar.finish_and_clear();
+        if let Some((words, since)) = self.step.take()
+            && !self.output.quiet
+        {
+            let _ = writeln!(std::io::stderr(), "  {words:<46}{:6.1} s", since.elapsed().as_secs_f64());
+        }
+    }
+
+    pub fn finish(mut self) {
+        self.leave();
+    }
+}

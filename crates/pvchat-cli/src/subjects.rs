@@ -1,0 +1,314 @@
+//! `pvchat subjects`: looks after the people who are kept. Real people and drawn characters share the folder.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use pvchat::{
+    Pvchat, SubjectName,
+    faces::{Gallery, Person, Template},
+};
+use serde::Serialize;
+
+use crate::{
+    arguments::Common,
+    drawn, exchange,
+    failure::{Exit, Failure, Outcome},
+    words,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  pvchat subjects list
+  pvchat subjects show Aa                         where each look comes from, and how good it is
+  pvchat subjects merge Bb Aa                     Bb is Aa: all looks of Bb become Aa's
+  pvchat subjects split Aa --look 2 --to Cc       the second look of Aa is somebody else
+  pvchat subjects undo                            takes back the last change
+  pvchat subjects export Aa aa.person             one file, to be imported elsewhere
+  pvchat subjects forget Aa                       deletes all that is kept, with a receipt";
+
+/// The commands about people.
+#[derive(Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub enum Command {
+    /// Lists who is kept.
+    List,
+    /// Shows the looks that somebody is known from.
+    Show(One),
+    /// Gives somebody another name.
+    Rename(FromTo),
+    /// Makes two people one: the first becomes the second.
+    Merge(FromTo),
+    /// Makes another person of some looks of somebody.
+    Split(SplitArguments),
+    /// Takes back the last change of a real person: enrolled, corrected, renamed, merged, split, imported.
+    Undo,
+    /// Writes somebody to a file.
+    Export(exchange::ExportArguments),
+    /// Reads somebody from a file.
+    Import(exchange::ImportArguments),
+    /// Deletes all that is kept of somebody, and prints every file. Asks nothing.
+    Forget(One),
+}
+
+/// One person.
+#[derive(Args)]
+pub struct One {
+    /// The name.
+    pub name: SubjectName,
+}
+
+/// Two people.
+#[derive(Args)]
+pub struct FromTo {
+    /// Who changes.
+    from: SubjectName,
+    /// The name from now on.
+    to: SubjectName,
+}
+
+#[derive(Args)]
+pub struct SplitArguments {
+    /// Who is divided.
+    from: SubjectName,
+    /// A look that is somebody else's, by its number in `show`; may be repeated.
+    #[arg(long, value_name = "N", required = true)]
+    look: Vec<usize>,
+    /// The name of the somebody else.
+    #[arg(long, value_name = "NAME")]
+    to: SubjectName,
+}
+
+#[derive(Serialize)]
+struct SubjectBody<'a> {
+    name: &'a str,
+    /// `face` or `drawn`.
+    by: &'static str,
+    about: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    looks: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    corrections: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
+    file: PathBuf,
+    usable: bool,
+}
+
+#[derive(Serialize)]
+struct SubjectsBody<'a> {
+    folder: PathBuf,
+    subjects: Vec<SubjectBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct ChangeBody<'a> {
+    change: &'a str,
+}
+
+impl Command {
+    pub fn run(&self, common: &Common) -> Outcome<Exit> {
+        match self {
+            Self::List => list(common),
+            Self::Show(one) => show(common, &one.name),
+            Self::Rename(FromTo { from, to }) => rename(common, from, to),
+            Self::Merge(FromTo { from, to }) => {
+                let merged = common.gallery()?.merge(from, to)?;
+                let looks = words::count(merged.templates.len(), "look");
+                changed(common, &format!("{} is {} now, known from {looks}", from.bare(), to.bare()))
+            }
+            Self::Split(arguments) => split(common, arguments),
+            Self::Undo => {
+                let undone = common.gallery()?.undo()?;
+                let what = undone.ok_or_else(|| Failure::refused("nothing_to_undo", "there is no change to take back"))?;
+                changed(common, &format!("taken back: {}", words::clean(&what)))
+            }
+            Self::Export(arguments) => arguments.run(common),
+            Self::Import(arguments) => arguments.run(common),
+            Self::Forget(one) => exchange::forget(common, &one.name),
+        }
+    }
+}
+
+fn changed(common: &Common, change: &str) -> Outcome<Exit> {
+    common.output().result("change", &ChangeBody { change }, change)?;
+    Ok(Exit::Answered)
+}
+
+/// Whether somebody is kept as a real person, and as a drawn character; refuses nobody.
+pub fn kinds(common: &Common, name: &SubjectName) -> Outcome<(bool, bool)> {
+    let (gallery, drawn) = (common.gallery()?, common.drawn_subjects()?);
+    let kinds = (gallery.file(name).exists(), drawn.file(name).exists());
+    if kinds == (false, false) {
+        return Err(unknown(&gallery, name)?);
+    }
+    Ok(kinds)
+}
+
+/// Nobody of that name is kept.
+pub fn unknown(gallery: &Gallery, name: &SubjectName) -> Outcome<Failure> {
+    let known: Vec<String> = gallery.names()?.iter().map(|name| name.bare().to_string()).collect();
+    let (name, folder) = (name.bare(), words::shown(gallery.path()));
+    let message = format!("nobody called {name} in {folder}; known: {}", words::list(&known));
+    Ok(Failure::refused("unknown_person", message))
+}
+
+fn list(common: &Common) -> Outcome<Exit> {
+    let (gallery, drawn) = (common.gallery()?, common.drawn_subjects()?);
+    let (names, drawn) = (gallery.names()?, drawn::list(&drawn)?);
+    let real = |name| {
+        let person = gallery.load(name);
+        let about = match &person {
+            Ok(person) => about(person),
+            Err(error) => format!("cannot be used: {error}"),
+        };
+        let person = person.ok();
+        SubjectBody {
+            name: name.bare(),
+            by: "face",
+            about,
+            looks: person.as_ref().map(|person| person.templates.len()),
+            corrections: person.as_ref().map(|person| person.not.len()),
+            usable: person.is_some(),
+            model: person.map(|person| person.model),
+            file: gallery.file(name),
+        }
+    };
+    let subjects = names.iter().map(real).chain(drawn.iter().map(|(name, about, file)| SubjectBody {
+        name: name.bare(),
+        by: "drawn",
+        about: about.clone(),
+        looks: None,
+        corrections: None,
+        model: Some("miniature".into()),
+        file: file.clone(),
+        usable: !about.starts_with("cannot"),
+    }));
+    let body = SubjectsBody { folder: gallery.path().to_path_buf(), subjects: subjects.collect() };
+    let rows = body.subjects.iter().map(|subject| {
+        let about = if subject.by == "drawn" { format!("drawn character, {}", subject.about) } else { subject.about.clone() };
+        vec![subject.name.to_string(), words::clean(&about)]
+    });
+    let text = match body.subjects.is_empty() {
+        true => format!("nobody in {} yet; pvchat enrol CLIP --name Aa makes somebody known", words::shown(gallery.path())),
+        false => words::table(&rows.collect::<Vec<_>>()),
+    };
+    common.output().result("subjects", &body, text)?;
+    Ok(Exit::Answered)
+}
+
+/// A person in a line.
+fn about(person: &Person) -> String {
+    let mut about = words::count(person.templates.len(), "look");
+    if !person.not.is_empty() {
+        about.push_str(&format!(", {}", words::count(person.not.len(), "correction")));
+    }
+    let last = person.templates.iter().map(|template| template.added).max().unwrap_or(0);
+    about.push_str(&format!(", {}, last {}", words::network(&person.model), words::day(last)));
+    if !words::is_current(&person.model) {
+        about.push_str("; of another version of the network: enrol again");
+    }
+    about
+}
+
+#[derive(Serialize)]
+struct LookBody<'a> {
+    number: usize,
+    added: u64,
+    start: f64,
+    end: f64,
+    good_faces: usize,
+    face_width: f32,
+    sharpness: f32,
+    /// SHA-256 of the file that it comes from.
+    source: &'a str,
+}
+
+impl<'a> LookBody<'a> {
+    fn of((place, template): (usize, &'a Template)) -> Self {
+        Self {
+            number: place + 1,
+            added: template.added,
+            start: template.span.0,
+            end: template.span.1,
+            good_faces: template.faces,
+            face_width: template.size,
+            sharpness: template.sharpness,
+            source: &template.source,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ShownBody<'a> {
+    name: &'a str,
+    model: &'a str,
+    file: PathBuf,
+    bytes: u64,
+    looks: Vec<LookBody<'a>>,
+    corrections: Vec<LookBody<'a>>,
+}
+
+fn show(common: &Common, name: &SubjectName) -> Outcome<Exit> {
+    let gallery = common.gallery()?;
+    let (is_real, _) = kinds(common, name)?;
+    if !is_real {
+        let folder = common.drawn_subjects()?;
+        let kept = drawn::list(&folder)?.into_iter().find(|(other, ..)| other == name);
+        let (_, about, file) = kept.ok_or_else(|| Failure::failed(format!("{name} cannot be read; forget it")))?;
+        let text = format!("{}: drawn character, {about}; {}", name.bare(), words::shown(&file));
+        let (model, usable) = (Some("miniature".into()), !about.starts_with("cannot"));
+        let body = SubjectBody { name: name.bare(), by: "drawn", about, looks: None, corrections: None, model, file, usable };
+        common.output().result("subject_drawn", &body, text)?;
+        return Ok(Exit::Answered);
+    }
+    let (person, file) = (gallery.load(name)?, gallery.file(name));
+    let bytes = file.metadata().map_or(0, |metadata| metadata.len());
+    let rows = |title: &str, templates: &[Template]| -> Vec<Vec<String>> {
+        let row = |(place, template): (usize, &Template)| {
+            let (start, end) = template.span;
+            let faces = format!("{} of {:.0} px", words::count(template.faces, "good face"), template.size);
+            let source: String = template.source.chars().take(12).collect();
+            let number = format!("  {title} {}", place + 1);
+            vec![number, words::day(template.added), words::span(start, end), faces, format!("file {}", words::clean(&source))]
+        };
+        templates.iter().enumerate().map(row).collect()
+    };
+    let mut table = rows("look", &person.templates);
+    table.extend(rows("not", &person.not));
+    let size = words::bytes(bytes);
+    let text = format!("{}: {}; {}, {size}\n{}", name.bare(), about(&person), words::shown(&file), words::table(&table));
+    let body = ShownBody {
+        name: name.bare(),
+        model: &person.model,
+        bytes,
+        looks: person.templates.iter().enumerate().map(LookBody::of).collect(),
+        corrections: person.not.iter().enumerate().map(LookBody::of).collect(),
+        file,
+    };
+    common.output().result("subject", &body, text)?;
+    Ok(Exit::Answered)
+}
+
+fn rename(common: &Common, from: &SubjectName, to: &SubjectName) -> Outcome<Exit> {
+    let (is_real, is_drawn) = kinds(common, from)?;
+    if is_real {
+        common.gallery()?.rename(from, to)?;
+    }
+    if is_drawn {
+        common.drawn_subjects()?.rename(from, to, Pvchat::miniature()?.vilm())?;
+    }
+    changed(common, &format!("{} is {} now", from.bare(), to.bare()))
+}
+
+fn split(common: &Common, arguments: &SplitArguments) -> Outcome<Exit> {
+    let SplitArguments { from, look, to } = arguments;
+    // Numbers are counted from 1 here; 0 is nobody's.
+    let places: Vec<usize> = look.iter().map(|number| number.wrapping_sub(1)).collect();
+    if places.contains(&usize::MAX) {
+        let message = format!("there is no look 0; pvchat subjects show {} numbers them from 1", from.bare());
+        return Err(Failure::refused("refused", message));
+    }
+    let other = common.gallery()?.split(from, &places, to)?;
+    let looks = words::count(other.templates.len(), "look");
+    changed(common, &format!("{} is known from {looks} that were of {}", to.bare(), from.bare()))
+}

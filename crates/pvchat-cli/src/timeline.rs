@@ -1,0 +1,164 @@
+//! `pvchat timeline`: who is in long footage, when and where, as rows.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use pvchat::{Footage, People, faces::Verdict};
+use serde::Serialize;
+
+use crate::{
+    answer::BoxOf,
+    arguments::Common,
+    failure::{Exit, Outcome},
+    output::Output,
+    timeline_formats as formats,
+    who::{self, WatchedBody},
+    words,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  pvchat timeline lunch.mp4
+  pvchat timeline lunch.mp4 --unknown --format srt > lunch.srt     subtitles that name who is seen
+  pvchat timeline cam1.mp4 cam2.mp4 --format csv > who.csv         each row names its file
+
+A row is somebody in a stretch of a video: subject, start, end, confidence, and the box of the best face. A run that was
+interrupted or killed goes on when it is started again. A video that was watched before is not watched again, unless
+somebody was enrolled, corrected or forgotten since.
+Exit codes: 0 done, 130 interrupted.";
+
+/// Lists who is in videos, when and where in the picture.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Videos or pictures.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// How the rows are written.
+    #[arg(long, env = "PVCHAT_FORMAT", hide_env_values = true, default_value = "text", value_name = "FORMAT")]
+    format: Format,
+    /// Lists people who are not enrolled too, as person 1, 2, ...
+    #[arg(long)]
+    unknown: bool,
+}
+
+/// How rows are written.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table to read.
+    Text,
+    /// Subtitles, SubRip.
+    Srt,
+    /// Subtitles, WebVTT.
+    Vtt,
+    /// Comma-separated values, with a header.
+    Csv,
+    /// One JSON object a row and line.
+    Jsonl,
+    /// One JSON object.
+    Json,
+}
+
+/// Somebody in a stretch of a video.
+#[derive(Serialize)]
+pub struct Row {
+    pub file: PathBuf,
+    /// A name, or `person 1`.
+    pub subject: String,
+    /// The first and the last face, in seconds.
+    pub start: f64,
+    pub end: f64,
+    /// The probability that it is the subject, 0 to 1; none for strangers.
+    pub confidence: Option<f32>,
+    /// Yes, or not sure; no for strangers.
+    pub verdict: Verdict,
+    /// The best face, in pixels.
+    #[serde(rename = "box")]
+    pub bounds: BoxOf,
+    /// When it is seen, in seconds.
+    pub best: f64,
+}
+
+#[derive(Serialize)]
+struct TimelineBody<'a> {
+    videos: Vec<WatchedBody<'a>>,
+    rows: &'a [Row],
+}
+
+impl Arguments {
+    pub fn run(&self, common: &Common) -> Outcome<Exit> {
+        let (people, output) = (common.people()?, common.output());
+        let format = if common.json { Format::Json } else { self.format };
+        if people.gallery().names()?.is_empty() && !self.unknown {
+            output.note("note: nobody is enrolled, so nobody can be named; --unknown lists everybody who is seen");
+        }
+        let is_streamed = matches!(format, Format::Text | Format::Csv | Format::Jsonl);
+        let (mut watched, mut rows): (Vec<(PathBuf, Footage)>, Vec<Row>) = (Vec::new(), Vec::new());
+        if format == Format::Csv {
+            output.text(formats::CSV_HEADER)?;
+        }
+        for file in &self.files {
+            let footage = who::watch(&people, &output, file)?;
+            let mut own = self.rows(&people, file, &footage);
+            if is_streamed {
+                self.write(&output, format, &own)?;
+            } else {
+                rows.append(&mut own);
+            }
+            watched.push((file.clone(), footage));
+        }
+        let many = self.files.len() > 1;
+        match format {
+            Format::Srt => output.text(formats::srt(&rows, many).trim_end())?,
+            Format::Vtt => output.text(formats::vtt(&rows, many).trim_end())?,
+            Format::Json => {
+                let videos = watched.iter().map(|(file, footage)| WatchedBody::of(file, footage)).collect();
+                output.json("timeline", &TimelineBody { videos, rows: &rows })?;
+            }
+            Format::Text | Format::Csv | Format::Jsonl => {}
+        }
+        Ok(Exit::Answered)
+    }
+
+    /// The rows of one video, in the order of time.
+    fn rows(&self, people: &People, file: &std::path::Path, footage: &Footage) -> Vec<Row> {
+        let mut rows = Vec::new();
+        for appearance in &footage.timeline.people {
+            let is_known = appearance.subject.is_some();
+            if !is_known && !self.unknown {
+                continue;
+            }
+            for moment in &appearance.moments {
+                rows.push(Row {
+                    file: file.to_path_buf(),
+                    subject: who::subject(appearance),
+                    start: moment.start,
+                    end: moment.end,
+                    confidence: is_known.then(|| people.calibration().probability(moment.similarity)),
+                    verdict: appearance.verdict,
+                    bounds: BoxOf::from(moment.bounds),
+                    best: moment.best,
+                });
+            }
+        }
+        rows.sort_by(|one, other| one.start.total_cmp(&other.start));
+        rows
+    }
+
+    fn write(&self, output: &Output, format: Format, rows: &[Row]) -> Outcome<()> {
+        match format {
+            Format::Csv if !rows.is_empty() => output.text(formats::csv(rows).trim_end())?,
+            Format::Jsonl => rows.iter().try_for_each(|row| output.json("row", row))?,
+            Format::Text if !rows.is_empty() => output.text(formats::text(rows, self.files.len() > 1))?,
+            Format::Text => output.note("nobody is in it"),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The name of a row's subject, with a mark where it is not sure.
+pub fn named(row: &Row) -> String {
+    let mark = if row.verdict == Verdict::NotSure { "?" } else { "" };
+    words::clean(&format!("{}{mark}", row.subject))
+}

@@ -1,0 +1,184 @@
+//! `pvchat who`: everybody in a video or picture.
+
+use std::path::{Path, PathBuf};
+
+use pvchat::{
+    Footage, People,
+    faces::{Appearance, Verdict},
+};
+use serde::Serialize;
+
+use crate::{
+    answer::MomentOf,
+    arguments::Common,
+    failure::{Exit, Failure, Outcome},
+    interrupt::Stoppable,
+    output::Output,
+    progress::WatchBar,
+    words,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  pvchat who lunch.mp4
+  pvchat who group.jpg --json
+
+People who are like nobody that is enrolled are called person 1, 2, ...; \"maybe Aa\" is somebody who may be Aa.
+Exit codes: 0 somebody was found, 3 nobody.";
+
+/// Says who is in a video or picture, and when.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// A video or picture.
+    file: PathBuf,
+}
+
+/// A watched video, as JSON has it.
+#[derive(Serialize)]
+pub struct WatchedBody<'a> {
+    file: &'a Path,
+    duration: Option<f64>,
+    width: u32,
+    height: u32,
+    frames: usize,
+    faces: usize,
+}
+
+impl<'a> WatchedBody<'a> {
+    /// `file` is named as the user did.
+    pub fn of(file: &'a Path, footage: &Footage) -> Self {
+        let [width, height] = footage.size;
+        let (frames, faces) = (footage.timeline.frames, footage.timeline.faces);
+        Self { file, duration: footage.duration, width, height, frames, faces }
+    }
+}
+
+#[derive(Serialize)]
+struct WhoBody<'a> {
+    #[serde(flatten)]
+    watched: WatchedBody<'a>,
+    /// The most people in one frame.
+    together: usize,
+    people: Vec<PersonBody>,
+}
+
+#[derive(Serialize)]
+struct PersonBody {
+    /// A name, or `person 1`.
+    subject: String,
+    known: bool,
+    verdict: Verdict,
+    probability: Option<f32>,
+    similarity: f32,
+    faces: usize,
+    good_faces: usize,
+    flaw: Option<String>,
+    moments: Vec<MomentOf>,
+}
+
+/// Watches a video, with a bar. An interruption stops it where it can go on.
+pub fn watch(people: &People, output: &Output, file: &Path) -> Outcome<Footage> {
+    let stoppable = Stoppable::begin();
+    let mut bar = WatchBar::new(output, file);
+    let watched = people.watch(file, |progress| {
+        bar.observe(progress);
+        stoppable.flow()
+    });
+    match watched {
+        Ok(footage) => {
+            bar.finish();
+            Ok(footage)
+        }
+        Err(error) => {
+            bar.abandon();
+            Err(error.into())
+        }
+    }
+}
+
+/// The name of somebody in a video, or `person 1`.
+pub fn subject(appearance: &Appearance) -> String {
+    match &appearance.subject {
+        Some(name) => name.bare().into(),
+        None => format!("person {}", appearance.stranger),
+    }
+}
+
+/// How likely it is that it is the subject; nothing for strangers.
+pub fn confidence(appearance: &Appearance) -> Option<f32> {
+    appearance.subject.as_ref().map(|_| appearance.probability)
+}
+
+impl Arguments {
+    pub fn run(&self, common: &Common) -> Outcome<Exit> {
+        let (people, output) = (common.people()?, common.output());
+        let footage = watch(&people, &output, &self.file)?;
+        let found = &footage.timeline.people;
+        if found.is_empty() {
+            let (file, frames) = (words::shown(&self.file), words::count(footage.timeline.frames, "frame"));
+            let message = format!("nobody found in {file} ({frames} looked at, no face); faces of 24 pixels or more are seen");
+            return Err(Failure::refused("nobody_found", message));
+        }
+        let body = WhoBody {
+            watched: WatchedBody::of(&self.file, &footage),
+            together: footage.timeline.together,
+            people: found.iter().map(person).collect(),
+        };
+        output.result("who", &body, told(&footage))?;
+        Ok(Exit::Answered)
+    }
+}
+
+fn person(appearance: &Appearance) -> PersonBody {
+    PersonBody {
+        subject: subject(appearance),
+        known: appearance.subject.is_some(),
+        verdict: appearance.verdict,
+        probability: confidence(appearance),
+        similarity: appearance.similarity,
+        faces: appearance.faces,
+        good_faces: appearance.good_faces,
+        flaw: appearance.flaw.map(|flaw| flaw.to_string()),
+        moments: appearance.moments.iter().map(MomentOf::from).collect(),
+    }
+}
+
+/// The people as a table.
+fn told(footage: &Footage) -> String {
+    let is_picture = footage.duration.is_none() && footage.timeline.frames == 1;
+    let row = |appearance: &Appearance| {
+        let maybe = if appearance.verdict == Verdict::NotSure { "maybe " } else { "" };
+        let when = match is_picture {
+            true => {
+                let place = appearance.moments.first().map(|moment| moment.bounds.centre());
+                place.map(|[x, y]| format!("around {x:.0},{y:.0}")).unwrap_or_default()
+            }
+            false => moments(appearance),
+        };
+        vec![format!("{maybe}{}", subject(appearance)), when, remark(appearance)]
+    };
+    words::table(&footage.timeline.people.iter().map(row).collect::<Vec<_>>())
+}
+
+/// When somebody is seen: "0:00 to 0:03, 0:10 and 3 times more".
+fn moments(appearance: &Appearance) -> String {
+    const SHOWN: usize = 6;
+    let mut spans: Vec<String> =
+        appearance.moments.iter().take(SHOWN).map(|moment| words::span(moment.start, moment.end)).collect();
+    if let Some(more) = appearance.moments.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        spans.push(format!("{} more", words::count(more, "time")));
+    }
+    words::list(&spans)
+}
+
+/// How sure it is, or why nothing can be said.
+fn remark(appearance: &Appearance) -> String {
+    if let Some(probability) = confidence(appearance) {
+        return words::percent(probability);
+    }
+    match appearance.flaw {
+        Some(flaw) if appearance.good_faces == 0 => format!("no good face: {flaw}"),
+        _ => "nobody who is enrolled".into(),
+    }
+}
