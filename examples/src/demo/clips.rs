@@ -57,7 +57,7 @@ const FILM: [(f64, Shot); 6] = [
     (5.0, Shot::Wall),
     (7.0, Shot::One(OTHER_TAKE, 20.0)),
     (6.0, Shot::One(TALKING, 60.0)),
-    (7.0, Shot::Beside([(OTHER_TAKE, 2.0), (TALKING, 120.0)])),
+    (7.0, Shot::Beside([(OTHER_TAKE, 2.0), (TALKING, 14.0)])),
     (5.0, Shot::Wall),
     (4.0, Shot::One(CAR, 0.0)),
 ];

@@ -20,6 +20,8 @@ const STYLE: &str = include_str!("page.css");
 const FRAME: [u32; 2] = [320, 240];
 /// The quality of its JPEG, 1 to 100.
 const QUALITY: u8 = 82;
+/// How much larger its labels are than those of the contact sheet: it is shown at half its size.
+const LABELS: f32 = 1.6;
 
 /// Writes the page.
 ///
@@ -196,10 +198,10 @@ fn frames(html: &mut String, frames: &[ShownFrame]) -> Outcome<()> {
     for frame in frames {
         let [width, height] = FRAME;
         let mut canvas = Canvas::new(width, height, [0; 3])?;
-        draw_frame(&mut canvas, frame, [0, 0, i64::from(width), i64::from(height)]);
+        draw_frame(&mut canvas, frame, [0, 0, i64::from(width), i64::from(height)], LABELS);
         let seen: Vec<&str> = frame.faces.iter().map(|face| face.label.as_str()).collect();
         let seen = if seen.is_empty() { "nobody".into() } else { seen.join(", ") };
-        write!(html, "<img alt=\"{}: {}\" src=\"{}\">\n", clock(frame.seconds), escaped(&seen), jpeg(&canvas.picture)?)?;
+        write!(html, "<img alt=\"{}: {}\" src=\"{}\">\n", frame.time, escaped(&seen), jpeg(&canvas.picture)?)?;
     }
     html.push_str("</div>\n");
     Ok(())

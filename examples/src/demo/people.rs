@@ -23,7 +23,7 @@ use super::{
     Outcome,
     answers::{PeopleAnswer, ask},
     clips::{self, DemoClip},
-    stretches,
+    clock, stretches,
 };
 use crate::{progress::bar, shown, wrap};
 
@@ -112,8 +112,8 @@ pub struct Answered {
 
 /// A frame of a clip.
 pub struct ShownFrame {
-    /// Its time in seconds.
-    pub seconds: f64,
+    /// Its time, as it is shown.
+    pub time: String,
     /// The frame.
     pub image: RgbImage,
     /// The faces in it.
@@ -375,15 +375,19 @@ fn show(people: &People, file: &Path, times: &[f64], person: &Person) -> Outcome
                     Verdict::NotSure => format!("{NAME}?"),
                     Verdict::No => String::from("stranger"),
                 };
-                (verdict, format!("{who} {similarity:.2}"))
+                // As on the timeline: below 0 says no more than 0.
+                (verdict, format!("{who} {:.2}", similarity.max(0.0)))
             }
             (None, flaw) => (Verdict::NotSure, flaw.map_or_else(|| "?".into(), ToString::to_string)),
         };
         ShownFace { bounds: face.face.bounds, verdict, label }
     };
+    // Seconds are too coarse for a clip of four.
+    let is_short = times.last().is_some_and(|last| *last < 10.0);
+    let time = |seconds: f64| if is_short { format!("{seconds:.1} s") } else { clock(seconds) };
     let frames = clip.frames.into_iter().zip(&clip.times).zip(seen);
     Ok(frames
-        .map(|((image, &seconds), faces)| ShownFrame { seconds, image, faces: faces.into_iter().map(face).collect() })
+        .map(|((image, &seconds), faces)| ShownFrame { time: time(seconds), image, faces: faces.into_iter().map(face).collect() })
         .collect())
 }
 

