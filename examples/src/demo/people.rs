@@ -63,7 +63,7 @@ impl Folders {
         match absent {
             None => Ok(()),
             Some(file) => Err(format!(
-                "{} is absent or damaged; run `make models`, which fetches models and clips once (28 MB)",
+                "{} is absent or damaged; run `make models`, which fetches models and clips once (50 MB)",
                 file.display()
             )
             .into()),
