@@ -56,6 +56,7 @@ test: setup
 	@$(MAKE) --no-print-directory models || echo "make test: tests on real people are not run" >&2
 	$(CARGO) test $(CARGO_FLAGS)
 	$(CARGO) test $(CARGO_FLAGS) --features pvchat/ndarray --test golden
+	PVCHAT_TEST_DEVICE=ndarray $(CARGO) test $(CARGO_FLAGS) --features pvchat/ndarray --test people_golden
 
 # A folder of its own, because vulkan would change the features of everything else, and without optimisation, because
 # nothing there needs it. Mesa's driver computes on the processor: no GPU is needed, and none is tested; set
