@@ -53,7 +53,7 @@ pub struct PeopleOptions {
 /// ```no_run
 /// use pvchat::{People, PeopleOptions, model::device};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let people = People::open("models/people".as_ref(), "subjects", PeopleOptions::default(), &device::default_device()?)?;
+/// let people = People::open("models".as_ref(), "subjects", PeopleOptions::default(), &device::default_device()?)?;
 /// let seen = people.look("reference.mp4".as_ref())?;
 /// people.enrol(&seen, None, &"Aa".parse()?)?;
 /// let footage = people.watch("lunch.mp4".as_ref(), |_| std::ops::ControlFlow::Continue(()))?;
