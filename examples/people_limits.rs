@@ -22,7 +22,11 @@ use pvchat::{
     model::device,
     video::{SamplingPlan, VideoReader},
 };
-use pvchat_examples::{error_line, models_folder, progress::bar};
+use pvchat_examples::{
+    demo::drawing::{Canvas, Style},
+    error_line, models_folder,
+    progress::bar,
+};
 use serde::Deserialize;
 
 #[global_allocator]
@@ -41,6 +45,12 @@ struct Arguments {
     /// Where the models are.
     #[arg(long, env = "PVCHAT_MODELS", value_name = "DIR")]
     models: Option<PathBuf>,
+    /// Also draws what a face of this clip looks like under some of the conditions, and what is said of it; wants `--to`.
+    #[arg(long, value_name = "CLIP", requires = "to")]
+    sheet: Option<PathBuf>,
+    /// The PNG file of `--sheet`.
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
     /// Pictures to degrade, at most.
     #[arg(long, default_value_t = 60)]
     probes: usize,
@@ -144,6 +154,10 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     let calibration = Calibration::shipped(EmbedderKind::MobileFaceNet)?;
     if let Some(clips) = &arguments.clips {
         halves(&finder, &calibration, clips)?;
+    }
+    if let (Some(clip), Some(file)) = (&arguments.sheet, &arguments.to) {
+        sheet(&finder, &calibration, clip)?.save(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        return Ok(());
     }
     let clean = clean(&finder, &arguments.folder)?;
     let mut count: BTreeMap<&str, usize> = BTreeMap::new();
@@ -271,6 +285,65 @@ fn turn(picture: &RgbImage, degrees: f32) -> RgbImage {
         let (x, y) = (cosine * dx + sine * dy + middle_x, cosine * dy - sine * dx + middle_y);
         imageops::interpolate_bilinear(picture, x, y).unwrap_or(Rgb([0; 3]))
     })
+}
+
+/// A face of a clip as it looks under some of the conditions, with what is said of it beside another frame of the clip.
+fn sheet(finder: &Finder, calibration: &Calibration, clip: &Path) -> Outcome<RgbImage> {
+    const SIDE: i64 = 220;
+    const COLUMNS: i64 = 4;
+    let dark = |size: f32, bold: bool| Style { size, bold, colour: [30, 30, 34] };
+    let frames = VideoReader::open(clip)?.sample(&SamplingPlan::Uniform(2))?.frames;
+    let mut known = Vec::new();
+    for picture in frames {
+        let best = finder.faces(&picture)?.into_iter().find(|seen| seen.embedding.is_some());
+        let seen = best.ok_or_else(|| format!("{}: no good face", clip.display()))?;
+        let (centre, width) = (seen.face.bounds.centre(), seen.face.bounds.width());
+        known.push(Clean { identity: String::new(), picture, centre, width, embedding: seen.embedding.unwrap_or_default() });
+    }
+    let [one, other] = known.as_slice() else { return Err("the clip has one frame only".into()) };
+    let shown = [
+        Condition::Face(100.0),
+        Condition::Face(24.0),
+        Condition::Face(16.0),
+        Condition::Blur(3.0),
+        Condition::Blur(6.0),
+        Condition::Motion(21),
+        Condition::Dark(0.15),
+        Condition::Dark(0.04),
+        Condition::Jpeg(8),
+        Condition::Roll(30.0),
+        Condition::Roll(60.0),
+        Condition::Mirror,
+    ];
+    let rows = (shown.len() as i64 + COLUMNS - 1) / COLUMNS;
+    let (column, row) = (SIDE + 20, SIDE + 80);
+    let mut canvas = Canvas::new((column * COLUMNS + 20) as u32, (row * rows + 10) as u32, [250, 249, 246])?;
+    for (place, condition) in shown.iter().enumerate() {
+        let (left, top) = (20 + column * (place as i64 % COLUMNS), 10 + row * (place as i64 / COLUMNS));
+        let picture = condition.apply(one)?;
+        let seen = finder.faces(&picture)?;
+        let said = match seen.first() {
+            None => "no face found".to_string(),
+            Some(seen) => match &seen.embedding {
+                None => seen.flaws.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+                Some(embedding) => {
+                    let similarity = cosine(embedding, &other.embedding);
+                    let verdict = match calibration.verdict(similarity, 1) {
+                        Verdict::Yes => "yes",
+                        Verdict::NotSure => "not sure",
+                        Verdict::No => "no",
+                    };
+                    format!("{verdict} (similarity {similarity:.2})")
+                }
+            },
+        };
+        canvas.place(&picture, [left, top, SIDE, SIDE]);
+        canvas.text(left, top + SIDE + 4, &condition.words(), dark(14.0, true));
+        for (number, line) in canvas.lines(&said, SIDE as f32, dark(13.0, false)).into_iter().enumerate() {
+            canvas.text(left, top + SIDE + 22 + 16 * number as i64, &line, dark(13.0, false));
+        }
+    }
+    Ok(canvas.picture)
 }
 
 /// Enrols everybody from the first half of the clip, and looks for everybody in all second halves.
