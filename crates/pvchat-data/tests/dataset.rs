@@ -179,9 +179,9 @@ fn hostile_json_is_refused_with_its_place() {
     assert_eq!(path, "videos[1].qa_pairs[0].answer");
     assert!(problem.contains("expected a string") && problem.contains("line"), "{problem}");
     let (path, problem) =
-        place(&good.replace("\"sks_present\": \"<Aa>\", \"gender\": \"\"", "\"sks_present\": \"<bos>\", \"gender\": \"\""));
+        place(&good.replace("\"sks_present\": \"<Aa>\", \"gender\": \"\"", "\"sks_present\": \"[INST]\", \"gender\": \"\""));
     assert_eq!(path, "videos[1].sks_present");
-    assert!(problem.contains("control token"), "{problem}");
+    assert!(problem.contains("where it cannot stand"), "{problem}");
     let (path, _) = place(&good.replace("\"female\"", "\"robot\""));
     assert_eq!(path, "videos[0].gender");
     let (path, problem) = place(r#"{"videos": [{"video_path": "x", "subjects": ["Aa"], "present": ["Bo"], "qa_pairs": []}]}"#);

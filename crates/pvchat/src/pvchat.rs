@@ -288,12 +288,14 @@ impl Pvchat {
     ) -> Result<T> {
         let scenes = &self.scenes;
         #[cfg(feature = "miniature")]
-        let drawn = scenes
-            .is_empty()
-            .then(|| corpus::empty_scenes(EMPTY_SCENES, self.vilm.image_size() as u32, EMPTY_SCENES_SEED))
-            .unwrap_or_default();
+        let drawn;
         #[cfg(feature = "miniature")]
-        let scenes = if scenes.is_empty() { &drawn } else { scenes };
+        let scenes = if scenes.is_empty() {
+            drawn = corpus::empty_scenes(EMPTY_SCENES, self.vilm.image_size() as u32, EMPTY_SCENES_SEED);
+            &drawn
+        } else {
+            scenes
+        };
         let corpus = self.corpus.as_ref();
         work(&mut Learner { corpus, scenes, options, checkpoints, observe })
     }
