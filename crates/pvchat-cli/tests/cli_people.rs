@@ -215,9 +215,9 @@ fn file_names_that_are_no_text_are_watched_too() {
 #[test]
 fn an_interrupted_timeline_goes_on() {
     let Some((home, clips)) = real() else { return };
-    // Five minutes of one picture: five windows, the first of which takes some seconds.
+    // Three minutes of one picture: three windows, the first of which takes some seconds.
     let picture = first(&clips.join(ONE));
-    write_clip(home.path().join("long.mp4"), &vec![picture; 300], 1.0).unwrap();
+    write_clip(home.path().join("long.mp4"), &vec![picture; 180], 1.0).unwrap();
     home.run(&["enrol", "long.mp4", "--name", "Aa"]).ends_with(0);
     let arguments = ["timeline", "long.mp4", "--json"];
     let child = home.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -242,6 +242,6 @@ fn an_interrupted_timeline_goes_on() {
     assert!(again.err.contains("known from before"), "{again:?}");
     assert_eq!(again.out, gone_on.out);
     let json = again.json();
-    assert_eq!((&json["videos"][0]["frames"], &json["videos"][0]["faces"]), (&300.into(), &300.into()), "each frame once");
+    assert_eq!((&json["videos"][0]["frames"], &json["videos"][0]["faces"]), (&180.into(), &180.into()), "each frame once");
     assert_eq!(json["rows"].as_array().unwrap().len(), 1);
 }

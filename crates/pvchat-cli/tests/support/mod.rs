@@ -49,7 +49,8 @@ impl Home {
     pub fn with_models() -> Option<Self> {
         let set = std::env::var_os("PVCHAT_MODELS").map(PathBuf::from);
         let default = || Some(directories::ProjectDirs::from("", "", "pvchat")?.data_dir().join("models"));
-        let models = set.or_else(default)?;
+        // The program runs in another folder.
+        let models = set.or_else(default)?.canonicalize().ok()?;
         models.join("mobilefacenet.safetensors").exists().then(|| Self { models: Some(models), ..Self::new() })
     }
 
@@ -113,5 +114,5 @@ pub fn drawn(name: &str) -> String {
 pub fn clips() -> Option<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| project().join("target"), PathBuf::from);
     let folder = std::env::var_os("PVCHAT_CLIPS").map_or_else(|| target.join("clips"), PathBuf::from);
-    folder.is_dir().then_some(folder)
+    folder.canonicalize().ok()
 }
