@@ -1,7 +1,18 @@
 //! Answers about real people, and the parts that JSON objects share.
 
-use pvchat::faces::{Bounds, Moment};
+use std::path::Path;
+
+use pvchat::{
+    PeopleAnswer,
+    faces::{Bounds, Moment, Verdict},
+    questions::Refusal,
+};
 use serde::Serialize;
+
+use crate::{
+    failure::{Exit, Failure},
+    words,
+};
 
 /// A box in pixels, rounded to tenths.
 #[derive(Clone, Copy, Serialize)]
@@ -34,6 +45,67 @@ pub struct MomentOf {
 impl From<&Moment> for MomentOf {
     fn from(moment: &Moment) -> Self {
         let Moment { start, end, best, bounds, similarity } = *moment;
+        let [start, end, best] = [start, end, best].map(words::millis);
         Self { start, end, best, bounds: bounds.into(), similarity }
+    }
+}
+
+/// An answer, as JSON has it.
+#[derive(Serialize)]
+pub struct AnswerBody<'a> {
+    #[serde(serialize_with = "words::lossy")]
+    file: &'a Path,
+    question: &'a str,
+    text: &'a str,
+    /// Whether it is so, for questions about that.
+    verdict: Option<Verdict>,
+    presence: Vec<PresenceBody<'a>>,
+    /// How many others are in it, at least.
+    others: usize,
+    /// Why a part of the question was not answered.
+    refused: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct PresenceBody<'a> {
+    subject: &'a str,
+    verdict: Verdict,
+    probability: f32,
+    similarity: f32,
+    moments: Vec<MomentOf>,
+}
+
+impl<'a> AnswerBody<'a> {
+    pub fn of(file: &'a Path, question: &'a str, answer: &'a PeopleAnswer) -> Self {
+        let presence = answer.presence.iter().map(|presence| PresenceBody {
+            subject: presence.name.bare(),
+            verdict: presence.verdict,
+            probability: presence.probability,
+            similarity: presence.similarity,
+            moments: presence.moments.iter().map(MomentOf::from).collect(),
+        });
+        let PeopleAnswer { text, verdict, others, refused, .. } = answer;
+        let refused = refused.as_ref().map(reason);
+        Self { file, question, text, verdict: *verdict, presence: presence.collect(), others: *others, refused }
+    }
+}
+
+/// Why a question is not answered, in a word for scripts.
+fn reason(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::NeedsDescription => "needs_base",
+        Refusal::UnknownPerson(_) => "unknown_person",
+        Refusal::NobodyNamed => "nobody_named",
+        _ => "not_understood",
+    }
+}
+
+/// With which exit code an answer ends; an answer that only refuses is a failure.
+pub fn exit(answer: &PeopleAnswer) -> Result<Exit, Failure> {
+    match (&answer.refused, answer.verdict) {
+        (Some(refusal), None) if answer.parts.len() <= 1 => Err(Failure::refused(reason(refusal), words::clean(&answer.text))),
+        (Some(_), _) => Ok(Exit::Refused),
+        (None, Some(Verdict::NotSure)) => Ok(Exit::NotSure),
+        (None, _) => Ok(Exit::Answered),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
-use clap::{ArgAction, Parser, Subcommand, ValueEnum, builder::FalseyValueParser, error::ErrorKind};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueEnum, builder::FalseyValueParser, error::ErrorKind};
 use pvchat::{PeopleOptions, faces::EmbedderKind};
 
 use crate::{
@@ -147,13 +147,20 @@ pub fn read() -> Result<Arguments, ExitCode> {
             error.kind(),
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
         );
-        if is_line {
+        if error.kind() == ErrorKind::MissingSubcommand && is_bare() {
+            let _ = write!(std::io::stderr(), "{}", Arguments::command().render_help());
+        } else if is_line {
             let _ = writeln!(std::io::stderr(), "pvchat: {}", usage(&error.render().to_string()));
         } else {
             let _ = error.print();
         }
         ExitCode::from(if error.use_stderr() { Exit::Usage.code() } else { 0 })
     })
+}
+
+/// Whether there is nothing on the command line; clap then sees the environment's settings as arguments.
+fn is_bare() -> bool {
+    std::env::args_os().len() <= 1
 }
 
 /// A usage error of clap in one line.
@@ -171,8 +178,6 @@ fn usage(rendered: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -6,13 +6,16 @@ use std::{
 };
 
 use clap::Args;
+use pvchat::Session;
 
 use crate::{
+    answer::{self, AnswerBody},
     arguments::Common,
     bases::Base,
     drawn,
     failure::{Exit, Failure, Outcome},
     output::Output,
+    who::watch,
     words,
 };
 
@@ -64,7 +67,12 @@ impl AskArguments {
             base.check_usable()?;
             return drawn::ask(common, &self.video, &self.question);
         }
-        Err(Failure::failed("TODO"))
+        let (people, output) = (common.people()?, common.output());
+        let footage = watch(&people, &output, &self.video)?;
+        let answer = people.ask(&footage, &self.question)?;
+        let exit = answer::exit(&answer)?;
+        output.result("answer", &AnswerBody::of(&self.video, &self.question, &answer), words::clean(&answer.text))?;
+        Ok(exit)
     }
 }
 
@@ -74,7 +82,14 @@ impl ChatArguments {
             base.check_usable()?;
             return drawn::chat(common, &self.video);
         }
-        Err(Failure::failed("TODO"))
+        let (people, output) = (common.people()?, common.output());
+        let known: Vec<String> = people.gallery().names()?.iter().map(|name| name.bare().to_string()).collect();
+        let footage = watch(&people, &output, &self.video)?;
+        let mut session = Session::new(people.into(), footage);
+        converse(&output, &known, |question| {
+            let answer = session.ask(question)?;
+            output.result("answer", &AnswerBody::of(&self.video, question, &answer), words::clean(&answer.text))
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{fmt::Display, path::Path};
 
 use pvchat::{
+    Pvchat,
     faces::models::{self, State},
     video,
 };
@@ -60,7 +61,7 @@ impl Arguments {
         let mut checks = vec![
             Check::fine("pvchat", system),
             Check::fine("processor", processor()),
-            Check::fine("device", device()),
+            device()?,
             Check::fine("FFmpeg", video::ffmpeg_version()),
         ];
         checks.extend(models(common)?);
@@ -91,25 +92,18 @@ fn instructions() -> String {
         ("AVX-512", std::arch::is_x86_feature_detected!("avx512f")),
     ];
     let has: Vec<&str> = has.into_iter().filter_map(|(name, has)| has.then_some(name)).collect();
-    let used = if cfg!(feature = "x86-v4") { "built to use AVX-512 where it pays" } else { "built without AVX-512" };
-    format!("{}; {used}", if has.is_empty() { "no AVX".into() } else { has.join(", ") })
+    if has.is_empty() { "no AVX".into() } else { has.join(", ") }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 fn instructions() -> String {
-    "no choice of instructions".into()
+    std::env::consts::ARCH.into()
 }
 
-/// What the networks are computed on.
-fn device() -> String {
-    let compiled = [
-        ("flex", cfg!(feature = "flex")),
-        ("ndarray", cfg!(feature = "ndarray")),
-        ("cuda", cfg!(feature = "cuda")),
-        ("vulkan", cfg!(feature = "vulkan")),
-    ];
-    let compiled: Vec<&str> = compiled.into_iter().filter_map(|(name, is)| is.then_some(name)).collect();
-    format!("{} (backends of this build)", compiled.join(", "))
+/// What the networks are computed on; opening the built-in base shows that it computes.
+fn device() -> Outcome<Check> {
+    let device = format!("{:?}", Pvchat::miniature()?.vilm().device());
+    Ok(Check::fine("device", words::clean(&device)))
 }
 
 /// One line for what the chosen embedder needs, and one for what else is damaged.

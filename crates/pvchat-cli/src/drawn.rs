@@ -24,8 +24,10 @@ use crate::{
 #[derive(Serialize)]
 struct KeptBody<'a> {
     name: &'a str,
+    #[serde(serialize_with = "words::lossy")]
     file: &'a Path,
     base: &'static str,
+    #[serde(serialize_with = "words::lossy")]
     kept_in: PathBuf,
     /// Shares of right answers on clips held back, before and after training.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,7 +36,7 @@ struct KeptBody<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     kept_learned: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<PathBuf>,
+    data: Option<String>,
 }
 
 /// One look at a clip.
@@ -95,7 +97,7 @@ pub fn learn(common: &Common, file: &Path, name: &SubjectName, (seed, trains, ke
         kept_in,
         right: Some(right),
         kept_learned: Some(learned.report.kept_learned),
-        data,
+        data: data.map(|data| data.to_string_lossy().into_owned()),
     };
     output.result("learned", &body, text)?;
     Ok(Exit::Answered)
@@ -103,6 +105,7 @@ pub fn learn(common: &Common, file: &Path, name: &SubjectName, (seed, trains, ke
 
 #[derive(Serialize)]
 struct AnswerBody<'a> {
+    #[serde(serialize_with = "words::lossy")]
     file: &'a Path,
     question: &'a str,
     base: &'static str,

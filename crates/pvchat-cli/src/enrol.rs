@@ -109,17 +109,19 @@ impl Which {
         let number = words::count(candidates.len(), "person");
         let how = "choose one by --person N, --at X,Y or --box L,T,R,B";
         let file = words::shown(&seen.source);
-        let message = match &error {
-            Error::SeveralPeople { .. } => format!("{number} in {file}; {how}"),
-            _ => format!("nobody in {file} is meant by that choice ({number} found); {how}"),
+        let failure = match &error {
+            Error::SeveralPeople { .. } => Failure::refused("several_people", format!("{number} in {file}; {how}")),
+            _ => Failure::refused("not_chosen", format!("nobody in {file} is meant by that choice ({number} found); {how}")),
         };
+        let failure = Failure { is_in_json: true, ..failure };
         let body = Candidates {
+            failure: &failure,
             file: &seen.source,
             thumbnails: &folder,
             candidates: candidates.iter().map(|candidate| Seen::of(candidate, Some(picture(candidate)))).collect(),
         };
         output.result("candidates", &body, listed(seen, candidates, &words::shown(&folder)))?;
-        Ok(Failure { message, ..error.into() })
+        Ok(failure)
     }
 
     /// Writes pictures of the candidates and gives their folder.
@@ -174,13 +176,13 @@ impl Seen {
     fn of(candidate: &Candidate, thumbnail: Option<String>) -> Self {
         Self {
             number: candidate.number,
-            start: candidate.span.0,
-            end: candidate.span.1,
+            start: words::millis(candidate.span.0),
+            end: words::millis(candidate.span.1),
             faces: candidate.faces,
             good_faces: candidate.good_faces,
             face_width: candidate.size,
             sharpness: candidate.sharpness,
-            best: candidate.best.1,
+            best: words::millis(candidate.best.1),
             bounds: BoxOf::from(candidate.best.0),
             flaws: candidate.flaws.iter().map(ToString::to_string).collect(),
             thumbnail: thumbnail.filter(|_| candidate.portrait.is_some()),
@@ -190,7 +192,11 @@ impl Seen {
 
 #[derive(Serialize)]
 struct Candidates<'a> {
+    #[serde(flatten)]
+    failure: &'a Failure,
+    #[serde(serialize_with = "words::lossy")]
     file: &'a PathBuf,
+    #[serde(serialize_with = "words::lossy")]
     thumbnails: &'a PathBuf,
     candidates: Vec<Seen>,
 }
@@ -227,6 +233,7 @@ fn look(people: &People, common: &Common, clip: &std::path::Path) -> Outcome<See
 #[derive(Serialize)]
 struct EnrolledBody<'a> {
     name: &'a str,
+    #[serde(serialize_with = "words::lossy")]
     file: &'a PathBuf,
     is_picture: bool,
     seen: Seen,
@@ -234,6 +241,7 @@ struct EnrolledBody<'a> {
     added: bool,
     templates: usize,
     model: &'a str,
+    #[serde(serialize_with = "words::lossy")]
     kept_in: &'a PathBuf,
 }
 
@@ -320,6 +328,7 @@ fn doubts(people: &People, enrolled: &Enrolled) -> Outcome<Vec<String>> {
 #[derive(Serialize)]
 struct CorrectedBody<'a> {
     not: &'a str,
+    #[serde(serialize_with = "words::lossy")]
     file: &'a PathBuf,
     seen: usize,
     corrections: usize,

@@ -47,6 +47,7 @@ pub struct ImportArguments {
 struct ExchangedBody<'a> {
     name: &'a str,
     by: &'static str,
+    #[serde(serialize_with = "words::lossy")]
     file: &'a Path,
     bytes: u64,
 }
@@ -177,6 +178,7 @@ fn read(file: &Path) -> Outcome<Vec<u8>> {
 
 #[derive(Serialize)]
 struct DeletedBody {
+    #[serde(serialize_with = "words::lossy")]
     file: PathBuf,
     bytes: u64,
 }
@@ -184,6 +186,7 @@ struct DeletedBody {
 #[derive(Serialize)]
 struct ForgottenBody<'a> {
     name: &'a str,
+    #[serde(serialize_with = "words::lossy")]
     folder: &'a Path,
     deleted: &'a [DeletedBody],
     bytes: u64,

@@ -49,6 +49,9 @@ pub struct Failure {
     /// Nobody reads the output any more: there is nothing to say.
     #[serde(skip)]
     pub is_silent: bool,
+    /// Standard output holds the JSON about it already.
+    #[serde(skip)]
+    pub is_in_json: bool,
 }
 
 /// The result of a command.
@@ -61,12 +64,12 @@ fn as_code<S: serde::Serializer>(exit: &Exit, serializer: S) -> Result<S::Ok, S:
 impl Failure {
     /// The data do not allow an answer.
     pub fn refused(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { exit: Exit::Refused, reason, message: message.into(), is_silent: false }
+        Self { exit: Exit::Refused, reason, message: message.into(), is_silent: false, is_in_json: false }
     }
 
     /// Something went wrong.
     pub fn failed(message: impl Into<String>) -> Self {
-        Self { exit: Exit::Failed, reason: "failed", message: message.into(), is_silent: false }
+        Self { exit: Exit::Failed, reason: "failed", message: message.into(), is_silent: false, is_in_json: false }
     }
 
     /// A file or folder that cannot be read or written.
@@ -82,11 +85,14 @@ fn sort(error: &Error) -> (Exit, &'static str) {
         Error::SeveralPeople { .. } => (Exit::Refused, "several_people"),
         Error::NotChosen { .. } => (Exit::Refused, "not_chosen"),
         Error::PoorFaces { .. } => (Exit::Refused, "poor_faces"),
-        Error::UnknownSubject { .. } => (Exit::Refused, "unknown_person"),
+        Error::Question { .. } => (Exit::Refused, "question"),
+        Error::Outdated { .. } => (Exit::Failed, "outdated"),
+        Error::UnknownSubject { .. } | Error::UnknownPerson { .. } => (Exit::Refused, "unknown_person"),
         Error::NameTaken { .. } => (Exit::Refused, "name_taken"),
         Error::Unfinished { .. } | Error::Train(train::Error::Busy { .. }) => (Exit::Refused, "being_learned"),
         Error::Model(pvchat::model::Error::Text { .. }) => (Exit::Refused, "question"),
         Error::Stopped { .. } | Error::Train(train::Error::Stopped { .. }) => (Exit::Interrupted, "interrupted"),
+        Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => (Exit::Failed, "missing_file"),
         Error::Video(video::Error::MissingFile { .. }) => (Exit::Failed, "missing_file"),
         Error::People(error) => sort_people(error),
         _ => (Exit::Failed, "failed"),
@@ -100,6 +106,7 @@ fn sort_people(error: &faces::Error) -> (Exit, &'static str) {
         faces::Error::OtherModel { .. } => (Exit::Refused, "other_model"),
         faces::Error::Unknown { .. } => (Exit::Refused, "unknown_person"),
         faces::Error::Person { .. } => (Exit::Refused, "refused"),
+        faces::Error::File { .. } => (Exit::Refused, "file_refused"),
         _ => (Exit::Failed, "failed"),
     }
 }
@@ -116,7 +123,7 @@ fn sort_models(error: &faces::models::Error) -> (Exit, &'static str) {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let (exit, reason) = sort(&error);
-        Self { exit, reason, message: line(&error), is_silent: false }
+        Self { exit, reason, message: line(&error), is_silent: false, is_in_json: false }
     }
 }
 
@@ -159,7 +166,7 @@ impl From<io::Error> for Failure {
         let is_silent = error.kind() == io::ErrorKind::BrokenPipe;
         let exit = if is_silent { Exit::Answered } else { Exit::Failed };
         let message = format!("input or output: {error}; {}", pvchat::data::remedy(&error));
-        Self { exit, reason: "input_or_output", message, is_silent }
+        Self { exit, reason: "input_or_output", message, is_silent, is_in_json: false }
     }
 }
 

@@ -44,10 +44,9 @@ impl Common {
 
     /// Completes the command that installs models where it has to name the folder.
     pub fn with_models(&self, mut failure: Failure) -> Failure {
-        if let Some(folder) = &self.models
-            && std::env::var_os("PVCHAT_MODELS").is_none()
-        {
-            let get = format!("pvchat models get --models {} ", words::quoted(folder));
+        let is_set = |folder: &Path| std::env::var_os("PVCHAT_MODELS").is_some_and(|set| Path::new(&set) == folder);
+        if let Some(folder) = self.models.as_deref().filter(|folder| !is_set(folder)) {
+            let get = format!("pvchat models --models {} get ", words::quoted(folder));
             failure.message = failure.message.replace("pvchat models get ", &get);
         }
         failure

@@ -46,6 +46,7 @@ pub struct GetArguments {
 #[derive(Serialize)]
 struct ModelBody {
     name: &'static str,
+    #[serde(serialize_with = "words::lossy")]
     file: PathBuf,
     state: &'static str,
     bytes: u64,
@@ -57,6 +58,7 @@ struct ModelBody {
 
 #[derive(Serialize)]
 struct ModelsBody {
+    #[serde(serialize_with = "words::lossy")]
     folder: PathBuf,
     models: Vec<ModelBody>,
 }
@@ -136,7 +138,7 @@ impl GetArguments {
         // The interrupt ends the client of the registry too, whose failure is no news then.
         if stoppable.is_stopped() {
             let message = "interrupted; run the same again, what is installed stays".to_string();
-            return Err(Failure { exit: Exit::Interrupted, reason: "interrupted", message, is_silent: false });
+            return Err(Failure { exit: Exit::Interrupted, reason: "interrupted", message, is_silent: false, is_in_json: false });
         }
         installed?;
         list(common, Some(&wanted))

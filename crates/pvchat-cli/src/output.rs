@@ -62,7 +62,7 @@ impl Output {
     /// Says what went wrong with something that does not end the program.
     pub fn error(&self, failure: &crate::failure::Failure) -> Outcome<()> {
         let _ = writeln!(io::stderr(), "pvchat: {}", failure.message);
-        if self.json { self.json("error", failure) } else { Ok(()) }
+        if self.json && !failure.is_in_json { self.json("error", failure) } else { Ok(()) }
     }
 
     /// How the program ends.

@@ -2,7 +2,7 @@
 
 use std::{
     io::Write,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -22,10 +22,20 @@ pub fn spinner(output: &Output, words: impl Into<String>) -> ProgressBar {
     spinner.with_message(words.into())
 }
 
+/// A file's name without its folders, so that a bar stays on one line.
+fn short(file: &Path) -> String {
+    const LONGEST: usize = 24;
+    let name = words::clean(&file.file_name().unwrap_or(file.as_os_str()).to_string_lossy());
+    match name.chars().count() {
+        0..=LONGEST => name,
+        _ => name.chars().take(LONGEST - 1).chain(['…']).collect(),
+    }
+}
+
 /// How far a video is watched, with the time left and how much faster than the video itself that is.
 pub struct WatchBar {
     output: Output,
-    name: String,
+    file: PathBuf,
     bar: ProgressBar,
     begun: Instant,
     /// The first and the last progress, and when they came.
@@ -34,9 +44,8 @@ pub struct WatchBar {
 
 impl WatchBar {
     pub fn new(output: &Output, file: &Path) -> Self {
-        let name = words::shown(file);
-        let bar = spinner(output, name.clone());
-        Self { output: *output, name, bar, begun: Instant::now(), seen: None }
+        let bar = spinner(output, short(file));
+        Self { output: *output, file: file.to_path_buf(), bar, begun: Instant::now(), seen: None }
     }
 
     pub fn observe(&mut self, progress: WatchProgress) {
@@ -46,13 +55,13 @@ impl WatchBar {
             None => {
                 self.bar.set_length((1000.0 * progress.duration.unwrap_or(0.0)) as u64);
                 let template = match progress.duration {
-                    Some(_) => "{prefix}  {bar:30} {msg}, {eta} left",
+                    Some(_) => "{prefix}  {wide_bar} {msg}, {eta} left",
                     None => "{spinner} {prefix}  {msg}, {elapsed}",
                 };
                 if let Ok(style) = ProgressStyle::with_template(template) {
                     self.bar.set_style(style);
                 }
-                self.bar.set_prefix(self.name.clone());
+                self.bar.set_prefix(short(&self.file));
                 // What was watched before an interruption says nothing about the time that is left.
                 self.bar.set_position((1000.0 * progress.seconds) as u64);
                 self.bar.reset_eta();
@@ -77,13 +86,16 @@ impl WatchBar {
     pub fn finish(self) {
         self.bar.finish_and_clear();
         let times = self.times().map(|times| format!(" ({times:.1} x real time)")).unwrap_or_default();
+        let name = words::shown(&self.file);
         let took = self.begun.elapsed().as_secs_f64();
         match self.seen {
+            // Nothing is worth saying about a picture.
+            Some([_, (last, _)]) if last.frames <= 1 => {}
             Some([_, (last, _)]) => {
                 let until = words::clock(last.duration.unwrap_or(last.seconds));
-                self.output.note(format!("{}: watched to {until} in {took:.1} s{times}", self.name));
+                self.output.note(format!("{name}: watched to {until} in {took:.1} s{times}"));
             }
-            None => self.output.note(format!("{}: known from before, not watched again", self.name)),
+            None => self.output.note(format!("{name}: known from before, not watched again")),
         }
     }
 
@@ -128,7 +140,7 @@ impl LearnBars {
         self.leave();
         self.bar = spinner(&self.output, words);
         if let (Some(total), Ok(style)) =
-            (total, ProgressStyle::with_template("{prefix}  {bar:30} {pos}/{len}, {eta} left  {msg}"))
+            (total, ProgressStyle::with_template("{prefix}  {wide_bar} {pos}/{len}, {eta} left  {msg}"))
         {
             self.bar.set_length(total as u64);
             self.bar.set_style(style);

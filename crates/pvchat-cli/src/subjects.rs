@@ -90,12 +90,14 @@ struct SubjectBody<'a> {
     corrections: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<String>,
+    #[serde(serialize_with = "words::lossy")]
     file: PathBuf,
     usable: bool,
 }
 
 #[derive(Serialize)]
 struct SubjectsBody<'a> {
+    #[serde(serialize_with = "words::lossy")]
     folder: PathBuf,
     subjects: Vec<SubjectBody<'a>>,
 }
@@ -228,8 +230,8 @@ impl<'a> LookBody<'a> {
         Self {
             number: place + 1,
             added: template.added,
-            start: template.span.0,
-            end: template.span.1,
+            start: words::millis(template.span.0),
+            end: words::millis(template.span.1),
             good_faces: template.faces,
             face_width: template.size,
             sharpness: template.sharpness,
@@ -242,6 +244,7 @@ impl<'a> LookBody<'a> {
 struct ShownBody<'a> {
     name: &'a str,
     model: &'a str,
+    #[serde(serialize_with = "words::lossy")]
     file: PathBuf,
     bytes: u64,
     looks: Vec<LookBody<'a>>,

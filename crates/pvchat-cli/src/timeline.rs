@@ -62,6 +62,7 @@ pub enum Format {
 /// Somebody in a stretch of a video.
 #[derive(Serialize)]
 pub struct Row {
+    #[serde(serialize_with = "words::lossy")]
     pub file: PathBuf,
     /// A name, or `person 1`.
     pub subject: String,
@@ -88,9 +89,9 @@ struct TimelineBody<'a> {
 impl Arguments {
     pub fn run(&self, common: &Common) -> Outcome<Exit> {
         let (people, output) = (common.people()?, common.output());
-        let format = if common.json { Format::Json } else { self.format };
+        let format = if common.json && self.format != Format::Jsonl { Format::Json } else { self.format };
         if people.gallery().names()?.is_empty() && !self.unknown {
-            output.note("note: nobody is enrolled, so nobody can be named; --unknown lists everybody who is seen");
+            output.note("note: nobody is enrolled, so nobody can be named");
         }
         let is_streamed = matches!(format, Format::Text | Format::Csv | Format::Jsonl);
         let (mut watched, mut rows): (Vec<(PathBuf, Footage)>, Vec<Row>) = (Vec::new(), Vec::new());
@@ -132,12 +133,12 @@ impl Arguments {
                 rows.push(Row {
                     file: file.to_path_buf(),
                     subject: who::subject(appearance),
-                    start: moment.start,
-                    end: moment.end,
+                    start: words::millis(moment.start),
+                    end: words::millis(moment.end),
                     confidence: is_known.then(|| people.calibration().probability(moment.similarity)),
                     verdict: appearance.verdict,
                     bounds: BoxOf::from(moment.bounds),
-                    best: moment.best,
+                    best: words::millis(moment.best),
                 });
             }
         }
@@ -150,7 +151,8 @@ impl Arguments {
             Format::Csv if !rows.is_empty() => output.text(formats::csv(rows).trim_end())?,
             Format::Jsonl => rows.iter().try_for_each(|row| output.json("row", row))?,
             Format::Text if !rows.is_empty() => output.text(formats::text(rows, self.files.len() > 1))?,
-            Format::Text => output.note("nobody is in it"),
+            Format::Text if self.unknown => output.note("nobody is seen"),
+            Format::Text => output.note("nobody who is enrolled is seen; --unknown lists everybody"),
             _ => {}
         }
         Ok(())

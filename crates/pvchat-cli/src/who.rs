@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pvchat::{
-    Footage, People,
+    Error, Footage, People,
     faces::{Appearance, Verdict},
 };
 use serde::Serialize;
@@ -37,6 +37,7 @@ pub struct Arguments {
 /// A watched video, as JSON has it.
 #[derive(Serialize)]
 pub struct WatchedBody<'a> {
+    #[serde(serialize_with = "words::lossy")]
     file: &'a Path,
     duration: Option<f64>,
     width: u32,
@@ -92,7 +93,17 @@ pub fn watch(people: &People, output: &Output, file: &Path) -> Outcome<Footage> 
         }
         Err(error) => {
             bar.abandon();
-            Err(error.into())
+            let stopped = match &error {
+                Error::Stopped { seconds, .. } => Some(words::clock(*seconds)),
+                _ => None,
+            };
+            let mut failure = Failure::from(error);
+            if let Some(at) = stopped {
+                let file = words::shown(file);
+                failure.message =
+                    format!("stopped at {at} of {file}; run the same again, it goes on with what was seen until then");
+            }
+            Err(failure)
         }
     }
 }
@@ -116,7 +127,11 @@ impl Arguments {
         let footage = watch(&people, &output, &self.file)?;
         let found = &footage.timeline.people;
         if found.is_empty() {
-            let (file, frames) = (words::shown(&self.file), words::count(footage.timeline.frames, "frame"));
+            let file = words::shown(&self.file);
+            let frames = match is_picture(&footage) {
+                true => "1 picture".to_string(),
+                false => words::count(footage.timeline.frames, "frame"),
+            };
             let message = format!("nobody found in {file} ({frames} looked at, no face); faces of 24 pixels or more are seen");
             return Err(Failure::refused("nobody_found", message));
         }
@@ -144,12 +159,16 @@ fn person(appearance: &Appearance) -> PersonBody {
     }
 }
 
+/// A picture is one frame without a length.
+fn is_picture(footage: &Footage) -> bool {
+    footage.duration.is_none() && footage.timeline.frames == 1
+}
+
 /// The people as a table.
 fn told(footage: &Footage) -> String {
-    let is_picture = footage.duration.is_none() && footage.timeline.frames == 1;
     let row = |appearance: &Appearance| {
         let maybe = if appearance.verdict == Verdict::NotSure { "maybe " } else { "" };
-        let when = match is_picture {
+        let when = match is_picture(footage) {
             true => {
                 let place = appearance.moments.first().map(|moment| moment.bounds.centre());
                 place.map(|[x, y]| format!("around {x:.0},{y:.0}")).unwrap_or_default()

@@ -18,6 +18,11 @@ pub fn precise_clock(seconds: f64, mark: char) -> String {
     format!("{hours:02}:{minutes:02}:{seconds:02}{mark}{rest:03}")
 }
 
+/// A time in seconds, to milliseconds: what JSON has.
+pub fn millis(seconds: f64) -> f64 {
+    (1000.0 * seconds).round() / 1000.0
+}
+
 /// A stretch of a video: "0:00 to 0:11", or "0:07" where both are the same second.
 pub fn span(start: f64, end: f64) -> String {
     let (start, end) = (clock(start), clock(end));
@@ -73,6 +78,11 @@ pub fn shown(path: &Path) -> String {
     let current = std::env::current_dir().unwrap_or_default();
     let below = path.strip_prefix(&current).ok().filter(|below| !below.as_os_str().is_empty());
     clean(&below.unwrap_or(path).display().to_string())
+}
+
+/// Any path in JSON, which holds text only.
+pub fn lossy<S: serde::Serializer>(path: &impl AsRef<Path>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.as_ref().to_string_lossy())
 }
 
 /// A path as a shell takes it.

@@ -155,6 +155,7 @@ pub struct WatchProgress {
 pub struct Footage {
     format_version: u32,
     /// The file.
+    #[serde(serialize_with = "lossy")]
     pub source: PathBuf,
     /// Its size in bytes.
     pub bytes: u64,
@@ -267,7 +268,7 @@ impl People {
         let index = self.index_file(path)?;
         let mut footage = self.begin(path, &subjects)?;
         if let Some(known) = read_index(&index).filter(|known| known.is_of(&footage)) {
-            footage = known;
+            footage = Footage { source: footage.source, ..known };
             if footage.finished {
                 return Ok(footage);
             }
@@ -361,6 +362,11 @@ impl People {
         builder.create(&folder).map_err(|source| Error::Io { path: folder, source })?;
         Ok(write_json(index, footage)?)
     }
+}
+
+/// Any path as text: JSON holds no other names.
+fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(&path.to_string_lossy())
 }
 
 /// As [`People::forget`], where no models are installed.

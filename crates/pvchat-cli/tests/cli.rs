@@ -1,0 +1,207 @@
+//! The program as its users and their scripts meet it.
+
+mod support;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    process::Stdio,
+};
+
+use serde_json::Value;
+use support::{Home, drawn};
+
+#[test]
+fn wrong_usage_is_one_line_and_ends_with_2() {
+    let home = Home::new();
+    for arguments in [
+        vec!["aks"],
+        vec!["enrol", "clip.mp4"],
+        vec!["enrol", "clip.mp4", "--name", "a b"],
+        vec!["enrol", "clip.mp4", "--name", "Aa", "--at", "1"],
+        vec!["enrol", "clip.mp4", "--name", "Aa", "--at", "1,2", "--person", "1"],
+        vec!["timeline"],
+        vec!["timeline", "a.mp4", "--format", "xml"],
+        vec!["base", "get", "none"],
+        vec!["subjects", "show", "../secret"],
+        vec!["--embedder", "none", "who", "a.mp4"],
+    ] {
+        let run = home.run(&arguments);
+        run.ends_with(2);
+        assert_eq!(run.out, "", "{arguments:?}");
+        assert!(run.err.starts_with("pvchat: ") && run.err.lines().count() == 1, "{arguments:?}: {}", run.err);
+        assert!(run.err.contains("--help`"), "{}", run.err);
+    }
+}
+
+#[test]
+fn without_models_one_command_is_named() {
+    let home = Home::new();
+    for arguments in [
+        vec!["enrol", "clip.mp4", "--name", "Aa"],
+        vec!["ask", "clip.mp4", "Is Aa in it?"],
+        vec!["who", "clip.mp4"],
+        vec!["timeline", "clip.mp4"],
+    ] {
+        let run = home.run(&arguments);
+        run.ends_with(3);
+        assert!(run.err.contains("`pvchat models get people`"), "{}", run.err);
+        let json = home.run(&[&["--json"], arguments.as_slice()].concat());
+        json.ends_with(3);
+        let error = json.json();
+        assert_eq!((&error["kind"], &error["reason"]), (&"error".into(), &"models_absent".into()));
+        assert_eq!(error["exit_code"], 3);
+    }
+    // A folder that only this call names has to be named again.
+    let run = home.run(&["who", "clip.mp4", "--models", "other models"]);
+    assert!(run.err.contains("`pvchat models --models 'other models' get people`"), "{}", run.err);
+    let doctor = home.run(&["doctor", "--json"]);
+    doctor.ends_with(3);
+    assert_eq!(doctor.json()["is_fine"], false);
+    assert!(doctor.out.contains("pvchat models get people"), "{}", doctor.out);
+}
+
+#[test]
+fn models_that_are_damaged_are_refused() {
+    let home = Home::new();
+    fs::create_dir_all(home.models()).unwrap();
+    fs::write(home.models().join("mtcnn.safetensors"), b"not a network").unwrap();
+    let run = home.run(&["who", "clip.mp4"]);
+    run.ends_with(3);
+    assert!(run.err.contains("damaged: ") && run.err.contains("`pvchat models get people`"), "{}", run.err);
+    assert!(home.run(&["models", "list"]).out.contains("mtcnn          damaged"));
+}
+
+#[test]
+fn nobody_is_known_at_first() {
+    let home = Home::new();
+    let run = home.run(&["subjects", "list"]);
+    run.ends_with(0);
+    assert!(run.out.starts_with("nobody in ") && run.out.contains("pvchat enrol"), "{}", run.out);
+    let json = home.run(&["subjects", "list", "--json"]).json();
+    assert_eq!((&json["kind"], json["version"].as_u64()), (&"subjects".into(), Some(1)));
+    assert_eq!(json["subjects"], Value::Array(Vec::new()));
+    for arguments in [["subjects", "forget", "Aa"], ["subjects", "show", "Aa"]] {
+        let run = home.run(&arguments);
+        run.ends_with(3);
+        assert!(run.err.contains("nobody called Aa in "), "{}", run.err);
+    }
+    home.run(&["subjects", "undo"]).ends_with(3);
+    assert!(!home.subjects().exists(), "asking makes no folder");
+}
+
+#[test]
+fn what_this_version_cannot_do_is_said() {
+    let home = Home::new();
+    for arguments in [
+        vec!["base", "get", "smolvlm2-256m"],
+        vec!["ask", "clip.mp4", "What is Aa wearing?", "--base", "internvideo2_chat"],
+        vec!["learn", "clip.mp4", "--name", "Aa"],
+    ] {
+        let run = home.run(&arguments);
+        run.ends_with(3);
+        assert!(run.err.contains("this version") && run.err.contains("pvchat enrol"), "{}", run.err);
+    }
+    let bases = home.run(&["base", "list", "--json"]).json();
+    let usable: Vec<&str> = bases["bases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|base| base["usable"] == true)
+        .map(|base| base["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(usable, ["miniature"]);
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let home = Home::new();
+    for arguments in [vec!["completions", "bash"], vec!["models", "list"], vec!["--json", "base", "list"]] {
+        let mut child = home.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""), "{arguments:?}");
+    }
+}
+
+#[test]
+fn files_that_are_nobody_are_not_imported() {
+    let home = Home::new();
+    let file = home.path().join("a\u{1b}[31mfile");
+    for content in [b"".as_slice(), b"no person", &[0xff; 64]] {
+        fs::write(&file, content).unwrap();
+        let run = home.run(&["subjects", "import", file.to_str().unwrap()]);
+        run.ends_with(3);
+        assert!(run.err.contains("file") && !run.err.contains('\u{1b}'), "{}", run.err);
+    }
+    let missing = home.run(&["subjects", "import", "none.person"]);
+    missing.ends_with(1);
+    assert!(missing.err.contains("none.person"), "{}", missing.err);
+    home.run(&["subjects", "import", home.path().to_str().unwrap()]).ends_with(1);
+    assert!(!home.subjects().exists());
+}
+
+#[test]
+fn completions_know_the_commands() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let run = home.run(&["completions", shell]);
+        run.ends_with(0);
+        assert!(run.out.contains("timeline") && run.out.contains("--thumbnails") | run.out.contains("thumbnails"), "{shell}");
+    }
+}
+
+/// The drawn laboratory: enrolled, asked word by word, talked about, renamed, taken away and back, forgotten.
+#[test]
+fn drawn_characters_are_behind_the_same_commands() {
+    let home = Home::new();
+    let [first, third] = [drawn("clip-00.mp4"), drawn("clip-03.mp4")];
+    let base = ["--base", "miniature"];
+    let run = home.run(&[&["enrol", &first, "--name", "Aa"], base.as_slice()].concat());
+    run.ends_with(0);
+    assert!(run.out.contains("<Aa>") && run.out.contains("drawn clips only"), "{}", run.out);
+    let run = home.run(&[&["ask", &third, "Is <Aa> in this video?"], base.as_slice()].concat());
+    run.ends_with(0);
+    assert!(run.out.starts_with("yes, <Aa> is in the video.\n  <Aa> is there with a probability of "), "{}", run.out);
+    let json = home.run(&[&["ask", &third, "Is <Aa> in this video?", "--json"], base.as_slice()].concat()).json();
+    assert_eq!((&json["kind"], &json["text"]), (&"answer_drawn".into(), &"yes, <Aa> is in the video.".into()));
+
+    let chat = home.talk(&[&["chat", &third], base.as_slice()].concat(), "Is <Aa> here?\n\nand where?\nIs <Zz> there?\n");
+    chat.ends_with(0);
+    assert!(chat.out.starts_with("yes, <Aa> is in the video.") && chat.out.contains("\n<Aa> is in the "), "{}", chat.out);
+    assert!(chat.err.contains("pvchat: no subject <Zz> in "), "{}", chat.err);
+
+    assert_eq!(home.run(&["subjects", "list"]).out, "Aa  drawn character, by one look\n");
+    home.run(&["subjects", "rename", "Aa", "Bb"]).ends_with(0);
+    let file = home.path().join("bb");
+    home.run(&["subjects", "export", "Bb", file.to_str().unwrap()]).ends_with(0);
+    home.run(&["subjects", "import", file.to_str().unwrap()]).ends_with(3);
+    home.run(&["subjects", "import", file.to_str().unwrap(), "--name", "Cc"]).ends_with(0);
+    let run = home.run(&["subjects", "forget", "Bb"]);
+    run.ends_with(0);
+    assert!(run.out.contains("Bb is forgotten: 1 file") && run.out.contains("Bb.subject.safetensors"), "{}", run.out);
+    assert_eq!(home.run(&["subjects", "list"]).out, "Cc  drawn character, by one look\n");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(home.subjects()).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+}
+
+/// Chat answers a line before it waits for the next.
+#[test]
+fn a_conversation_goes_line_by_line() {
+    let home = Home::new();
+    home.run(&["enrol", &drawn("clip-00.mp4"), "--name", "Aa", "--base", "miniature"]).ends_with(0);
+    let arguments = ["chat", &drawn("clip-03.mp4"), "--base", "miniature", "--json"];
+    let mut child = home.command(&arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let (mut input, mut lines) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()).lines());
+    for (question, kind) in [("Is <Aa> here?", "answer_drawn"), ("sing!", "error"), ("and where?", "answer_drawn")] {
+        writeln!(input, "{question}").unwrap();
+        let answer: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        assert_eq!(answer["kind"], kind, "{question}");
+    }
+    drop(input);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(lines.next().is_none());
+}

