@@ -77,6 +77,30 @@ pub enum Error {
         /// Up to where it was watched, in seconds.
         seconds: f64,
     },
+    /// A question that cannot be read.
+    #[error("the question {problem}; {remedy}")]
+    Question {
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A question about somebody who is not enrolled.
+    #[error("Nobody called {name} is enrolled; known are: {known}")]
+    UnknownPerson {
+        /// Who was asked about.
+        name: String,
+        /// Who is enrolled.
+        known: String,
+    },
+    /// Footage that is no longer what was watched, or people who were enrolled or changed since.
+    #[error("{} was watched before {what}; watch it again", path.display())]
+    Outdated {
+        /// The file.
+        path: PathBuf,
+        /// What happened since.
+        what: String,
+    },
     /// A subject that is not in the folder.
     #[error("no subject {name} in {}; known are: {known}", folder.display())]
     UnknownSubject {

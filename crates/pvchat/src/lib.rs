@@ -9,9 +9,16 @@ mod error;
 mod folder;
 mod learn;
 mod people;
+mod people_answer;
+mod people_questions;
+mod people_scene;
+mod people_times;
+mod people_wording;
+mod people_words;
 mod pvchat;
 mod receipt;
 mod remember;
+mod session;
 mod together;
 mod unfinished;
 mod wording;
@@ -20,9 +27,11 @@ pub use error::{Error, Result};
 pub use folder::SubjectFolder;
 pub use learn::{Enrol, LearnEvent, LearnOptions, Learned, Learner, Personalizer, Start};
 pub use people::{Candidate, Choice, Enrolled, Footage, People, PeopleOptions, SeenPeople, WatchProgress};
+pub use people_answer::{Part, PeopleAnswer, Presence};
 pub use pvchat::{Chat, Pvchat, SeenClip};
 pub use receipt::{Deleted, Kept, Receipt};
 pub use remember::Remember;
+pub use session::Session;
 pub use together::LearnedTogether;
 pub use unfinished::Unfinished;
 
@@ -39,3 +48,11 @@ pub use pvchat_model::{
 pub use pvchat_people as faces;
 pub use pvchat_train as train;
 pub use pvchat_video as video;
+
+/// Questions about people in people's own words: what they ask, and answers from watched footage alone.
+pub mod questions {
+    pub use crate::{
+        people_answer::answer,
+        people_questions::{Asked, AskedKind, Context, LONGEST_QUESTION, Refusal, Side, Within, understand},
+    };
+}
