@@ -47,15 +47,22 @@ pub struct LearnBars {
     bar: ProgressBar,
     phase: Option<(Phase, Instant)>,
     seconds: LearnSeconds,
+    /// Whether a line stays for every part.
+    lines: bool,
 }
 
 impl Default for LearnBars {
     fn default() -> Self {
-        Self { bar: ProgressBar::hidden(), phase: None, seconds: LearnSeconds::default() }
+        Self { bar: ProgressBar::hidden(), phase: None, seconds: LearnSeconds::default(), lines: true }
     }
 }
 
 impl LearnBars {
+    /// Bars that leave nothing behind.
+    pub fn passing() -> Self {
+        Self { lines: false, ..Self::default() }
+    }
+
     /// Shows an event; never asks to stop.
     pub fn observe(&mut self, event: LearnEvent<'_>) -> ControlFlow<()> {
         match event {
@@ -102,6 +109,9 @@ impl LearnBars {
             Phase::ChoosingNegatives => self.seconds.choosing_negatives = seconds,
             Phase::Encoding => self.seconds.encoding = seconds,
             Phase::Training => self.seconds.training = seconds,
+        }
+        if !self.lines {
+            return;
         }
         // Not `eprintln!`, which panics when nobody listens.
         let _ = writeln!(std::io::stderr(), "  {:<46}{seconds:6.1} s", phase.words());

@@ -72,7 +72,7 @@ pub fn act(output: &Path, out: &mut impl Write) -> Outcome<Act> {
 
     let options = LearnOptions::default();
     let learning = Instant::now();
-    let mut bars = LearnBars::default();
+    let mut bars = LearnBars::passing();
     let learned = pvchat.learn(&reference, &name, &options, |event| bars.observe(event))?;
     seconds.learn_parts = bars.finish();
     seconds.learn = learning.elapsed().as_secs_f64();

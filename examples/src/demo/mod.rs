@@ -1,6 +1,5 @@
 //! The demo: real people in real clips, then the drawn laboratory, with a sheet of pictures and a page to look at.
 
-pub mod answers;
 pub mod clips;
 pub mod drawing;
 pub mod laboratory;

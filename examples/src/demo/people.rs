@@ -9,7 +9,7 @@ use std::{
 
 use image::RgbImage;
 use pvchat::{
-    Enrolled, Footage, People, PeopleOptions, SubjectName,
+    Enrolled, Footage, People, PeopleAnswer, PeopleOptions, SubjectName,
     faces::{
         Bounds, Person, SeenFace, Verdict,
         models::{self, State},
@@ -21,7 +21,6 @@ use serde::Serialize;
 
 use super::{
     Outcome,
-    answers::{PeopleAnswer, ask},
     clips::{self, DemoClip},
     clock, stretches,
 };
@@ -219,7 +218,7 @@ pub fn act(folders: &Folders, out: &mut impl Write) -> Outcome<Act> {
         writeln!(out, "  {length:.0} s long, watched in {watch_seconds:.1} s")?;
         let mut answers = Vec::new();
         for question in questions(&clip) {
-            let answer = ask(&footage, question.words());
+            let answer = people.ask(&footage, question.words())?;
             if first_answer == 0.0 {
                 first_answer = started.elapsed().as_secs_f64();
             }
@@ -233,7 +232,7 @@ pub fn act(folders: &Folders, out: &mut impl Write) -> Outcome<Act> {
         asked.push(AskedClip { clip, footage, watch_seconds, answers, frames });
     }
 
-    let slowest = slowest_question(&asked);
+    let slowest = slowest_question(&people, &asked)?;
     let length = VideoReader::open(&reference)?.info().duration_seconds.unwrap_or_default();
     let reference = show(&people, &reference, &spread(length), &enrolled.person)?;
     let frames = asked.iter().map(|asked| asked.footage.timeline.frames).sum::<usize>();
@@ -308,7 +307,10 @@ impl Question {
         match self {
             // Where no face is seen at all, the answer says that, and leaves open who is behind the camera.
             Self::IsIn if clip.people == 0 => answer.verdict != Some(Verdict::Yes) && found.is_empty() && answer.others == 0,
-            Self::IsIn => answer.verdict == Some(if is_there { Verdict::Yes } else { Verdict::No }),
+            Self::IsIn => {
+                let (verdict, word) = if is_there { (Verdict::Yes, "Yes") } else { (Verdict::No, "No") };
+                answer.verdict == Some(verdict) && answer.text.starts_with(word)
+            }
             Self::When => {
                 let moments = found.iter().flat_map(|presence| &presence.moments).map(|moment| (moment.start, moment.end));
                 sure && agree(&moments.collect::<Vec<_>>(), &clip.aa)
@@ -392,16 +394,16 @@ fn show(people: &People, file: &Path, times: &[f64], person: &Person) -> Outcome
 }
 
 /// The longest time in seconds that a question takes.
-fn slowest_question(asked: &[AskedClip]) -> f64 {
+fn slowest_question(people: &People, asked: &[AskedClip]) -> Outcome<f64> {
     let mut slowest: f64 = 0.0;
     for asked in asked {
         for answer in &asked.answers {
             let started = Instant::now();
-            ask(&asked.footage, answer.question);
+            people.ask(&asked.footage, answer.question)?;
             slowest = slowest.max(started.elapsed().as_secs_f64());
         }
     }
-    slowest
+    Ok(slowest)
 }
 
 /// The similarity of the least similar appearance of the person, and of the most similar one of anybody else.
