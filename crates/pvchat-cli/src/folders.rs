@@ -6,7 +6,7 @@ use std::{
 };
 
 use directories::ProjectDirs;
-use pvchat::{People, SubjectFolder, faces::Gallery};
+use pvchat::{People, SubjectFolder, faces::Gallery, model::device};
 
 use crate::{
     arguments::Common,
@@ -38,7 +38,8 @@ impl Common {
     /// The people with the networks that recognise them.
     pub fn people(&self) -> Outcome<People> {
         let (models, subjects) = (self.models()?, self.subjects()?);
-        let opened = People::open(&models, subjects, self.people_options(), &Default::default());
+        let device = device::default_device().map_err(pvchat::Error::from)?;
+        let opened = People::open(&models, subjects, self.people_options(), &device);
         opened.map_err(|error| self.with_models(error.into()))
     }
 

@@ -409,17 +409,41 @@ impl Gallery {
         Ok(Some(change.what))
     }
 
-    /// Deletes all that is kept of a person, old versions included; gives the files with their sizes in bytes.
+    /// The names under which templates of a person are or were kept: a person who was renamed, merged or split shares them with
+    /// the names of those changes. The given one is the first.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the history cannot be read.
+    pub fn related(&self, name: &SubjectName) -> Result<Vec<SubjectName>> {
+        let bare = |file: &String| file.strip_suffix(&format!(".{EXTENSION}")).and_then(|bare| bare.parse().ok());
+        let people = |entry: &PathBuf| read_change(entry).map_or_else(|_| Vec::new(), |change| change.files);
+        let changes: Vec<Vec<SubjectName>> =
+            self.changes()?.iter().map(|entry| people(entry).iter().filter_map(bare).collect()).collect();
+        let mut related = vec![name.clone()];
+        let mut place = 0;
+        while let Some(name) = related.get(place).cloned() {
+            for other in changes.iter().filter(|names| names.contains(&name)).flatten() {
+                if !related.contains(other) {
+                    related.push(other.clone());
+                }
+            }
+            place += 1;
+        }
+        Ok(related)
+    }
+
+    /// Deletes all that is kept of a person: the file, and every old version that may hold the person's templates, also under
+    /// other names ([`related`](Self::related)). Gives the files with their sizes in bytes.
     ///
     /// # Errors
     /// [`Error::Io`] when something cannot be deleted.
     pub fn forget(&self, name: &SubjectName) -> Result<Vec<(PathBuf, u64)>> {
-        let file_name = format!("{}.{EXTENSION}", name.bare());
+        let related: Vec<String> = self.related(name)?.iter().map(|name| format!("{}.{EXTENSION}", name.bare())).collect();
         let mut files = vec![self.file(name)];
         let mut entries = Vec::new();
         for entry in self.changes()? {
             // A change that cannot be read may hold anybody.
-            let concerns = read_change(&entry).map_or(true, |change| change.files.contains(&file_name));
+            let concerns = read_change(&entry).map_or(true, |change| change.files.iter().any(|file| related.contains(file)));
             if concerns {
                 let inside = fs::read_dir(&entry).map_err(|source| Error::io(&entry, source))?;
                 files.extend(inside.filter_map(|file| Some(file.ok()?.path())));
@@ -619,6 +643,21 @@ mod tests {
         }
         assert!(left.iter().all(|path| !path.to_string_lossy().contains("Aa.")), "{left:?}");
         assert_eq!(gallery.names().unwrap(), [name("Bb")]);
+    }
+
+    #[test]
+    fn forgetting_reaches_what_was_kept_under_other_names() {
+        let (_folder, gallery) = gallery();
+        gallery.save(&person("Aa", 0), "enrolled Aa").unwrap();
+        gallery.save(&person("Aa", 1), "enrolled Aa again").unwrap();
+        gallery.rename(&name("Aa"), &name("Bb")).unwrap();
+        gallery.save(&person("Cc", 2), "enrolled Cc").unwrap();
+        gallery.save(&person("Cc", 3), "enrolled Cc again").unwrap();
+        assert_eq!(gallery.related(&name("Bb")).unwrap(), [name("Bb"), name("Aa")]);
+        gallery.forget(&name("Bb")).unwrap();
+        let kept: Vec<Change> = gallery.changes().unwrap().iter().map(|entry| read_change(entry).unwrap()).collect();
+        assert!(kept.iter().all(|change| change.files == ["Cc.person.safetensors"]), "an old version of Aa is left");
+        assert_eq!((kept.len(), gallery.names().unwrap()), (2, vec![name("Cc")]));
     }
 
     #[test]

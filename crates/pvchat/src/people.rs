@@ -374,6 +374,7 @@ fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> std::result::Resul
 /// # Errors
 /// As [`People::forget`].
 pub fn forget_person(gallery: &Gallery, name: &SubjectName) -> Result<Vec<(PathBuf, u64)>> {
+    let related = gallery.related(name)?;
     let mut deleted = gallery.forget(name)?;
     let folder = indices(gallery);
     let entries = match fs::read_dir(&folder) {
@@ -382,7 +383,7 @@ pub fn forget_person(gallery: &Gallery, name: &SubjectName) -> Result<Vec<(PathB
         Err(source) => return Err(Error::Io { path: folder, source }),
     };
     for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        let names = read_index(&path).is_none_or(|footage| footage.known.iter().any(|(known, _)| known == name));
+        let names = read_index(&path).is_none_or(|footage| footage.known.iter().any(|(known, _)| related.contains(known)));
         if names && path.is_file() {
             let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
             fs::remove_file(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
