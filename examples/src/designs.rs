@@ -176,7 +176,7 @@ fn examine(
     bar.finish_and_clear();
     let vilm = assemble(&run.design, encoder, answer, &device)?;
     let strangers = embedded::corpus(&vilm)?;
-    let pvchat = Pvchat::new(vilm, Box::new(strangers), Vec::new());
+    let pvchat = Pvchat::new(vilm, Box::new(strangers));
     let subjects = enrolled(&pvchat, candidates, &"Aa".parse()?)?;
     // Of a run that was killed and went on some steps are there twice, and a line may have ended early.
     let last: BTreeMap<usize, (f64, f64)> = fs::read_to_string(&steps_file)

@@ -26,6 +26,11 @@ pub trait Corpus: Sync {
     /// Whatever keeps the corpus from giving them; it reaches the caller as [`Error::Corpus`].
     fn frames(&self, clip: usize) -> std::result::Result<Vec<RgbImage>, Failure>;
 
+    /// Clips of empty places that people are put in while they are learned; none for a corpus that has none.
+    fn scenes(&self) -> Vec<Vec<RgbImage>> {
+        Vec::new()
+    }
+
     /// What a similarity means for the encoder that made the embeddings, if somebody has measured it.
     fn similarity(&self) -> Option<SimilarityScale> {
         None

@@ -30,6 +30,11 @@ pub fn scene(seed: u64, clip: usize) -> Scene {
     Scene::random(&people, SceneOptions::default(), &mut stream)
 }
 
+/// Empty places of a corpus, and their seed.
+const EMPTY_SCENES: usize = 40;
+/// See `EMPTY_SCENES`.
+const EMPTY_SCENES_SEED: u64 = 77;
+
 /// Empty places, for putting a person elsewhere.
 pub fn empty_scenes(count: usize, side: u32, seed: u64) -> Vec<Vec<RgbImage>> {
     let root = SeededStream::new(seed);
@@ -164,6 +169,10 @@ impl Corpus for MiniatureCorpus {
 
     fn frames(&self, clip: usize) -> std::result::Result<Vec<RgbImage>, Failure> {
         Ok(self.scene(clip).render(self.side).frames)
+    }
+
+    fn scenes(&self) -> Vec<Vec<RgbImage>> {
+        empty_scenes(EMPTY_SCENES, self.side, EMPTY_SCENES_SEED)
     }
 
     fn similarity(&self) -> Option<SimilarityScale> {

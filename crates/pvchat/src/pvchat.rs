@@ -11,7 +11,7 @@ use pvchat_augment::{Corpus, Failure, free_text, questions};
 use pvchat_data::{SubjectName, text::Growing};
 #[cfg(feature = "miniature")]
 use pvchat_miniature::{
-    corpus::{self, MiniatureCorpus},
+    corpus::MiniatureCorpus,
     embedded,
 };
 use pvchat_model::{
@@ -32,14 +32,8 @@ use crate::{
     wording::known_wording,
 };
 
-/// Empty places that people are put in while they are learned.
-#[cfg(feature = "miniature")]
-const EMPTY_SCENES: usize = 40;
 /// The halves of a clip are looked at apart where the people in them are less similar than this, as a cosine.
 const SAME_PERSON: f32 = 0.5;
-/// Seed of the empty places.
-#[cfg(feature = "miniature")]
-const EMPTY_SCENES_SEED: u64 = 77;
 
 /// The file of a folder that holds the strangers of the drawn world.
 #[cfg(feature = "miniature")]
@@ -68,7 +62,6 @@ const CORPUS: &str = "corpus.safetensors";
 pub struct Pvchat {
     vilm: Vilm,
     corpus: Box<dyn Corpus + Send>,
-    scenes: Vec<Vec<RgbImage>>,
 }
 
 /// The corpus of a model that came without one.
@@ -100,6 +93,10 @@ pub struct SeenClip {
     pub frames: Vec<RgbImage>,
     /// What the encoder made of them.
     pub memory: Sight,
+    /// The number of each frame in its file; those of the given frames where they came from memory.
+    pub indices: Vec<usize>,
+    /// The time of display of each frame in seconds; empty where they came from memory.
+    pub times: Vec<f64>,
     /// Where the clip comes from, when it comes from a file.
     pub source: Option<PathBuf>,
     /// What the encoder makes of either half alone, where the halves show different people: it sees one cast in a clip.
@@ -126,7 +123,7 @@ impl Pvchat {
     pub fn miniature_on(device: &Device) -> Result<Self> {
         let vilm = embedded::vilm(device)?;
         let strangers = embedded::corpus(&vilm)?;
-        Ok(Self::new(vilm, Box::new(strangers), Vec::new()))
+        Ok(Self::new(vilm, Box::new(strangers)))
     }
 
     /// A base model in a folder that [`Vilm::open`] reads, with the miniature's corpus.safetensors as `make miniature`
@@ -143,15 +140,14 @@ impl Pvchat {
             let bytes =
                 file::read_regular(&folder.join(CORPUS), file::LARGEST_TEXT_FILE, "use the file that came with the weights")?;
             let strangers = MiniatureCorpus::from_bytes(&bytes, vilm.image_size() as u32)?;
-            return Ok(Self::new(vilm, Box::new(strangers), Vec::new()));
+            return Ok(Self::new(vilm, Box::new(strangers)));
         }
-        Ok(Self::new(vilm, Box::new(NoStrangers), Vec::new()))
+        Ok(Self::new(vilm, Box::new(NoStrangers)))
     }
 
-    /// A base model with a corpus of strangers and empty scenes of the caller's; without scenes, the
-    /// miniature's are drawn when somebody is learned.
-    pub fn new(vilm: Vilm, corpus: Box<dyn Corpus + Send>, scenes: Vec<Vec<RgbImage>>) -> Self {
-        Self { vilm, corpus, scenes }
+    /// A base model with a corpus of strangers, and of empty scenes if it has some, of the caller's.
+    pub fn new(vilm: Vilm, corpus: Box<dyn Corpus + Send>) -> Self {
+        Self { vilm, corpus }
     }
 
     /// The base model.
@@ -166,7 +162,7 @@ impl Pvchat {
     pub fn clip(&self, path: &Path) -> Result<SeenClip> {
         let clip = Clip::open(path, self.vilm.frames())?;
         let mut seen = self.see(&clip.frames)?;
-        seen.source = Some(path.to_path_buf());
+        (seen.indices, seen.times, seen.source) = (clip.indices, clip.times, Some(path.to_path_buf()));
         Ok(seen)
     }
 
@@ -178,7 +174,8 @@ impl Pvchat {
         let frames = self.vilm.prepare(frames);
         let memory = self.vilm.look(&[&frames])?;
         let halves = self.halves(&frames)?;
-        Ok(SeenClip { frames, memory, source: None, halves })
+        let indices = (0..frames.len()).collect();
+        Ok(SeenClip { frames, memory, indices, times: Vec::new(), source: None, halves })
     }
 
     /// The memories of both halves of prepared frames; none where they show the same person, or the base knows no people.
@@ -286,18 +283,9 @@ impl Pvchat {
         observe: &mut dyn FnMut(LearnEvent<'_>) -> ControlFlow<()>,
         work: impl FnOnce(&mut Learner<'_>) -> Result<T>,
     ) -> Result<T> {
-        let scenes = &self.scenes;
-        #[cfg(feature = "miniature")]
-        let drawn;
-        #[cfg(feature = "miniature")]
-        let scenes = if scenes.is_empty() {
-            drawn = corpus::empty_scenes(EMPTY_SCENES, self.vilm.image_size() as u32, EMPTY_SCENES_SEED);
-            &drawn
-        } else {
-            scenes
-        };
         let corpus = self.corpus.as_ref();
-        work(&mut Learner { corpus, scenes, options, checkpoints, observe })
+        let scenes = corpus.scenes();
+        work(&mut Learner { corpus, scenes: &scenes, options, checkpoints, observe })
     }
 
     /// Answers a question about a clip. The question may be worded freely; wording that the model

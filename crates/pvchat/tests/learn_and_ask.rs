@@ -270,7 +270,7 @@ fn learning_that_its_own_check_refutes_is_an_error_and_leaves_nothing() {
     let (person, _, mut stream) = people(610);
     let scenes = (0..16).map(|_| Scene::random(&[person], SceneOptions::default(), &mut stream).render(64).frames).collect();
     let device = pvchat().vilm().device();
-    let same = Pvchat::new(embedded::vilm(device).unwrap(), Box::new(SamePerson(scenes, vec![0.125; 64])), Vec::new());
+    let same = Pvchat::new(embedded::vilm(device).unwrap(), Box::new(SamePerson(scenes, vec![0.125; 64])));
     let seen = clip(&[person], &mut stream);
     let mut options = LearnOptions {
         positives: 7,
