@@ -9,9 +9,9 @@ use std::{
 
 /// The folder with the published archives, if the environment names one.
 fn archives() -> Option<PathBuf> {
-    let folder = std::env::var_os("PVCHAT_MODEL_ARCHIVES").map(PathBuf::from);
+    let folder = std::env::var_os("PVCHAT_ARCHIVES").map(PathBuf::from);
     if folder.is_none() {
-        eprintln!("not run: PVCHAT_MODEL_ARCHIVES does not name a folder with the published archives");
+        eprintln!("not run: PVCHAT_ARCHIVES does not name a folder with the published archives");
     }
     folder
 }

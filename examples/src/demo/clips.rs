@@ -76,7 +76,7 @@ pub fn prepare(published: &Path, made: &Path) -> Outcome<Vec<DemoClip>> {
     };
     let clip = |file, shows, aa, people| DemoClip { file, shows, aa, people };
     Ok(vec![
-        clip(published.join(OTHER_TAKE), "the same man, another take", whole(OTHER_TAKE)?, 1),
+        clip(published.join(OTHER_TAKE), "the same man in the same room, another take", whole(OTHER_TAKE)?, 1),
         clip(film, "cut together by the demo: a wall, him, others, both side by side", aa_in_film(), 3),
         clip(published.join(TALKING), "another man, talking", Vec::new(), 1),
         clip(published.join(CAR), "a third man, in a car", Vec::new(), 1),

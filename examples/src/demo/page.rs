@@ -30,12 +30,12 @@ const LABELS: f32 = 1.6;
 pub fn page(act: &Act, laboratory: &laboratory::Act) -> Outcome<String> {
     let mut html = String::from("<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n");
     html += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>pvchat demo</title>\n";
-    write!(html, "<style>\n{STYLE}</style>\n<main>\n<h1>{NAME} is learned from one clip and looked for in others</h1>\n")?;
+    writeln!(html, "<style>\n{STYLE}</style>\n<main>\n<h1>{NAME} is learned from one clip and looked for in others</h1>")?;
     let asked: usize = act.clips.iter().map(|clip| clip.answers.len()).sum();
     let wrong = act.wrong().len();
     let class = if wrong == 0 { "summary" } else { "summary wrong" };
-    write!(html, "<p class=\"faint\">What <code>make demo</code> of pvchat saw and said. Nothing was sent anywhere.</p>\n")?;
-    write!(html, "<p><span class=\"{class}\">{} of {asked} answers are right</span></p>\n", asked - wrong)?;
+    writeln!(html, "<p class=\"faint\">What <code>make demo</code> of pvchat saw and said. Nothing was sent anywhere.</p>")?;
+    writeln!(html, "<p><span class=\"{class}\">{} of {asked} answers are right</span></p>", asked - wrong)?;
     learned(&mut html, act)?;
     html += "<h2>Questions and answers</h2>\n";
     for clip in &act.clips {
@@ -54,12 +54,12 @@ fn learned(html: &mut String, act: &Act) -> Outcome<()> {
     let candidate = &act.enrolled.candidate;
     html.push_str("<div class=\"card\">\n<div class=\"learned\">\n");
     if let Some(portrait) = &candidate.portrait {
-        write!(html, "<img alt=\"the best face\" src=\"{}\">\n", png(portrait)?)?;
+        writeln!(html, "<img alt=\"the best face\" src=\"{}\">", png(portrait)?)?;
     }
-    write!(
+    writeln!(
         html,
         "<div><h3>{NAME}</h3><p class=\"faint\">from {}: {} faces, {} of them good, {:.0} pixels wide on average.<br>Learned in \
-         {:.1} s, without training. All that is kept is a file of {:.1} kB, and no picture.</p></div>\n</div>\n",
+         {:.1} s, without training. All that is kept is a file of {:.1} kB, and no picture.</p></div>\n</div>",
         super::clips::REFERENCE,
         candidate.faces,
         candidate.good_faces,
@@ -76,7 +76,7 @@ fn asked_clip(html: &mut String, asked: &AskedClip) -> Outcome<()> {
     let (name, timeline) = (asked.clip.name(), &asked.footage.timeline);
     let length = asked.footage.duration.unwrap_or(timeline.until);
     write!(html, "<div class=\"card\">\n<h3>{}</h3>\n<p class=\"faint\">{}. ", escaped(&name), escaped(asked.clip.shows))?;
-    write!(html, "{length:.0} s, {} frames looked at in {:.1} s.</p>\n", timeline.frames, asked.watch_seconds)?;
+    writeln!(html, "{length:.0} s, {} frames looked at in {:.1} s.</p>", timeline.frames, asked.watch_seconds)?;
     frames(html, &asked.frames)?;
     for person in &timeline.people {
         let spans = person.moments.iter().map(|moment| (moment.start, moment.end));
@@ -88,16 +88,16 @@ fn asked_clip(html: &mut String, asked: &AskedClip) -> Outcome<()> {
     if !asked.clip.aa.is_empty() {
         lane(html, " truth", &format!("truth: {NAME}"), "", asked.clip.aa.iter().copied(), length)?;
     }
-    write!(
+    writeln!(
         html,
-        "<div class=\"lane\"><span></span><div class=\"axis\"><span>0:00</span><span>{}</span></div></div>\n",
+        "<div class=\"lane\"><span></span><div class=\"axis\"><span>0:00</span><span>{}</span></div></div>",
         clock(length)
     )?;
     html.push_str("<table>\n<tr><th>question</th><th>answer</th><th>truth</th><th></th></tr>\n");
     for answer in &asked.answers {
         let (class, word) = if answer.right { ("right", "right") } else { ("wrong", "wrong") };
         let [question, said, truth] = [answer.question, &answer.answer, &answer.truth].map(escaped);
-        write!(html, "<tr><td>{question}</td><td>{said}</td><td>{truth}</td><td class=\"{class}\">{word}</td></tr>\n")?;
+        writeln!(html, "<tr><td>{question}</td><td>{said}</td><td>{truth}</td><td class=\"{class}\">{word}</td></tr>")?;
     }
     html.push_str("</table>\n</div>\n");
     Ok(())
@@ -154,7 +154,7 @@ fn figures(html: &mut String, act: &Act) -> Outcome<()> {
         (format!("watching, for each of {} frames", figures.frames), format!("{:.0} ms", 1e3 * figures.watch_frame)),
         ("answering a question".into(), format!("{:.1} ms at most", 1e3 * figures.ask)),
     ] {
-        write!(html, "<div><dt>{term}</dt><dd>{value}</dd></div>\n")?;
+        writeln!(html, "<div><dt>{term}</dt><dd>{value}</dd></div>")?;
     }
     html.push_str("</dl></div>\n");
     Ok(())
@@ -163,10 +163,10 @@ fn figures(html: &mut String, act: &Act) -> Outcome<()> {
 fn drawn(html: &mut String, act: &laboratory::Act) -> Outcome<()> {
     let (report, right) = (&act.report, &act.report.descriptions);
     html.push_str("<h2>The drawn laboratory</h2>\n<div class=\"card\">\n");
-    write!(
+    writeln!(
         html,
         "<p>The method of the paper on a drawn world that two processor cores can learn: a character is learned from one clip, \
-         against look-alikes that differ in one or two of eleven attributes. It says nothing about real people.</p>\n<dl>\n"
+         against look-alikes that differ in one or two of eleven attributes. It says nothing about real people.</p>\n<dl>"
     )?;
     for (term, value) in [
         ("clips with the character", in_words(report.existence.positives)),
@@ -176,20 +176,20 @@ fn drawn(html: &mut String, act: &laboratory::Act) -> Outcome<()> {
         ("action", in_words(right.action)),
         ("place", in_words(right.place)),
     ] {
-        write!(html, "<div><dt>{term}</dt><dd>{value}</dd></div>\n")?;
+        writeln!(html, "<div><dt>{term}</dt><dd>{value}</dd></div>")?;
     }
-    write!(
+    writeln!(
         html,
         "</dl>\n<div class=\"pictures\"><figure><img alt=\"clips that were learned from\" src=\"{}\"><figcaption>From top to bottom: \
-         the reference, positives made from it, similar strangers, other strangers.</figcaption></figure>\n",
+         the reference, positives made from it, similar strangers, other strangers.</figcaption></figure>",
         png(&act.sheet)?
     )?;
-    write!(
+    writeln!(
         html,
-        "<figure><img alt=\"loss over steps\" src=\"{}\"><figcaption>Loss and head activation while it learns.</figcaption></figure></div>\n",
+        "<figure><img alt=\"loss over steps\" src=\"{}\"><figcaption>Loss and head activation while it learns.</figcaption></figure></div>",
         png(&act.chart)?
     )?;
-    write!(html, "<details><summary>Every question and answer</summary><pre>{}</pre></details>\n</div>\n", escaped(&act.table))?;
+    writeln!(html, "<details><summary>Every question and answer</summary><pre>{}</pre></details>\n</div>", escaped(&act.table))?;
     Ok(())
 }
 
@@ -201,7 +201,7 @@ fn frames(html: &mut String, frames: &[ShownFrame]) -> Outcome<()> {
         draw_frame(&mut canvas, frame, [0, 0, i64::from(width), i64::from(height)], LABELS);
         let seen: Vec<&str> = frame.faces.iter().map(|face| face.label.as_str()).collect();
         let seen = if seen.is_empty() { "nobody".into() } else { seen.join(", ") };
-        write!(html, "<img alt=\"{}: {}\" src=\"{}\">\n", frame.time, escaped(&seen), jpeg(&canvas.picture)?)?;
+        writeln!(html, "<img alt=\"{}: {}\" src=\"{}\">", frame.time, escaped(&seen), jpeg(&canvas.picture)?)?;
     }
     html.push_str("</div>\n");
     Ok(())
