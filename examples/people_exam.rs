@@ -107,8 +107,24 @@ struct Report {
     items_without_face: usize,
     identities: usize,
     pairs: [usize; 2],
+    /// Strangers taken for one of the enrolled people.
+    open_set: Vec<OpenSet>,
     grey: Option<Grey>,
     without_face: Vec<PathBuf>,
+}
+
+/// What happens to strangers where several people are enrolled.
+#[derive(Serialize)]
+struct OpenSet {
+    enrolled: usize,
+    /// From which cosine on the answer is yes.
+    threshold: f32,
+    /// The share of strangers who are taken for somebody: counted, or extrapolated from the tail of the similarities where the
+    /// folder has too few people.
+    false_accepts: f64,
+    extrapolated: bool,
+    /// The share of pairs of one person at or above the threshold.
+    found: f64,
 }
 
 /// Verification of grey pictures.
@@ -180,6 +196,7 @@ fn exam(arguments: &Arguments) -> Outcome<()> {
         tpr_at_1_permille: verification[2],
         pairs: counts(&grey_pairs),
     });
+    let open_set = [1, 10, 64, 1000].map(|enrolled| open_set(&colour, &pairs, &calibration, enrolled));
     let report = Report {
         eer: verification[0],
         tpr_at_1_percent: verification[1],
@@ -197,6 +214,7 @@ fn exam(arguments: &Arguments) -> Outcome<()> {
         items_without_face: without_face.len(),
         identities: colour.iter().map(|item| &item.identity).collect::<BTreeSet<_>>().len(),
         pairs: counts(&pairs),
+        open_set: open_set.into(),
         grey,
         without_face,
     };
@@ -213,6 +231,11 @@ fn exam(arguments: &Arguments) -> Outcome<()> {
     println!("existence at {:.3}: balanced {balanced:.4} [{low:.4}, {high:.4}]", report.threshold);
     let [mean, low, high] = report.existence_split;
     println!("existence, threshold from other people: balanced {mean:.4} [{low:.4}, {high:.4}]");
+    for OpenSet { enrolled, threshold, false_accepts, extrapolated, found } in &report.open_set {
+        let how = if *extrapolated { "extrapolated" } else { "counted" };
+        let (wrong, found) = (100.0 * false_accepts, 100.0 * found);
+        println!("{enrolled} enrolled, yes from {threshold:.3}: {wrong:.3} % of strangers accepted ({how}), {found:.1} % found");
+    }
     println!("not sure of {:.2} % of the same person, {:.2} % of others", 100.0 * not_sure[0], 100.0 * not_sure[1]);
     if let Some(Grey { items, eer, tpr_at_1_percent, tpr_at_1_permille, .. }) = &report.grey {
         let shares = [eer, tpr_at_1_percent, tpr_at_1_permille].map(|share| 100.0 * share);
@@ -262,6 +285,45 @@ fn items(finder: &Finder, folder: &Path) -> Outcome<(Vec<Item>, Vec<PathBuf>, us
     }
     progress.finish_and_clear();
     Ok((items, without, count))
+}
+
+/// Strangers against galleries of so many people, one item each, drawn 200 times for every item.
+fn open_set(items: &[&Item], pairs: &[Pair], calibration: &Calibration, enrolled: usize) -> OpenSet {
+    let threshold = calibration.certain_from(enrolled);
+    let groups = by_identity(items);
+    let (found, _) = accepts(pairs, threshold);
+    let (false_accepts, extrapolated) = if groups.len() > enrolled {
+        let mut stream = SeededStream::new(7).derive(format_args!("galleries of {enrolled}"));
+        let (mut looks, mut wrong) = (0, 0);
+        for probe in items {
+            let others: Vec<&Vec<&Item>> = groups.iter().filter(|group| group[0].identity != probe.identity).collect();
+            for _ in 0..200 {
+                let gallery = stream.sample(others.len(), enrolled);
+                looks += 1;
+                let taken = gallery.into_iter().any(|person| {
+                    let item = others[person][stream.below(others[person].len())];
+                    cosine(&item.embedding, &probe.embedding) >= threshold
+                });
+                wrong += usize::from(taken);
+            }
+        }
+        (f64::from(wrong as u32) / f64::from(looks.max(1) as u32), false)
+    } else {
+        let (hundredth, excess) = tail(pairs);
+        let pair = 0.01 * f64::from(-(threshold - hundredth).max(0.0) / excess.max(1e-6)).exp();
+        (1.0 - (1.0 - pair).powi(enrolled as i32), true)
+    };
+    OpenSet { enrolled, threshold, false_accepts, extrapolated, found }
+}
+
+/// Where the most similar hundredth of strangers begins, and how far above that they are on average.
+fn tail(pairs: &[Pair]) -> (f32, f32) {
+    let mut others: Vec<f32> = pairs.iter().filter(|pair| !pair.same).map(|pair| pair.similarity).collect();
+    others.sort_by(f32::total_cmp);
+    let begin = others.len() - others.len().div_ceil(100);
+    let hundredth = others.get(begin).copied().unwrap_or(1.0);
+    let above = &others[begin..];
+    (hundredth, above.iter().map(|similarity| similarity - hundredth).sum::<f32>() / above.len().max(1) as f32)
 }
 
 /// The least similar pair of one person and the most similar pair of two, among clips or among pictures.
@@ -398,15 +460,11 @@ fn split(items: &[&Item]) -> [f64; 3] {
 /// similarities are taken to fall off exponentially, with the mean excess that they have there.
 fn fit(embedder: EmbedderKind, items: &[&Item], pairs: &[Pair]) -> Calibration {
     let (midpoint, slope) = (best_threshold(pairs), slope(pairs));
-    let mut others: Vec<f32> = pairs.iter().filter(|pair| !pair.same).map(|pair| pair.similarity).collect();
-    others.sort_by(f32::total_cmp);
-    let quantile = |share: f64| others[((others.len() - 1) as f64 * share) as usize];
+    let (hundredth, excess) = tail(pairs);
     // Strangers in clips of one room are more alike than those in pictures: what is certain must hold for them too.
     let room = extremes(items, true)[1];
-    let tail: Vec<f32> = others.iter().copied().filter(|similarity| *similarity >= quantile(0.99)).collect();
-    let excess = tail.iter().map(|similarity| similarity - quantile(0.99)).sum::<f32>() / tail.len().max(1) as f32;
     // Exceedances of the hundredth fall off exponentially: one in 100 k pairs lies ln(k) mean excesses above.
-    let rarer = |times: f32| quantile(0.99) + excess * times.ln();
+    let rarer = |times: f32| hundredth + excess * times.ln();
     let certain = [1, 10, 64, 1000].map(|people| (people, rarer(10.0 * people as f32).max(midpoint + 0.02).max(room).min(0.99)));
     let possible = (midpoint - 2.2 / slope).min(certain[0].1 - 0.02);
     let round = |value: f32| (value * 1000.0).round() / 1000.0;

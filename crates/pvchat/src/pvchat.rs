@@ -10,10 +10,7 @@ use image::RgbImage;
 use pvchat_augment::{Corpus, Failure, free_text, questions};
 use pvchat_data::{SubjectName, text::Growing};
 #[cfg(feature = "miniature")]
-use pvchat_miniature::{
-    corpus::MiniatureCorpus,
-    embedded,
-};
+use pvchat_miniature::{corpus::MiniatureCorpus, embedded};
 use pvchat_model::{
     answer::Sight,
     subject::Subject,

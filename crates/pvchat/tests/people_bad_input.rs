@@ -211,7 +211,10 @@ fn corrections_and_another_model_are_obeyed() {
     other.model = "another@0".into();
     people.gallery().save(&other, "changed the model").unwrap();
     let error = people.watch(&photo, carry_on).unwrap_err();
-    assert!(matches!(error, Error::People(faces::Error::OtherModel { .. })) && error.to_string().contains("pvchat enrol"), "{error}");
+    assert!(
+        matches!(error, Error::People(faces::Error::OtherModel { .. })) && error.to_string().contains("pvchat enrol"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -223,7 +226,8 @@ fn watching_can_be_stopped_and_gone_on_with() {
     people.enrol(&people.look(&photo).unwrap(), None, &"Aa".parse().unwrap()).unwrap();
     // Two and a half minutes: a grey minute, a minute with the man, half a grey one.
     let grey = RgbImage::from_pixel(picture.width(), picture.height(), Rgb([120; 3]));
-    let frames: Vec<RgbImage> = (0..150).map(|second| if (65..125).contains(&second) { picture.clone() } else { grey.clone() }).collect();
+    let frames: Vec<RgbImage> =
+        (0..150).map(|second| if (65..125).contains(&second) { picture.clone() } else { grey.clone() }).collect();
     let path = folder.path().join("long.mp4");
     write_clip(&path, &frames, 1.0).unwrap();
     let mut batches = 0;
