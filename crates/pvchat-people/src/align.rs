@@ -5,8 +5,7 @@ use image::{Rgb, RgbImage};
 use crate::geometry::Point;
 
 /// Eyes, nose and corners of the mouth in a face of 112 pixels (the template of ArcFace).
-const TEMPLATE: [Point; 5] =
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]];
+const TEMPLATE: [Point; 5] = [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]];
 /// The template's centre of scaling, and where dlib's network of 150 pixels wants it, larger by `DLIB_SCALE`.
 const CENTRE: Point = [55.9132, 51.5989];
 const DLIB_CENTRE: Point = [74.0, 47.13];
@@ -58,7 +57,7 @@ impl Similarity {
 }
 
 /// The aligned face of `side` pixels, mixed from four neighbours, black outside the picture; `None` for points that coincide.
-pub(crate) fn align(picture: &RgbImage, landmarks: &[Point; 5], side: usize) -> Option<RgbImage> {
+pub fn align(picture: &RgbImage, landmarks: &[Point; 5], side: usize) -> Option<RgbImage> {
     let fit = Similarity::fit(landmarks, &template(side))?;
     let (width, height) = (i64::from(picture.width()), i64::from(picture.height()));
     let bytes = picture.as_raw();

@@ -101,8 +101,7 @@ impl Detector {
         const SIDE: usize = BlazeFace::SIDE;
         let (width, height) = (picture.width() as f32, picture.height() as f32);
         let factor = SIDE as f32 / width.max(height);
-        let [inner_width, inner_height] =
-            [width, height].map(|side| ((side * factor).round_ties_even() as usize).clamp(1, SIDE));
+        let [inner_width, inner_height] = [width, height].map(|side| ((side * factor).round_ties_even() as usize).clamp(1, SIDE));
         let (left, top) = ((SIDE - inner_width) / 2, (SIDE - inner_height) / 2);
         let whole = Bounds::new(0.0, 0.0, width, height);
         let Some(inner) = crop(picture, &whole, [inner_width, inner_height], |value, _| value / 127.5 - 1.0) else {

@@ -92,7 +92,7 @@ pub(crate) fn crop(
 }
 
 /// The whole picture shrunk so that its longer side is at most `longest`, and the factor; `None` where it is small enough.
-pub(crate) fn shrink(picture: &RgbImage, longest: u32) -> Option<(RgbImage, f32)> {
+pub fn shrink(picture: &RgbImage, longest: u32) -> Option<(RgbImage, f32)> {
     let (width, height) = picture.dimensions();
     let side = width.max(height);
     if side <= longest || width < 2 || height < 2 {

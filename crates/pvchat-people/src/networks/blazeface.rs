@@ -72,8 +72,7 @@ impl BlazeFace {
     pub(crate) fn take(mut weights: Weights) -> Result<Self> {
         let w = &mut weights;
         let stem = Conv::take(w, "conv00", [24, 3, 5], 2, Padding::Same)?;
-        let blocks =
-            blocks().enumerate().map(|(number, sizes)| Separable::take(w, number, sizes)).collect::<Result<Vec<_>>>()?;
+        let blocks = blocks().enumerate().map(|(number, sizes)| Separable::take(w, number, sizes)).collect::<Result<Vec<_>>>()?;
         let last = Separable::take(w, blocks.len(), (96, 96, 2))?;
         let mut head = |name: &str, output: usize| Conv::take(w, name, [output, 96, 1], 1, Padding::Valid);
         let score = [head("score16", 2)?, head("score8", 6)?];

@@ -70,11 +70,8 @@ impl MobileFaceNet {
             };
             Ok(Layer { conv, slope })
         };
-        let stem = vec![
-            layer(64, 3, 3, 2, Padding::Same)?,
-            layer(64, 1, 3, 1, Padding::Same)?,
-            layer(64, 64, 1, 1, Padding::Valid)?,
-        ];
+        let stem =
+            vec![layer(64, 3, 3, 2, Padding::Same)?, layer(64, 1, 3, 1, Padding::Same)?, layer(64, 64, 1, 1, Padding::Valid)?];
         let mut width = 64;
         let mut blocks = Vec::with_capacity(BLOCKS.len());
         for (expanded, output, stride) in BLOCKS {
