@@ -12,6 +12,7 @@ mod geometry;
 mod layers;
 pub mod models;
 mod networks;
+mod plain;
 mod quality;
 mod recognise;
 mod resize;
