@@ -12,8 +12,8 @@ use crate::{
 /// The network that embeds faces.
 #[derive(Debug)]
 pub(crate) enum Embedder {
-    MobileFaceNet(MobileFaceNet),
-    Dlib(DlibResNet),
+    MobileFaceNet(Box<MobileFaceNet>),
+    Dlib(Box<DlibResNet>),
 }
 
 impl Embedder {

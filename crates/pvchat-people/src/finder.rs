@@ -108,8 +108,8 @@ impl Finder {
         let weights = read(embedder.name())?;
         let model = models::find(embedder.name())?.id();
         let embedder = match embedder {
-            EmbedderKind::MobileFaceNet => Embedder::MobileFaceNet(MobileFaceNet::take(weights)?),
-            EmbedderKind::Dlib => Embedder::Dlib(DlibResNet::take(weights)?),
+            EmbedderKind::MobileFaceNet => Embedder::MobileFaceNet(Box::new(MobileFaceNet::take(weights)?)),
+            EmbedderKind::Dlib => Embedder::Dlib(Box::new(DlibResNet::take(weights)?)),
         };
         let detector = Detector { blazeface, pnet, rnet, onet, device: device.clone() };
         let threads = match options.threads {

@@ -236,22 +236,14 @@ fn numbers(tensor: Tensor<4>, what: &'static str) -> Result<Vec<f32>> {
     tensor.into_data().try_to_vec::<f32>().map_err(|error| Error::Device { what, problem: format!("{error:?}") })
 }
 
-/// What follows a convolution.
-#[derive(Debug)]
-enum Activation {
-    None,
-    Relu,
-    /// A slope for each channel where the value is negative.
-    Slope(Tensor<1>),
-}
-
 /// A convolution with bias and activation; as many groups as input channels where the kernel has one input channel only.
 #[derive(Debug)]
 pub(crate) struct Conv {
     packed: Packed,
     weight: Tensor<4>,
     bias: Tensor<1>,
-    activation: Activation,
+    /// What negative values are multiplied by, for each channel.
+    slope: Option<Tensor<1>>,
     stride: usize,
     padding: Padding,
 }
@@ -292,23 +284,26 @@ impl Conv {
         let packed = Packed::new(&weight, &bias, [output, input, kernel], stride);
         let weight = Tensor::from_data(TensorData::new(weight, [output, input, kernel, kernel]), device);
         let bias = Tensor::from_data(TensorData::new(bias, [output]), device);
-        Self { packed, weight, bias, activation: Activation::None, stride, padding }
+        Self { packed, weight, bias, slope: None, stride, padding }
     }
 
     /// Negative values become zero.
-    pub(crate) fn relu(mut self) -> Self {
-        self.packed.set_slope(&vec![0.0; self.bias.dims()[0]]);
-        self.activation = Activation::Relu;
-        self
+    pub(crate) fn relu(self) -> Self {
+        let [output] = self.bias.dims();
+        self.sloped(vec![0.0; output])
     }
 
     /// Negative values are multiplied by a slope for each channel: takes `NAME.weight` `[output]`.
-    pub(crate) fn prelu(mut self, weights: &mut Weights, name: &str) -> Result<Self> {
-        let [output] = self.bias.dims();
-        let slope = weights.take(&format!("{name}.weight"), [output])?;
+    pub(crate) fn prelu(self, weights: &mut Weights, name: &str) -> Result<Self> {
+        let slope = weights.take(&format!("{name}.weight"), self.bias.dims())?;
+        Ok(self.sloped(slope))
+    }
+
+    fn sloped(mut self, slope: Vec<f32>) -> Self {
         self.packed.set_slope(&slope);
-        self.activation = Activation::Slope(Tensor::from_data(TensorData::new(slope, [output]), &weights.device));
-        Ok(self)
+        let shape = [slope.len()];
+        self.slope = Some(Tensor::from_data(TensorData::new(slope, shape), &self.bias.device()));
+        self
     }
 
     /// `[n, input, height, width]` to `[n, output, ..]`.
@@ -332,10 +327,9 @@ impl Conv {
                 if let Some(shortcut) = shortcut {
                     sum = sum + shortcut.tensor(&device);
                 }
-                Maps::Tensor(match &self.activation {
-                    Activation::None => sum,
-                    Activation::Relu => relu(sum),
-                    Activation::Slope(slope) => prelu(sum, slope.clone()),
+                Maps::Tensor(match &self.slope {
+                    Some(slope) => prelu(sum, slope.clone()),
+                    None => sum,
                 })
             }
         }

@@ -76,6 +76,12 @@ impl Vector for Lanes {
 }
 
 #[cfg(target_arch = "x86_64")]
+#[expect(
+    clippy::undocumented_unsafe_blocks,
+    reason = "one for all: these functions run only inside those that `for_the_widest_registers` compiles for the instructions \
+              and enters where the processor has them; 16 numbers are read and written behind references to 16, and parts \
+              behind masks of their lengths"
+)]
 pub(crate) mod x86 {
     use std::arch::x86_64::*;
 
@@ -85,8 +91,6 @@ pub(crate) mod x86 {
     #[derive(Clone, Copy)]
     pub(crate) struct Avx512(__m512);
 
-    // SAFETY (of all blocks below): functions of these types run only inside those that `for_the_widest_registers` compiles
-    // for the instructions and enters where the processor has them; 16 numbers are read and written behind references to 16.
     impl Vector for Avx512 {
         #[inline(always)]
         fn splat(value: f32) -> Self {

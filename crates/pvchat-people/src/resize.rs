@@ -93,6 +93,7 @@ for_the_widest_registers! {
     fn add_weighted(sums: &mut [f32], values: &[u8], weight: f32) = add_weighted_of
 }
 
+#[expect(clippy::extra_unused_type_parameters, reason = "the compiler makes vectors of this loop by itself")]
 #[inline(always)]
 fn add_weighted_of<V, const P: usize, const B: usize>(sums: &mut [f32], values: &[u8], weight: f32) {
     for (sum, value) in sums.iter_mut().zip(values) {
