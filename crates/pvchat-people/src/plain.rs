@@ -691,6 +691,7 @@ fn panels_of<V: Vector, const P: usize, const B: usize>(
                 }
             }
         }
+        // In the order of the sums, both loops: any other way to reach them keeps them out of registers above, at twice the time.
         for (point, sums) in sums.iter().enumerate() {
             for (b, sum) in sums.iter().enumerate() {
                 let begin = (first + point) * layer.output + (panel + b) * LANES;
