@@ -1,6 +1,8 @@
 //! Criterion benchmarks of pvchat; see the files beside this package. Here is what the benchmarks of attention and the
 //! report on them have in common.
 
+pub mod people;
+
 use std::time::Instant;
 
 use burn::prelude::*;

@@ -57,7 +57,7 @@ impl Similarity {
 }
 
 /// The aligned face of `side` pixels, mixed from four neighbours, black outside the picture; `None` for points that coincide.
-pub(crate) fn align(picture: &RgbImage, landmarks: &[Point; 5], side: usize) -> Option<RgbImage> {
+pub fn align(picture: &RgbImage, landmarks: &[Point; 5], side: usize) -> Option<RgbImage> {
     let fit = Similarity::fit(landmarks, &template(side))?;
     let (width, height) = (i64::from(picture.width()), i64::from(picture.height()));
     let bytes = picture.as_raw();

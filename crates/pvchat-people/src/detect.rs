@@ -5,8 +5,9 @@ use image::RgbImage;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, Result,
+    Result,
     geometry::{Bounds, Point, suppress},
+    layers::Maps,
     networks::{BlazeFace, ONet, PNet, RNet},
     resize::{crop, shrink},
 };
@@ -58,7 +59,7 @@ pub(crate) struct Detector {
     pub(crate) device: Device,
 }
 
-fn normalised(value: f32, _: usize) -> f32 {
+fn normalised(value: f32) -> f32 {
     (value - 127.5) / 128.0
 }
 
@@ -104,17 +105,15 @@ impl Detector {
         let [inner_width, inner_height] = [width, height].map(|side| ((side * factor).round_ties_even() as usize).clamp(1, SIDE));
         let (left, top) = ((SIDE - inner_width) / 2, (SIDE - inner_height) / 2);
         let whole = Bounds::new(0.0, 0.0, width, height);
-        let Some(inner) = crop(picture, &whole, [inner_width, inner_height], |value, _| value / 127.5 - 1.0) else {
+        let Some(inner) = crop(picture, &whole, [inner_width, inner_height], |value| value / 127.5 - 1.0) else {
             return Ok(Vec::new());
         };
-        let mut planes = vec![-1.0; 3 * SIDE * SIDE];
-        for (number, row) in inner.chunks_exact(inner_width).enumerate() {
-            let (channel, y) = (number / inner_height, number % inner_height);
-            let at = (channel * SIDE + top + y) * SIDE + left;
-            planes[at..at + inner_width].copy_from_slice(row);
+        let mut points = vec![-1.0; 3 * SIDE * SIDE];
+        for (y, row) in inner.chunks_exact(3 * inner_width).enumerate() {
+            let at = 3 * ((top + y) * SIDE + left);
+            points[at..at + row.len()].copy_from_slice(row);
         }
-        let (boxes, logits) = self.blazeface.forward(self.tensor(planes, [1, 3, SIDE, SIDE]));
-        let (boxes, logits) = (numbers(boxes, "BlazeFace")?, numbers(logits, "BlazeFace")?);
+        let [boxes, logits] = self.blazeface.forward(&self.maps(points, [1, SIDE, SIDE]))?;
         let mut candidates: Vec<(Bounds, f32)> = Vec::new();
         for ((values, logit), [x, y]) in boxes.chunks_exact(16).zip(&logits).zip(anchors()) {
             let score = 1.0 / (1.0 + (-logit.clamp(-100.0, 100.0)).exp());
@@ -152,18 +151,16 @@ impl Detector {
         let mut all: Vec<(Bounds, f32)> = Vec::new();
         while width.min(height) * scale >= WINDOW {
             let [columns, rows] = [width, height].map(|side| (side * scale).ceil() as usize);
-            let Some(planes) = crop(picture, &whole, [columns, rows], normalised) else { break };
-            let (boxes, scores) = self.pnet.forward(self.tensor(planes, [1, 3, rows, columns]));
-            let [_, _, cells_down, cells_across] = boxes.dims();
-            let (boxes, scores) = (numbers(boxes, "PNet")?, numbers(scores, "PNet")?);
-            let cells = cells_down * cells_across;
+            let Some(points) = crop(picture, &whole, [columns, rows], normalised) else { break };
+            let [boxes, scores] = self.pnet.forward(&self.maps(points, [1, rows, columns]));
+            let [_, _, _, cells_across] = boxes.shape();
+            let (boxes, scores) = (boxes.points("PNet")?, scores.points("PNet")?);
             let mut found = Vec::new();
-            for (cell, &score) in scores[cells..].iter().enumerate() {
-                if score >= 0.6 {
+            for (cell, (score, by)) in scores.chunks_exact(2).zip(boxes.chunks_exact(4)).enumerate() {
+                if score[1] >= 0.6 {
                     let (x, y) = (2.0 * (cell % cells_across) as f32, 2.0 * (cell / cells_across) as f32);
                     let window = Bounds::new(x, y, x + WINDOW, y + WINDOW).scaled(1.0 / scale);
-                    let by = [0, 1, 2, 3].map(|edge| boxes[edge * cells + cell]);
-                    found.push((window, score, window.moved(by)));
+                    found.push((window, score[1], window.moved([by[0], by[1], by[2], by[3]])));
                 }
             }
             let windows: Vec<(Bounds, f32)> = found.iter().map(|(window, score, _)| (*window, *score)).collect();
@@ -180,8 +177,8 @@ impl Detector {
         let mut found: Vec<(Bounds, f32, Bounds)> = Vec::new();
         for squares in squares.chunks(AT_ONCE) {
             let crops = self.crops(picture, squares, RNet::SIDE);
-            let (moves, scores) = self.rnet.forward(crops);
-            let (moves, scores) = (numbers(moves, "RNet")?, numbers(scores, "RNet")?);
+            let [moves, scores] = self.rnet.forward(&crops);
+            let (moves, scores) = (moves.points("RNet")?, scores.points("RNet")?);
             for ((square, by), score) in squares.iter().zip(moves.chunks_exact(4)).zip(scores.chunks_exact(2)) {
                 if score[1] > 0.7 {
                     found.push((*square, score[1], square.moved([by[0], by[1], by[2], by[3]])));
@@ -198,8 +195,8 @@ impl Detector {
         let mut faces = Vec::with_capacity(squares.len());
         for squares in squares.chunks(AT_ONCE) {
             let crops = self.crops(picture, squares, ONet::SIDE);
-            let (moves, scores, points) = self.onet.forward(crops);
-            let (moves, scores, points) = (numbers(moves, "ONet")?, numbers(scores, "ONet")?, numbers(points, "ONet")?);
+            let [moves, scores, points] = self.onet.forward(&crops);
+            let (moves, scores, points) = (moves.points("ONet")?, scores.points("ONet")?, points.points("ONet")?);
             let values = moves.chunks_exact(4).zip(scores.chunks_exact(2)).zip(points.chunks_exact(10));
             for (square, ((by, score), points)) in squares.iter().zip(values) {
                 let landmark = |number: usize| {
@@ -216,18 +213,19 @@ impl Detector {
         Ok(faces)
     }
 
-    /// Parts of a picture as one tensor `[n, 3, side, side]`; black where a box is empty.
-    fn crops(&self, picture: &RgbImage, squares: &[Bounds], side: usize) -> Tensor<4> {
-        let mut planes = Vec::with_capacity(squares.len() * 3 * side * side);
+    /// Parts of a picture of `side` x `side` pixels; black where a box is empty.
+    fn crops(&self, picture: &RgbImage, squares: &[Bounds], side: usize) -> Maps {
+        let mut points = Vec::with_capacity(squares.len() * 3 * side * side);
         for square in squares {
             let cropped = crop(picture, square, [side, side], normalised);
-            planes.extend(cropped.unwrap_or_else(|| vec![normalised(0.0, 0); 3 * side * side]));
+            points.extend(cropped.unwrap_or_else(|| vec![normalised(0.0); 3 * side * side]));
         }
-        self.tensor(planes, [squares.len(), 3, side, side])
+        self.maps(points, [squares.len(), side, side])
     }
 
-    fn tensor(&self, values: Vec<f32>, shape: [usize; 4]) -> Tensor<4> {
-        Tensor::from_data(TensorData::new(values, shape), &self.device)
+    /// Values of `[n, height, width, 3]`.
+    fn maps(&self, values: Vec<f32>, [n, height, width]: [usize; 3]) -> Maps {
+        Maps::of_points(values, [n, height, width, 3], &self.device)
     }
 }
 
@@ -269,11 +267,6 @@ fn distinct(faces: Vec<Face>) -> Vec<Face> {
     let confident: Vec<Face> = faces.into_iter().filter(|face| face.score > 0.7).collect();
     let boxes: Vec<(Bounds, f32)> = confident.iter().map(|face| (face.bounds, face.score)).collect();
     suppress(&boxes, 0.7, MOST_FACES, Bounds::covered).into_iter().map(|place| confident[place].clone()).collect()
-}
-
-/// The numbers of a tensor.
-pub(crate) fn numbers<const D: usize>(tensor: Tensor<D>, what: &'static str) -> Result<Vec<f32>> {
-    tensor.into_data().try_to_vec::<f32>().map_err(|error| Error::Device { what, problem: format!("{error:?}") })
 }
 
 #[cfg(test)]

@@ -5,15 +5,15 @@ use image::RgbImage;
 
 use crate::{
     Result,
-    detect::numbers,
+    layers::Maps,
     networks::{DlibResNet, MobileFaceNet},
 };
 
 /// The network that embeds faces.
 #[derive(Debug)]
 pub(crate) enum Embedder {
-    MobileFaceNet(MobileFaceNet),
-    Dlib(DlibResNet),
+    MobileFaceNet(Box<MobileFaceNet>),
+    Dlib(Box<DlibResNet>),
 }
 
 impl Embedder {
@@ -36,23 +36,18 @@ impl Embedder {
     /// The embedding of an aligned face, of unit length.
     pub(crate) fn embed(&self, aligned: &RgbImage, device: &Device) -> Result<Vec<f32>> {
         let side = self.side();
-        let mut planes = vec![0.0f32; 3 * side * side];
-        for (place, pixel) in aligned.pixels().take(side * side).enumerate() {
-            for (channel, value) in pixel.0.into_iter().enumerate() {
-                planes[channel * side * side + place] = match self {
-                    Self::MobileFaceNet(_) => (f32::from(value) - 127.5) / 128.0,
-                    Self::Dlib(_) => (f32::from(value) - DlibResNet::MEAN[channel]) / 255.0,
-                };
-            }
-        }
-        let faces = Tensor::from_data(TensorData::new(planes, [1, 3, side, side]), device);
-        let mut embedding = numbers(self.forward(faces), "the face embedder")?;
+        let normalised = |(place, value): (usize, &u8)| match self {
+            Self::MobileFaceNet(_) => (f32::from(*value) - 127.5) / 128.0,
+            Self::Dlib(_) => (f32::from(*value) - DlibResNet::MEAN[place % 3]) / 255.0,
+        };
+        let values = aligned.as_raw().iter().enumerate().map(normalised).collect();
+        let mut embedding = self.forward(&Maps::of_points(values, [1, side, side, 3], device)).points("the face embedder")?;
         normalise(&mut embedding);
         Ok(embedding)
     }
 
-    /// `[n, 3, side, side]`, normalised as the network wants it, to `[n, width]`.
-    pub(crate) fn forward(&self, faces: Tensor<4>) -> Tensor<2> {
+    /// `[n, 3, side, side]`, normalised as the network wants it, to `[n, width, 1, 1]`.
+    pub(crate) fn forward(&self, faces: &Maps) -> Maps {
         match self {
             Self::MobileFaceNet(network) => network.forward(faces),
             Self::Dlib(network) => network.forward(faces),

@@ -12,9 +12,9 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use crate::{
     Error, Result,
     align::align,
-    detect::{CONFIRMED, Detector, Face, Search, numbers},
+    detect::{CONFIRMED, Detector, Face, Search},
     embed::Embedder,
-    layers::Weights,
+    layers::{Maps, Weights},
     models,
     networks::{BlazeFace, DlibResNet, MobileFaceNet, ONet, PNet, RNet},
     quality::{Limits, Quality},
@@ -108,8 +108,8 @@ impl Finder {
         let weights = read(embedder.name())?;
         let model = models::find(embedder.name())?.id();
         let embedder = match embedder {
-            EmbedderKind::MobileFaceNet => Embedder::MobileFaceNet(MobileFaceNet::take(weights)?),
-            EmbedderKind::Dlib => Embedder::Dlib(DlibResNet::take(weights)?),
+            EmbedderKind::MobileFaceNet => Embedder::MobileFaceNet(Box::new(MobileFaceNet::take(weights)?)),
+            EmbedderKind::Dlib => Embedder::Dlib(Box::new(DlibResNet::take(weights)?)),
         };
         let detector = Detector { blazeface, pnet, rnet, onet, device: device.clone() };
         let threads = match options.threads {
@@ -222,27 +222,16 @@ impl Finder {
             let value = format!("{shape:?} for {} values", values.len());
             return Err(Error::Setting { key: "shape", value, remedy: "give n x 3 x height x width values".into() });
         }
-        let input = Tensor::<4>::from_data(TensorData::new(values, shape), &self.detector.device);
+        let all = |outputs: &mut dyn Iterator<Item = Maps>, what| outputs.map(|output| output.planes(what)).collect();
         self.alone(0, || {
+            let input = Maps::of_planes(values, shape, &self.detector.device);
             let Detector { blazeface, pnet, rnet, onet, .. } = &self.detector;
             match network {
-                Network::BlazeFace => {
-                    let (boxes, logits) = blazeface.forward(input);
-                    Ok(vec![numbers(boxes, "BlazeFace")?, numbers(logits, "BlazeFace")?])
-                }
-                Network::PNet => {
-                    let (moves, scores) = pnet.forward(input);
-                    Ok(vec![numbers(moves, "PNet")?, numbers(scores, "PNet")?])
-                }
-                Network::RNet => {
-                    let (moves, scores) = rnet.forward(input);
-                    Ok(vec![numbers(moves, "RNet")?, numbers(scores, "RNet")?])
-                }
-                Network::ONet => {
-                    let (moves, scores, points) = onet.forward(input);
-                    Ok(vec![numbers(moves, "ONet")?, numbers(scores, "ONet")?, numbers(points, "ONet")?])
-                }
-                Network::Embedder => Ok(vec![numbers(self.embedder.forward(input), "the face embedder")?]),
+                Network::BlazeFace => blazeface.forward(&input).map(Vec::from),
+                Network::PNet => all(&mut pnet.forward(&input).into_iter(), "PNet"),
+                Network::RNet => all(&mut rnet.forward(&input).into_iter(), "RNet"),
+                Network::ONet => all(&mut onet.forward(&input).into_iter(), "ONet"),
+                Network::Embedder => all(&mut [self.embedder.forward(&input)].into_iter(), "the face embedder"),
             }
         })
     }

@@ -12,11 +12,18 @@ mod geometry;
 mod layers;
 pub mod models;
 mod networks;
+mod plain;
 mod quality;
 mod recognise;
 mod resize;
 pub mod timeline;
 mod track;
+
+/// What is done to pictures around the networks, for benchmarks.
+#[doc(hidden)]
+pub mod pictures {
+    pub use crate::{align::align, resize::shrink};
+}
 
 pub use calibration::{Calibration, Verdict};
 pub use detect::{CONFIRMED, Face, Search, THOROUGH_SIDE};

@@ -2,7 +2,7 @@
 
 use image::RgbImage;
 
-use crate::geometry::Bounds;
+use crate::{geometry::Bounds, plain::for_the_widest_registers};
 
 /// Which source points one target point averages, with weights that sum to 1.
 struct Tap {
@@ -35,13 +35,13 @@ fn taps(source: usize, target: usize) -> Vec<Tap> {
     (0..target).map(|point| if source >= target { shrink(point) } else { enlarge(point) }).collect()
 }
 
-/// The part of a picture inside a box of whole pixels, black outside the picture, resized to `width` x `height`; channels
-/// first: red, green, blue planes, each value in steps of one level and then given to `convert`. Nothing for an empty box.
+/// The part of a picture inside a box of whole pixels, black outside the picture, resized to `width` x `height`, in
+/// rows of red, green and blue, each value in steps of one level and then given to `convert`. Nothing for an empty box.
 pub(crate) fn crop(
     picture: &RgbImage,
     part: &Bounds,
     [width, height]: [usize; 2],
-    convert: impl Fn(f32, usize) -> f32,
+    convert: impl Fn(f32) -> f32,
 ) -> Option<Vec<f32>> {
     const LARGEST: f32 = 32_768.0;
     let edges = [part.left, part.top, part.right, part.bottom];
@@ -57,15 +57,16 @@ pub(crate) fn crop(
     let (x_taps, y_taps) = (taps(part_width as usize, width), taps(part_height as usize, height));
     // Columns of the box that the picture has; the rest stays black.
     let (begin, end) = (left.max(0), right.min(picture_width));
-    let mut planes = vec![0.0; 3 * width * height];
     if begin >= end || top.max(0) >= bottom.min(picture_height) {
-        planes.iter_mut().enumerate().for_each(|(place, value)| *value = convert(0.0, place / (width * height)));
-        return Some(planes);
+        return Some(vec![convert(0.0); 3 * width * height]);
     }
+    /// Adding this to a level rounds it to a whole number, ties to even: there are no bits left for its fraction.
+    const ROUND: f32 = 12_582_912.0;
+    let mut points = Vec::with_capacity(3 * width * height);
     let bytes = picture.as_raw();
     let mut row = vec![0.0f32; 3 * part_width as usize];
     let inside = 3 * (begin - left) as usize..3 * (end - left) as usize;
-    for (y, tap) in y_taps.iter().enumerate() {
+    for tap in &y_taps {
         row[inside.clone()].fill(0.0);
         for (offset, weight) in tap.weights.iter().enumerate() {
             let source = top + (tap.first + offset) as i64;
@@ -73,26 +74,35 @@ pub(crate) fn crop(
                 continue;
             }
             let at = 3 * (source * picture_width + begin) as usize;
-            let values = &bytes[at..at + inside.len()];
-            row[inside.clone()].iter_mut().zip(values).for_each(|(sum, value)| *sum += weight * f32::from(*value));
+            add_weighted(&mut row[inside.clone()], &bytes[at..at + inside.len()], *weight);
         }
-        for (x, tap) in x_taps.iter().enumerate() {
+        for tap in &x_taps {
             let mut sum = [0.0f32; 3];
             for (weight, pixel) in tap.weights.iter().zip(row[3 * tap.first..].chunks_exact(3)) {
                 sum[0] += weight * pixel[0];
                 sum[1] += weight * pixel[1];
                 sum[2] += weight * pixel[2];
             }
-            for (channel, value) in sum.into_iter().enumerate() {
-                planes[(channel * height + y) * width + x] = convert(value.round_ties_even(), channel);
-            }
+            points.extend(sum.map(|value| convert(value + ROUND - ROUND)));
         }
     }
-    Some(planes)
+    Some(points)
+}
+
+for_the_widest_registers! {
+    fn add_weighted(sums: &mut [f32], values: &[u8], weight: f32) = add_weighted_of
+}
+
+#[expect(clippy::extra_unused_type_parameters, reason = "the compiler makes vectors of this loop by itself")]
+#[inline(always)]
+fn add_weighted_of<V, const P: usize, const B: usize>(sums: &mut [f32], values: &[u8], weight: f32) {
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum += weight * f32::from(*value);
+    }
 }
 
 /// The whole picture shrunk so that its longer side is at most `longest`, and the factor; `None` where it is small enough.
-pub(crate) fn shrink(picture: &RgbImage, longest: u32) -> Option<(RgbImage, f32)> {
+pub fn shrink(picture: &RgbImage, longest: u32) -> Option<(RgbImage, f32)> {
     let (width, height) = picture.dimensions();
     let side = width.max(height);
     if side <= longest || width < 2 || height < 2 {
@@ -101,12 +111,7 @@ pub(crate) fn shrink(picture: &RgbImage, longest: u32) -> Option<(RgbImage, f32)
     let factor = longest as f32 / side as f32;
     let size = [width, height].map(|side| ((side as f32 * factor).round() as usize).max(1));
     let whole = Bounds::new(0.0, 0.0, width as f32, height as f32);
-    let planes = crop(picture, &whole, size, |value, _| value)?;
-    let plane = size[0] * size[1];
-    let mut bytes = Vec::with_capacity(3 * plane);
-    for place in 0..plane {
-        bytes.extend([0, 1, 2].map(|channel| planes[channel * plane + place] as u8));
-    }
+    let bytes = crop(picture, &whole, size, |value| value)?.into_iter().map(|value| value as u8).collect();
     Some((RgbImage::from_raw(size[0] as u32, size[1] as u32, bytes)?, factor))
 }
 
@@ -119,17 +124,17 @@ mod tests {
     fn areas_are_averaged_exactly() {
         // Five points to two: the middle one counts half for each.
         let picture = RgbImage::from_fn(5, 2, |x, _| Rgb([(x * 10) as u8, 0, 0]));
-        let planes = crop(&picture, &Bounds::new(0.0, 0.0, 5.0, 2.0), [2, 1], |value, _| value).unwrap();
-        assert_eq!(planes[..2], [8.0, 32.0]);
+        let points = crop(&picture, &Bounds::new(0.0, 0.0, 5.0, 2.0), [2, 1], |value| value).unwrap();
+        assert_eq!(points, [8.0, 0.0, 0.0, 32.0, 0.0, 0.0]);
     }
 
     #[test]
     fn outside_is_black_and_converted() {
         let picture = RgbImage::from_pixel(4, 4, Rgb([200, 100, 50]));
-        let planes = crop(&picture, &Bounds::new(-4.0, 0.0, 4.0, 4.0), [2, 1], |value, _| value - 1.0).unwrap();
-        assert_eq!(planes, [-1.0, 199.0, -1.0, 99.0, -1.0, 49.0]);
-        let planes = crop(&picture, &Bounds::new(10.0, 10.0, 14.0, 14.0), [1, 1], |value, _| value + 7.0).unwrap();
-        assert_eq!(planes, [7.0; 3]);
+        let points = crop(&picture, &Bounds::new(-4.0, 0.0, 4.0, 4.0), [2, 1], |value| value - 1.0).unwrap();
+        assert_eq!(points, [-1.0, -1.0, -1.0, 199.0, 99.0, 49.0]);
+        let points = crop(&picture, &Bounds::new(10.0, 10.0, 14.0, 14.0), [1, 1], |value| value + 7.0).unwrap();
+        assert_eq!(points, [7.0; 3]);
     }
 
     #[test]
@@ -141,8 +146,8 @@ mod tests {
             Bounds::new(3.0, 3.0, 1.0, 1.0),
             Bounds::new(-1e9, 0.0, 1e9, 4.0),
         ] {
-            assert!(crop(&picture, &part, [8, 8], |value, _| value).is_none(), "{part:?}");
+            assert!(crop(&picture, &part, [8, 8], |value| value).is_none(), "{part:?}");
         }
-        assert!(crop(&picture, &Bounds::new(1.0, 1.0, 3.0, 3.0), [9, 9], |value, _| value).is_some());
+        assert!(crop(&picture, &Bounds::new(1.0, 1.0, 3.0, 3.0), [9, 9], |value| value).is_some());
     }
 }

@@ -1,10 +1,8 @@
 //! BlazeFace for 256 pixels (MediaPipe's back-camera model): 896 anchors in two grids.
 
-use burn::{prelude::*, tensor::activation::relu};
-
 use crate::{
     Result,
-    layers::{Conv, Padding, Weights, max_pool},
+    layers::{Conv, Maps, Padding, Weights},
 };
 
 /// Channels in, channels out and stride of the blocks with a shortcut.
@@ -18,40 +16,21 @@ fn blocks() -> impl Iterator<Item = (usize, usize, usize)> {
     })
 }
 
-/// One depthwise and one pointwise convolution.
+/// One depthwise and one pointwise convolution, and a shortcut around both.
 #[derive(Debug)]
-struct Separable {
+struct Block {
     depthwise: Conv,
     pointwise: Conv,
-    stride: usize,
-    /// Channels of zeros that the shortcut gets.
-    widened: usize,
+    halves: bool,
 }
 
-impl Separable {
-    fn take(weights: &mut Weights, number: usize, (input, output, stride): (usize, usize, usize)) -> Result<Self> {
-        let name = format!("block{number:02}");
-        Ok(Self {
-            depthwise: Conv::take(weights, &format!("{name}.depthwise"), [input, 1, 3], stride, Padding::Same)?,
-            pointwise: Conv::take(weights, &format!("{name}.pointwise"), [output, input, 1], 1, Padding::Valid)?,
-            stride,
-            widened: output - input,
-        })
-    }
-
-    fn convolve(&self, x: Tensor<4>) -> Tensor<4> {
-        self.pointwise.forward(self.depthwise.forward(x))
-    }
-
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let y = self.convolve(x.clone());
-        let mut shortcut = if self.stride == 2 { max_pool(x, 2, 2, Padding::Same) } else { x };
-        if self.widened > 0 {
-            let [batch, _, height, width] = shortcut.dims();
-            let zeros = Tensor::zeros([batch, self.widened, height, width], &shortcut.device());
-            shortcut = Tensor::cat(vec![shortcut, zeros], 1);
+impl Block {
+    fn forward(&self, x: &Maps) -> Maps {
+        match self.halves {
+            // The new channels of the shortcut are zero.
+            true => self.depthwise.then(&self.pointwise, x, None).sum_relu(&x.max_pool(2, 2, Padding::Same)),
+            false => self.depthwise.then(&self.pointwise, x, Some(x)),
         }
-        relu(shortcut + y)
     }
 }
 
@@ -59,8 +38,8 @@ impl Separable {
 #[derive(Debug)]
 pub(crate) struct BlazeFace {
     stem: Conv,
-    blocks: Vec<Separable>,
-    last: Separable,
+    blocks: Vec<Block>,
+    last: [Conv; 2],
     score: [Conv; 2],
     boxes: [Conv; 2],
 }
@@ -71,29 +50,43 @@ impl BlazeFace {
 
     pub(crate) fn take(mut weights: Weights) -> Result<Self> {
         let w = &mut weights;
-        let stem = Conv::take(w, "conv00", [24, 3, 5], 2, Padding::Same)?;
-        let blocks = blocks().enumerate().map(|(number, sizes)| Separable::take(w, number, sizes)).collect::<Result<Vec<_>>>()?;
-        let last = Separable::take(w, blocks.len(), (96, 96, 2))?;
+        let stem = Conv::take(w, "conv00", [24, 3, 5], 2, Padding::Same)?.relu();
+        let mut separable = |number: usize, (input, output, stride): (usize, usize, usize)| -> Result<[Conv; 2]> {
+            let name = format!("block{number:02}");
+            let depthwise = Conv::take(w, &format!("{name}.depthwise"), [input, 1, 3], stride, Padding::Same)?;
+            let pointwise = Conv::take(w, &format!("{name}.pointwise"), [output, input, 1], 1, Padding::Valid)?;
+            Ok([depthwise, pointwise])
+        };
+        let mut all = Vec::new();
+        for (number, sizes) in blocks().enumerate() {
+            let ([depthwise, pointwise], halves) = (separable(number, sizes)?, sizes.2 == 2);
+            all.push(Block { depthwise, pointwise: if halves { pointwise } else { pointwise.relu() }, halves });
+        }
+        let [depthwise, pointwise] = separable(all.len(), (96, 96, 2))?;
+        let last = [depthwise, pointwise.relu()];
         let mut head = |name: &str, output: usize| Conv::take(w, name, [output, 96, 1], 1, Padding::Valid);
         let score = [head("score16", 2)?, head("score8", 6)?];
         let boxes = [head("boxes16", 32)?, head("boxes8", 96)?];
         weights.finish()?;
-        Ok(Self { stem, blocks, last, score, boxes })
+        Ok(Self { stem, blocks: all, last, score, boxes })
     }
 
     /// `[n, 3, 256, 256]`, RGB, `value / 127.5 - 1`, to boxes and points `[n, 896, 16]` and logits `[n, 896]`. Anchors are in
     /// rows of the 16 x 16 grid, two for a cell, then in rows of the 8 x 8 grid, six for a cell.
-    pub(crate) fn forward(&self, picture: Tensor<4>) -> (Tensor<3>, Tensor<2>) {
-        let fine = self.blocks.iter().fold(relu(self.stem.forward(picture)), |x, block| block.forward(x));
-        let coarse = relu(self.last.convolve(fine.clone()));
-        let rows = |x: Tensor<4>, width: usize| -> Tensor<3> {
-            let [batch, channels, height, columns] = x.dims();
-            x.permute([0, 2, 3, 1]).reshape([batch, height * columns * channels / width, width])
-        };
-        let both = |heads: &[Conv; 2], width: usize| {
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) when the device cannot compute.
+    pub(crate) fn forward(&self, pictures: &Maps) -> Result<[Vec<f32>; 2]> {
+        let count = pictures.shape()[0].max(1);
+        let fine = self.blocks.iter().fold(self.stem.forward(pictures), |x, block| block.forward(&x));
+        let [depthwise, pointwise] = &self.last;
+        let coarse = depthwise.then(pointwise, &fine, None);
+        let both = |heads: &[Conv; 2]| -> Result<Vec<f32>> {
             let [first, second] = heads;
-            Tensor::cat(vec![rows(first.forward(fine.clone()), width), rows(second.forward(coarse.clone()), width)], 1)
+            let (first, second) = (first.forward(&fine).points("BlazeFace")?, second.forward(&coarse).points("BlazeFace")?);
+            let (firsts, seconds) = (first.chunks(first.len() / count), second.chunks(second.len() / count));
+            Ok(firsts.zip(seconds).flat_map(|(first, second)| [first, second].concat()).collect())
         };
-        (both(&self.boxes, 16), both(&self.score, 1).squeeze_dim(2))
+        Ok([both(&self.boxes)?, both(&self.score)?])
     }
 }

@@ -1,10 +1,8 @@
 //! MobileFaceNet with 192 outputs (sirius-ai/MobileFaceNet_TF), batch norms folded into the convolutions.
 
-use burn::prelude::*;
-
 use crate::{
     Result,
-    layers::{Conv, PRelu, Padding, Weights},
+    layers::{Conv, Maps, Padding, Weights},
 };
 
 /// Inverted residual blocks: expanded channels, output channels, stride. A block of stride 1 between equal widths adds its
@@ -27,29 +25,12 @@ const BLOCKS: [(usize, usize, usize); 15] = [
     (256, 128, 1),
 ];
 
-/// A convolution that a slope may follow.
-#[derive(Debug)]
-struct Layer {
-    conv: Conv,
-    slope: Option<PRelu>,
-}
-
-impl Layer {
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = self.conv.forward(x);
-        match &self.slope {
-            Some(slope) => slope.forward(x),
-            None => x,
-        }
-    }
-}
-
 /// Aligned faces of 112 pixels to vectors of 192 numbers, not normalised.
 #[derive(Debug)]
 pub(crate) struct MobileFaceNet {
-    stem: Vec<Layer>,
-    blocks: Vec<([Layer; 3], bool)>,
-    end: Vec<Layer>,
+    stem: [Conv; 3],
+    blocks: Vec<([Conv; 3], bool)>,
+    end: [Conv; 4],
 }
 
 impl MobileFaceNet {
@@ -60,18 +41,16 @@ impl MobileFaceNet {
 
     pub(crate) fn take(mut weights: Weights) -> Result<Self> {
         let mut number = 0;
-        let mut layer = |output: usize, input: usize, kernel: usize, stride: usize, padding: Padding| -> Result<Layer> {
+        let mut layer = |output: usize, input: usize, kernel: usize, stride: usize, padding: Padding| -> Result<Conv> {
             number += 1;
             let conv = Conv::take(&mut weights, &format!("conv{number:02}"), [output, input, kernel], stride, padding)?;
             let slope = format!("prelu{number:02}");
-            let slope = match weights.has(&format!("{slope}.weight")) {
-                true => Some(PRelu::take(&mut weights, &slope, output)?),
-                false => None,
-            };
-            Ok(Layer { conv, slope })
+            match weights.has(&format!("{slope}.weight")) {
+                true => conv.prelu(&mut weights, &slope),
+                false => Ok(conv),
+            }
         };
-        let stem =
-            vec![layer(64, 3, 3, 2, Padding::Same)?, layer(64, 1, 3, 1, Padding::Same)?, layer(64, 64, 1, 1, Padding::Valid)?];
+        let stem = [layer(64, 3, 3, 2, Padding::Same)?, layer(64, 1, 3, 1, Padding::Same)?, layer(64, 64, 1, 1, Padding::Valid)?];
         let mut width = 64;
         let mut blocks = Vec::with_capacity(BLOCKS.len());
         for (expanded, output, stride) in BLOCKS {
@@ -83,7 +62,7 @@ impl MobileFaceNet {
             blocks.push((three, stride == 1 && width == output));
             width = output;
         }
-        let end = vec![
+        let end = [
             layer(512, width, 1, 1, Padding::Valid)?,
             layer(512, 1, 7, 1, Padding::Valid)?,
             layer(512, 512, 1, 1, Padding::Valid)?,
@@ -94,12 +73,12 @@ impl MobileFaceNet {
     }
 
     /// `[n, 3, 112, 112]`, RGB, `(value - 127.5) / 128`, to `[n, 192]`.
-    pub(crate) fn forward(&self, faces: Tensor<4>) -> Tensor<2> {
-        let mut x = self.stem.iter().fold(faces, |x, layer| layer.forward(x));
-        for (layers, adds) in &self.blocks {
-            let y = layers.iter().fold(x.clone(), |x, layer| layer.forward(x));
-            x = if *adds { x + y } else { y };
+    pub(crate) fn forward(&self, faces: &Maps) -> Maps {
+        let [first, depthwise, pointwise] = &self.stem;
+        let mut x = depthwise.then(pointwise, &first.forward(faces), None);
+        for ([expand, depthwise, project], adds) in &self.blocks {
+            x = depthwise.then(project, &expand.forward(&x), adds.then_some(&x));
         }
-        self.end.iter().fold(x, |x, layer| layer.forward(x)).flatten(1, 3)
+        self.end.iter().fold(x, |x, layer| layer.forward(&x))
     }
 }
