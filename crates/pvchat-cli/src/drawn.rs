@@ -147,13 +147,11 @@ pub fn ask(common: &Common, file: &Path, question: &str) -> Outcome<Exit> {
     let pvchat = Pvchat::miniature()?;
     let subjects = named(question).iter().map(|name| folder.load(name, pvchat.vilm())).collect::<Result<Vec<_>, _>>()?;
     let clip = drawn_clip(common, &pvchat, file)?;
-    let (mut written, mut is_first) = (Ok(()), true);
+    let mut written = Ok(());
     let answer = pvchat.ask_streaming(&subjects, &clip, question, |word| {
-        let space = if is_first || matches!(word, "," | "." | "?" | "!" | "") { "" } else { " " };
-        is_first = false;
         if !output.json {
             let mut out = io::stdout().lock();
-            written = write!(out, "{space}{word}").and_then(|()| out.flush());
+            written = write!(out, "{word}").and_then(|()| out.flush());
         }
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
@@ -190,8 +188,7 @@ pub fn chat(common: &Common, file: &Path) -> Outcome<Exit> {
 
 /// Says an answer, and how sure the model is that the people of the question are there.
 fn say(output: &Output, file: &Path, question: &str, answer: &Answer, with_text: bool) -> Outcome<()> {
-    let text =
-        [",", ".", "?", "!"].iter().fold(answer.text.trim().to_string(), |text, mark| text.replace(&format!(" {mark}"), mark));
+    let text = answer.text.clone();
     let rests_on = match answer.obtained {
         Obtained::Remembered => "known from a remembered look",
         Obtained::Enrolled => "known from one look",

@@ -17,7 +17,7 @@ fn wrong_usage_is_one_line_and_ends_with_2() {
     for arguments in [
         vec!["aks"],
         vec!["enrol", "clip.mp4"],
-        vec!["enrol", "clip.mp4", "--name", "a b"],
+        vec!["enrol", "clip.mp4", "--name", "a/b"],
         vec!["enrol", "clip.mp4", "--name", "Aa", "--at", "1"],
         vec!["enrol", "clip.mp4", "--name", "Aa", "--at", "1,2", "--person", "1"],
         vec!["timeline"],
