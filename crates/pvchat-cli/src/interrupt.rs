@@ -21,7 +21,7 @@ pub fn listen() {
     let _ = ctrlc::set_handler(handle);
 }
 
-/// Work that asks [`flow`] whether to go on, until this is dropped.
+/// Work that asks `flow` whether to go on, until this is dropped.
 pub struct Stoppable(());
 
 impl Stoppable {

@@ -1,5 +1,5 @@
 //! Who is in a clip, where and when: faces are detected, aligned, embedded, linked into tracks and compared with people that
-//! are kept in a [`Gallery`](gallery::Gallery).
+//! are kept in a [`Gallery`].
 
 mod align;
 mod calibration;
