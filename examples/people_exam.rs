@@ -11,12 +11,16 @@ use std::{
 use clap::Parser;
 use pvchat::{
     data::{file::read_json, random::SeededStream},
-    faces::{Calibration, EmbedderKind, FindOptions, Finder, Search, cosine},
+    faces::{Calibration, EmbedderKind, FindOptions, Finder, Search, cosine, mean_embedding},
     model::device,
     video::{DamagePolicy, ReadOptions, SamplingPlan, VideoReader},
 };
-use pvchat_examples::{error_line, models_folder, progress::bar};
-use serde::{Deserialize, Serialize};
+use pvchat_examples::{
+    error_line, models_folder,
+    progress::bar,
+    truth::{KnownFile, KnownPeople},
+};
+use serde::Serialize;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -50,22 +54,6 @@ struct Arguments {
 }
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
-
-#[derive(Deserialize)]
-struct Manifest {
-    entries: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    file: PathBuf,
-    identity: Option<String>,
-    kind: String,
-    #[serde(default)]
-    several_people: bool,
-    #[serde(default)]
-    grey: bool,
-}
 
 /// An item with a face.
 struct Item {
@@ -247,12 +235,12 @@ fn exam(arguments: &Arguments) -> Outcome<()> {
 /// The items with a face, the files without, and the number of files.
 fn items(finder: &Finder, folder: &Path) -> Outcome<(Vec<Item>, Vec<PathBuf>, usize)> {
     const CLIP_FRAMES: usize = 10;
-    let manifest: Manifest = read_json(&folder.join("manifest.json"), 64 << 20)?;
-    let entries: Vec<Entry> = manifest.entries.into_iter().filter(|entry| !entry.several_people).collect();
+    let manifest: KnownPeople = read_json(&folder.join("manifest.json"), 64 << 20)?;
+    let entries: Vec<KnownFile> = manifest.entries.into_iter().filter(|entry| !entry.several_people).collect();
     let progress = bar("looking for faces", entries.len());
     let (mut items, mut without) = (Vec::new(), Vec::new());
     let count = entries.len();
-    for Entry { file, identity, kind, grey, .. } in entries {
+    for KnownFile { file, identity, kind, grey, .. } in entries {
         let Some(identity) = identity else { continue };
         // Some of the public clips are cut off.
         let mut options = ReadOptions::default();
@@ -266,19 +254,9 @@ fn items(finder: &Finder, folder: &Path) -> Outcome<(Vec<Item>, Vec<PathBuf>, us
             own.flat_map(|track| &track.sightings).map(|sighting| sighting.face.bounds.area() * sighting.face.score).sum()
         };
         let people: BTreeSet<usize> = tracks.iter().filter(|track| track.embedding.is_some()).map(|track| track.person).collect();
-        match people.into_iter().max_by(|&one, &other| weight(one).total_cmp(&weight(other))) {
-            Some(person) => {
-                let mut embedding: Vec<f32> = Vec::new();
-                for track in tracks.iter().filter(|track| track.person == person) {
-                    if let Some(values) = &track.embedding {
-                        embedding.resize(values.len(), 0.0);
-                        embedding.iter_mut().zip(values).for_each(|(sum, value)| *sum += track.good_faces as f32 * value);
-                    }
-                }
-                let length = embedding.iter().map(|value| value * value).sum::<f32>().sqrt();
-                embedding.iter_mut().for_each(|value| *value /= length);
-                items.push(Item { identity, clip: kind == "clip", grey, embedding });
-            }
+        let person = people.into_iter().max_by(|&one, &other| weight(one).total_cmp(&weight(other)));
+        match mean_embedding(tracks.iter().filter(|track| Some(track.person) == person)) {
+            Some(embedding) => items.push(Item { identity, clip: kind == "clip", grey, embedding }),
             None => without.push(file),
         }
         progress.inc(1);
@@ -287,7 +265,7 @@ fn items(finder: &Finder, folder: &Path) -> Outcome<(Vec<Item>, Vec<PathBuf>, us
     Ok((items, without, count))
 }
 
-/// Strangers against galleries of so many people, one item each, drawn 200 times for every item.
+/// Strangers against galleries of `enrolled` people with one item each, drawn 200 times for every item.
 fn open_set(items: &[&Item], pairs: &[Pair], calibration: &Calibration, enrolled: usize) -> OpenSet {
     let threshold = calibration.certain_from(enrolled);
     let groups = by_identity(items);

@@ -26,8 +26,8 @@ use pvchat_examples::{
     demo::drawing::{Canvas, Style},
     error_line, models_folder,
     progress::bar,
+    truth::{KnownFile, KnownPeople},
 };
-use serde::Deserialize;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -57,22 +57,6 @@ struct Arguments {
 }
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
-
-#[derive(Deserialize)]
-struct Manifest {
-    entries: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    file: PathBuf,
-    identity: Option<String>,
-    kind: String,
-    #[serde(default)]
-    several_people: bool,
-    #[serde(default)]
-    grey: bool,
-}
 
 /// A picture with a good face.
 struct Clean {
@@ -225,12 +209,12 @@ fn conditions() -> Vec<Condition> {
 
 /// The colour pictures in which a good face of 60 pixels or more is found.
 fn clean(finder: &Finder, folder: &Path) -> Outcome<Vec<Clean>> {
-    let manifest: Manifest = read_json(&folder.join("manifest.json"), 64 << 20)?;
+    let manifest: KnownPeople = read_json(&folder.join("manifest.json"), 64 << 20)?;
     let entries = manifest.entries.into_iter().filter(|entry| entry.kind == "image" && !entry.grey && !entry.several_people);
-    let entries: Vec<Entry> = entries.collect();
+    let entries: Vec<KnownFile> = entries.collect();
     let progress = bar("looking at clean pictures", entries.len());
     let mut clean = Vec::new();
-    for Entry { file, identity, .. } in entries {
+    for KnownFile { file, identity, .. } in entries {
         progress.inc(1);
         let Some(identity) = identity else { continue };
         let mut clip = VideoReader::open(folder.join(&file))?.sample(&SamplingPlan::Uniform(1))?;

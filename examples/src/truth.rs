@@ -1,5 +1,7 @@
 //! What is true of the fixture clips. Nothing that learns reads this; the demo shows it beside the answers.
 
+use std::path::PathBuf;
+
 use pvchat::{
     augment::Aspect,
     eval::accuracy::ClipClass,
@@ -113,4 +115,28 @@ pub struct Truth {
     pub reference: ClipTruth,
     /// The clips to ask about, in the order of their files.
     pub clips: Vec<ClipTruth>,
+}
+
+/// The `manifest.json` of a folder of pictures and clips of known people.
+#[derive(Deserialize)]
+pub struct KnownPeople {
+    /// Every file.
+    pub entries: Vec<KnownFile>,
+}
+
+/// A picture or clip of known people.
+#[derive(Deserialize)]
+pub struct KnownFile {
+    /// The file, within the folder.
+    pub file: PathBuf,
+    /// Who is in it: the same word is the same person. `None` where several people are.
+    pub identity: Option<String>,
+    /// `image` or `clip`.
+    pub kind: String,
+    /// Whether it shows several people.
+    #[serde(default)]
+    pub several_people: bool,
+    /// Whether it has no colours.
+    #[serde(default)]
+    pub grey: bool,
 }

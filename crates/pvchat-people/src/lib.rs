@@ -35,4 +35,4 @@ pub use geometry::{Bounds, Point};
 pub use quality::{Flaw, Limits, Quality};
 pub use recognise::{Recognised, recognise};
 pub use timeline::{Appearance, Moment, Timeline, Watch, WatchOptions};
-pub use track::{SAME_PERSON, SeenFace, Sighting, Track};
+pub use track::{SAME_PERSON, SeenFace, Sighting, Track, mean_embedding};

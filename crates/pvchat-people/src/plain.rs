@@ -352,7 +352,7 @@ impl Plain {
         maps
     }
 
-    /// The greatest value of each window of `kernel` points, which may reach so many points outside: rows (above, below) and
+    /// The greatest value of each window of `kernel` points; `around` says how far windows may reach outside: rows (above, below),
     /// columns (left, right).
     pub(crate) fn max_pool(&self, kernel: usize, stride: usize, around: [(usize, usize); 2]) -> Self {
         let [height, width] = [0, 1].map(|axis| windows(self.shape[1 + axis], kernel, stride, around[axis]));

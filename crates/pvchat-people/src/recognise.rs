@@ -4,9 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     calibration::{Calibration, Verdict},
-    embed::normalise,
     gallery::Person,
-    track::{Track, best_pairs},
+    track::{Track, best_pairs, mean_embedding},
 };
 
 /// A person of a clip, and who that is.
@@ -34,15 +33,8 @@ fn people(tracks: &[Track]) -> Vec<Whole<'_>> {
     let count = tracks.iter().map(|track| track.person + 1).max().unwrap_or(0);
     let whole = |person: usize| {
         let tracks: Vec<&Track> = tracks.iter().filter(|track| track.person == person).collect();
-        let mut sum: Vec<f32> = Vec::new();
-        for track in &tracks {
-            if let Some(embedding) = &track.embedding {
-                sum.resize(embedding.len(), 0.0);
-                sum.iter_mut().zip(embedding).for_each(|(sum, value)| *sum += track.good_faces as f32 * value);
-            }
-        }
-        normalise(&mut sum);
-        Whole { tracks, embedding: (!sum.is_empty()).then_some(sum) }
+        let embedding = mean_embedding(tracks.iter().copied());
+        Whole { tracks, embedding }
     };
     (0..count).map(whole).collect()
 }

@@ -53,7 +53,7 @@ pub struct Appearance {
 /// How a video is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WatchOptions {
-    /// The length of a window in seconds: people are told apart within it, and at its end all that stays are rows.
+    /// The length of a window in seconds: people are distinguished within it, and at its end only rows remain.
     pub window: f64,
     /// Moments of one person that are closer than this, in seconds, become one.
     pub gap: f64,

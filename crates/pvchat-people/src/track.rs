@@ -77,6 +77,20 @@ impl Track {
     }
 }
 
+/// The unit-length mean embedding of several tracks of one person, each weighing as much as it has good faces; `None` where no
+/// face is good.
+pub fn mean_embedding<'a>(tracks: impl IntoIterator<Item = &'a Track>) -> Option<Vec<f32>> {
+    let mut sum: Vec<f32> = Vec::new();
+    for track in tracks {
+        if let Some(embedding) = &track.embedding {
+            sum.resize(embedding.len(), 0.0);
+            sum.iter_mut().zip(embedding).for_each(|(sum, value)| *sum += track.good_faces as f32 * value);
+        }
+    }
+    normalise(&mut sum);
+    (!sum.is_empty()).then_some(sum)
+}
+
 /// Tracks whose cosine distance (1 - cosine) is at most this belong to one person.
 pub const SAME_PERSON: f32 = 0.4;
 /// A face continues a track whose last box it overlaps by this much, unless the embeddings say that it is somebody else.

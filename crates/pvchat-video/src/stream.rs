@@ -25,7 +25,7 @@ pub struct StreamPlan {
 }
 
 impl StreamPlan {
-    /// So many frames per second, from the beginning.
+    /// This many frames per second, from the beginning.
     pub fn per_second(per_second: f64) -> Self {
         Self { per_second, from_seconds: 0.0 }
     }

@@ -432,15 +432,6 @@ impl SeenPeople {
             measured.iter().map(|sighting| value(&sighting.quality)).sum::<f32>() / measured.len().max(1) as f32
         };
         let best = measured.iter().max_by(|one, other| one.quality.rank().total_cmp(&other.quality.rank()))?;
-        let mut embedding: Vec<f32> = Vec::new();
-        for track in &tracks {
-            if let Some(values) = &track.embedding {
-                embedding.resize(values.len(), 0.0);
-                embedding.iter_mut().zip(values).for_each(|(sum, value)| *sum += track.good_faces as f32 * value);
-            }
-        }
-        let length = embedding.iter().map(|value| value * value).sum::<f32>().sqrt();
-        embedding.iter_mut().for_each(|value| *value /= length.max(f32::MIN_POSITIVE));
         let mut flaws: Vec<(pvchat_people::Flaw, usize)> = Vec::new();
         for flaw in all.iter().flat_map(|sighting| &sighting.flaws) {
             match flaws.iter_mut().find(|(known, _)| std::mem::discriminant(known) == std::mem::discriminant(flaw)) {
@@ -460,7 +451,7 @@ impl SeenPeople {
             best: (best.face.bounds, best.seconds),
             flaws: flaws.into_iter().map(|(flaw, _)| flaw).collect(),
             portrait: tracks.iter().max_by_key(|track| track.good_faces).and_then(|track| track.portrait.clone()),
-            embedding: (!embedding.is_empty()).then_some(embedding),
+            embedding: pvchat_people::mean_embedding(tracks),
         })
     }
 
