@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error,
+    io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -16,7 +17,7 @@ use pvchat::{
     video::{DamagePolicy, ReadOptions, SamplingPlan, VideoReader},
 };
 use pvchat_examples::{
-    error_line, models_folder,
+    exit_code, models_folder,
     progress::bar,
     truth::{KnownFile, KnownPeople},
 };
@@ -128,16 +129,12 @@ struct Grey {
 }
 
 fn main() -> ExitCode {
-    match exam(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("people_exam: {}", error_line(error.as_ref()));
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(exam(&Arguments::parse()))
 }
 
 fn exam(arguments: &Arguments) -> Outcome<()> {
+    // Not `println!`, which panics when nobody reads any more.
+    let mut out = io::stdout().lock();
     let embedder = match arguments.embedder.as_str() {
         "mobilefacenet" => EmbedderKind::MobileFaceNet,
         "dlib" => EmbedderKind::Dlib,
@@ -156,7 +153,7 @@ fn exam(arguments: &Arguments) -> Outcome<()> {
     let colour: Vec<&Item> = items.iter().filter(|item| !item.grey).collect();
     let pairs = compare(&colour);
     if arguments.calibrate {
-        println!("{}", serde_json::to_string_pretty(&fit(embedder, &colour, &pairs))?);
+        writeln!(out, "{}", serde_json::to_string_pretty(&fit(embedder, &colour, &pairs))?)?;
         return Ok(());
     }
     let verification = verify(&pairs).ok_or("the folder has no two items of one person, or of one person only")?;
@@ -207,27 +204,34 @@ fn exam(arguments: &Arguments) -> Outcome<()> {
         without_face,
     };
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
         return Ok(());
     }
-    println!("{} items of {} people, {} without a face", report.items, report.identities, report.items_without_face);
-    println!("verification, {} pairs of one person and {} of two:", report.pairs[0], report.pairs[1]);
-    println!("  equal error rate {:.2} %", 100.0 * report.eer);
-    println!("  found at 1 % false accepts {:.2} %", 100.0 * report.tpr_at_1_percent);
-    println!("  found at 0.1 % false accepts {:.2} %", 100.0 * report.tpr_at_1_permille);
+    writeln!(out, "{} items of {} people, {} without a face", report.items, report.identities, report.items_without_face)?;
+    writeln!(out, "verification, {} pairs of one person and {} of two:", report.pairs[0], report.pairs[1])?;
+    writeln!(out, "  equal error rate {:.2} %", 100.0 * report.eer)?;
+    writeln!(out, "  found at 1 % false accepts {:.2} %", 100.0 * report.tpr_at_1_percent)?;
+    writeln!(out, "  found at 0.1 % false accepts {:.2} %", 100.0 * report.tpr_at_1_permille)?;
     let [low, high] = report.existence_interval;
-    println!("existence at {:.3}: balanced {balanced:.4} [{low:.4}, {high:.4}]", report.threshold);
+    writeln!(out, "existence at {:.3}: balanced {balanced:.4} [{low:.4}, {high:.4}]", report.threshold)?;
     let [mean, low, high] = report.existence_split;
-    println!("existence, threshold from other people: balanced {mean:.4} [{low:.4}, {high:.4}]");
+    writeln!(out, "existence, threshold from other people: balanced {mean:.4} [{low:.4}, {high:.4}]")?;
     for OpenSet { enrolled, threshold, false_accepts, extrapolated, found } in &report.open_set {
         let how = if *extrapolated { "extrapolated" } else { "counted" };
         let (wrong, found) = (100.0 * false_accepts, 100.0 * found);
-        println!("{enrolled} enrolled, yes from {threshold:.3}: {wrong:.3} % of strangers accepted ({how}), {found:.1} % found");
+        writeln!(
+            out,
+            "{enrolled} enrolled, yes from {threshold:.3}: {wrong:.3} % of strangers accepted ({how}), {found:.1} % found"
+        )?;
     }
-    println!("not sure of {:.2} % of the same person, {:.2} % of others", 100.0 * not_sure[0], 100.0 * not_sure[1]);
+    writeln!(out, "not sure of {:.2} % of the same person, {:.2} % of others", 100.0 * not_sure[0], 100.0 * not_sure[1])?;
     if let Some(Grey { items, eer, tpr_at_1_percent, tpr_at_1_permille, .. }) = &report.grey {
         let shares = [eer, tpr_at_1_percent, tpr_at_1_permille].map(|share| 100.0 * share);
-        println!("{items} grey items: equal error rate {:.2} %, found {:.2} % and {:.2} %", shares[0], shares[1], shares[2]);
+        writeln!(
+            out,
+            "{items} grey items: equal error rate {:.2} %, found {:.2} % and {:.2} %",
+            shares[0], shares[1], shares[2]
+        )?;
     }
     Ok(())
 }

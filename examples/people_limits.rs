@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     error::Error,
-    io::Cursor,
+    io::{self, Cursor, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -24,7 +24,7 @@ use pvchat::{
 };
 use pvchat_examples::{
     demo::drawing::{Canvas, Style},
-    error_line, models_folder,
+    exit_code, models_folder,
     progress::bar,
     truth::{KnownFile, KnownPeople},
 };
@@ -122,22 +122,18 @@ impl Condition {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("people_limits: {}", error_line(error.as_ref()));
-            ExitCode::FAILURE
-        }
-    }
+    exit_code(run(&Arguments::parse()))
 }
 
 fn run(arguments: &Arguments) -> Outcome<()> {
+    // Not `println!`, which panics when nobody reads any more.
+    let mut out = io::stdout().lock();
     let models = models_folder(arguments.models.clone());
     let device = device::default_device()?;
     let finder = Finder::open(&models, EmbedderKind::MobileFaceNet, FindOptions::default(), &device)?;
     let calibration = Calibration::shipped(EmbedderKind::MobileFaceNet)?;
     if let Some(clips) = &arguments.clips {
-        halves(&finder, &calibration, clips)?;
+        halves(&finder, &calibration, clips, &mut out)?;
     }
     if let (Some(clip), Some(file)) = (&arguments.sheet, &arguments.to) {
         sheet(&finder, &calibration, clip)?.save(file).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -187,12 +183,13 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         progress.inc(1);
     }
     progress.finish_and_clear();
-    println!(
+    writeln!(
+        out,
         "{} probes against {} clean pictures; a face that is not found or not good enough counts as not sure.\n",
         probes.len(),
         clean.len()
-    );
-    println!("{}", table.to_markdown());
+    )?;
+    writeln!(out, "{}", table.to_markdown())?;
     Ok(())
 }
 
@@ -331,7 +328,7 @@ fn sheet(finder: &Finder, calibration: &Calibration, clip: &Path) -> Outcome<Rgb
 }
 
 /// Enrols everybody from the first half of the clip, and looks for everybody in all second halves.
-fn halves(finder: &Finder, calibration: &Calibration, folder: &Path) -> Outcome<()> {
+fn halves(finder: &Finder, calibration: &Calibration, folder: &Path, out: &mut impl Write) -> Outcome<()> {
     const FRAMES: usize = 16;
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.retain(|file| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("lp_")));
@@ -362,11 +359,12 @@ fn halves(finder: &Finder, calibration: &Calibration, folder: &Path) -> Outcome<
         }
     }
     let count = embeddings.len();
-    println!(
+    writeln!(
+        out,
         "{count} clips: {} of {count} second halves found (similarity {least_own:.3} and more); of {} pairs of strangers \
          {accepted} accepted, {unsure} not sure (similarity at most {most_other:.3})\n",
         count - missed,
         count * (count - 1)
-    );
+    )?;
     Ok(())
 }
