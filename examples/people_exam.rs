@@ -87,7 +87,7 @@ struct Report {
     not_sure: [f64; 2],
     /// Shares of what it answers with yes or no that is right.
     right_when_sure: [f64; 2],
-    /// The threshold fitted on half of the identities, tested on the other half: mean and 95 % of 300 splits.
+    /// The threshold fitted on half of the identities, tested on the other half: the mean of 300 splits and the interval that holds 95 % of them.
     existence_split: [f64; 3],
     threshold: f32,
     /// The least similar pair of one person, and the most similar pair of two; of pictures and of clips.
@@ -418,7 +418,7 @@ fn best_threshold(pairs: &[Pair]) -> f32 {
     equal.iter().sum::<f32>() / equal.len().max(1) as f32
 }
 
-/// The threshold that is best for half of the identities, tested on the other half: mean and 95 % of 300 splits.
+/// The threshold that is best for half of the identities, tested on the other half: the mean of 300 splits and the interval that holds 95 % of them.
 fn split(items: &[&Item]) -> [f64; 3] {
     let groups = by_identity(items);
     let mut stream = SeededStream::new(7).derive("split");
