@@ -65,14 +65,14 @@ test-vulkan:
 	@scripts/setup.sh mesa-vulkan-drivers libvulkan1
 	VK_DRIVER_FILES="$${VK_DRIVER_FILES:-$$(ls /usr/share/vulkan/icd.d/lvp_icd*.json)}" \
 		CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_TARGET_DIR=$(TARGET)/vulkan \
-		$(CARGO) test --release --package pvchat-model --features flex,vulkan --test moh_kernels_vulkan
+		$(CARGO) test --release --package pvchat-nn --features flex,vulkan --test moh_kernels_vulkan
 
 # A package and a folder of its own, so that LLVM, half a gigabyte that its build script fetches once, is in nobody else's
 # way. Of a toolkit it takes ptxas (PTXAS names another) and libdevice; the wheel nvidia-cuda-nvcc has both:
 # CUDA_PATH=.../site-packages/nvidia/cu13.
 ptx:
 	@scripts/setup.sh g++
-	CARGO_TARGET_DIR=$(TARGET)/ptx/build $(CARGO) run --locked --manifest-path crates/pvchat-model/ptx/Cargo.toml -- $(TARGET)/ptx
+	CARGO_TARGET_DIR=$(TARGET)/ptx/build $(CARGO) run --locked --manifest-path crates/pvchat-nn/ptx/Cargo.toml -- $(TARGET)/ptx
 
 soak: setup
 	PVCHAT_KILLS=100 $(CARGO) test $(CARGO_FLAGS) --test kill_and_resume -- --nocapture
@@ -100,7 +100,7 @@ lint: setup
 # Types only: with DOCS_RS the build script of the CUDA backend neither downloads nor links LLVM, so that neither a GPU
 # nor a toolkit is needed. A folder of its own, because cuda would change the features of everything else.
 check-cuda: setup
-	DOCS_RS=1 CARGO_TARGET_DIR=$(TARGET)/cuda $(CARGO) clippy --release --package pvchat-model --features cuda -- -D warnings
+	DOCS_RS=1 CARGO_TARGET_DIR=$(TARGET)/cuda $(CARGO) clippy --release --package pvchat-nn --features cuda -- -D warnings
 
 # `cargo bench` has no --release: its profile is the release profile. Only targets named as benches run; arguments for
 # Criterion go into BENCH_ARGS. Criterion's own plots want a font that its plotting crate does not find.

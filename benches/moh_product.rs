@@ -8,7 +8,7 @@ use pvchat::{LearnEvent, LearnOptions, Pvchat};
 use pvchat_benches::median;
 use pvchat_data::random::SeededStream;
 use pvchat_miniature::world::{Identity, Scene, SceneOptions};
-use pvchat_model::{
+use pvchat_nn::{
     init,
     moh::kernel::{Kernel, View, gated_attention, reference_attention},
 };

@@ -17,11 +17,10 @@ use pvchat::{
         pretrain::{encoder_run::EncoderRun, encoder_task::evaluate},
     },
     model::{
-        device::default_device,
-        moh::Routing,
         qformer::{Activation, NormPlacement},
         vision::miniature::MiniatureEncoderConfig,
     },
+    nn::{device::default_device, moh::Routing},
     train::{
         objective::ObjectiveConfig,
         personal::{LearnConfig, Trains},

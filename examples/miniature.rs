@@ -27,16 +27,15 @@ use pvchat::{
         tokenizer,
     },
     model::{
-        device::default_device,
-        moh::Routing,
         prompt::{PromptFormat, TextCodec},
         vilm::{Vilm, VilmParameters},
         vision::{
             VisionTower,
             miniature::{MiniatureEncoder, MiniatureEncoderConfig},
         },
-        weights,
     },
+    nn::weights,
+    nn::{device::default_device, moh::Routing},
     train::checkpoint::CheckpointFolder,
 };
 use pvchat_examples::{at, exit_code};

@@ -13,7 +13,7 @@ use clap::Parser;
 use pvchat::{
     data::{file::read_json, random::SeededStream},
     faces::{Calibration, EmbedderKind, FindOptions, Finder, Search, cosine, mean_embedding},
-    model::device,
+    nn::device,
     video::{DamagePolicy, ReadOptions, SamplingPlan, VideoReader},
 };
 use pvchat_examples::{

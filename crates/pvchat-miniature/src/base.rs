@@ -1,10 +1,10 @@
 //! The base model of the miniature: its configuration.
 
 use pvchat_model::{
-    moh::Routing,
     qformer::{Activation, NormPlacement},
     vilm::VilmConfig,
 };
+use pvchat_nn::moh::Routing;
 use pvchat_train::objective::ObjectiveConfig;
 
 /// What bases are compared in; the default is the shipped one.

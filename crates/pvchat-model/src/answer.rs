@@ -11,12 +11,14 @@ pub use config::AnswerConfig;
 
 use crate::{
     Error, Result,
-    language::{FinishReason, GenerationOptions, KeyValueCache, Labels, Mistral, Packing, Prompt, generate, loss::label_losses},
-    moh::Gates,
     personal::{PersonalBridge, PersonalTensors},
     prompt::{EncodedText, TILE, TextCodec},
     qformer::QFormer,
     vision::miniature::Readout,
+};
+use pvchat_nn::{
+    language::{FinishReason, GenerationOptions, KeyValueCache, Labels, Mistral, Packing, Prompt, generate, loss::label_losses},
+    moh::Gates,
 };
 
 /// What later stages see of a batch of clips; made once per clip.
@@ -214,9 +216,9 @@ impl AnswerModel {
         let labels: Vec<Vec<i64>> = texts
             .iter()
             .map(|row| {
-                let mut labels = vec![crate::language::loss::IGNORED; prefix];
+                let mut labels = vec![pvchat_nn::language::loss::IGNORED; prefix];
                 row.iter().for_each(|text| labels.extend(text.labels(length)));
-                labels.resize(packing.tokens(), crate::language::loss::IGNORED);
+                labels.resize(packing.tokens(), pvchat_nn::language::loss::IGNORED);
                 labels
             })
             .collect();

@@ -6,8 +6,8 @@ use pvchat_data::SubjectName;
 use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
-use crate::{
-    Error, Result,
+use crate::{Error, Result};
+use pvchat_nn::{
     file::{LARGEST_TEXT_FILE, read_regular},
     language::loss::IGNORED,
 };

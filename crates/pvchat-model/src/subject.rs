@@ -11,10 +11,9 @@ use sha2::{Digest, Sha256};
 use crate::{
     Error, Result,
     adaptation::{Adaptation, Trains, Values},
-    file::read_regular,
-    language::LoraConfig,
     personal::PersonalTensors,
 };
+use pvchat_nn::{file::read_regular, language::LoraConfig};
 
 /// The version of the file format that is written: tokens and rows, an [`Adaptation`] where there is one, and a checksum.
 pub const FORMAT_VERSION: u32 = 3;

@@ -10,14 +10,13 @@ use crate::{
     Error, Result,
     adaptation::{Adaptation, Trains},
     answer::{AnswerModel, Sight},
-    init,
-    operations::LayerNorm,
     personal::PersonalTensors,
     preprocess::{bars::without_bars, encoder_pixels},
     prompt::TextCodec,
     subject::{FORMAT_VERSION, Origin, Subject, SubjectInfo},
     vision::{VisionEncoder, VisionTower, miniature::Readout},
 };
+use pvchat_nn::{init, operations::LayerNorm};
 
 mod config;
 mod files;

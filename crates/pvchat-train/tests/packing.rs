@@ -9,12 +9,14 @@ use burn::{
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     answer::{AnswerConfig, AnswerModel, Sight},
-    init,
-    language::{Labels, MistralConfig, loss::label_losses},
-    moh::Routing,
     personal::PersonalTensors,
     prompt::EncodedText,
     qformer::{Activation, DropoutRates, NormPlacement, QFormerConfig},
+};
+use pvchat_nn::{
+    init,
+    language::{Labels, MistralConfig, loss::label_losses},
+    moh::Routing,
 };
 
 const WIDTH: usize = 32;

@@ -18,7 +18,7 @@ use pvchat_model::{
     vision::VisionConfig,
 };
 #[cfg(feature = "miniature")]
-use pvchat_model::{device, file};
+use pvchat_nn::{device, file};
 use pvchat_train::checkpoint::CheckpointFolder;
 use pvchat_video::Clip;
 

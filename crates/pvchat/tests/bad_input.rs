@@ -283,8 +283,8 @@ fn pipes_devices_and_folders_are_not_read() {
             assert!(message(&error).contains(name) && message(&error).contains("not a regular file"), "{name}: {error}");
         }
         let weights = path.clone();
-        let opened = within_ten_seconds(move || model::weights::TensorSource::open(&weights).map(drop));
-        assert!(matches!(opened.expect("an answer in time"), Err(model::Error::File { .. })), "{}", path.display());
+        let opened = within_ten_seconds(move || pvchat::nn::weights::TensorSource::open(&weights).map(drop));
+        assert!(matches!(opened.expect("an answer in time"), Err(pvchat::nn::Error::File { .. })), "{}", path.display());
     }
 }
 
@@ -345,7 +345,7 @@ fn a_device_that_is_not_compiled_in_is_an_error_and_no_panic() {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "a_device_that_is_not_compiled_in_is_an_error_and_no_panic", "--nocapture"])
             .env(CHILD, "1")
-            .env(model::device::VARIABLE, name)
+            .env(pvchat::nn::device::VARIABLE, name)
             .output()
             .unwrap();
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));

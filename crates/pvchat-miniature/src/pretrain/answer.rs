@@ -14,9 +14,9 @@ use pvchat_augment::questions::{self, Aspect};
 use pvchat_data::{SubjectName, random::SeededStream};
 use pvchat_model::{
     answer::{AnswerConfig, AnswerLosses, AnswerModel, Visual},
-    init,
     prompt::{EncodedText, TextCodec},
 };
+use pvchat_nn::init;
 use pvchat_train::{
     objective::{Objective, ObjectiveReport, RoutedHeads},
     run::Task,

@@ -18,8 +18,8 @@ use pvchat_model::{
         VisionTower,
         miniature::{MiniatureEncoder, MiniatureEncoderConfig},
     },
-    weights,
 };
+use pvchat_nn::weights;
 use pvchat_train::{
     objective::Objective,
     run::{Progress, run},

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::AnswerModel;
 use crate::{
-    Error, Result, init,
-    language::MistralConfig,
+    Error, Result,
     personal::{PersonalBridge, PersonalConfig},
     qformer::QFormerConfig,
 };
+use pvchat_nn::{init, language::MistralConfig};
 
 /// The largest number of query tokens of one kind, and of tiles, that is believed.
 const MOST_QUERIES: usize = 1 << 16;

@@ -8,14 +8,13 @@ use super::VilmParameters;
 use crate::{
     Error, Result,
     answer::AnswerConfig,
-    language::MistralConfig,
-    moh::Routing,
     personal::PersonalConfig,
     preprocess::PreprocessConfig,
     prompt::PromptFormat,
     qformer::{Activation, DropoutRates, NormPlacement, QFormerConfig},
     vision::{InternVideo2Config, VisionConfig, miniature::MiniatureEncoderConfig, vision_layernorm},
 };
+use pvchat_nn::{language::MistralConfig, moh::Routing};
 
 /// Everything that decides the shape of a [`Vilm`](super::Vilm).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -8,11 +8,11 @@ use pvchat_data::random::SeededStream;
 use super::{Vilm, VilmConfig};
 use crate::{
     Error, Result,
-    file::{LARGEST_TEXT_FILE, read_regular},
     prompt::TextCodec,
     vision::VisionConfig,
     weights::checkpoint::{self, Checkpoint, Loaded},
 };
+use pvchat_nn::file::{LARGEST_TEXT_FILE, read_regular};
 
 /// Files of weights are at most that large, in bytes; a larger model is written into several.
 const SHARD_BYTES: usize = 4_000_000_000;

@@ -13,10 +13,10 @@ use super::Vilm;
 use crate::{
     Error, Result,
     answer::{AnswerModel, GeneratedAnswer, Sight, Visual},
-    language::{GenerationOptions, KeyValueCache},
     personal::PersonalTensors,
     subject::{Origin, Subject},
 };
+use pvchat_nn::language::{GenerationOptions, KeyValueCache};
 
 /// How an answer was obtained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

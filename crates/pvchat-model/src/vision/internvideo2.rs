@@ -1,7 +1,7 @@
 //! InternVideo2: a plain video transformer with a class token, query/key norm and layer scale.
 
 use super::{VisionEncoder, positions};
-use crate::{Error, Result, answer::Sight, init, operations};
+use crate::{Error, Result, answer::Sight};
 use burn::{
     module::Param,
     nn::{Linear, RmsNorm},
@@ -9,6 +9,7 @@ use burn::{
     tensor::{module::attention, ops::AttentionModuleOptions},
 };
 use pvchat_data::random::SeededStream;
+use pvchat_nn::{init, operations};
 use serde::{Deserialize, Serialize};
 
 /// Sizes of an [`InternVideo2`] encoder.

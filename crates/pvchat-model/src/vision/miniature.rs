@@ -12,8 +12,9 @@ use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
 use super::VisionEncoder;
-use crate::{Error, Result, answer::Sight, init};
+use crate::{Error, Result, answer::Sight};
 use layers::{Block, Norm, ReadoutPool, Stem};
+use pvchat_nn::init;
 
 /// Sizes of the miniature encoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

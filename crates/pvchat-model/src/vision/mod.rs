@@ -8,8 +8,9 @@ pub mod tower;
 pub use internvideo2::{InternVideo2, InternVideo2Config};
 pub use tower::{VisionConfig, VisionTower};
 
-use crate::{Result, answer::Sight, operations::LayerNorm};
+use crate::{Result, answer::Sight};
 use burn::prelude::*;
+use pvchat_nn::operations::LayerNorm;
 
 /// Epsilon of [`vision_layernorm`].
 pub const VISION_LAYERNORM_EPSILON: f64 = 1e-12;

@@ -16,15 +16,14 @@ use safetensors::{Dtype, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{
-    TensorSource, apply_tensors,
-    inventory::{ParameterSpec, parameters},
-    names::{OPTIONAL, RENAMES, is_ignored, public_name},
-};
-use crate::{
-    Error, Result,
-    error::ShapeMismatch,
+use super::names::{OPTIONAL, RENAMES, is_ignored, public_name};
+use crate::{Error, Result, error::ShapeMismatch};
+use pvchat_nn::{
     file::{open_regular, read_regular},
+    weights::{
+        TensorSource, apply_tensors,
+        inventory::{ParameterSpec, parameters},
+    },
 };
 
 /// The one file of a small checkpoint.
@@ -168,7 +167,7 @@ impl Checkpoint {
             value: format!("{RENAMES:?}"),
             remedy: format!("these are patterns of this program ({error})"),
         })?;
-        let (renamed, _) = table.remap(self.source.tensors.clone());
+        let (renamed, _) = table.remap(self.source.tensors().to_vec());
         let wrong = |problem: String| Error::File {
             file: self.origin.clone(),
             problem,
@@ -178,7 +177,7 @@ impl Checkpoint {
         let (mut unexpected, mut mismatched) = (Vec::new(), Vec::new());
         let mut loaded = Loaded::default();
         let mut grown: BTreeMap<&str, StoredTensor> = BTreeMap::new();
-        for (public, tensor) in self.source.tensors.iter().map(|tensor| &tensor.name).zip(renamed) {
+        for (public, tensor) in self.source.tensors().iter().map(|tensor| &tensor.name).zip(renamed) {
             if is_ignored(public) {
                 loaded.ignored.push(public.clone());
                 continue;
@@ -219,13 +218,13 @@ impl Checkpoint {
             let values = |tensor: &StoredTensor| {
                 let data = bridge::to_data(tensor).map_err(|error| wrong(format!("`{}`: {error:?}", tensor.name)))?;
                 let values: Vec<f32> = data.iter::<f32>().collect();
-                Ok(values.chunks(tensor.shape.to_vec()[1].max(1)).map(<[f32]>::to_vec).collect())
+                Ok::<Vec<Vec<f32>>, Error>(values.chunks(tensor.shape.to_vec()[1].max(1)).map(<[f32]>::to_vec).collect())
             };
             loaded.subject_rows = Some([values(words)?, values(head)?]);
         }
         let (large, small): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|tensor| is_large_part(&tensor.name));
         for (tensors, precision) in [(large, self.precision), (small, FloatDType::F32)] {
-            let source = TensorSource { tensors, ..self.source.clone() }.with_dtype(Some(precision.into()));
+            let source = self.source.with_tensors(tensors).with_dtype(Some(precision.into()));
             let applied = apply_tensors(module, &source, &[])?;
             // Shapes and names were compared above; what is left would be a mistake of this program.
             if let Some(name) = applied.unused.first() {

@@ -10,10 +10,10 @@ use pvchat_model::{
     vilm::{Vilm, VilmConfig},
     weights::{
         checkpoint::{self, Checkpoint, INDEX, SINGLE},
-        inventory,
         names::{is_ignored, public_name},
     },
 };
+use pvchat_nn::weights::inventory;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::{collections::BTreeMap, path::Path};
 

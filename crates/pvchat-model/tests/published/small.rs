@@ -4,7 +4,6 @@ use burn::prelude::*;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     answer::AnswerConfig,
-    language::MistralConfig,
     preprocess::PreprocessConfig,
     prompt::{PromptFormat, TextCodec},
     qformer::QFormerConfig,
@@ -12,6 +11,7 @@ use pvchat_model::{
     vision::{InternVideo2Config, VisionConfig},
     weights::checkpoint,
 };
+use pvchat_nn::language::MistralConfig;
 use std::path::Path;
 
 /// Words of the small tokenizer; the published format's pieces, and some to ask with.

@@ -2,7 +2,8 @@
 
 use burn::prelude::*;
 use pvchat_data::random::SeededStream;
-use pvchat_model::{answer::Sight, moh::Routing, personal::PersonalTensors, prompt::EncodedText, vilm::Vilm};
+use pvchat_model::{answer::Sight, personal::PersonalTensors, prompt::EncodedText, vilm::Vilm};
+use pvchat_nn::moh::Routing;
 use serde::{Deserialize, Serialize};
 
 use super::{LearnClip, LearnConfig, LearnData, LearnProgress, parameters::LearnParameters};
@@ -179,8 +180,9 @@ impl Task<LearnParameters> for LearnTask<'_> {
 
     fn failure(&self, reports: Vec<Self::Report>) -> Option<Error> {
         // That a router's output is no number is said better by the error that names step and batch.
-        let unnamed =
-            |error: &Error| matches!(error, Error::NotFinite { .. } | Error::Model(pvchat_model::Error::NotANumber { .. }));
+        let unnamed = |error: &Error| {
+            matches!(error, Error::NotFinite { .. } | Error::Model(pvchat_model::Error::Nn(pvchat_nn::Error::NotANumber { .. })))
+        };
         reports.into_iter().filter_map(Result::err).find(|error| !unnamed(error))
     }
 

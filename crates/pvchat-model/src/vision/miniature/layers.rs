@@ -12,7 +12,7 @@ use burn::{
 use pvchat_data::random::SeededStream;
 
 use super::{MiniatureEncoderConfig, Readout};
-use crate::{init, operations::softmax};
+use pvchat_nn::{init, operations::softmax};
 
 /// A root-mean-square norm written in few operations, because fused norms are taken apart under
 /// autodiff.

@@ -7,7 +7,7 @@ use burn::{
     tensor::DType,
 };
 use pvchat_data::random::SeededStream;
-use pvchat_model::{
+use pvchat_nn::{
     Error, init,
     language::{KeyValueCache, LoraConfig},
     moh::{
@@ -52,7 +52,7 @@ fn grouped(device: &Device) -> MohAttention {
 
 /// Written down in loops over plain numbers, from the formulas of the module's documentation.
 fn by_hand(module: &MohAttention, x: &Tensor<3>, keys: &Tensor<3>, seen: impl Fn(usize, usize, usize) -> bool) -> Vec<f32> {
-    let matrix = |linear: &burn::nn::Linear, adapter: &pvchat_model::language::LoraAdapter| {
+    let matrix = |linear: &burn::nn::Linear, adapter: &pvchat_nn::language::LoraAdapter| {
         let added = adapter.a.weight.val().matmul(adapter.b.weight.val()) * adapter.scale;
         (numbers(linear.weight.val() + added), numbers(linear.bias.as_ref().unwrap().val()))
     };

@@ -2,7 +2,7 @@
 
 use burn::{prelude::*, tensor::DType};
 use pvchat_data::random::SeededStream;
-use pvchat_model::moh::{
+use pvchat_nn::moh::{
     MohAttentionConfig, Routing,
     kernel::{Kernel, View, fused_attention, gated_attention, reference_attention},
 };
@@ -209,11 +209,11 @@ fn below_a_router_the_gradients_of_closed_gates_are_the_references() {
         let mut config = MohAttentionConfig::new(48, 6, routing);
         config.initial_deviation = 0.2;
         let module = config.init(&stream, &device).unwrap();
-        let x = pvchat_model::init::normal::<3>(&mut stream.derive("x"), [2, 96, 48], 1.0, &device).require_grad();
-        let slope = pvchat_model::init::normal::<3>(&mut stream.derive("slope"), [2, 96, 48], 1.0, &device);
+        let x = pvchat_nn::init::normal::<3>(&mut stream.derive("x"), [2, 96, 48], 1.0, &device).require_grad();
+        let slope = pvchat_nn::init::normal::<3>(&mut stream.derive("slope"), [2, 96, 48], 1.0, &device);
         let gradients = |fused: bool| {
             let gates = module.gates(x.clone()).expect("routed");
-            let scales = pvchat_model::moh::router::head_scales(&gates, routing, 6);
+            let scales = pvchat_nn::moh::router::head_scales(&gates, routing, 6);
             let heads = |linear: &burn::nn::Linear| linear.forward(x.clone()).reshape([2, 96, 6, 8]).swap_dims(1, 2);
             let (q, k, v) = (heads(&module.query), heads(&module.key), heads(&module.value));
             let context = if fused {

@@ -10,7 +10,7 @@ use proptest::{
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
 use pvchat_data::random::SeededStream;
-use pvchat_model::moh::kernel::{Kernel, View, gated_attention, reference_attention};
+use pvchat_nn::moh::kernel::{Kernel, View, gated_attention, reference_attention};
 
 /// Largest difference, in parts of the largest number of the reference (or of one, if that is larger).
 const TOLERANCE: f32 = 2e-5;

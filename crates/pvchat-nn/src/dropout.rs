@@ -7,7 +7,7 @@
 //!
 //! ```
 //! # use pvchat_data::random::SeededStream;
-//! # use pvchat_model::dropout::{is_active, with_dropout};
+//! # use pvchat_nn::dropout::{is_active, with_dropout};
 //! let stream = SeededStream::new(7).derive("step 0").derive("shard 0");
 //! with_dropout(stream, || assert!(is_active())); // the forward pass of a training step
 //! assert!(!is_active());

@@ -2,7 +2,7 @@
 
 use burn::{prelude::*, tensor::activation};
 use pvchat_data::random::SeededStream;
-use pvchat_model::{init, operations};
+use pvchat_nn::{init, operations};
 
 type Operation = fn(Tensor<3>) -> Tensor<3>;
 
