@@ -27,12 +27,10 @@ use pvchat::{
         tokenizer,
     },
     model::{
+        families::miniature::{MiniatureEncoder, MiniatureEncoderConfig},
         prompt::{PromptFormat, TextCodec},
         vilm::{Vilm, VilmParameters},
-        vision::{
-            VisionTower,
-            miniature::{MiniatureEncoder, MiniatureEncoderConfig},
-        },
+        vision::VisionTower,
     },
     nn::weights,
     nn::{device::default_device, moh::Routing},

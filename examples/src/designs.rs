@@ -26,7 +26,7 @@ use pvchat::{
             answer_run::{AnswerClips, AnswerEvent, AnswerRun, assemble},
         },
     },
-    model::vision::{VisionTower, miniature::MiniatureEncoder},
+    model::{families::miniature::MiniatureEncoder, vision::VisionTower},
     nn::{device::default_device, moh::Routing},
 };
 use serde::{Deserialize, Serialize};

@@ -2,14 +2,18 @@
 
 pub mod adaptation;
 pub mod answer;
+pub mod bridge;
+pub mod checkpoint;
 pub mod error;
+pub mod families;
+mod module_enum;
 pub mod personal;
 pub mod preprocess;
 pub mod prompt;
 pub mod qformer;
+pub mod sight;
 pub mod subject;
 pub mod vilm;
 pub mod vision;
-pub mod weights;
 
 pub use error::{Error, Result};

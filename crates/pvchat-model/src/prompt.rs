@@ -6,7 +6,7 @@ use pvchat_data::SubjectName;
 use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
-use crate::{Error, Result};
+use crate::{Error, Result, sight::Shown};
 use pvchat_nn::{
     file::{LARGEST_TEXT_FILE, read_regular},
     language::loss::IGNORED,
@@ -15,8 +15,14 @@ use pvchat_nn::{
 /// The longest question or answer, in tokens; longer ones are refused and never cut.
 pub const LONGEST_TEXT: usize = 512;
 
-/// Stands in a [prefix](TextCodec::prefix) for the visual tokens of one tile; no word has this id.
-pub const TILE: u32 = u32::MAX;
+/// A part of a prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// Token ids.
+    Text(Vec<u32>),
+    /// The visual tokens of the next picture.
+    Visual,
+}
 
 /// The literal pieces around visual tokens, question and answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,7 +172,7 @@ impl TextCodec {
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
-    pub fn before_tiles(&self, tiles: usize) -> Result<Vec<Vec<u32>>> {
+    fn before_tiles(&self, tiles: usize) -> Result<Vec<Vec<u32>>> {
         (0..tiles)
             .map(|tile| {
                 let text = if tile == 0 { &self.format.opening } else { &self.format.between };
@@ -175,13 +181,13 @@ impl TextCodec {
             .collect()
     }
 
-    /// The ids in front of a question about a clip of `tiles` tiles: the text before each tile, and
-    /// [`TILE`] for the visual tokens of each tile but the last, which follow at the end.
+    /// What stands in front of a question: text and pictures in the order of `shown`.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
-    pub fn prefix(&self, tiles: usize) -> Result<Vec<u32>> {
-        Ok(self.before_tiles(tiles)?.join(&TILE))
+    pub fn prefix(&self, shown: &[Shown]) -> Result<Vec<Segment>> {
+        let pictures: usize = shown.iter().map(Shown::pictures).sum();
+        Ok(self.before_tiles(pictures)?.into_iter().flat_map(|text| [Segment::Text(text), Segment::Visual]).collect())
     }
 
     /// The text of a tokenizer.json that gives this codec again.

@@ -9,12 +9,14 @@ use pvchat_data::{SubjectName, random::SeededStream};
 use crate::{
     Error, Result,
     adaptation::{Adaptation, Trains},
-    answer::{AnswerModel, Sight},
+    answer::AnswerModel,
+    families::miniature::Readout,
     personal::PersonalTensors,
     preprocess::{bars::without_bars, encoder_pixels},
     prompt::TextCodec,
+    sight::{Shown, Sight},
     subject::{FORMAT_VERSION, Origin, Subject, SubjectInfo},
-    vision::{VisionEncoder, VisionTower, miniature::Readout},
+    vision::{Encoded, VisionEncoder, VisionTower},
 };
 use pvchat_nn::{init, operations::LayerNorm};
 
@@ -149,14 +151,18 @@ impl Vilm {
     /// from it.
     pub fn look_upper(&self, encoder: &VisionTower, lower: Tensor<3>) -> Sight {
         let ([clips, rows, width], tiles) = (lower.dims(), self.config.preprocess.tiles());
-        let Sight { tokens, identity } = encoder.upper(lower.reshape([clips * tiles, rows / tiles, width]));
+        let Encoded { tokens, identity } = encoder.upper(lower.reshape([clips * tiles, rows / tiles, width]));
         let (tokens, identity) = (tokens.cast(DType::F32), identity.cast(DType::F32));
         let tokens = match &self.parameters.vision_layernorm {
             Some(norm) => norm.forward(tokens),
             None => tokens,
         };
         let [_, count, width] = tokens.dims();
-        Sight { tokens: tokens.reshape([clips, tiles * count, width]), identity: identity.narrow(0, 0, clips) }
+        Sight {
+            tokens: tokens.reshape([clips, tiles * count, width]),
+            identity: identity.narrow(0, 0, clips),
+            shown: vec![Shown::Tiles(tiles)],
+        }
     }
 
     /// Personal parameters from one look at the person at `position` (0 left, 1 right) of the one
@@ -165,13 +171,13 @@ impl Vilm {
     /// # Errors
     /// [`Error::Config`] when the model has no amortised part.
     pub fn enrol(&self, memory: &Sight, position: usize, name: &SubjectName) -> Result<Subject> {
-        if self.config.answer.personal.is_none() {
+        if self.config.answer.personal().is_none() {
             return Err(self.no_enrolment());
         }
         let count = memory.tokens.dims()[1];
         let readout = memory.tokens.clone().narrow(1, count - Readout::COUNT + position, 1);
         let identity = memory.identity.clone().narrow(1, position, 1);
-        let personal = self.parameters.answer.enrol(readout, identity).ok_or_else(|| self.no_enrolment())?;
+        let personal = self.parameters.answer.bridge.enrol(readout, identity).ok_or_else(|| self.no_enrolment())?;
         Ok(Subject::from_tensors(self.subject_info(name, Origin::Enrolled), &personal))
     }
 
@@ -186,7 +192,7 @@ impl Vilm {
         let (hidden, identity) = (answer.language.hidden, self.config.vision.identity_width().unwrap_or(0));
         let row = |label: &str| init::normal(&mut stream.derive(label), [1, 1, hidden], NEW_ROW_DEVIATION, &self.device);
         let personal = PersonalTensors {
-            tokens: self.parameters.answer.personal_query_tokens.val().unsqueeze_dim::<4>(0),
+            tokens: self.parameters.answer.bridge.personal_tokens().unsqueeze_dim::<4>(0),
             identity: Tensor::zeros([1, 1, identity], &self.device),
             word_row: row("word_row"),
             head_row: row("head_row"),

@@ -12,7 +12,7 @@ use pvchat_data::{SubjectName, text::Growing};
 #[cfg(feature = "miniature")]
 use pvchat_miniature::{corpus::MiniatureCorpus, embedded};
 use pvchat_model::{
-    answer::Sight,
+    sight::Sight,
     subject::Subject,
     vilm::{Answer, Vilm},
     vision::VisionConfig,

@@ -7,7 +7,7 @@ use burn::{
     tensor::activation::{log_sigmoid, log_softmax},
 };
 use pvchat_data::random::SeededStream;
-use pvchat_model::vision::miniature::{MiniatureEncoder, MiniatureEncoderConfig, stack_clips};
+use pvchat_model::families::miniature::{MiniatureEncoder, MiniatureEncoderConfig, stack_clips};
 use pvchat_nn::init;
 
 use crate::world::{

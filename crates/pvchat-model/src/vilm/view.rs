@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use super::Vilm;
 use crate::{
     Error, Result,
-    answer::{AnswerModel, GeneratedAnswer, Sight, Visual},
+    answer::{AnswerModel, GeneratedAnswer},
+    bridge::Visual,
     personal::PersonalTensors,
+    sight::{Shown, Sight},
     subject::{Origin, Subject},
 };
 use pvchat_nn::language::{GenerationOptions, KeyValueCache};
@@ -102,7 +104,7 @@ impl VilmView<'_> {
 
     fn reading(&self, memory: Option<&Sight>, subjects: &[&Subject]) -> Result<Reading> {
         let vilm = self.vilm;
-        let slots = vilm.config.answer.personal.as_ref().map_or(1, |personal| personal.slots);
+        let slots = vilm.config.answer.slots();
         if subjects.len() > slots {
             let value = subjects.iter().map(|subject| subject.info.name.to_string()).collect::<Vec<_>>().join(" ");
             return Err(Error::Text {
@@ -124,7 +126,7 @@ impl VilmView<'_> {
         let slots = Tensor::<1, Int>::arange(0..owned.len().max(1) as i64, &vilm.device).unsqueeze_dim::<2>(0);
         let parameters = personal.as_ref().map(|personal| (personal, slots.clone()));
         let visual = memory.map(|memory| answer.visual(memory, parameters)).transpose()?;
-        let begin = vilm.codec.prefix(vilm.config.answer.tiles)?;
+        let begin = vilm.codec.prefix(memory.map_or(&[Shown::Tiles(vilm.config.preprocess.tiles())], |memory| &memory.shown))?;
         let cache = answer.read(visual.as_ref(), &begin)?;
         let obtained = match owned.iter().map(|subject| subject.info.origin).max_by_key(|origin| *origin == Origin::Learned) {
             None => Obtained::General,

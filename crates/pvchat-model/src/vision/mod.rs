@@ -1,19 +1,25 @@
 //! Vision encoders behind one trait.
 
-pub mod internvideo2;
-pub mod miniature;
-pub mod positions;
 pub mod tower;
 
-pub use internvideo2::{InternVideo2, InternVideo2Config};
 pub use tower::{VisionConfig, VisionTower};
 
-use crate::{Result, answer::Sight};
+use crate::Result;
 use burn::prelude::*;
 use pvchat_nn::operations::LayerNorm;
 
 /// Epsilon of [`vision_layernorm`].
 pub const VISION_LAYERNORM_EPSILON: f64 = 1e-12;
+
+/// What an encoder makes of a batch of clips.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// `[batch, tokens, width]`.
+    pub tokens: Tensor<3>,
+    /// Unit-length identity embeddings of the people `[batch, people, identity_width]`; empty for encoders that do not
+    /// distinguish people.
+    pub identity: Tensor<3>,
+}
 
 /// Something that turns frames into a sequence of tokens for the Q-Former.
 pub trait VisionEncoder {
@@ -27,7 +33,7 @@ pub trait VisionEncoder {
 
     /// The rest, from what [`lower`](Self::lower) gave: the tokens that the Q-Former reads, and the identity
     /// embeddings of the people. Encoders that do not tell people apart give empty ones, `[batch, 0, 0]`.
-    fn upper(&self, lower: Tensor<3>) -> Sight;
+    fn upper(&self, lower: Tensor<3>) -> Encoded;
 
     /// Encodes `pixels` into the tokens that the Q-Former reads, `[batch, tokens, width]`.
     ///

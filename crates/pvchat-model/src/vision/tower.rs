@@ -1,18 +1,18 @@
 //! Which vision encoder a model has, as configuration and as module.
 
-use burn::{
-    module::{Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor},
-    prelude::*,
-};
+use burn::prelude::*;
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    InternVideo2, InternVideo2Config, VisionEncoder,
-    internvideo2::first_upper_block,
-    miniature::{MiniatureEncoder, MiniatureEncoderConfig},
+use super::{Encoded, VisionEncoder};
+use crate::{
+    Result,
+    families::{
+        internvideo2_chat::{self, InternVideo2, InternVideo2Config, first_upper_block},
+        miniature::{self, MiniatureEncoder, MiniatureEncoderConfig},
+    },
+    module_enum::module_enum,
 };
-use crate::{Result, answer::Sight};
 
 /// The vision encoder of a configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,32 @@ pub enum VisionConfig {
 }
 
 impl VisionConfig {
+    /// The family whose encoder it is.
+    pub fn family(&self) -> &'static str {
+        match self {
+            Self::Miniature(_) => miniature::NAME,
+            Self::InternVideo2(_) => internvideo2_chat::NAME,
+        }
+    }
+
+    /// Whether a [layer norm](super::vision_layernorm) stands behind the encoder.
+    pub fn has_layernorm(&self) -> bool {
+        matches!(self, Self::InternVideo2(_))
+    }
+
+    /// Whether it has no form in half precision.
+    pub fn needs_f32(&self) -> bool {
+        matches!(self, Self::Miniature(_))
+    }
+
+    /// Layers, and the width inside their feed-forward networks.
+    pub(crate) fn depth_and_feed_forward(&self) -> (usize, usize) {
+        match self {
+            Self::Miniature(config) => (config.blocks_inside.saturating_add(config.blocks_across), config.intermediate),
+            Self::InternVideo2(config) => (config.depth, config.mlp_hidden),
+        }
+    }
+
     /// Height and width of the images that the encoder sees, in pixels.
     pub fn image_size(&self) -> usize {
         match self {
@@ -106,8 +132,7 @@ impl VisionConfig {
     }
 }
 
-/// The vision encoder of a model. As a module it is the encoder itself: a derived module would put
-/// the variant's name into the parameters' names.
+/// The vision encoder of a model. As a module it is the encoder itself.
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant)] // there is one per model
 pub enum VisionTower {
@@ -127,22 +152,12 @@ macro_rules! either {
     };
 }
 
-/// `$body` with the encoder of a [`VisionTower`] as `$encoder`, as a tower again.
-macro_rules! map_either {
-    ($tower:expr, $encoder:ident => $body:expr) => {
-        match $tower {
-            VisionTower::Miniature($encoder) => VisionTower::Miniature($body),
-            VisionTower::InternVideo2($encoder) => VisionTower::InternVideo2($body),
-        }
-    };
-}
-
 impl VisionEncoder for VisionTower {
     fn lower(&self, pixels: Tensor<5>) -> Result<Tensor<3>> {
         either!(self, encoder => encoder.lower(pixels))
     }
 
-    fn upper(&self, lower: Tensor<3>) -> Sight {
+    fn upper(&self, lower: Tensor<3>) -> Encoded {
         either!(self, encoder => encoder.upper(lower))
     }
 
@@ -155,48 +170,4 @@ impl VisionEncoder for VisionTower {
     }
 }
 
-impl Module for VisionTower {
-    fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
-        either!(self, encoder => encoder.collect_devices(devices))
-    }
-
-    fn fork(self, device: &Device) -> Self {
-        map_either!(self, encoder => encoder.fork(device))
-    }
-
-    fn to_device(self, device: &Device) -> Self {
-        map_either!(self, encoder => encoder.to_device(device))
-    }
-
-    fn train(self) -> Self {
-        map_either!(self, encoder => Module::train(encoder))
-    }
-
-    fn valid(&self) -> Self {
-        map_either!(self, encoder => encoder.valid())
-    }
-
-    fn materialize(self) -> Self {
-        map_either!(self, encoder => encoder.materialize())
-    }
-
-    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
-        either!(self, encoder => Module::visit(encoder, visitor));
-    }
-
-    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
-        map_either!(self, encoder => Module::map(encoder, mapper))
-    }
-}
-
-impl ModuleDisplayDefault for VisionTower {
-    fn content(&self, content: Content) -> Option<Content> {
-        either!(self, encoder => encoder.content(content))
-    }
-
-    fn num_params(&self) -> usize {
-        either!(self, encoder => Module::num_params(encoder))
-    }
-}
-
-impl ModuleDisplay for VisionTower {}
+module_enum!(VisionTower { Miniature, InternVideo2 });

@@ -5,7 +5,8 @@ use burn::prelude::*;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     Error,
-    vision::{InternVideo2, InternVideo2Config, VISION_LAYERNORM_EPSILON, VisionEncoder},
+    families::internvideo2_chat::{InternVideo2, InternVideo2Config},
+    vision::{VISION_LAYERNORM_EPSILON, VisionEncoder},
 };
 use pvchat_nn::{operations::LayerNorm, weights::apply_tensors};
 

@@ -1,7 +1,7 @@
 //! The miniature's vision encoder: a convolutional stem over tubelets, attention inside and across
 //! tubelets, and read-out tokens for the people and the scene.
 //!
-//! It is the small sibling of [`InternVideo2`](super::internvideo2::InternVideo2) for clips of
+//! It is the small sibling of [`InternVideo2`](crate::families::internvideo2_chat::InternVideo2) for clips of
 //! 64 px squares that has to be trained on two CPU cores.
 
 mod layers;
@@ -11,8 +11,10 @@ use image::RgbImage;
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
-use super::VisionEncoder;
-use crate::{Error, Result, answer::Sight};
+use crate::{
+    Error, Result,
+    vision::{Encoded, VisionEncoder},
+};
 use layers::{Block, Norm, ReadoutPool, Stem};
 use pvchat_nn::init;
 
@@ -27,7 +29,7 @@ pub struct MiniatureEncoderConfig {
     /// Frames that are stacked into the channels of one token grid.
     pub tubelet: usize,
     /// Channels after the first and the second convolution; empty for one linear layer per patch of 8 x 8 pixels, as in
-    /// [`InternVideo2`](super::internvideo2::InternVideo2).
+    /// [`InternVideo2`](crate::families::internvideo2_chat::InternVideo2).
     pub stem: Vec<usize>,
     /// Width of the tokens.
     pub width: usize,
@@ -216,7 +218,7 @@ impl MiniatureEncoder {
     }
 
     /// Everything that later stages need of clips `[batch, 3, frames, side, side]` in `0.0..=1.0`.
-    pub fn look(&self, pixels: Tensor<5>) -> Sight {
+    pub fn look(&self, pixels: Tensor<5>) -> Encoded {
         self.upper(self.inside(pixels))
     }
 
@@ -248,9 +250,9 @@ impl VisionEncoder for MiniatureEncoder {
     }
 
     /// What goes across tubelets, and the read-outs.
-    fn upper(&self, lower: Tensor<3>) -> Sight {
+    fn upper(&self, lower: Tensor<3>) -> Encoded {
         let features = self.across(lower);
-        Sight { tokens: self.memory(&features), identity: self.identity(features.readouts) }
+        Encoded { tokens: self.memory(&features), identity: self.identity(features.readouts) }
     }
 
     fn width(&self) -> usize {

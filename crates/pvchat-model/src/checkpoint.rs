@@ -16,8 +16,7 @@ use safetensors::{Dtype, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::names::{OPTIONAL, RENAMES, is_ignored, public_name};
-use crate::{Error, Result, error::ShapeMismatch};
+use crate::{Error, Result, error::ShapeMismatch, families::NameTable};
 use pvchat_nn::{
     file::{open_regular, read_regular},
     weights::{
@@ -142,16 +141,8 @@ impl Checkpoint {
         self
     }
 
-    /// The error of a checkpoint that lacks a group of parameters which it should not.
-    pub(crate) fn lacks(&self, group: &str) -> Error {
-        Error::File {
-            file: self.origin.clone(),
-            problem: format!("lacks the {group}"),
-            remedy: "use weights that were saved for this configuration".into(),
-        }
-    }
-
-    /// Fills the parameters of `module`, whose names are those of [`VilmParameters`](crate::vilm::VilmParameters).
+    /// Fills the parameters of `module`, whose names are those of [`VilmParameters`](crate::vilm::VilmParameters); `names` says
+    /// what they are called in the checkpoint.
     ///
     /// Everything is compared by names and shapes before the first value is read. Values are then read, converted and
     /// handed over tensor by tensor: beside the model never more than one of them is in memory.
@@ -159,12 +150,12 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Checkpoint`] with all keys that are missing, unexpected or of another shape; [`Error::File`] when two
     /// names mean the same parameter, values are no floats or cannot be read.
-    pub fn load<M: Module>(&self, module: &mut M) -> Result<Loaded> {
+    pub fn load<M: Module>(&self, module: &mut M, names: &NameTable) -> Result<Loaded> {
         let specs: BTreeMap<String, Vec<usize>> =
             parameters(module).into_iter().map(|ParameterSpec { name, shape }| (name, shape)).collect();
-        let table = KeyRemapper::from_patterns(RENAMES.to_vec()).map_err(|error| Error::Config {
+        let table = KeyRemapper::from_patterns(names.renames.to_vec()).map_err(|error| Error::Config {
             key: "renames",
-            value: format!("{RENAMES:?}"),
+            value: format!("{:?}", names.renames),
             remedy: format!("these are patterns of this program ({error})"),
         })?;
         let (renamed, _) = table.remap(self.source.tensors().to_vec());
@@ -178,7 +169,7 @@ impl Checkpoint {
         let mut loaded = Loaded::default();
         let mut grown: BTreeMap<&str, StoredTensor> = BTreeMap::new();
         for (public, tensor) in self.source.tensors().iter().map(|tensor| &tensor.name).zip(renamed) {
-            if is_ignored(public) {
+            if (names.ignored)(public) {
                 loaded.ignored.push(public.clone());
                 continue;
             }
@@ -203,7 +194,7 @@ impl Checkpoint {
             }
         }
         let mut absent: Vec<&String> = specs.keys().filter(|name| !homes.contains_key(*name)).collect();
-        for (group, belongs) in OPTIONAL {
+        for (group, belongs) in names.optional {
             let size = specs.keys().filter(|name| belongs(name)).count();
             if size > 0 && absent.iter().filter(|name| belongs(name)).count() == size {
                 absent.retain(|name| !belongs(name));
@@ -211,7 +202,7 @@ impl Checkpoint {
             }
         }
         if !(absent.is_empty() && unexpected.is_empty() && mismatched.is_empty()) {
-            let missing = absent.into_iter().map(|name| public_name(name)).collect();
+            let missing = absent.into_iter().map(|name| (names.public_name)(name)).collect();
             return Err(Error::Checkpoint { file: self.origin.clone(), missing, unexpected, mismatched });
         }
         if let (Some(words), Some(head)) = (grown.get(GROWING[0]), grown.get(GROWING[1])) {
@@ -307,14 +298,14 @@ fn digest_of(file: &Path) -> Result<Vec<u8>> {
     }
 }
 
-/// Writes the parameters of `module` into a folder, under the public names, in files of at most `shard_bytes` (a larger
+/// Writes the parameters of `module` into a folder, under the published names, in files of at most `shard_bytes` (a larger
 /// tensor gets one of its own): what [`Checkpoint::open`] reads.
 ///
 /// One file's values are in memory at a time. Files are written under another name and renamed, the index last.
 ///
 /// # Errors
 /// [`Error::Io`] when a file cannot be written, [`Error::File`] when a parameter has no float type of the format.
-pub fn save<M: Module>(module: &M, folder: &Path, shard_bytes: usize) -> Result<()> {
+pub fn save<M: Module>(module: &M, folder: &Path, shard_bytes: usize, names: &NameTable) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|source| Error::Io { file: folder.to_path_buf(), source })?;
     let tensors = module.collect(None, Some(Box::new(BurnToPyTorchAdapter)), false);
     let total: usize = tensors.iter().map(StoredTensor::byte_len).sum();
@@ -330,13 +321,13 @@ pub fn save<M: Module>(module: &M, folder: &Path, shard_bytes: usize) -> Result<
         }
     }
     if let [(_, only)] = shards.as_slice() {
-        return write_shard(only, &folder.join(SINGLE)).map(drop);
+        return write_shard(only, &folder.join(SINGLE), names).map(drop);
     }
     let mut weight_map = BTreeMap::new();
     for (number, (_, shard)) in shards.iter().enumerate() {
         let file = format!("model-{:05}-of-{:05}.safetensors", number + 1, shards.len());
-        let names = write_shard(shard, &folder.join(&file))?;
-        weight_map.extend(names.into_iter().map(|name| (name, file.clone())));
+        let written = write_shard(shard, &folder.join(&file), names)?;
+        weight_map.extend(written.into_iter().map(|name| (name, file.clone())));
     }
     let index = Index { metadata: serde_json::json!({ "total_size": total }), weight_map };
     let path = folder.join(INDEX);
@@ -345,7 +336,7 @@ pub fn save<M: Module>(module: &M, folder: &Path, shard_bytes: usize) -> Result<
 }
 
 /// Writes one file; returns the names in it.
-fn write_shard(tensors: &[StoredTensor], path: &Path) -> Result<Vec<String>> {
+fn write_shard(tensors: &[StoredTensor], path: &Path, names: &NameTable) -> Result<Vec<String>> {
     let wrong = |problem: String| Error::File { file: path.into(), problem, remedy: "cast the model to floats".into() };
     let mut parts = Vec::with_capacity(tensors.len());
     for tensor in tensors {
@@ -357,7 +348,7 @@ fn write_shard(tensors: &[StoredTensor], path: &Path) -> Result<Vec<String>> {
             other => return Err(wrong(format!("`{}` is {other:?}", tensor.name))),
         };
         let bytes = tensor.to_bytes().map_err(|error| wrong(format!("`{}`: {error:?}", tensor.name)))?;
-        parts.push((public_name(&tensor.name), dtype, tensor.shape.to_vec(), bytes));
+        parts.push(((names.public_name)(&tensor.name), dtype, tensor.shape.to_vec(), bytes));
     }
     let views = parts
         .iter()

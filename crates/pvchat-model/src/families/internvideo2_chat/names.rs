@@ -1,4 +1,6 @@
-//! The names of the public checkpoints: a table from theirs to ours, and the way back.
+//! The names of the published checkpoints.
+
+use crate::families::Group;
 
 /// From the names of the public checkpoints to those of [`VilmParameters`](crate::vilm::VilmParameters), applied one
 /// after another. Our own names pass through unchanged, so that one loader reads both.
@@ -27,9 +29,6 @@ pub const RENAMES: &[(&str, &str)] = &[
 pub fn is_ignored(public: &str) -> bool {
     public.starts_with("project_down.") || public.ends_with(".position_ids") || public == "lm.lm_head.weight"
 }
-
-/// A group of parameters: what errors call it, and whether one of our names belongs to it.
-pub type Group = (&'static str, fn(&str) -> bool);
 
 /// Groups of parameters that a checkpoint may lack, each as a whole: they are then new.
 pub const OPTIONAL: &[Group] = &[

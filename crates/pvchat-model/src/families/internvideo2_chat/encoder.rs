@@ -1,7 +1,10 @@
 //! InternVideo2: a plain video transformer with a class token, query/key norm and layer scale.
 
-use super::{VisionEncoder, positions};
-use crate::{Error, Result, answer::Sight};
+use super::positions;
+use crate::{
+    Error, Result,
+    vision::{Encoded, VisionEncoder},
+};
 use burn::{
     module::Param,
     nn::{Linear, RmsNorm},
@@ -263,7 +266,7 @@ impl Block {
 
 /// The InternVideo2 encoder; parameter paths are those below `vision_encoder.` of the public checkpoint.
 ///
-/// There is no final norm inside: [`vision_layernorm`](super::vision_layernorm) follows it.
+/// There is no final norm inside: [`vision_layernorm`](crate::vision::vision_layernorm) follows it.
 #[derive(Module, Debug)]
 pub struct InternVideo2 {
     /// `[1, 1, width]`.
@@ -325,7 +328,7 @@ impl VisionEncoder for InternVideo2 {
         Ok(self.blocks.iter().take(frozen).fold(self.embed(pixels)?, |x, block| block.forward(x)))
     }
 
-    fn upper(&self, lower: Tensor<3>) -> Sight {
+    fn upper(&self, lower: Tensor<3>) -> Encoded {
         let frozen = first_upper_block(self.blocks.len());
         // Where it is trained this part is in f32, whatever the part below is in.
         let own = |block: &Block| block.norm1.gamma.val().dtype();
@@ -335,7 +338,7 @@ impl VisionEncoder for InternVideo2 {
         };
         let tokens = self.blocks.iter().skip(frozen).fold(lower, |x, block| block.forward(x));
         let identity = Tensor::zeros([tokens.dims()[0], 0, 0], (&tokens.device(), tokens.dtype()));
-        Sight { tokens, identity }
+        Encoded { tokens, identity }
     }
 
     fn width(&self) -> usize {
