@@ -219,7 +219,7 @@ fn with_one_more(whole: &Value, key: &str) -> Vec<Value> {
 fn a_key_more_in_any_object_of_a_configuration_is_refused_and_named() {
     let read = |json: &Value| VilmConfig::from_json("config.json", json.to_string().as_bytes());
     let shipped: Value = serde_json::from_slice(embedded::FILES.config).unwrap();
-    let full = serde_json::to_value(internvideo2_chat::config()).unwrap();
+    let full = serde_json::to_value(model::families::internvideo2_chat::config()).unwrap();
     for (config, objects) in [(shipped, 12), (full, 12)] {
         read(&config).unwrap();
         let changed = with_one_more(&config, "a_key_more");
