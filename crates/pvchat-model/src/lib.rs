@@ -6,6 +6,7 @@ pub mod answer;
 pub mod device;
 pub mod dropout;
 pub mod error;
+pub mod families;
 pub mod file;
 #[cfg(any(feature = "flex", feature = "cube"))]
 mod graph;

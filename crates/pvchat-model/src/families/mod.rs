@@ -1,0 +1,3 @@
+//! Published model families, each with what it does differently from the others.
+
+pub mod smolvlm2;
