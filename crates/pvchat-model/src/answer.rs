@@ -212,16 +212,16 @@ impl AnswerModel {
     fn question(
         &self,
         codec: &TextCodec,
-        question: &str,
+        [joint, question]: [&str; 2],
         names: &[SubjectName],
         subjects: Option<Asked<'_>>,
     ) -> Result<(Tensor<3>, Option<[Tensor<3>; 2]>)> {
-        let ids = row(&codec.encode_question(question, None, names)?.ids, &self.lm.device().inner());
+        let ids = row(&codec.encode_joined(joint, question, None, names)?.ids, &self.lm.device().inner());
         let rows = subjects.map(|asked| self.bridge.rows(asked));
         Ok((self.lm.embed_with(ids, rows.as_ref().map(|rows| rows[0].clone())), rows))
     }
 
-    /// Answers one question on a cache made by [`read`](Self::read).
+    /// Answers one question on a cache made by [`read`](Self::read): what joins the two, and the question.
     ///
     /// `subjects` is a single row. The callback gets the answer's ids as they are chosen.
     ///
@@ -232,7 +232,7 @@ impl AnswerModel {
         &self,
         cache: &KeyValueCache,
         codec: &TextCodec,
-        question: &str,
+        question: [&str; 2],
         names: &[SubjectName],
         subjects: Option<Asked<'_>>,
         options: &GenerationOptions,
@@ -259,7 +259,7 @@ impl AnswerModel {
         &self,
         cache: &KeyValueCache,
         codec: &TextCodec,
-        question: &str,
+        question: [&str; 2],
         names: &[SubjectName],
         subjects: Option<Asked<'_>>,
         choices: &[u32],

@@ -194,6 +194,14 @@ impl Checkpoint {
             }
         }
         let mut absent: Vec<&String> = specs.keys().filter(|name| !homes.contains_key(*name)).collect();
+        for (copy, original) in names.tied {
+            let found = chosen.iter().find(|tensor| tensor.name == *original).cloned();
+            if let (Some(place), Some(mut tensor)) = (absent.iter().position(|name| *name == copy), found) {
+                absent.remove(place);
+                tensor.name = copy.to_string();
+                chosen.push(tensor);
+            }
+        }
         for (group, belongs) in names.optional {
             let size = specs.keys().filter(|name| belongs(name)).count();
             if size > 0 && absent.iter().filter(|name| belongs(name)).count() == size {

@@ -13,6 +13,7 @@ pub mod moh;
 pub mod operations;
 #[cfg(feature = "flex")]
 mod simd;
+pub mod trace;
 pub mod weights;
 
 pub use error::{Error, Result};

@@ -19,8 +19,9 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
 
 #[test]
 fn values_and_gradients_are_burns() {
-    let pairs: [(&str, Operation, Operation); 3] = [
+    let pairs: [(&str, Operation, Operation); 4] = [
         ("gelu", operations::gelu, activation::gelu),
+        ("gelu_tanh", operations::gelu_tanh, activation::gelu_approximate),
         ("silu", operations::silu, activation::silu),
         ("softmax", operations::softmax, |x| activation::softmax(x, 2)),
     ];
@@ -112,6 +113,12 @@ fn extreme_numbers_stay_what_they_are() {
     let found = numbers(operations::gelu(row(&[-1e30, -50.0, 0.0, 50.0, 1e30])));
     assert_close("gelu", &found, &[0.0, 0.0, 0.0, 50.0, 1e30], 1e-6);
     assert!(numbers(operations::gelu(row(&[f32::NAN])))[0].is_nan());
+    let found = numbers(operations::gelu_tanh(row(&[-1e30, -50.0, 0.0, 50.0, 1e30])));
+    assert_close("gelu_tanh", &found, &[0.0, 0.0, 0.0, 50.0, 1e30], 1e-6);
+    assert!(numbers(operations::gelu_tanh(row(&[f32::NAN])))[0].is_nan());
+    let far = Tensor::<1>::from_floats([-1e30, -50.0, 50.0, 1e30], &Device::flex().autodiff()).reshape([1, 1, 4]).require_grad();
+    let slopes = far.grad(&operations::gelu_tanh(far.clone()).sum().backward()).unwrap();
+    assert_close("gelu_tanh, gradient", &numbers(slopes), &[0.0, 0.0, 1.0, 1.0], 1e-6);
     let found = numbers(operations::silu(row(&[-1e30, -100.0, 0.0, 100.0, 1e30])));
     assert_close("silu", &found, &[0.0, 0.0, 0.0, 100.0, 1e30], 1e-6);
     assert!(numbers(operations::silu(row(&[f32::NAN])))[0].is_nan());

@@ -8,6 +8,7 @@ use super::AnswerModel;
 use crate::{
     Result,
     bridge::{Bridge, QFormerBridgeConfig},
+    families::smolvlm2::ConnectorConfig,
     personal::PersonalConfig,
 };
 
@@ -16,6 +17,8 @@ use crate::{
 pub enum BridgeConfig {
     /// A Q-Former.
     QFormer(QFormerBridgeConfig),
+    /// Neighbouring patches joined and projected.
+    PixelShuffle(ConnectorConfig),
 }
 
 /// Sizes of an [`AnswerModel`].
@@ -37,6 +40,7 @@ impl AnswerConfig {
     pub fn qformer(&self) -> Option<&QFormerBridgeConfig> {
         match &self.bridge {
             BridgeConfig::QFormer(bridge) => Some(bridge),
+            BridgeConfig::PixelShuffle(_) => None,
         }
     }
 
@@ -44,6 +48,7 @@ impl AnswerConfig {
     pub fn qformer_mut(&mut self) -> Option<&mut QFormerBridgeConfig> {
         match &mut self.bridge {
             BridgeConfig::QFormer(bridge) => Some(bridge),
+            BridgeConfig::PixelShuffle(_) => None,
         }
     }
 
@@ -64,6 +69,7 @@ impl AnswerConfig {
     pub fn validate(&self) -> Result<()> {
         match &self.bridge {
             BridgeConfig::QFormer(bridge) => bridge.validate()?,
+            BridgeConfig::PixelShuffle(connector) => connector.validate()?,
         }
         Ok(self.language.validate()?)
     }
@@ -77,6 +83,7 @@ impl AnswerConfig {
         let hidden = self.language.hidden;
         let bridge = match &self.bridge {
             BridgeConfig::QFormer(bridge) => Bridge::QFormer(bridge.init(hidden, stream, device)?),
+            BridgeConfig::PixelShuffle(connector) => Bridge::PixelShuffle(connector.init(stream, device)?),
         };
         Ok(AnswerModel { bridge, lm: self.language.init(&stream.derive("lm"), device)? })
     }

@@ -7,7 +7,7 @@ pub mod qformer;
 
 pub use qformer::{QFormerBridge, QFormerBridgeConfig};
 
-use crate::{Error, Result, module_enum::module_enum, personal::PersonalTensors, sight::Sight};
+use crate::{Error, Result, families::smolvlm2::Connector, module_enum::module_enum, personal::PersonalTensors, sight::Sight};
 
 /// The visual part of a prompt.
 #[derive(Clone, Debug)]
@@ -31,9 +31,11 @@ pub type Asked<'a> = (&'a PersonalTensors, Tensor<2, Int>);
 pub enum Bridge {
     /// Queries that read the clip, those of a subject among them.
     QFormer(QFormerBridge),
+    /// Neighbouring patches of a picture side by side, and a projection.
+    PixelShuffle(Connector),
 }
 
-module_enum!(Bridge { QFormer });
+module_enum!(Bridge { QFormer, PixelShuffle });
 
 impl Bridge {
     /// The visual tokens of clips for the subjects that the questions are about. Without subjects only what is general
@@ -44,6 +46,7 @@ impl Bridge {
     pub fn visual(&self, sight: &Sight, subjects: Option<Asked<'_>>) -> Result<Visual> {
         match self {
             Self::QFormer(bridge) => bridge.visual(sight, subjects),
+            Self::PixelShuffle(connector) => joined(connector, sight),
         }
     }
 
@@ -51,6 +54,7 @@ impl Bridge {
     pub fn rows(&self, subjects: Asked<'_>) -> [Tensor<3>; 2] {
         match self {
             Self::QFormer(bridge) => bridge.rows(subjects),
+            Self::PixelShuffle(_) => [subjects.0.word_row.clone(), subjects.0.head_row.clone()],
         }
     }
 
@@ -59,6 +63,7 @@ impl Bridge {
     pub fn enrol(&self, readout: Tensor<3>, identity: Tensor<3>) -> Option<PersonalTensors> {
         match self {
             Self::QFormer(bridge) => bridge.enrol(readout, identity),
+            Self::PixelShuffle(_) => None,
         }
     }
 
@@ -66,8 +71,23 @@ impl Bridge {
     pub fn personal_tokens(&self) -> Tensor<3> {
         match self {
             Self::QFormer(bridge) => bridge.personal_query_tokens.val(),
+            Self::PixelShuffle(connector) => Tensor::zeros([1, 0, 0], &connector.modality_projection.proj.weight.device()),
         }
     }
+}
+
+/// Every picture's patches, joined and projected.
+fn joined(connector: &Connector, sight: &Sight) -> Result<Visual> {
+    let ([batch, count, width], pictures) = (sight.tokens.dims(), sight.pictures());
+    if pictures == 0 || !count.is_multiple_of(pictures) {
+        return Err(wrong_sight([batch, count, width], format!("[batch, a multiple of {pictures} pictures, width]")));
+    }
+    let patches = sight.tokens.clone().reshape([batch * pictures, count / pictures, width]);
+    let own = connector.modality_projection.proj.weight.val().dtype();
+    let embeddings = connector.forward(patches.cast(own))?;
+    let [_, tokens, hidden] = embeddings.dims();
+    let embeddings = embeddings.reshape([batch, pictures * tokens, hidden]);
+    Ok(Visual { embeddings, pictures, gates: Vec::new(), personal_states: None })
 }
 
 /// An error about a sight of another size.

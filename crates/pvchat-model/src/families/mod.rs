@@ -10,11 +10,12 @@ use crate::{Result, vilm::VilmConfig};
 pub mod internvideo2_chat;
 pub mod miniature;
 mod own;
+pub mod smolvlm2;
 
 pub(crate) use own::OwnConfig;
 
 /// Every family, in the order in which a config.json is offered to them.
-pub const FAMILIES: &[Family] = &[miniature::FAMILY, internvideo2_chat::FAMILY];
+pub const FAMILIES: &[Family] = &[miniature::FAMILY, internvideo2_chat::FAMILY, smolvlm2::FAMILY];
 
 /// A kind of published model.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +55,8 @@ pub struct NameTable {
     pub ignored: fn(&str) -> bool,
     /// Groups of parameters that a checkpoint may lack, each as a whole: they are then new.
     pub optional: &'static [Group],
+    /// Parameters that are copies of others where the checkpoint lacks them: ours, and the one that it is a copy of.
+    pub tied: &'static [(&'static str, &'static str)],
     /// The published name of one of our parameters (in PyTorch's words); ours where there is no published one.
     pub public_name: fn(&str) -> String,
 }

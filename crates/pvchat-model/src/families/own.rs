@@ -7,7 +7,7 @@ use crate::{
     answer::{AnswerConfig, BridgeConfig},
     bridge::QFormerBridgeConfig,
     personal::PersonalConfig,
-    preprocess::PreprocessConfig,
+    preprocess::{PreprocessConfig, Preprocessing},
     prompt::PromptFormat,
     qformer::QFormerConfig,
     vilm::VilmConfig,
@@ -42,9 +42,10 @@ impl OwnConfig {
     /// The file of a model; `None` for one that this form has no place for.
     pub(crate) fn of(config: &VilmConfig) -> Option<Self> {
         let bridge = config.answer.qformer()?.clone();
+        let Preprocessing::Tiles(preprocess) = config.preprocess.clone() else { return None };
         Some(Self {
             name: config.name.clone(),
-            preprocess: config.preprocess.clone(),
+            preprocess,
             vision: config.vision.clone(),
             prompt: config.prompt.clone(),
             answer: OwnAnswer {
@@ -67,7 +68,7 @@ impl From<OwnConfig> for VilmConfig {
         Self {
             family: own.vision.family(),
             name: own.name,
-            preprocess: own.preprocess,
+            preprocess: Preprocessing::Tiles(own.preprocess),
             vision: own.vision,
             prompt: own.prompt,
             answer: AnswerConfig {

@@ -11,7 +11,7 @@ use crate::{
     answer::AnswerConfig,
     bridge::QFormerBridgeConfig,
     families::{FAMILIES, Family, Files, OwnConfig, family},
-    preprocess::PreprocessConfig,
+    preprocess::Preprocessing,
     prompt::PromptFormat,
     vision::{VisionConfig, vision_layernorm},
 };
@@ -24,7 +24,7 @@ pub struct VilmConfig {
     /// The model's name.
     pub name: String,
     /// From frames to what the vision encoder sees.
-    pub preprocess: PreprocessConfig,
+    pub preprocess: Preprocessing,
     /// The vision encoder.
     pub vision: VisionConfig,
     /// The text around visual tokens, question and answer.
@@ -148,7 +148,7 @@ impl VilmConfig {
         }
         let mut equal = vec![(
             "preprocess.resolution",
-            Some(self.preprocess.resolution),
+            Some(self.preprocess.resolution()),
             "the vision encoder sees",
             self.vision.image_size(),
         )];

@@ -15,7 +15,7 @@ use crate::{
     answer::{AnswerModel, GeneratedAnswer},
     bridge::Visual,
     personal::PersonalTensors,
-    sight::{Shown, Sight},
+    sight::Sight,
     subject::{Origin, Subject},
 };
 use pvchat_nn::language::{GenerationOptions, KeyValueCache};
@@ -60,6 +60,8 @@ pub struct Reading {
     personal: Option<PersonalTensors>,
     slots: Tensor<2, Int>,
     cache: KeyValueCache,
+    /// What joins the pictures and a question.
+    joint: &'static str,
     /// The answer model, where the subject brings its own.
     answer: Option<Box<AnswerModel>>,
     /// Where there are several subjects, the clip read for each alone: what presence is asked of. The base learned to say
@@ -126,7 +128,10 @@ impl VilmView<'_> {
         let slots = Tensor::<1, Int>::arange(0..owned.len().max(1) as i64, &vilm.device).unsqueeze_dim::<2>(0);
         let parameters = personal.as_ref().map(|personal| (personal, slots.clone()));
         let visual = memory.map(|memory| answer.visual(memory, parameters)).transpose()?;
-        let begin = vilm.codec.prefix(memory.map_or(&[Shown::Tiles(vilm.config.preprocess.tiles())], |memory| &memory.shown))?;
+        let nothing = vilm.nothing_shown();
+        let shown = memory.map_or(nothing.as_slice(), |memory| &memory.shown);
+        let begin = vilm.codec.prefix(shown)?;
+        vilm.check_length(visual.as_ref(), &begin)?;
         let cache = answer.read(visual.as_ref(), &begin)?;
         let obtained = match owned.iter().map(|subject| subject.info.origin).max_by_key(|origin| *origin == Origin::Learned) {
             None => Obtained::General,
@@ -143,6 +148,7 @@ impl VilmView<'_> {
             slots,
             cache,
             answer: own,
+            joint: vilm.codec.joint(shown),
             alone,
             visual,
             obtained,
@@ -173,7 +179,7 @@ impl VilmView<'_> {
         let choice = self.answer_model(reading).first_token_choice(
             &reading.cache,
             codec,
-            &question,
+            [reading.joint, &question],
             &reading.names,
             subjects,
             &choices,
@@ -229,7 +235,7 @@ impl VilmView<'_> {
     ) -> Result<GeneratedAnswer> {
         let subjects = reading.personal.as_ref().map(|personal| (personal, reading.slots.clone()));
         let (codec, names) = (&self.vilm.codec, &reading.names);
-        self.answer_model(reading).answer(&reading.cache, codec, question, names, subjects, options, on_token)
+        self.answer_model(reading).answer(&reading.cache, codec, [reading.joint, question], names, subjects, options, on_token)
     }
 
     /// Reads the clip for the subjects that the question names and answers it.

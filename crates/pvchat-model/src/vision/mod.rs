@@ -55,3 +55,17 @@ pub trait VisionEncoder {
 pub fn vision_layernorm(width: usize, device: &Device) -> LayerNorm {
     LayerNorm::new(width, VISION_LAYERNORM_EPSILON, device)
 }
+
+/// The patches of `images` `[images, channels, height, width]` as rows, `[images, patches, channels * patch * patch]`: patch by
+/// patch along the rows of an image, each as a kernel `[channels, patch, patch]` lies in memory, so that a convolution whose
+/// stride is its kernel is one matrix product. Pixels on the right and below that fill no patch are left out.
+pub(crate) fn unfold_patches(images: Tensor<4>, patch: usize) -> Tensor<3> {
+    let [count, channels, height, width] = images.dims();
+    let (rows, columns) = (height / patch, width / patch);
+    images
+        .narrow(2, 0, rows * patch)
+        .narrow(3, 0, columns * patch)
+        .reshape([count, channels, rows, patch, columns, patch])
+        .permute([0, 2, 4, 1, 3, 5])
+        .reshape([count, rows * columns, channels * patch * patch])
+}

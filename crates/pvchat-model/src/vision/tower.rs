@@ -10,6 +10,7 @@ use crate::{
     families::{
         internvideo2_chat::{self, InternVideo2, InternVideo2Config, first_upper_block},
         miniature::{self, MiniatureEncoder, MiniatureEncoderConfig},
+        smolvlm2::{self, SiglipTower, SmolVlm2Config},
     },
     module_enum::module_enum,
 };
@@ -23,6 +24,9 @@ pub enum VisionConfig {
     /// The published one.
     #[serde(rename = "internvideo2")]
     InternVideo2(InternVideo2Config),
+    /// SmolVLM2's, in its published form.
+    #[serde(skip)]
+    SmolVlm2(Box<SmolVlm2Config>),
 }
 
 impl VisionConfig {
@@ -31,12 +35,22 @@ impl VisionConfig {
         match self {
             Self::Miniature(_) => miniature::NAME,
             Self::InternVideo2(_) => internvideo2_chat::NAME,
+            Self::SmolVlm2(_) => smolvlm2::NAME,
         }
     }
 
     /// Whether a [layer norm](super::vision_layernorm) stands behind the encoder.
     pub fn has_layernorm(&self) -> bool {
         matches!(self, Self::InternVideo2(_))
+    }
+
+    /// The most frames of a clip, for encoders that see every frame by itself and so take any number; `None` for those that
+    /// take exactly [`frames`](Self::frames).
+    pub fn most_frames(&self) -> Option<usize> {
+        match self {
+            Self::Miniature(_) | Self::InternVideo2(_) => None,
+            Self::SmolVlm2(_) => Some(smolvlm2::MOST_FRAMES),
+        }
     }
 
     /// Whether it has no form in half precision.
@@ -49,6 +63,7 @@ impl VisionConfig {
         match self {
             Self::Miniature(config) => (config.blocks_inside.saturating_add(config.blocks_across), config.intermediate),
             Self::InternVideo2(config) => (config.depth, config.mlp_hidden),
+            Self::SmolVlm2(config) => (config.vision.layers, config.vision.mlp_hidden),
         }
     }
 
@@ -57,6 +72,7 @@ impl VisionConfig {
         match self {
             Self::Miniature(config) => config.frame_side,
             Self::InternVideo2(config) => config.image_size,
+            Self::SmolVlm2(config) => config.vision.image_size,
         }
     }
 
@@ -65,6 +81,7 @@ impl VisionConfig {
         match self {
             Self::Miniature(config) => config.frames,
             Self::InternVideo2(config) => config.frames,
+            Self::SmolVlm2(config) => config.sampling.most.min(smolvlm2::FRAMES),
         }
     }
 
@@ -73,14 +90,16 @@ impl VisionConfig {
         match self {
             Self::Miniature(config) => config.width,
             Self::InternVideo2(config) => config.width,
+            Self::SmolVlm2(config) => config.vision.width,
         }
     }
 
-    /// Tokens of one clip of images.
+    /// Tokens of one clip of images; of one frame for encoders that see every frame by itself.
     pub fn tokens(&self) -> usize {
         match self {
             Self::Miniature(config) => config.memory_tokens(),
             Self::InternVideo2(config) => config.tokens(config.frames),
+            Self::SmolVlm2(config) => config.vision.tokens(),
         }
     }
 
@@ -88,7 +107,7 @@ impl VisionConfig {
     pub fn identity_width(&self) -> Option<usize> {
         match self {
             Self::Miniature(config) => Some(config.identity_width),
-            Self::InternVideo2(_) => None,
+            Self::InternVideo2(_) | Self::SmolVlm2(_) => None,
         }
     }
 
@@ -105,6 +124,10 @@ impl VisionConfig {
                 let built = config.built_blocks();
                 format!(r"blocks\.({})\.", blocks(first_upper_block(built)..built))
             }
+            Self::SmolVlm2(config) => {
+                let layers = config.vision.layers;
+                format!(r"encoder\.layers\.({})\.", blocks(layers / 2..layers))
+            }
         }
     }
 
@@ -116,6 +139,7 @@ impl VisionConfig {
         match self {
             Self::Miniature(config) => config.validate(),
             Self::InternVideo2(config) => config.validate(),
+            Self::SmolVlm2(config) => config.validate(),
         }
     }
 
@@ -128,6 +152,7 @@ impl VisionConfig {
         Ok(match self {
             Self::Miniature(config) => VisionTower::Miniature(config.init(stream, device)),
             Self::InternVideo2(config) => VisionTower::InternVideo2(config.init(stream, device)?),
+            Self::SmolVlm2(config) => VisionTower::SmolVlm2(config.vision.init(stream, device)?),
         })
     }
 }
@@ -140,6 +165,8 @@ pub enum VisionTower {
     Miniature(MiniatureEncoder),
     /// The published one.
     InternVideo2(InternVideo2),
+    /// SmolVLM2's.
+    SmolVlm2(SiglipTower),
 }
 
 /// `$body` with the encoder of a [`VisionTower`] as `$encoder`.
@@ -148,6 +175,7 @@ macro_rules! either {
         match $tower {
             VisionTower::Miniature($encoder) => $body,
             VisionTower::InternVideo2($encoder) => $body,
+            VisionTower::SmolVlm2($encoder) => $body,
         }
     };
 }
@@ -170,4 +198,4 @@ impl VisionEncoder for VisionTower {
     }
 }
 
-module_enum!(VisionTower { Miniature, InternVideo2 });
+module_enum!(VisionTower { Miniature, InternVideo2, SmolVlm2 });

@@ -10,4 +10,6 @@ mod language;
 mod preprocess;
 mod qformer;
 mod remoh;
+mod smolvlm_text;
+mod smolvlm_vision;
 mod vision;

@@ -7,7 +7,7 @@ use pvchat_model::{
     bridge::QFormerBridgeConfig,
     checkpoint,
     families::internvideo2_chat::{self, InternVideo2Config},
-    preprocess::PreprocessConfig,
+    preprocess::{PreprocessConfig, Preprocessing},
     prompt::{PromptFormat, TextCodec},
     qformer::QFormerConfig,
     vilm::{VilmConfig, VilmParameters},
@@ -61,7 +61,7 @@ pub fn config() -> VilmConfig {
     VilmConfig {
         family: full.family,
         name: "small".into(),
-        preprocess: PreprocessConfig { resolution: 28, ..full.preprocess },
+        preprocess: Preprocessing::Tiles(PreprocessConfig { resolution: 28, ..PreprocessConfig::full() }),
         vision: VisionConfig::InternVideo2(InternVideo2Config {
             width: 32,
             depth: 3,

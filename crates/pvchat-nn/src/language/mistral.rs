@@ -16,6 +16,7 @@ use super::{
 use crate::{
     Error, Result,
     operations::{rms_norm, silu},
+    trace::Trace,
 };
 
 /// One decoder layer: attention and a gated feed-forward network, each behind a norm.
@@ -120,6 +121,19 @@ impl Mistral {
         mask: Option<Tensor<3, Bool>>,
         cache: Option<&mut KeyValueCache>,
     ) -> Tensor<3> {
+        self.forward_traced(embeddings, positions, mask, cache, &mut Trace::off())
+    }
+
+    /// [`forward`](Self::forward) that shows the state after every layer (`text.layer0`, ..) and what it returns
+    /// (`text.normalized`).
+    pub fn forward_traced(
+        &self,
+        embeddings: Tensor<3>,
+        positions: Tensor<2, Int>,
+        mask: Option<Tensor<3, Bool>>,
+        cache: Option<&mut KeyValueCache>,
+        trace: &mut Trace<'_>,
+    ) -> Tensor<3> {
         let [_, tokens, _] = embeddings.dims();
         let keys = tokens + cache.as_ref().map_or(0, |cache| cache.len());
         let dtype = embeddings.dtype();
@@ -128,7 +142,7 @@ impl Mistral {
             None if tokens > 1 => View::masked(causal_mask(tokens, keys, &embeddings.device().inner()), dtype),
             None => View::Everything,
         };
-        self.run(embeddings, positions, view, cache)
+        self.run(embeddings, positions, view, cache, trace)
     }
 
     /// Like [`forward`](Self::forward) for rows of texts behind a shared prefix, `[batch, tokens,
@@ -149,7 +163,7 @@ impl Mistral {
             Some([prefix, texts, length]) => View::shared_prefix(prefix, texts, length, dtype, &device),
             None => View::masked(packing.mask(&device), dtype),
         };
-        Ok(self.run(embeddings, packing.positions(&device), view, None))
+        Ok(self.run(embeddings, packing.positions(&device), view, None, &mut Trace::off()))
     }
 
     fn run(
@@ -158,6 +172,7 @@ impl Mistral {
         positions: Tensor<2, Int>,
         view: View,
         mut cache: Option<&mut KeyValueCache>,
+        trace: &mut Trace<'_>,
     ) -> Tensor<3> {
         let config = &self.config;
         let (tokens, dtype) = (embeddings.dims()[1], embeddings.dtype());
@@ -169,11 +184,14 @@ impl Mistral {
             hidden = hidden + layer.self_attn.forward(normalised, &context, cache.as_deref_mut(), index);
             let normalised = rms_norm(&layer.post_attention_layernorm, hidden.clone());
             hidden = hidden + layer.mlp.forward(normalised);
+            trace.show(format_args!("text.layer{index}"), &hidden);
         }
         if let Some(cache) = cache {
             cache.advance(tokens);
         }
-        rms_norm(&self.norm, hidden)
+        let normalised = rms_norm(&self.norm, hidden);
+        trace.show(format_args!("text.normalized"), &normalised);
+        normalised
     }
 
     /// Logits `[batch, tokens, vocabulary + subjects]` of hidden states `[batch, tokens, hidden]`.

@@ -3,7 +3,7 @@
 use super::positions;
 use crate::{
     Error, Result,
-    vision::{Encoded, VisionEncoder},
+    vision::{Encoded, VisionEncoder, unfold_patches},
 };
 use burn::{
     module::Param,
@@ -165,13 +165,11 @@ impl PatchEmbed {
     pub fn forward(&self, pixels: Tensor<5>) -> Tensor<4> {
         let [batch, channels, frames, height, width] = pixels.dims();
         let [out, _, _, patch, _] = self.proj.weight.dims();
-        let (rows, columns) = (height / patch, width / patch);
         // Frames join the batch first: six axes are the most that every backend has.
-        let patches = pixels
-            .swap_dims(1, 2)
-            .reshape([batch * frames, channels, rows, patch, columns, patch])
-            .permute([0, 2, 4, 1, 3, 5])
-            .reshape([batch, frames, rows * columns, channels * patch * patch]);
+        let images = pixels.swap_dims(1, 2).reshape([batch * frames, channels, height, width]);
+        let patches = unfold_patches(images, patch);
+        let [_, count, size] = patches.dims();
+        let patches = patches.reshape([batch, frames, count, size]);
         let weight = self.proj.weight.val().reshape([1, 1, out, channels * patch * patch]).transpose();
         patches.matmul(weight) + self.proj.bias.val().reshape([1, 1, 1, out])
     }

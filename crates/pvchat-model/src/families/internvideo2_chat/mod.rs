@@ -2,7 +2,13 @@
 //! Mistral-7B-Instruct-v0.3 with adapters. 8.5e9 parameters.
 
 use super::{Family, NameTable};
-use crate::{answer::AnswerConfig, preprocess::PreprocessConfig, prompt::PromptFormat, vilm::VilmConfig, vision::VisionConfig};
+use crate::{
+    answer::AnswerConfig,
+    preprocess::{PreprocessConfig, Preprocessing},
+    prompt::PromptFormat,
+    vilm::VilmConfig,
+    vision::VisionConfig,
+};
 
 mod encoder;
 pub mod names;
@@ -21,15 +27,20 @@ pub const FAMILY: Family = Family {
 
 pub(crate) const NAME: &str = "internvideo2_chat";
 
-pub(super) const NAMES: NameTable =
-    NameTable { renames: names::RENAMES, ignored: names::is_ignored, optional: names::OPTIONAL, public_name: names::public_name };
+pub(super) const NAMES: NameTable = NameTable {
+    renames: names::RENAMES,
+    ignored: names::is_ignored,
+    optional: names::OPTIONAL,
+    tied: &[],
+    public_name: names::public_name,
+};
 
 /// The published sizes.
 pub fn config() -> VilmConfig {
     VilmConfig {
         family: NAME,
         name: "full".into(),
-        preprocess: PreprocessConfig::full(),
+        preprocess: Preprocessing::Tiles(PreprocessConfig::full()),
         vision: VisionConfig::InternVideo2(InternVideo2Config::full()),
         prompt: PromptFormat::full(),
         answer: AnswerConfig::full(),

@@ -8,7 +8,7 @@ use crate::{
     answer::{AnswerConfig, BridgeConfig},
     bridge::QFormerBridgeConfig,
     personal::PersonalConfig,
-    preprocess::PreprocessConfig,
+    preprocess::{PreprocessConfig, Preprocessing},
     prompt::PromptFormat,
     qformer::{Activation, DropoutRates, NormPlacement, QFormerConfig},
     vilm::VilmConfig,
@@ -42,7 +42,7 @@ pub fn config(vocabulary: usize, routing: Routing) -> VilmConfig {
     VilmConfig {
         family: NAME,
         name: NAME.into(),
-        preprocess: PreprocessConfig::miniature(vision.frame_side),
+        preprocess: Preprocessing::Tiles(PreprocessConfig::miniature(vision.frame_side)),
         prompt: PromptFormat::miniature(),
         answer: AnswerConfig {
             bridge: BridgeConfig::QFormer(QFormerBridgeConfig {

@@ -57,6 +57,22 @@ impl RowOperation for Gelu {
     }
 }
 
+/// See [`gelu_tanh`](super::gelu_tanh).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GeluTanh;
+
+impl RowOperation for GeluTanh {
+    const KEEPS_RESULT: bool = false;
+
+    fn forward(from: &[f32], to: &mut [f32], _: usize) {
+        gelu_tanh(from, to);
+    }
+
+    fn backward(kept: &[f32], slopes: &mut [f32], _: usize) {
+        gelu_tanh_backward(kept, slopes);
+    }
+}
+
 /// See [`silu`](super::silu).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Silu;
@@ -142,6 +158,45 @@ fn below<const FUSED: bool>(x: f32) -> f32 {
     }
     let share = multiply_add::<FUSED>(0.5 * argument, above / under, 0.5);
     if argument <= -4.0 { 0.0 } else { share }
+}
+
+/// `2 sqrt(2/pi)`: half of one plus the hyperbolic tangent is the logistic function of twice the argument.
+const TWICE_ROOT: f32 = 1.595_769;
+/// The same times 0.044715.
+const OF_THE_CUBE: f32 = 0.071_354_82;
+
+for_the_widest_registers! {
+    fn gelu_tanh(from: &[f32], to: &mut [f32]) = gelu_tanh_of
+}
+
+#[inline(always)]
+fn gelu_tanh_of<const FUSED: bool>(from: &[f32], to: &mut [f32]) {
+    for (&x, to) in from.iter().zip(to) {
+        let near = cut(x);
+        *to = x * logistic::<FUSED>(near * multiply_add::<FUSED>(OF_THE_CUBE, near * near, TWICE_ROOT));
+    }
+}
+
+for_the_widest_registers! {
+    fn gelu_tanh_backward(kept: &[f32], slopes: &mut [f32]) = gelu_tanh_backward_of
+}
+
+#[inline(always)]
+fn gelu_tanh_backward_of<const FUSED: bool>(kept: &[f32], slopes: &mut [f32]) {
+    for (&x, slope) in kept.iter().zip(slopes) {
+        let near = cut(x);
+        let square = near * near;
+        let share = logistic::<FUSED>(near * multiply_add::<FUSED>(OF_THE_CUBE, square, TWICE_ROOT));
+        let steepness = multiply_add::<FUSED>(3.0 * OF_THE_CUBE, square, TWICE_ROOT);
+        *slope *= multiply_add::<FUSED>(near * share * (1.0 - share), steepness, share);
+    }
+}
+
+/// `x` within [-20, 20], beyond which the tangent is one or minus one and only its argument would grow out of f32.
+#[inline(always)]
+fn cut(x: f32) -> f32 {
+    let x = if x > 20.0 { 20.0 } else { x };
+    if x < -20.0 { -20.0 } else { x }
 }
 
 for_the_widest_registers! {
