@@ -10,7 +10,7 @@ use burn::{
 };
 use pvchat_data::SubjectName;
 use pvchat_nn::language::{
-    FinishReason, GenerationOptions, KeyValueCache, Labels, Mistral, Packing, Prompt, generate, loss::label_losses,
+    FinishReason, Generated, GenerationOptions, KeyValueCache, Labels, Mistral, Packing, Prompt, generate, loss::label_losses,
 };
 
 pub use config::{AnswerConfig, BridgeConfig};
@@ -193,8 +193,7 @@ impl AnswerModel {
         let embeddings = match visual {
             Some(visual) => self.prefix(visual, begin)?,
             None => {
-                let text = |segment: &Segment| if let Segment::Text(ids) = segment { ids.clone() } else { Vec::new() };
-                let ids: Vec<u32> = begin.iter().flat_map(text).collect();
+                let ids = text_of(begin);
                 if ids.is_empty() {
                     return Ok(self.lm.cache(QUESTION_ROOM));
                 }
@@ -206,6 +205,27 @@ impl AnswerModel {
         let positions = Tensor::<1, Int>::arange(0..prefix as i64, &device).unsqueeze_dim::<2>(0);
         self.lm.forward(embeddings, positions, None, Some(&mut cache));
         Ok(cache)
+    }
+
+    /// Continues a whole prompt, text and pictures in any order; what `codec` makes of it is its text.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the prompt has places for another number of pictures, and those of [`generate()`].
+    pub fn complete(
+        &self,
+        visual: Option<&Visual>,
+        prompt: &[Segment],
+        codec: &TextCodec,
+        options: &GenerationOptions,
+        on_token: impl FnMut(u32) -> ControlFlow<()>,
+    ) -> Result<GeneratedAnswer> {
+        let device = self.lm.device().inner();
+        let embeddings = match visual {
+            Some(visual) => self.prefix(visual, prompt)?,
+            None => self.lm.embed(row(&text_of(prompt), &device)),
+        };
+        let generated = generate(&self.lm, Prompt::from_embeddings(embeddings), options, on_token)?;
+        GeneratedAnswer::of(&generated, codec, &[])
     }
 
     /// A question's word embeddings `[1, tokens, hidden]`, and the subjects' rows.
@@ -244,11 +264,7 @@ impl AnswerModel {
             prompt = prompt.with_subjects(words, head);
         }
         let generated = generate(&self.lm, prompt, options, on_token)?;
-        Ok(GeneratedAnswer {
-            text: codec.decode(&generated.tokens, names)?,
-            probabilities: generated.probabilities,
-            complete: generated.finish == FinishReason::EndToken,
-        })
+        GeneratedAnswer::of(&generated, codec, names)
     }
 
     /// The probability of each of `choices` as the first token of the answer, relative to their sum.
@@ -279,6 +295,11 @@ impl AnswerModel {
     }
 }
 
+/// The ids of a prompt, without its pictures.
+fn text_of(prompt: &[Segment]) -> Vec<u32> {
+    prompt.iter().flat_map(|segment| if let Segment::Text(ids) = segment { ids.clone() } else { Vec::new() }).collect()
+}
+
 /// Ids as one row, `[1, tokens]`.
 fn row(ids: &[u32], device: &Device) -> Tensor<2, Int> {
     let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
@@ -295,4 +316,14 @@ pub struct GeneratedAnswer {
     pub probabilities: Vec<f32>,
     /// Whether it ended by itself.
     pub complete: bool,
+}
+
+impl GeneratedAnswer {
+    fn of(generated: &Generated, codec: &TextCodec, names: &[SubjectName]) -> Result<Self> {
+        Ok(Self {
+            text: codec.decode(&generated.tokens, names)?,
+            probabilities: generated.probabilities.clone(),
+            complete: generated.finish == FinishReason::EndToken,
+        })
+    }
 }

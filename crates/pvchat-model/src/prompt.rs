@@ -28,7 +28,7 @@ pub enum Segment {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PromptFormat {
-    /// Stands in front of every piece of text.
+    /// Stands in front of every piece of text; empty for formats that begin by themselves.
     pub begin: String,
     /// Before the first tile.
     pub opening: String,
@@ -173,7 +173,9 @@ impl TextCodec {
         };
         let tokenizer = Tokenizer::from_bytes(json).map_err(|error| file(error.to_string()))?;
         let id = |piece: &str| tokenizer.token_to_id(piece).ok_or_else(|| file(format!("has no token {piece:?}")));
-        id(&format.begin)?;
+        if !format.begin.is_empty() {
+            id(&format.begin)?;
+        }
         let end = id(&format.end)?;
         let special = tokenizer.get_added_tokens_decoder().into_values().filter(|token| token.special).map(|token| token.content);
         let controls = format.marks().map(String::from).chain(special).filter(|control| !control.is_empty()).collect();

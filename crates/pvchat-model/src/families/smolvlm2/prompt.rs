@@ -19,7 +19,7 @@ use pvchat_nn::file::{LARGEST_TEXT_FILE, read_regular};
 use tokenizers::Tokenizer;
 
 use super::SmolVlm2Config;
-use crate::{Error, Result};
+use crate::{Error, Result, prompt::Segment};
 
 /// The most rows and columns of tiles: the vocabulary has `<row_1_col_1>` to `<row_6_col_6>`.
 pub const MOST_TILES: usize = 6;
@@ -187,18 +187,6 @@ impl Conversation {
     }
 }
 
-/// A stretch of a prompt.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Segment {
-    /// Token ids.
-    Text(Vec<u32>),
-    /// The visual tokens of one picture.
-    Visual {
-        /// Which picture of the conversation, counted from 0.
-        image: usize,
-    },
-}
-
 /// The tokenizer of a model, and what of its configuration a prompt depends on.
 #[derive(Clone, Debug)]
 pub struct PromptCodec {
@@ -295,7 +283,7 @@ impl PromptCodec {
                 let problem = format!("has {} times {IMAGE:?} in a row, not {}", run.len(), self.picture_tokens);
                 return Err(prompt(&text, problem));
             }
-            segments.push(Segment::Visual { image });
+            segments.push(Segment::Visual);
             image += 1;
         }
         match image == pictures {
