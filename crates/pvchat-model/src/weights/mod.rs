@@ -7,6 +7,8 @@
 //! - [`checkpoint`]: a whole model in a folder, in one file or in several with an index
 //! - [`names`]: the table of the public checkpoints' names
 //! - [`inventory`]: which parameters a module has, and of what shape
+//! - [`gguf`]: quantised files of the ggml library
+//! - [`llama`]: a Llama-style language model in a folder of the transformers library
 
 use crate::{Error, Result, file::open_regular};
 use burn::{
@@ -25,7 +27,9 @@ use std::{
 };
 
 pub mod checkpoint;
+pub mod gguf;
 pub mod inventory;
+pub mod llama;
 pub mod names;
 
 /// The largest safetensors header that is accepted, in bytes (the format's own limit).
