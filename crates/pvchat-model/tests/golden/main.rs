@@ -10,4 +10,5 @@ mod language;
 mod preprocess;
 mod qformer;
 mod remoh;
+mod smollm2;
 mod vision;
