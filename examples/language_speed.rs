@@ -60,7 +60,7 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Box<dyn Error>
     let start = Instant::now();
     let model = llama::open(&folder, &device::default_device()?)?;
     let tokenizer = llama::tokenizer(&folder)?;
-    writeln!(out, "opened in {:.2} s", start.elapsed().as_secs_f64())?;
+    writeln!(out, "opened in {:.2} s{}", start.elapsed().as_secs_f64(), memory())?;
     let encode = |text: &str| -> Result<Vec<u32>, Box<dyn Error>> {
         Ok(tokenizer.encode(text, false).map_err(|error| error.to_string())?.get_ids().to_vec())
     };
@@ -68,10 +68,12 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Box<dyn Error>
     let (tokens, spent) = answer(&model, &encode(&arguments.prompt)?, arguments.tokens, out)?;
     writeln!(out, "{}", tokenizer.decode(&tokens, true).map_err(|error| error.to_string())?)?;
     token(&model, spent, out)?;
-    if let Some(memory) = peak_memory_mib() {
-        writeln!(out, "largest memory {memory:.0} MiB")?;
-    }
     Ok(())
+}
+
+/// The largest memory so far, where the system says it.
+fn memory() -> String {
+    peak_memory_mib().map_or_else(String::new, |memory| format!(", largest memory {memory:.0} MiB"))
 }
 
 /// Perplexity of a text whose first token is given, and the speed of reading it.
@@ -88,7 +90,7 @@ fn perplexity(model: &Mistral, ids: &[u32], file: &Path, out: &mut impl Write) -
     Ok(())
 }
 
-/// A greedy answer, and the time of a token.
+/// A greedy answer, and the time of its fastest token.
 fn answer(model: &Mistral, prompt: &[u32], tokens: usize, out: &mut impl Write) -> Result<(Vec<u32>, Duration), Box<dyn Error>> {
     let options = GenerationOptions { max_new_tokens: tokens, ..GenerationOptions::default() };
     let mut times = vec![];
@@ -99,22 +101,23 @@ fn answer(model: &Mistral, prompt: &[u32], tokens: usize, out: &mut impl Write) 
         ControlFlow::Continue(())
     })?;
     let [first, .., last] = times[..] else { return Err("too few tokens were generated to time them".into()) };
-    let each = (last - first) / (times.len() - 1) as u32;
+    let fastest = times.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap_or_default();
+    let per_second = (times.len() - 1) as f64 / (last - first).as_secs_f64();
     writeln!(
         out,
-        "{} tokens: the first after {:.3} s, then {:.1} per second",
+        "{} tokens: the first after {:.3} s, then {per_second:.1} per second, the fastest in {:.1} ms{}",
         times.len(),
         first.as_secs_f64(),
-        1.0 / each.as_secs_f64()
+        milliseconds(fastest),
+        memory()
     )?;
-    Ok((answer.tokens, each))
+    Ok((answer.tokens, fastest))
 }
 
 /// Where the time of a token goes: the products with the weights of the layers, that with the head, and everything else.
 fn token(model: &Mistral, spent: Duration, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let device = model.device();
     let linears = model.linears();
-    let milliseconds = |time: Duration| 1e3 * time.as_secs_f64();
     let mut parts = vec![];
     for (part, names) in [
         ("query, key, value, output", &["q_proj", "k_proj", "v_proj", "o_proj"][..]),
@@ -141,26 +144,26 @@ fn token(model: &Mistral, spent: Duration, out: &mut impl Write) -> Result<(), B
         }
     });
     parts.push(("norms", norms, String::new()));
-    let cache = shortest(|| {
+    let layers = shortest(|| {
         let mut cache = KeyValueCache::new(model.layers.len(), 256);
         model.forward(hidden.clone(), positions(1, &device), None, Some(&mut cache)).into_data();
     });
+    let known: Duration = parts.iter().filter(|(part, ..)| *part != "head").map(|(_, time, _)| *time).sum();
+    parts.push((
+        "other work of the layers",
+        layers.saturating_sub(known),
+        "rotation, attention, SiLU, sums, no earlier token".into(),
+    ));
+    let known: Duration = parts.iter().map(|(_, time, _)| *time).sum();
+    parts.push(("earlier tokens, choice", spent.saturating_sub(known), String::new()));
     for (part, time, what) in &parts {
         writeln!(out, "{:7.2} ms  {part:<28} {what}", milliseconds(*time))?;
     }
-    let known: Duration = parts.iter().map(|(_, time, _)| *time).sum();
-    writeln!(
-        out,
-        "{:7.2} ms  everything else (rotation, attention, cache, SiLU, sums, choice)",
-        milliseconds(spent.saturating_sub(known))
-    )?;
-    writeln!(
-        out,
-        "{:7.2} ms  a token; {:.2} ms of it are the layers for a first token, with an empty cache",
-        milliseconds(spent),
-        milliseconds(cache)
-    )?;
     Ok(())
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    1e3 * time.as_secs_f64()
 }
 
 /// The shortest time of nine: what else runs on the machine only makes it longer.

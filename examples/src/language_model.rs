@@ -59,7 +59,7 @@ const PUBLISHED: Card = Card {
     licence: "Apache-2.0 (METADATA and LICENSE of the package, general.license of the file)",
     origin: "SmolLM2-135M-Instruct of Hugging Face (HuggingFaceTB), quantised to 4 bits, its word table to 8. The package is \
              a plugin for a program that runs language models.",
-    conversion: "The quantised weights in f32, exactly. The rows of the query and key projections are in the order of \
+    conversion: "The quantised weights in f32. The rows of the query and key projections are in the order of \
                  rotation by halves. tokenizer.json is the published one, byte for byte; smolvlm2-tokenizer.json is that of \
                  all SmolVLM2, with 128 more tokens.",
     files: [

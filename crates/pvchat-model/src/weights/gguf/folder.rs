@@ -54,8 +54,8 @@ struct Part<'a> {
 /// Writes the folder, which is created if it does not exist; files that are there are replaced, each in one step, the
 /// configuration last. The same file gives the same bytes.
 ///
-/// Weights are written in f32, so that they are exactly those of the file: four bits with a scale and an offset in half
-/// precision do not fit into half precision. The rows of the query and key projections, which GGUF keeps in the order of
+/// Weights are written in f32, because four bits with a scale and an offset in half precision do not fit into half precision:
+/// hidden states then differ by a thousandth. The rows of the query and key projections, which GGUF keeps in the order of
 /// rotation by neighbours, are put back into that of rotation by halves. One tensor is in memory at a time.
 ///
 /// # Errors
