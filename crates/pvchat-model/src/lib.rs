@@ -6,6 +6,7 @@ pub mod bridge;
 pub mod checkpoint;
 pub mod error;
 pub mod families;
+pub mod llama;
 mod module_enum;
 pub mod personal;
 pub mod preprocess;

@@ -34,3 +34,18 @@ pub fn read_regular(path: &Path, limit: u64, remedy: &str) -> Result<Vec<u8>> {
     }
     Ok(bytes)
 }
+
+/// Writes a file under another name first, so that nothing half-written remains: `write` gets the file and that name.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be written.
+pub fn write_whole(path: &Path, write: impl FnOnce(&mut std::fs::File, &Path) -> std::io::Result<()>) -> Result<()> {
+    let io = |source: std::io::Error| Error::Io { file: path.to_path_buf(), source };
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
+    let name = file.path().to_path_buf();
+    write(file.as_file_mut(), &name).map_err(io)?;
+    file.as_file().sync_all().map_err(io)?;
+    file.persist(path).map_err(|error| io(error.error))?;
+    Ok(())
+}

@@ -12,7 +12,7 @@ use crate::{
     families::Files,
     prompt::TextCodec,
 };
-use pvchat_nn::file::{LARGEST_TEXT_FILE, read_regular};
+use pvchat_nn::file::{LARGEST_TEXT_FILE, read_regular, write_whole};
 
 /// Files of weights are at most that large, in bytes; a larger model is written into several.
 const SHARD_BYTES: usize = 4_000_000_000;
@@ -94,7 +94,7 @@ impl Vilm {
         files.push(("tokenizer.json", self.codec.tokenizer_json()?.into_bytes()));
         checkpoint::save(&self.parameters, folder, SHARD_BYTES, family.names)?;
         for (name, bytes) in files {
-            checkpoint::write_whole(&folder.join(name), |file, _| std::io::Write::write_all(file, &bytes))?;
+            write_whole(&folder.join(name), |file, _| std::io::Write::write_all(file, &bytes))?;
         }
         Ok(())
     }

@@ -317,7 +317,7 @@ fn drawn(width: u32, height: u32) -> RgbImage {
 fn a_frame_is_resized_twice_by_lanczos_and_squashed() {
     // Size of the frame, longest edge, side, and the size after the first resize: shrunk, enlarged, odd edges made even.
     let cases =
-        [((90, 51), 40, 24, (40, 22)), ((30, 71), 96, 32, (40, 96)), ((33, 33), 33, 40, (33, 34)), ((64, 2), 32, 16, (32, 2))];
+        [((90, 51), 40, 24, (40, 22)), ((30, 71), 96, 32, (40, 96)), ((33, 33), 33, 40, (33, 34)), ((61, 2), 32, 16, (32, 2))];
     for ((width, height), longest_edge, side, (between_width, between_height)) in cases {
         let frame = drawn(width, height);
         let found = Preprocess { longest_edge, side }.frame_pixels(&frame).unwrap();
@@ -558,7 +558,7 @@ fn texts_with_control_tokens_and_prompts_that_are_too_long_are_refused() {
         }
     }
     let torn = codec.encode(&conversation(vec![text("<ima"), text("ge>")])).unwrap_err().to_string();
-    assert!(torn.contains("<image>"), "{torn}");
+    assert!(torn.contains("control token \"<image>\""), "{torn}");
     let apart = [text("<ima"), Part::Image { rows: 0, columns: 0 }, text("ge> <row_7_col_1> <video>")];
     assert!(codec.encode(&conversation(apart.to_vec())).is_ok());
 

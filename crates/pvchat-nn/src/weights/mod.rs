@@ -5,6 +5,7 @@
 //! burn's, and writes them into a module one at a time. Loading is a rename table and not a program.
 //!
 //! - [`inventory`]: which parameters a module has, and of what shape
+//! - [`gguf`]: quantised files of the ggml library
 
 use crate::{Error, Result, file::open_regular};
 use burn::{
@@ -22,8 +23,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub mod gguf;
 pub mod inventory;
 
+/// The one file of a small checkpoint.
+pub const SINGLE: &str = "model.safetensors";
 /// The largest safetensors header that is accepted, in bytes (the format's own limit).
 const LARGEST_HEADER: u64 = 100_000_000;
 /// What to do about a file that is no safetensors.

@@ -11,8 +11,6 @@ use rayon::prelude::*;
 const LOBES: f64 = 3.0;
 /// The most bits that a weight has behind the point.
 const MOST_BITS: u32 = 22;
-/// Bytes that are mixed at once: their sums fit in the registers.
-const LANES: usize = 32;
 /// Columns that are turned into rows at once: few enough for the cache.
 const TURNED: usize = 16;
 
@@ -69,25 +67,13 @@ fn resize_rows(pixels: &[u8], from: Size, to_height: usize) -> Vec<u8> {
     let row = from.width * 3;
     let taps = Taps::new(from.height, to_height);
     let mut resized = vec![0; row * to_height];
-    resized.par_chunks_exact_mut(row).zip(&taps.rows).for_each(|(to, (first, weights))| {
-        let rows = &pixels[first * row..(first + weights.len()) * row];
-        let (chunks, rest) = to.as_chunks_mut::<LANES>();
-        let begin_of_rest = chunks.len() * LANES;
-        for (number, chunk) in chunks.iter_mut().enumerate() {
-            let mut sums = [taps.half(); LANES];
-            for (row, &weight) in rows.chunks_exact(row).zip(weights) {
-                let Some(bytes) = row[number * LANES..].first_chunk::<LANES>() else { continue };
-                for (sum, byte) in sums.iter_mut().zip(bytes) {
-                    *sum += i32::from(weight) * i32::from(*byte);
-                }
-            }
-            *chunk = sums.map(|sum| taps.byte(sum));
+    let sums = || vec![0; row];
+    resized.par_chunks_exact_mut(row).zip(&taps.rows).for_each_init(sums, |sums, (to, (first, weights))| {
+        sums.fill(taps.half());
+        for (row, &weight) in pixels[first * row..].chunks_exact(row).zip(weights) {
+            sums.iter_mut().zip(row).for_each(|(sum, byte)| *sum += i32::from(weight) * i32::from(*byte));
         }
-        for (place, byte) in rest.iter_mut().enumerate() {
-            let column = rows.iter().skip(begin_of_rest + place).step_by(row);
-            let sum = column.zip(weights).fold(taps.half(), |sum, (byte, weight)| sum + i32::from(*weight) * i32::from(*byte));
-            *byte = taps.byte(sum);
-        }
+        to.iter_mut().zip(sums).for_each(|(to, sum)| *to = (*sum >> taps.bits).clamp(0, 255) as u8);
     });
     resized
 }
@@ -122,14 +108,10 @@ impl Taps {
         Self { rows, bits }
     }
 
-    /// What a sum begins with, so that cutting the bits behind the point rounds.
+    /// What a sum begins with, so that cutting the bits behind the point rounds. The absolute weights add up to less than
+    /// twice one, so that no sum leaves 32 bits.
     fn half(&self) -> i32 {
         (1 << self.bits) >> 1
-    }
-
-    /// The byte of a sum. The absolute weights add up to less than twice one, so that no sum leaves 32 bits.
-    fn byte(&self, sum: i32) -> u8 {
-        (sum >> self.bits).clamp(0, 255) as u8
     }
 }
 

@@ -336,7 +336,7 @@ pub fn number_words(number: usize) -> String {
         0..20 => return SMALL[number].into(),
         20..100 => {
             let tens = TENS[number / 10];
-            return if number % 10 == 0 { tens.into() } else { format!("{tens}-{}", SMALL[number % 10]) };
+            return if number.is_multiple_of(10) { tens.into() } else { format!("{tens}-{}", SMALL[number % 10]) };
         }
         100..1000 => ("hundred", 100),
         1000..10_000 => ("thousand", 1000),
