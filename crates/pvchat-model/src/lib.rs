@@ -13,6 +13,8 @@ pub mod init;
 pub mod language;
 pub mod moh;
 pub mod operations;
+#[cfg(feature = "flex")]
+pub mod packed;
 pub mod personal;
 pub mod preprocess;
 pub mod prompt;
