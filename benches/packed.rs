@@ -12,7 +12,8 @@ use criterion::{Criterion, Throughput};
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     init,
-    packed::{PackedMatrix, Precision},
+    moh::kernel::{View, fused_attention},
+    packed::{Finish, Heads, Layer, PackedMatrix, Precision, attention, forward_both},
 };
 
 #[global_allocator]
@@ -34,7 +35,49 @@ const MANY: usize = 200_000_000;
 
 fn numbers(label: &str, count: usize) -> Vec<f32> {
     let mut stream = SeededStream::new(1).derive(label);
-    (0..count).map(|_| stream.normal() as f32).collect()
+    (0..count).map(|_| stream.normal()).collect()
+}
+
+/// Twelve heads of 64, 1024 tokens, 8 pictures.
+fn measure_attention(criterion: &mut Criterion, device: &Device) {
+    let sizes @ [batch, heads, tokens, width] = [8, 12, 1024, 64];
+    let mut group = criterion.benchmark_group("encoder, softmax of queries and keys times values");
+    group.sample_size(10).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
+    group.throughput(Throughput::Elements((4 * batch * heads * tokens * tokens * width) as u64));
+    let all = numbers("heads", batch * tokens * 3 * heads * width);
+    let parts = [0, 1, 2].map(|part| Heads::side_by_side(&all, part * heads * width, [tokens, 3 * heads * width, width]));
+    for precision in [Precision::F32, Precision::Bf16] {
+        group.bench_function(format!("{precision:?}"), |bencher| {
+            bencher.iter(|| attention(parts, sizes, tokens, precision).expect("sizes that fit"));
+        });
+    }
+    let [q, k, v] = [4, 5, 6].map(|seed| init::normal::<4>(&mut SeededStream::new(seed), sizes, 1.0, device));
+    group.bench_function("gated, all heads on, f32", |bencher| {
+        bencher.iter(|| fused_attention(&q, &k, &v, View::default(), None).expect("f32 on flex"));
+    });
+    group.finish();
+}
+
+/// Both layers of the encoder's perceptron with everything around their products.
+fn measure_perceptron(criterion: &mut Criterion) {
+    let [count, width, between] = [8192, 768, 3072];
+    let mut group = criterion.benchmark_group("encoder, up, GELU, down, sum");
+    group.sample_size(10).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(3));
+    group.throughput(Throughput::Elements((4 * count * width * between) as u64));
+    let (up, down, rows) = (numbers("up", width * between), numbers("down", between * width), numbers("rows", count * width));
+    let biases = [numbers("bias", between), numbers("bias", width)];
+    for precision in Precision::ALL {
+        let up = PackedMatrix::pack(&up, width, between, precision).expect("sizes that fit");
+        let down = PackedMatrix::pack(&down, between, width, precision).expect("sizes that fit");
+        let layers = [
+            Layer { weight: &up, bias: Some(&biases[0]), finish: Finish::GeluTanh },
+            Layer { weight: &down, bias: Some(&biases[1]), finish: Finish::Add(&rows) },
+        ];
+        group.bench_function(format!("{precision:?}"), |bencher| {
+            bencher.iter(|| forward_both(layers, &rows, count).expect("sizes that fit"));
+        });
+    }
+    group.finish();
 }
 
 fn main() {
@@ -46,6 +89,8 @@ fn main() {
     group.bench_function("copy, read and written", |bencher| bencher.iter(|| to.copy_from_slice(std::hint::black_box(&from))));
     group.finish();
     drop((from, to));
+    measure_attention(&mut criterion, &device);
+    measure_perceptron(&mut criterion);
     for (name, [count, inputs, outputs]) in SIZES {
         let mut group = criterion.benchmark_group(name);
         group.sample_size(10).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));

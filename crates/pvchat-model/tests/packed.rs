@@ -4,7 +4,7 @@ use burn::prelude::*;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     Error,
-    packed::{Finish, Level, Order, PackedMatrix, Precision, product},
+    packed::{Finish, Heads, Layer, Level, Order, PackedMatrix, Precision, attention, attention_at, forward_both, product},
 };
 
 /// Rows, inputs and outputs: none a multiple of a tile, a group or a panel, then all.
@@ -14,12 +14,12 @@ const SIZES: [[usize; 3]; 9] =
 /// Normally distributed.
 fn noise(label: &str, count: usize) -> Vec<f32> {
     let mut stream = SeededStream::new(5).derive(label);
-    (0..count).map(|_| stream.normal() as f32).collect()
+    (0..count).map(|_| stream.normal()).collect()
 }
 
 /// Whole numbers that every precision keeps as they are: each group of 32 has the largest.
 fn whole_numbers(count: usize, inputs: usize) -> Vec<f32> {
-    let number = |index: usize| if index % inputs % 32 == 0 { 127.0 } else { (index * 7919 % 255) as f32 - 127.0 };
+    let number = |index: usize| if (index % inputs).is_multiple_of(32) { 127.0 } else { (index * 7919 % 255) as f32 - 127.0 };
     (0..count * inputs).map(number).collect()
 }
 
@@ -233,4 +233,104 @@ fn tensors_are_multiplied_where_they_lie() {
     }
     assert!(matches!(product(x.clone().transpose(), &packed, None), Err(Error::Shape { .. })));
     assert!(matches!(product(x.autodiff(), &packed, None), Err(Error::NotOnCpu { .. })));
+}
+
+#[test]
+fn two_layers_together_are_two_layers() {
+    // Few rows, and so many that some go through both layers before the others.
+    for count in [0, 1, 9, 150] {
+        let [inputs, between, outputs] = [40, 300, 50];
+        let (first, second) = (noise("first", inputs * between), noise("second", between * outputs));
+        let (rows, others) = (noise("rows", count * inputs), noise("others", count * outputs));
+        let bias = [noise("bias", between), noise("other bias", outputs)];
+        for precision in Precision::ALL {
+            let first = PackedMatrix::pack(&first, inputs, between, precision).unwrap();
+            let second = PackedMatrix::pack(&second, between, outputs, precision).unwrap();
+            let layers = [
+                Layer { weight: &first, bias: Some(&bias[0]), finish: Finish::GeluTanh },
+                Layer { weight: &second, bias: Some(&bias[1]), finish: Finish::Add(&others) },
+            ];
+            let middle = first.forward_new(&rows, count, Some(&bias[0]), Finish::GeluTanh).unwrap();
+            let expected = second.forward_new(&middle, count, Some(&bias[1]), Finish::Add(&others)).unwrap();
+            assert_eq!(forward_both(layers, &rows, count).unwrap(), expected, "{precision:?} {count}");
+            assert!(matches!(forward_both([layers[1], layers[1]], &middle, count), Err(Error::Shape { .. })));
+        }
+    }
+}
+
+/// What attention is, in f64: `[batch, tokens, heads * width]`.
+fn attention_by_definition([q, k, v]: [&[f32]; 3], [batch, heads, tokens, width]: [usize; 4], keys: usize) -> Vec<f64> {
+    let mut out = vec![0.0; batch * tokens * heads * width];
+    for head in 0..batch * heads {
+        let of = |numbers: &[f32], count: usize, token: usize, column: usize| {
+            f64::from(numbers[(head * count + token) * width + column])
+        };
+        for token in 0..tokens {
+            let score = |key: usize| -> f64 {
+                let products = (0..width).map(|column| of(q, tokens, token, column) * of(k, keys, key, column));
+                (products.sum::<f64>() / (width as f64).sqrt()).exp()
+            };
+            let scores: Vec<f64> = (0..keys).map(score).collect();
+            let sum: f64 = scores.iter().sum();
+            for column in 0..width {
+                let place = ((head / heads * tokens + token) * heads + head % heads) * width + column;
+                out[place] = scores.iter().enumerate().map(|(key, score)| score / sum * of(v, keys, key, column)).sum();
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn attention_is_what_its_definition_says() {
+    for (sizes @ [batch, heads, tokens, width], keys) in
+        [([1, 1, 1, 1], 1), ([2, 3, 5, 8], 33), ([1, 2, 70, 40], 45), ([2, 1, 13, 72], 64), ([1, 3, 45, 64], 100)]
+    {
+        let [q, k, v] = [("q", tokens), ("k", keys), ("v", keys)].map(|(name, count)| noise(name, batch * heads * count * width));
+        let expected = attention_by_definition([&q, &k, &v], sizes, keys);
+        let apart = [(&q, tokens), (&k, keys), (&v, keys)].map(|(numbers, count)| Heads::apart(numbers, [heads, count, width]));
+        for level in Level::available() {
+            for (precision, most) in [(Precision::F32, 3e-6), (Precision::Bf16, 0.03)] {
+                let found = attention_at(level, apart, sizes, keys, precision).unwrap();
+                assert_eq!(found.len(), expected.len());
+                for (place, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                    let difference = (f64::from(*found) - expected).abs();
+                    assert!(difference <= most, "{level:?} {precision:?} {sizes:?} {keys}, {place}: {found}, not {expected}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn heads_are_read_where_they_lie() {
+    let sizes @ [batch, heads, tokens, width] = [2, 3, 20, 8];
+    let row = 3 * heads * width;
+    let all = noise("rows", batch * tokens * row);
+    let side_by_side = [0, 1, 2].map(|part| Heads::side_by_side(&all, part * heads * width, [tokens, row, width]));
+    let copies = [0, 1, 2].map(|part| {
+        let number = |place: usize| {
+            let (column, token, head) = (place % width, place / width % tokens, place / width / tokens);
+            all[(head / heads * tokens + token) * row + (part * heads + head % heads) * width + column]
+        };
+        (0..batch * heads * tokens * width).map(number).collect::<Vec<f32>>()
+    });
+    let apart = copies.each_ref().map(|numbers| Heads::apart(numbers, [heads, tokens, width]));
+    let expected = attention(apart, sizes, tokens, Precision::F32).unwrap();
+    for threads in [1, 2, 3] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let found = pool.install(|| attention(side_by_side, sizes, tokens, Precision::F32)).unwrap();
+        assert_eq!(found, expected, "{threads}");
+    }
+    for (sizes, keys) in [([2, 3, 21, 8], 20), (sizes, 21), ([2, 3, 20, 0], 20), (sizes, 0), ([usize::MAX, 3, 20, 8], 20)] {
+        assert!(matches!(attention(apart, sizes, keys, Precision::F32), Err(Error::Shape { .. })), "{sizes:?} {keys}");
+    }
+    let mut damaged = copies[0].clone();
+    damaged[width * 4] = f32::NAN;
+    let damaged = [Heads::apart(&damaged, [heads, tokens, width]), apart[1], apart[2]];
+    for precision in [Precision::F32, Precision::Bf16] {
+        let found = attention(damaged, sizes, tokens, precision).unwrap();
+        let is_spoilt = |place: usize| place / (heads * width) == 4 && place % (heads * width) < width;
+        assert!(found.iter().enumerate().all(|(place, number)| number.is_nan() == is_spoilt(place)), "{precision:?}");
+    }
 }

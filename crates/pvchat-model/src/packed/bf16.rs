@@ -50,10 +50,10 @@ pub(super) fn rounded(number: f32) -> u16 {
 pub(super) fn routine_for(level: Level, rows: usize) -> Routine {
     match level {
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512Bf16 if rows > 1 => routine!(Dot, "avx512f,avx512bw,avx512bf16"),
+        Level::Avx512Bf16 if rows > 1 => routine!(Dot, "avx512f,avx512bw,avx512vl,avx512bf16"),
         #[cfg(target_arch = "x86_64")]
         Level::Avx512 | Level::Avx512Vnni | Level::Avx512Bf16 => {
-            routine!(Widened<super::vector::x86::Avx512>, "avx512f,avx512bw")
+            routine!(Widened<super::vector::x86::Avx512>, "avx512f,avx512bw,avx512vl")
         }
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => routine!(Widened<super::vector::x86::Avx2>, "avx2,fma"),
@@ -103,13 +103,19 @@ impl<V: Vector> Kernel for Widened<V> {
 }
 
 #[cfg(target_arch = "x86_64")]
-use dot::Dot;
+pub(super) use dot::Dot;
 
 #[cfg(target_arch = "x86_64")]
 mod dot {
-    use std::arch::x86_64::{_mm_storeu_si128, _mm256_cvtneps_pbh, _mm256_loadu_ps, _mm512_loadu_si512};
+    use std::arch::x86_64::{
+        __m128bh, __m128i, __m256bh, __m256i, _mm_storeu_si128, _mm256_cvtneps_pbh, _mm256_loadu_ps, _mm512_cvtepu16_epi32,
+        _mm512_cvtneps_pbh, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_or_si512, _mm512_slli_epi32, _mm512_storeu_si512,
+    };
 
-    use super::{super::vector::x86::Avx512, CHUNK, INPUTS, Kernel, LANES, PANEL, Vector};
+    use super::{
+        super::{attention::Packing, vector::x86::Avx512},
+        CHUNK, INPUTS, Kernel, LANES, PANEL, Vector, panel_bytes,
+    };
 
     /// Rows in bf16, by the instruction for its products.
     pub(in super::super) struct Dot;
@@ -137,7 +143,10 @@ mod dot {
                     // SAFETY: the caller has made sure of the instructions and of the room.
                     unsafe {
                         let halves = _mm256_cvtneps_pbh(_mm256_loadu_ps(numbers.as_ptr()));
-                        _mm_storeu_si128(to.add((chunk * M + row) * CHUNK).cast(), std::mem::transmute(halves));
+                        _mm_storeu_si128(
+                            to.add((chunk * M + row) * CHUNK).cast(),
+                            std::mem::transmute::<__m128bh, __m128i>(halves),
+                        );
                     }
                 }
             }
@@ -164,6 +173,58 @@ mod dot {
                 }
             }
             sums
+        }
+    }
+
+    impl Packing for Dot {
+        fn panel_bytes(inputs: usize) -> usize {
+            panel_bytes(inputs)
+        }
+
+        #[inline(always)]
+        unsafe fn pack_outputs<'a>(count: usize, inputs: usize, row: impl Fn(usize) -> &'a [f32], to: *mut u8) {
+            // SAFETY: as the caller promises.
+            let panel = unsafe { std::slice::from_raw_parts_mut(to.cast::<u32>(), panel_bytes(inputs) / 4) };
+            if count < PANEL || !inputs.is_multiple_of(INPUTS) {
+                panel.fill(0);
+            }
+            for output in 0..count {
+                let numbers = row(output);
+                let (blocks, rest) = numbers.as_chunks::<LANES>();
+                let mut last = [0.0; LANES];
+                last[..rest.len()].copy_from_slice(rest);
+                let places = panel.chunks_mut(LANES / 2 * PANEL);
+                for (places, block) in places.zip(blocks.iter().chain((!rest.is_empty()).then_some(&last))) {
+                    // SAFETY: the caller has made sure of the instructions.
+                    let pairs: [u32; LANES / 2] =
+                        unsafe { std::mem::transmute(_mm512_cvtneps_pbh(_mm512_loadu_ps(block.as_ptr()))) };
+                    places.chunks_exact_mut(PANEL).zip(pairs).for_each(|(place, pair)| place[output] = pair);
+                }
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn pack_inputs<'a>(count: usize, inputs: usize, row: impl Fn(usize) -> &'a [f32], to: *mut u8) {
+            // SAFETY: as the caller promises.
+            let panel = unsafe { std::slice::from_raw_parts_mut(to.cast::<u32>(), panel_bytes(inputs) / 4) };
+            for (pair, place) in panel.chunks_exact_mut(PANEL).enumerate() {
+                let mut numbers = [[0.0; PANEL]; 2];
+                for (input, numbers) in (2 * pair..count.min(2 * pair + 2)).zip(&mut numbers) {
+                    let row = row(input);
+                    numbers[..row.len()].copy_from_slice(row);
+                }
+                for (half, place) in place.chunks_exact_mut(LANES).enumerate() {
+                    // SAFETY: the caller has made sure of the instructions.
+                    unsafe {
+                        let [first, second] = [0, 1].map(|input| {
+                            let numbers = _mm512_loadu_ps(numbers[input].as_ptr().add(half * LANES));
+                            _mm512_cvtepu16_epi32(std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(numbers)))
+                        });
+                        let pairs = _mm512_or_si512(first, _mm512_slli_epi32::<16>(second));
+                        _mm512_storeu_si512(place.as_mut_ptr().cast(), pairs);
+                    }
+                }
+            }
         }
     }
 }

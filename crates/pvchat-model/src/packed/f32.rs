@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use super::{
+    attention::Packing,
     level::Level,
     tile::{CHUNK, Kernel, PANEL, Routine, routine},
     vector::{LANES, Lanes, Vector},
@@ -33,14 +34,16 @@ pub(super) fn decode(panel: &[u8], weights: &mut [f32]) {
 pub(super) fn routine_for(level: Level) -> Routine {
     match level {
         #[cfg(target_arch = "x86_64")]
-        Level::Avx512 | Level::Avx512Vnni | Level::Avx512Bf16 => routine!(F32<super::vector::x86::Avx512>, "avx512f,avx512bw"),
+        Level::Avx512 | Level::Avx512Vnni | Level::Avx512Bf16 => {
+            routine!(F32<super::vector::x86::Avx512>, "avx512f,avx512bw,avx512vl")
+        }
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => routine!(F32<super::vector::x86::Avx2>, "avx2,fma"),
         _ => routine!(F32<Lanes>),
     }
 }
 
-struct F32<V>(PhantomData<V>);
+pub(super) struct F32<V>(PhantomData<V>);
 
 impl<V: Vector> Kernel for F32<V> {
     type Vector = V;
@@ -77,6 +80,41 @@ impl<V: Vector> Kernel for F32<V> {
             }
         }
         sums
+    }
+}
+
+impl<V: Vector> Packing for F32<V> {
+    fn panel_bytes(inputs: usize) -> usize {
+        panel_bytes(inputs)
+    }
+
+    #[inline(always)]
+    unsafe fn pack_outputs<'a>(count: usize, inputs: usize, row: impl Fn(usize) -> &'a [f32], to: *mut u8) {
+        // SAFETY: as the caller promises.
+        let panel = unsafe { std::slice::from_raw_parts_mut(to.cast::<f32>(), panel_bytes(inputs) / 4) };
+        if count < PANEL || !inputs.is_multiple_of(INPUTS) {
+            panel.fill(0.0);
+        }
+        for output in 0..count {
+            let places = panel.chunks_exact_mut(PANEL);
+            places.zip(row(output)).for_each(|(place, number)| place[output] = *number);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn pack_inputs<'a>(count: usize, inputs: usize, row: impl Fn(usize) -> &'a [f32], to: *mut u8) {
+        // SAFETY: as the caller promises.
+        let panel = unsafe { std::slice::from_raw_parts_mut(to.cast::<f32>(), panel_bytes(inputs) / 4) };
+        for (input, place) in panel.chunks_exact_mut(PANEL).enumerate() {
+            let numbers = if input < count { row(input) } else { &[] };
+            match <&[f32; PANEL]>::try_from(numbers) {
+                Ok(numbers) => place.copy_from_slice(numbers),
+                Err(_) => {
+                    place.fill(0.0);
+                    place[..numbers.len()].copy_from_slice(numbers);
+                }
+            }
+        }
     }
 }
 

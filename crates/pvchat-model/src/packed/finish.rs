@@ -39,7 +39,7 @@ impl Finish<'_> {
 /// `x (1 + tanh z) / 2` with `z = sqrt(2 / pi) (x + 0.044715 x³)`, which is `x` times the logistic function of `2 z`.
 #[inline(always)]
 fn gelu_tanh<const FUSED: bool>(x: f32) -> f32 {
-    const LINEAR: f32 = 1.595_769_1;
+    const LINEAR: f32 = 1.595_769_2;
     const CUBIC: f32 = LINEAR * 0.044_715;
     x * logistic::<FUSED>(x * multiply_add::<FUSED>(CUBIC, x * x, LINEAR))
 }

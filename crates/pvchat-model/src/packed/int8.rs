@@ -20,7 +20,7 @@ pub(super) fn routine_for(level: Level) -> Routine {
     match level {
         #[cfg(target_arch = "x86_64")]
         Level::Avx512Vnni | Level::Avx512Bf16 => {
-            routine!(Scaled<Int8, super::vector::x86::Vnni>, "avx512f,avx512bw,avx512vnni")
+            routine!(Scaled<Int8, super::vector::x86::Vnni>, "avx512f,avx512bw,avx512vl,avx512vnni")
         }
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 | Level::Avx512 => routine!(Scaled<Int8, super::vector::x86::WholeAvx2>, "avx2,fma"),

@@ -136,7 +136,8 @@ impl<F: Format, W: Whole> Kernel for Scaled<F, W> {
                 for (row, whole) in whole.iter_mut().enumerate() {
                     *whole = [W::splat(begins.add(row).read_unaligned()); 2];
                 }
-                for _ in 0..F::GROUP / INPUTS {
+                // Hidden from the compiler, which would unroll the loop and run out of registers.
+                for _ in 0..std::hint::black_box(F::GROUP / INPUTS) {
                     for step in 0..INPUTS / 4 {
                         let weights = if F::NIBBLES {
                             W::load_nibbles(panel.add(step * step_bytes::<F>()))

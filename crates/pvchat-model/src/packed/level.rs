@@ -10,7 +10,7 @@ pub enum Level {
     /// AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2,
-    /// AVX-512, F and BW.
+    /// AVX-512: F, BW and VL.
     #[cfg(target_arch = "x86_64")]
     Avx512,
     /// AVX-512 with products of bytes (VNNI).
@@ -51,7 +51,7 @@ impl Level {
         use std::arch::is_x86_feature_detected as has;
         if !(has!("avx2") && has!("fma")) {
             Self::Portable
-        } else if !(has!("avx512f") && has!("avx512bw")) {
+        } else if !(has!("avx512f") && has!("avx512bw") && has!("avx512vl")) {
             Self::Avx2
         } else if !has!("avx512vnni") {
             Self::Avx512

@@ -11,11 +11,13 @@
 //! | `tile.rs` | a few rows times a panel |
 //! | `f32.rs`, `bf16.rs`, `int8.rs`, `int4.rs`, `integer.rs` | what a panel holds and how a tile is computed |
 //! | `finish.rs` | what happens to outputs while they are in the cache |
+//! | `attention.rs` | attention where every token sees every key |
 //! | `tensor.rs` | products of burn's tensors |
 //!
 //! **Determinism.** Every output is summed in an order that depends on the sizes alone: the number of threads changes no bit.
 //! Another [`Level`] may.
 
+mod attention;
 mod bf16;
 mod f32;
 mod finish;
@@ -31,6 +33,7 @@ use std::{cell::Cell, mem::MaybeUninit, ops::Range};
 
 use rayon::prelude::*;
 
+pub use attention::{Heads, attention, attention_at};
 pub use finish::Finish;
 pub use level::Level;
 pub use tensor::product;
@@ -316,29 +319,105 @@ impl PackedMatrix {
         finish: Finish<'_>,
         out: &mut [MaybeUninit<f32>],
     ) -> Result<()> {
-        check_length("rows of a product", rows.len(), [count, self.inputs])?;
-        if let Some(bias) = bias {
-            check_length("the bias of a product", bias.len(), [1, if self.is_gated { 0 } else { self.outputs }])?;
-        }
-        if let Finish::Add(others) = finish {
-            check_length("what is added to a product", others.len(), [count, self.outputs])?;
-        }
+        let product = self.product(rows, count, bias, finish)?;
         if count > 0 {
-            let product = Product {
-                inputs: self.inputs,
-                outputs: self.outputs,
-                is_gated: self.is_gated,
-                panel_bytes: self.precision.panel_bytes(self.inputs),
-                panels: bytes_of(&self.panels),
-                bias,
-                finish,
-            };
             // At most what there is: the routines run only where the processor has their instructions.
             let routine = self.precision.routine(level.min(Level::best()), count);
             product.compute(routine, rows, count, &mut out[..count * self.outputs]);
         }
         Ok(())
     }
+
+    /// What is to be computed, if all lengths fit.
+    fn product<'a>(&'a self, rows: &[f32], count: usize, bias: Option<&'a [f32]>, finish: Finish<'a>) -> Result<Product<'a>> {
+        check_length("rows of a product", rows.len(), [count, self.inputs])?;
+        self.product_of(count, bias, finish)
+    }
+
+    /// The same for rows that are still to come.
+    fn product_of<'a>(&'a self, count: usize, bias: Option<&'a [f32]>, finish: Finish<'a>) -> Result<Product<'a>> {
+        if let Some(bias) = bias {
+            check_length("the bias of a product", bias.len(), [1, if self.is_gated { 0 } else { self.outputs }])?;
+        }
+        if let Finish::Add(others) = finish {
+            check_length("what is added to a product", others.len(), [count, self.outputs])?;
+        }
+        Ok(Product {
+            inputs: self.inputs,
+            outputs: self.outputs,
+            is_gated: self.is_gated,
+            panel_bytes: self.precision.panel_bytes(self.inputs),
+            panels: bytes_of(&self.panels),
+            bias,
+            finish,
+        })
+    }
+}
+
+/// A product with packed weights: what [`forward_then`](PackedMatrix::forward_then) takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer<'a> {
+    /// The weights.
+    pub weight: &'a PackedMatrix,
+    /// `[outputs]`.
+    pub bias: Option<&'a [f32]>,
+    /// What becomes of the outputs.
+    pub finish: Finish<'a>,
+}
+
+/// The products of `rows [count, inputs]` with two layers, one after the other: `[count, outputs]`. Of many rows some go through both
+/// before the next, so that what lies between the layers never leaves the cache.
+///
+/// # Errors
+/// [`Error::Shape`] where a length does not fit.
+pub fn forward_both([first, second]: [Layer<'_>; 2], rows: &[f32], count: usize) -> Result<Vec<f32>> {
+    let between = first.weight.outputs;
+    if second.weight.inputs != between {
+        let found = vec![second.weight.inputs, second.weight.outputs];
+        return Err(Error::Shape { what: "the second of two layers", found, expected: format!("[{between}, outputs]") });
+    }
+    let products = [
+        first.weight.product(rows, count, first.bias, first.finish)?,
+        second.weight.product_of(count, second.bias, second.finish)?,
+    ];
+    let routine = |layer: Layer<'_>| layer.weight.precision.routine(Level::best(), count);
+    let routines = [routine(first), routine(second)];
+    let outputs = second.weight.outputs;
+    let mut out: Vec<f32> = Vec::with_capacity(count * outputs);
+    let result = &mut out.spare_capacity_mut()[..count * outputs];
+    let tile = routines[0].rows.max(routines[1].rows);
+    let threads = rayon::current_num_threads();
+    if count < 2 * tile * threads {
+        let middle = first.weight.forward_new(rows, count, first.bias, first.finish)?;
+        if count > 0 {
+            products[1].compute(routines[1], &middle, count, result);
+        }
+    } else {
+        let most = (BETWEEN_BYTES / (4 * between)).max(tile);
+        let blocks = count.div_ceil(most).next_multiple_of(threads);
+        let block = count.div_ceil(blocks).next_multiple_of(tile);
+        let result = Shared(result.as_mut_ptr().cast::<f32>());
+        let bytes = [0, 1].map(|index| block.next_multiple_of(tile) * (routines[index].row_bytes)(products[index].inputs));
+        rows.par_chunks(block * first.weight.inputs).enumerate().for_each(|(number, rows)| {
+            let count = rows.len() / first.weight.inputs;
+            let numbers = number * block..number * block + count;
+            with_memory(bytes[0].max(bytes[1]) + block * between * 4, |memory| {
+                let middle = memory.as_mut_ptr().cast::<f32>();
+                let arranged = middle.wrapping_add(block * between).cast::<u8>();
+                // SAFETY: the memory holds the rows between the layers and those rearranged for either; each task writes its own
+                // rows of the result.
+                unsafe {
+                    products[0].compute_alone(routines[0], rows, numbers.clone(), arranged, middle);
+                    let middle = std::slice::from_raw_parts(middle, count * between);
+                    let out = result.at(numbers.start * outputs);
+                    products[1].compute_alone(routines[1], middle, numbers, arranged, out);
+                }
+            });
+        });
+    }
+    // SAFETY: every row has been written.
+    unsafe { out.set_len(count * outputs) };
+    Ok(out)
 }
 
 fn check_length(what: &'static str, length: usize, sizes: [usize; 2]) -> Result<()> {
@@ -351,6 +430,8 @@ fn check_length(what: &'static str, length: usize, sizes: [usize; 2]) -> Result<
 /// Bytes of rearranged rows that a thread multiplies by all panels before it takes the next: they stay in the second-level cache
 /// beside a panel.
 const BLOCK_BYTES: usize = 1 << 18;
+/// Bytes of rows between two layers that go through both together.
+const BETWEEN_BYTES: usize = 1 << 21;
 /// Rearranged rows of at most so many bytes are shared by all threads: they lie in the cache that all cores share.
 const SHARED_BYTES: usize = 1 << 22;
 /// Bytes of weights of which the products with a few rows are worth the start of a task.
@@ -398,6 +479,19 @@ impl<T> Shared<T> {
 }
 
 impl Product<'_> {
+    /// By this thread.
+    ///
+    /// # Safety
+    /// The processor must have the instructions of the routine; `arranged` must have room for so many rows and those that fill up
+    /// a tile, `out` for their outputs.
+    unsafe fn compute_alone(&self, routine: Routine, rows: &[f32], numbers: Range<usize>, arranged: *mut u8, out: *mut f32) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            (routine.arrange)(rows, self.inputs, arranged);
+            (routine.multiply)(self, arranged, numbers, 0..self.panels.len() / self.panel_bytes, out);
+        }
+    }
+
     /// Lengths must have been checked, and that the processor has the instructions of the routine.
     fn compute(&self, routine: Routine, rows: &[f32], count: usize, out: &mut [MaybeUninit<f32>]) {
         let row_bytes = (routine.row_bytes)(self.inputs);
@@ -412,14 +506,10 @@ impl Product<'_> {
             let block = count.div_ceil(blocks).next_multiple_of(routine.rows);
             rows.par_chunks(block * self.inputs).enumerate().for_each(|(number, rows)| {
                 with_memory(block * row_bytes, |memory| {
-                    let arranged = memory.as_mut_ptr().cast();
                     let first = number * block;
+                    let (numbers, out) = (first..first + rows.len() / self.inputs, out.at(first * self.outputs));
                     // SAFETY: the memory holds a block of whole tiles; each task writes its own rows.
-                    unsafe {
-                        (routine.arrange)(rows, self.inputs, arranged);
-                        let numbers = first..first + rows.len() / self.inputs;
-                        (routine.multiply)(self, arranged, numbers, 0..panels, out.at(first * self.outputs));
-                    }
+                    unsafe { self.compute_alone(routine, rows, numbers, memory.as_mut_ptr().cast(), out) };
                 });
             });
             return;
@@ -429,10 +519,7 @@ impl Product<'_> {
             let is_worth_it = threads > 1 && self.panels.len() * count.div_ceil(routine.rows) >= 2 * TASK_BYTES;
             if !is_worth_it {
                 // SAFETY: the memory holds all rows; nobody else writes.
-                unsafe {
-                    (routine.arrange)(rows, self.inputs, arranged.at(0));
-                    (routine.multiply)(self, arranged.at(0), 0..count, 0..panels, out.at(0));
-                }
+                unsafe { self.compute_alone(routine, rows, 0..count, arranged.at(0), out.at(0)) };
                 return;
             }
             let tile_bytes = routine.rows * row_bytes;

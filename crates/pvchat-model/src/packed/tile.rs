@@ -110,6 +110,8 @@ macro_rules! with_rows {
     };
 }
 
+pub(super) use with_rows;
+
 /// # Safety
 /// `to` must have room for the rows, and for those that fill up the last tile.
 #[inline(always)]
