@@ -61,6 +61,22 @@ pub enum Error {
         /// Where in it.
         place: String,
     },
+    /// Weights that cannot be rounded.
+    #[error("{what} hold {value} at number {place}: the file before them is damaged; pack weights without infinities and NaN")]
+    NotFinite {
+        /// The weights.
+        what: &'static str,
+        /// Which of them, in their order.
+        place: usize,
+        /// The number there.
+        value: f32,
+    },
+    /// A tensor that lies where a kernel cannot read it.
+    #[error("{what} must lie in the memory of the CPU, without gradients: move the tensor to flex, or take its inner tensor")]
+    NotOnCpu {
+        /// The tensor.
+        what: &'static str,
+    },
     /// A weights file, or another that is read beside it, that cannot be used.
     #[error("{}: {problem}; {remedy}", file.display())]
     File {

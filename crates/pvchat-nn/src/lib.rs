@@ -12,6 +12,8 @@ pub mod language;
 pub mod moh;
 pub mod operations;
 #[cfg(feature = "flex")]
+pub mod packed;
+#[cfg(feature = "flex")]
 mod simd;
 pub mod trace;
 pub mod weights;
