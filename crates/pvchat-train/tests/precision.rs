@@ -35,6 +35,7 @@ fn data(vilm: &Vilm, name: &SubjectName) -> LearnData {
         let values = |tensor: Tensor<3>| tensor.into_data().iter::<f32>().collect::<Vec<f32>>();
         data.token_shape = [memory.tokens.dims()[1], memory.tokens.dims()[2]];
         data.identity_shape = [0, 0];
+        data.shown.clone_from(&memory.shown);
         data.lower_shape = [lower.dims()[1], lower.dims()[2]];
         let features = ClipFeatures { tokens: values(memory.tokens), identity: Vec::new(), lower: values(lower) };
         let answer = if present { "Yes" } else { "No" };

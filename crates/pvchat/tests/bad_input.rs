@@ -315,6 +315,7 @@ fn data_that_is_no_number_ends_learning_with_step_and_batch_and_the_last_checkpo
         features: features.clone(),
         token_shape: shape(seen.memory.tokens.dims()),
         identity_shape: shape(seen.memory.identity.dims()),
+        shown: seen.memory.shown.clone(),
         ..LearnData::default()
     };
     let folder = tempfile::tempdir().unwrap();
