@@ -6,6 +6,7 @@
 //! re-exported here: [`video`], [`data`], [`model`], [`augment`], [`train`], [`eval`], `miniature` (a feature, on by default), and
 //! [`burn`] and [`image`], whose types stand in their interfaces.
 
+mod describe;
 mod error;
 mod folder;
 mod learn;
@@ -16,6 +17,7 @@ mod people_scene;
 mod people_times;
 mod people_wording;
 mod people_words;
+pub mod phrasebook;
 mod pvchat;
 mod receipt;
 mod remember;
@@ -24,6 +26,7 @@ mod together;
 mod unfinished;
 mod wording;
 
+pub use describe::{BaseDescriber, Described, Describer, Pictures};
 pub use error::{Error, Result};
 pub use folder::SubjectFolder;
 pub use learn::{Enrol, LearnEvent, LearnOptions, Learned, Learner, Personalizer, Start};

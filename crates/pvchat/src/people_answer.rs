@@ -9,7 +9,7 @@ use pvchat_video::VideoReader;
 use serde::Serialize;
 
 use crate::{
-    Error, Footage, People, Result,
+    Described, Error, Footage, People, Result,
     people_questions::{Asked, AskedKind, Context, Refusal, understand},
     people_scene::{NEEDS_DESCRIPTION, Scene},
     people_wording::joined,
@@ -41,6 +41,9 @@ pub struct Part {
     pub text: String,
     /// Whether it is so; `None` for a question that is not about that.
     pub verdict: Option<Verdict>,
+    /// What a base said, and of what; `None` for what the faces say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub described: Option<Described>,
 }
 
 /// Whether somebody is in the footage, and when.
@@ -94,7 +97,7 @@ pub fn answer(footage: &Footage, calibration: &Calibration, names: &[SubjectName
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),
         };
-        answer.parts.push(Part { asked: asked.clone(), text, verdict });
+        answer.parts.push(Part { asked: asked.clone(), text, verdict, described: None });
     }
     let whole = Scene::new(footage, calibration, names, None);
     let named: Vec<&SubjectName> = answer.presence.iter().map(|presence| &presence.name).collect();
@@ -176,7 +179,7 @@ impl People {
     }
 
     /// Whether everybody who is asked about was looked for as they are now.
-    fn check_known(&self, footage: &Footage, names: &[SubjectName], asked: &[Asked]) -> Result<()> {
+    pub(crate) fn check_known(&self, footage: &Footage, names: &[SubjectName], asked: &[Asked]) -> Result<()> {
         let everybody = asked.iter().any(|asked| matches!(asked.kind, AskedKind::Who));
         let concerned =
             |name: &&SubjectName| everybody || asked.iter().any(|asked| asked.people.iter().any(|one| one == name.bare()));

@@ -15,7 +15,6 @@ use pvchat_model::{
     sight::Sight,
     subject::Subject,
     vilm::{Answer, Vilm},
-    vision::VisionConfig,
 };
 #[cfg(feature = "miniature")]
 use pvchat_nn::{device, file};
@@ -78,9 +77,9 @@ impl Corpus for NoStrangers {
     }
 }
 
-/// Whether a model knows the drawn world and its few wordings only.
-fn is_miniature(vilm: &Vilm) -> bool {
-    matches!(vilm.config().vision, VisionConfig::Miniature(_))
+/// Whether a model understands the wordings of its training only.
+fn needs_known_wording(vilm: &Vilm) -> bool {
+    vilm.config().family().is_ok_and(|family| !family.free_wording)
 }
 
 /// A clip, decoded, sampled and seen once by the vision encoder.
@@ -133,7 +132,7 @@ impl Pvchat {
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
         let vilm = Vilm::open(folder, device)?;
         #[cfg(feature = "miniature")]
-        if is_miniature(&vilm) || folder.join(CORPUS).exists() {
+        if vilm.config().family().is_ok_and(|family| !family.filmed) || folder.join(CORPUS).exists() {
             let bytes =
                 file::read_regular(&folder.join(CORPUS), file::LARGEST_TEXT_FILE, "use the file that came with the weights")?;
             let strangers = MiniatureCorpus::from_bytes(&bytes, vilm.image_size() as u32)?;
@@ -312,7 +311,7 @@ impl Pvchat {
         mut on_piece: impl FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Answer> {
         self.vilm.codec().check_question(question)?;
-        let phrase: fn(&str) -> String = if is_miniature(&self.vilm) { questions::readable } else { str::to_string };
+        let phrase: fn(&str) -> String = if needs_known_wording(&self.vilm) { questions::readable } else { str::to_string };
         let (mut so_far, mut growing) = (String::new(), Growing::default());
         let mut answer = self.answer(subjects, clip, question, |piece| {
             so_far.push_str(piece);
@@ -340,7 +339,8 @@ impl Pvchat {
     ) -> Result<Answer> {
         let view = self.vilm.with_subjects(subjects);
         let names: Vec<String> = view.named(question).iter().map(|subject| subject.info.name.to_string()).collect();
-        let asked = if is_miniature(&self.vilm) { known_wording(question, &names, subjects)? } else { question.to_string() };
+        let asked =
+            if needs_known_wording(&self.vilm) { known_wording(question, &names, subjects)? } else { question.to_string() };
         if let [one] = view.named(question).as_slice()
             && one.adaptation.as_ref().is_some_and(|adaptation| adaptation.changes_vision())
         {

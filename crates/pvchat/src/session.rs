@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Footage, People, PeopleAnswer, Result, people_questions::Context};
+use crate::{Describer, Footage, People, PeopleAnswer, Result, people_questions::Context};
 
 /// Turns that are remembered.
 const MOST_TURNS: usize = 200;
@@ -27,12 +27,18 @@ pub struct Session {
     footage: Footage,
     context: Context,
     history: Vec<(String, PeopleAnswer)>,
+    describer: Option<Box<dyn Describer>>,
 }
 
 impl Session {
     /// Begins a conversation.
     pub fn new(people: Arc<People>, footage: Footage) -> Self {
-        Self { people, footage, context: Context::default(), history: Vec::new() }
+        Self { people, footage, context: Context::default(), history: Vec::new(), describer: None }
+    }
+
+    /// With a base that says what people wear and do.
+    pub fn with_describer(self, describer: Box<dyn Describer>) -> Self {
+        Self { describer: Some(describer), ..self }
     }
 
     /// Answers a question; one that fails changes nothing.
@@ -40,7 +46,10 @@ impl Session {
     /// # Errors
     /// As [`People::ask`].
     pub fn ask(&mut self, question: &str) -> Result<PeopleAnswer> {
-        let (answer, asked) = self.people.ask_after(&self.footage, question, &self.context)?;
+        let (answer, asked) = match &mut self.describer {
+            Some(describer) => self.people.describe(&self.footage, question, &self.context, describer.as_mut())?,
+            None => self.people.ask_after(&self.footage, question, &self.context)?,
+        };
         self.context.note(&asked);
         self.context.met(&answer);
         if self.history.len() == MOST_TURNS {

@@ -22,6 +22,10 @@ pub const FAMILIES: &[Family] = &[miniature::FAMILY, internvideo2_chat::FAMILY, 
 pub struct Family {
     /// Its name: that of its folder here.
     pub name: &'static str,
+    /// Whether it was made for filmed footage; drawn clips only, otherwise.
+    pub filmed: bool,
+    /// Whether it understands any wording; otherwise only those of its training.
+    pub free_wording: bool,
     /// Whether a config.json is of this family.
     pub recognises: fn(&Value) -> bool,
     /// Reads a config.json of this family, and what lies beside it.

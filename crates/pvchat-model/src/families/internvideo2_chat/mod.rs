@@ -19,6 +19,8 @@ pub use encoder::*;
 /// The family.
 pub const FAMILY: Family = Family {
     name: NAME,
+    filmed: true,
+    free_wording: true,
     recognises: |config| config.pointer("/vision/internvideo2").is_some(),
     read: |files| VilmConfig::from_own(files.name, files.config),
     write: |config| config.to_own(),

@@ -22,6 +22,8 @@ pub use encoder::*;
 /// The family.
 pub const FAMILY: Family = Family {
     name: NAME,
+    filmed: false,
+    free_wording: false,
     recognises: |config| config.pointer("/vision/miniature").is_some(),
     read: |files| VilmConfig::from_own(files.name, files.config),
     write: |config| config.to_own(),

@@ -21,6 +21,8 @@ use crate::{
 /// The family.
 pub const FAMILY: Family = Family {
     name: NAME,
+    filmed: true,
+    free_wording: true,
     recognises: |config| matches!(config.get("model_type").and_then(Value::as_str), Some("smolvlm" | "idefics3")),
     read,
     write,

@@ -1,0 +1,355 @@
+//! What people in watched footage wear and do: a base is asked about the stretches in which somebody was recognised.
+//!
+//! Who is there is decided by the faces before the base is asked anything: of somebody who is not there, or may not be, it
+//! is not asked at all. The base sees the stretch and, as the last picture, the person alone; it learns no name.
+
+use std::collections::VecDeque;
+
+use image::RgbImage;
+use pvchat_data::{SubjectName, text::tidy};
+use pvchat_model::{sight::Sight, vilm::Vilm};
+use pvchat_people::{Moment, Verdict};
+use serde::Serialize;
+
+use crate::{
+    Error, Footage, Part, People, PeopleAnswer, Presence, Result,
+    people_questions::{Asked, AskedKind, Context, Refusal},
+    people_scene::{NEEDS_DESCRIPTION, Scene},
+    phrasebook,
+};
+
+/// Looks that a [`BaseDescriber`] keeps, for further questions about the same stretch.
+const KEPT_LOOKS: usize = 4;
+/// How far a person reaches beyond the face: to each side in widths of the face, above and below in heights.
+const BODY: [f32; 3] = [1.3, 0.6, 5.5];
+
+/// Pictures to be described.
+#[derive(Clone, Copy, Debug)]
+pub struct Pictures<'a> {
+    /// Says which pictures these are: the same pictures have the same key.
+    pub key: &'a str,
+    /// Frames of the footage in the order of time.
+    pub frames: &'a [RgbImage],
+    /// The time of each frame in seconds.
+    pub seconds: &'a [f64],
+    /// The length of the footage in seconds.
+    pub duration: f64,
+    /// One person of it alone.
+    pub person: Option<&'a RgbImage>,
+}
+
+/// Something that says what pictures show.
+pub trait Describer: std::fmt::Debug + Send {
+    /// What it is called, in [`Described::by`].
+    fn name(&self) -> &str;
+
+    /// How many frames of a stretch it looks at.
+    fn frames(&self) -> usize;
+
+    /// Whether it can look at a picture beside the frames.
+    fn sees_pictures(&self) -> bool;
+
+    /// Answers a question about pictures.
+    ///
+    /// # Errors
+    /// Whatever keeps it from answering.
+    fn describe(&mut self, pictures: &Pictures<'_>, question: &str) -> Result<String>;
+}
+
+/// Where a described answer comes from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Described {
+    /// The base.
+    pub by: String,
+    /// What it was asked.
+    pub question: String,
+    /// The times of the frames that it saw, in seconds.
+    pub seconds: Vec<f64>,
+}
+
+/// A base that describes filmed footage.
+#[derive(Debug)]
+pub struct BaseDescriber {
+    vilm: Vilm,
+    name: String,
+    looks: VecDeque<(String, Sight)>,
+}
+
+impl BaseDescriber {
+    /// A describer of this base; `name` is what answers call it.
+    ///
+    /// # Errors
+    /// [`pvchat_model::Error::Config`] for a base that was made for drawn clips.
+    pub fn new(vilm: Vilm, name: impl Into<String>) -> Result<Self> {
+        let family = vilm.config().family()?;
+        if !family.filmed {
+            return Err(pvchat_model::Error::Config {
+                key: "base",
+                value: family.name.into(),
+                remedy: "it knows drawn clips only; use a base for filmed footage: pvchat base list".into(),
+            }
+            .into());
+        }
+        Ok(Self { vilm, name: name.into(), looks: VecDeque::new() })
+    }
+
+    /// What the base makes of pictures; looked at once.
+    fn look(&mut self, key: String, look: impl FnOnce(&Vilm) -> Result<Sight>) -> Result<Sight> {
+        if let Some((_, sight)) = self.looks.iter().find(|(known, _)| *known == key) {
+            return Ok(sight.clone());
+        }
+        let sight = look(&self.vilm)?;
+        self.looks.truncate(KEPT_LOOKS - 1);
+        self.looks.push_front((key, sight.clone()));
+        Ok(sight)
+    }
+}
+
+impl Describer for BaseDescriber {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn frames(&self) -> usize {
+        self.vilm.frames()
+    }
+
+    fn sees_pictures(&self) -> bool {
+        self.vilm.config().vision.most_frames().is_some()
+    }
+
+    fn describe(&mut self, pictures: &Pictures<'_>, question: &str) -> Result<String> {
+        self.vilm.codec().check_question(question)?;
+        let Pictures { key, frames, seconds, duration, person } = *pictures;
+        // A base with a fixed number of frames sees the last one for those that are lacking.
+        let wanted = if self.sees_pictures() { frames.len() } else { self.vilm.frames() };
+        let all: Vec<RgbImage> =
+            frames.iter().chain(std::iter::repeat(frames.last().unwrap_or(&RgbImage::new(0, 0)))).take(wanted).cloned().collect();
+        let times: Vec<f64> = (0..wanted).map(|at| seconds.get(at).or(seconds.last()).copied().unwrap_or_default()).collect();
+        let mut sight = self.look(key.to_string(), |vilm| Ok(vilm.look_at(&vilm.prepare(&all), &times, duration)?))?;
+        if let Some(person) = person.filter(|_| self.sees_pictures()) {
+            let alone = self.look(format!("{key}, alone"), |vilm| Ok(vilm.look(&[std::slice::from_ref(person)])?))?;
+            sight = sight.join(&alone);
+        }
+        let view = self.vilm.with_subjects(&[]);
+        let reading = view.read(&sight, &[])?;
+        let said = view.generate(&reading, question, &view.default_options(), |_| std::ops::ControlFlow::Continue(()))?;
+        Ok(tidy(&said.text))
+    }
+}
+
+impl People {
+    /// As [`ask_after`](Self::ask_after), where `describer` answers what faces do not: what somebody wears, does, looks like,
+    /// what place it is.
+    ///
+    /// # Errors
+    /// As [`ask_after`](Self::ask_after), and whatever keeps the describer from answering.
+    pub fn describe(
+        &self,
+        footage: &Footage,
+        question: &str,
+        context: &Context,
+        describer: &mut dyn Describer,
+    ) -> Result<(PeopleAnswer, Vec<Asked>)> {
+        let (mut answer, asked) = self.ask_after(footage, question, context)?;
+        let Some(first) = answer.parts.iter().position(wants_description) else { return Ok((answer, asked)) };
+        let names = self.gallery().names()?;
+        let mut concerned = named(question, &names);
+        if concerned.is_empty() {
+            concerned = names.iter().filter(|name| context.people.iter().any(|one| one == name.bare())).cloned().collect();
+        }
+        let mut parts = Vec::new();
+        match concerned.as_slice() {
+            [] => parts.push(self.describe_footage(footage, question, describer)?),
+            people => {
+                for name in people {
+                    let (part, presence) = self.describe_person(footage, &names, name, question, describer)?;
+                    parts.push(part);
+                    if !answer.presence.iter().any(|known| known.name == presence.name) {
+                        answer.presence.push(presence);
+                    }
+                }
+            }
+        }
+        // What was answered stays, without the remark that a base is needed.
+        let before = std::mem::take(&mut answer.parts);
+        for (number, mut part) in before.into_iter().enumerate() {
+            part.text = part.text.replace(NEEDS_DESCRIPTION, "").trim().to_string();
+            if !part.text.is_empty() {
+                answer.parts.push(part);
+            }
+            if number == first {
+                answer.parts.append(&mut parts);
+            }
+        }
+        let mut said: Vec<&str> = Vec::new();
+        for part in &answer.parts {
+            if !said.contains(&part.text.as_str()) {
+                said.push(&part.text);
+            }
+        }
+        answer.text = said.join(" ");
+        answer.refused = answer.parts.iter().find_map(|part| match &part.asked.kind {
+            AskedKind::Refused(refusal) if *refusal != Refusal::NeedsDescription => Some(refusal.clone()),
+            _ => None,
+        });
+        Ok((answer, asked))
+    }
+
+    fn describe_person(
+        &self,
+        footage: &Footage,
+        names: &[SubjectName],
+        name: &SubjectName,
+        question: &str,
+        describer: &mut dyn Describer,
+    ) -> Result<(Part, Presence)> {
+        let present = Asked {
+            kind: AskedKind::Present,
+            people: vec![name.bare().to_string()],
+            negated: false,
+            either: false,
+            within: None,
+        };
+        self.check_known(footage, names, std::slice::from_ref(&present))?;
+        let scene = Scene::new(footage, self.calibration(), names, None);
+        let found = scene.concerned(&present).into_iter().find(|presence| presence.name == *name);
+        let Some(presence) = found else {
+            return Err(Error::UnknownPerson { name: name.bare().into(), known: name.bare().into() });
+        };
+        let asked = Asked { kind: AskedKind::Refused(Refusal::NeedsDescription), ..present.clone() };
+        if presence.verdict != Verdict::Yes || presence.moments.is_empty() {
+            // "No" and "not sure" are said by the faces; a base would describe somebody else.
+            let (text, verdict) = scene.answer(&present);
+            return Ok((Part { asked, text, verdict, described: None }, presence));
+        }
+        let seconds = times(&presence.moments, describer.frames());
+        let frames = self.frames_at(footage, &seconds)?;
+        let person = match longest(&presence.moments) {
+            Some(moment) if describer.sees_pictures() => Some(body(&self.frame(footage, moment.best)?, moment)),
+            _ => None,
+        };
+        let question = phrasebook::question(question, name.bare(), person.is_some());
+        let pictures = Pictures {
+            key: &format!("{} {} {} {}", footage.source.display(), footage.bytes, footage.modified, name.bare()),
+            frames: &frames,
+            seconds: &seconds,
+            duration: footage.duration.unwrap_or(0.0),
+            person: person.as_ref(),
+        };
+        let text = phrasebook::answer(&describer.describe(&pictures, &question)?, name.bare());
+        let described = Some(Described { by: describer.name().into(), question, seconds });
+        Ok((Part { asked, text, verdict: None, described }, presence))
+    }
+
+    /// A question that names nobody is about the footage as a whole.
+    fn describe_footage(&self, footage: &Footage, question: &str, describer: &mut dyn Describer) -> Result<Part> {
+        let duration = footage.duration.unwrap_or(0.0);
+        let count = describer.frames().max(1);
+        let seconds: Vec<f64> = match duration > 0.0 {
+            true => (0..count).map(|at| duration * (at as f64 + 0.5) / count as f64).collect(),
+            false => vec![0.0],
+        };
+        let frames = self.frames_at(footage, &seconds)?;
+        let key = format!("{} {} {}", footage.source.display(), footage.bytes, footage.modified);
+        let pictures = Pictures { key: &key, frames: &frames, seconds: &seconds, duration, person: None };
+        let text = describer.describe(&pictures, question)?;
+        let asked = Asked {
+            kind: AskedKind::Refused(Refusal::NeedsDescription),
+            people: Vec::new(),
+            negated: false,
+            either: false,
+            within: None,
+        };
+        let described = Some(Described { by: describer.name().into(), question: question.into(), seconds });
+        Ok(Part { asked, text, verdict: None, described })
+    }
+
+    fn frames_at(&self, footage: &Footage, seconds: &[f64]) -> Result<Vec<RgbImage>> {
+        seconds.iter().map(|&second| self.frame(footage, second)).collect()
+    }
+}
+
+/// Whether a part says that a base is needed.
+fn wants_description(part: &Part) -> bool {
+    part.asked.kind == AskedKind::Refused(Refusal::NeedsDescription) || part.text.contains(NEEDS_DESCRIPTION)
+}
+
+/// Who of `names` is named in a question, in its order.
+fn named(question: &str, names: &[SubjectName]) -> Vec<SubjectName> {
+    let words: Vec<&str> = question.split(|letter: char| !letter.is_alphanumeric() && letter != '_' && letter != '-').collect();
+    let place = |name: &SubjectName| words.iter().position(|word| *word == name.bare());
+    let mut found: Vec<(usize, &SubjectName)> = names.iter().filter_map(|name| Some((place(name)?, name))).collect();
+    found.sort_by_key(|(place, _)| *place);
+    found.into_iter().map(|(_, name)| name.clone()).collect()
+}
+
+fn longest(moments: &[Moment]) -> Option<&Moment> {
+    moments.iter().max_by(|one, other| (one.end - one.start).total_cmp(&(other.end - other.start)))
+}
+
+/// `count` times in the moments, evenly over their whole length, in order; the best time of each where they have none.
+fn times(moments: &[Moment], count: usize) -> Vec<f64> {
+    let total: f64 = moments.iter().map(|moment| (moment.end - moment.start).max(0.0)).sum();
+    if total <= 0.0 {
+        return moments.iter().map(|moment| moment.best).take(count.max(1)).collect();
+    }
+    let at = |number: usize| {
+        let mut rest = total * (number as f64 + 0.5) / count.max(1) as f64;
+        for moment in moments {
+            let length = (moment.end - moment.start).max(0.0);
+            if rest <= length {
+                return moment.start + rest;
+            }
+            rest -= length;
+        }
+        moments.last().map_or(0.0, |moment| moment.end)
+    };
+    (0..count.max(1)).map(at).collect()
+}
+
+/// The person of a moment: the face with what lies beside and below it.
+fn body(frame: &RgbImage, moment: &Moment) -> RgbImage {
+    let (bounds, [aside, above, below]) = (&moment.bounds, BODY);
+    let (across, down) = (bounds.width(), bounds.height());
+    let clamp = |value: f32, most: u32| value.clamp(0.0, most as f32) as u32;
+    let (left, right) = (clamp(bounds.left - aside * across, frame.width()), clamp(bounds.right + aside * across, frame.width()));
+    let (top, bottom) = (clamp(bounds.top - above * down, frame.height()), clamp(bounds.bottom + below * down, frame.height()));
+    if right <= left || bottom <= top {
+        return frame.clone();
+    }
+    image::imageops::crop_imm(frame, left, top, right - left, bottom - top).to_image()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pvchat_people::Bounds;
+
+    fn moment(start: f64, end: f64) -> Moment {
+        Moment { start, end, best: start, bounds: Bounds::new(40.0, 20.0, 60.0, 40.0), similarity: 0.9 }
+    }
+
+    #[test]
+    fn times_lie_in_the_moments_and_in_order() {
+        assert_eq!(times(&[moment(0.0, 2.0), moment(10.0, 12.0)], 4), [0.5, 1.5, 10.5, 11.5]);
+        assert_eq!(times(&[moment(3.0, 3.0)], 8), [3.0]);
+        assert_eq!(times(&[moment(5.0, 6.0)], 1), [5.5]);
+    }
+
+    #[test]
+    fn a_person_is_cut_out_with_the_body() {
+        let frame = RgbImage::new(200, 160);
+        assert_eq!(body(&frame, &moment(0.0, 1.0)).dimensions(), (72, 142));
+        let outside = Moment { bounds: Bounds::new(900.0, 900.0, 950.0, 950.0), ..moment(0.0, 1.0) };
+        assert_eq!(body(&frame, &outside).dimensions(), (200, 160));
+    }
+
+    #[test]
+    fn the_people_of_a_question_stand_in_its_order() {
+        let names: Vec<SubjectName> = ["Aa", "Bb"].iter().map(|name| name.parse().unwrap()).collect();
+        let found = named("What is <Bb> doing with Aa's hat?", &names);
+        assert_eq!(found.iter().map(SubjectName::bare).collect::<Vec<_>>(), ["Bb", "Aa"]);
+        assert!(named("What does Aardvark do?", &names).is_empty());
+    }
+}

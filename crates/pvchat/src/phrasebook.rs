@@ -1,0 +1,105 @@
+//! Names into the words of a language model, and out of them.
+
+/// What a person is called to a model that is shown the person's picture last.
+const PERSON: &str = "the person in the last picture";
+/// What models call that person, the longest first.
+const CALLED: [&str; 4] = [PERSON, "the person in the picture", "the person", "this person"];
+/// How sentences about a person begin that do not say so.
+const BEGINNINGS: [&str; 10] =
+    ["he is", "she is", "they are", "the man", "the woman", "the boy", "the girl", "a man", "a woman", "a person"];
+/// Words for somebody who was named before.
+const PRONOUNS: [&str; 5] = ["she", "he", "they", "him", "her"];
+
+/// A question about somebody, for a model that knows no names but sees the person's picture last.
+///
+/// ```
+/// use pvchat::phrasebook;
+/// let asked = phrasebook::question("What is <Aa> wearing?", "Aa", true);
+/// assert!(asked.contains("What is the person in the last picture wearing?"));
+/// assert_eq!(phrasebook::answer(" The person is wearing a red shirt.", "Aa"), "Aa is wearing a red shirt.");
+/// ```
+pub fn question(question: &str, name: &str, is_shown: bool) -> String {
+    let person = if is_shown { PERSON } else { "the person" };
+    let mut asked = replaced(&question.replace(&format!("<{name}>"), name), name, person, false);
+    if !asked.contains(person) {
+        let pronoun = PRONOUNS.iter().find(|pronoun| replaced(&asked, pronoun, person, true) != asked);
+        if let Some(pronoun) = pronoun {
+            asked = replaced(&asked, pronoun, person, true);
+        }
+    }
+    match is_shown {
+        true => format!("The last picture shows one person of the video. {asked} Answer in one sentence about that person."),
+        false => asked,
+    }
+}
+
+/// What a model said of the person, with the name.
+pub fn answer(text: &str, name: &str) -> String {
+    let text = text.trim();
+    if let Some(called) = CALLED.iter().find(|called| replaced(text, called, name, true) != text) {
+        return replaced(text, called, name, true);
+    }
+    let lower = text.to_lowercase();
+    for beginning in BEGINNINGS {
+        // Letters whose lower case has another length would move the place.
+        let rest = lower.strip_prefix(beginning).and_then(|_| text.get(beginning.len()..));
+        let Some(rest) = rest.filter(|rest| !rest.starts_with(char::is_alphanumeric)) else { continue };
+        let verb = if beginning.ends_with(" is") || beginning.ends_with(" are") { " is" } else { "" };
+        return format!("{name}{verb}{rest}");
+    }
+    match text.is_empty() {
+        true => format!("The base says nothing about {name}."),
+        false => format!("{name}: {text}"),
+    }
+}
+
+/// The text with every whole word `what` replaced; capital letters do not matter where `any_case`.
+fn replaced(text: &str, what: &str, by: &str, any_case: bool) -> String {
+    let same = |part: &str| if any_case { part.eq_ignore_ascii_case(what) } else { part == what };
+    let mut result = String::with_capacity(text.len());
+    let mut before: Option<char> = None;
+    let mut rest = text;
+    while let Some(letter) = rest.chars().next() {
+        let found = rest.get(..what.len()).filter(|part| same(part));
+        let after = rest.get(what.len()..).and_then(|rest| rest.chars().next());
+        let is_word = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
+        if found.is_some() && !is_word(before) && !is_word(after) {
+            result.push_str(by);
+            before = what.chars().last();
+            rest = &rest[what.len()..];
+            continue;
+        }
+        result.push(letter);
+        before = Some(letter);
+        rest = &rest[letter.len_utf8()..];
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_in_and_come_out() {
+        for (asked, expected) in [
+            ("What is Aa doing?", "What is the person in the last picture doing?"),
+            ("What colour is Aa's hat?", "What colour is the person in the last picture's hat?"),
+            ("And what is she wearing?", "And what is the person in the last picture wearing?"),
+            ("Is Aardvark there with <Aa>?", "Is Aardvark there with the person in the last picture?"),
+        ] {
+            assert!(question(asked, "Aa", true).contains(expected), "{asked}");
+        }
+        for (said, expected) in [
+            (" The person in the last picture waves.", "Aa waves."),
+            ("This person sits, and the person beside waves.", "This person sits, and Aa beside waves."),
+            ("He is cooking.", "Aa is cooking."),
+            ("A man in a blue shirt is reading.", "Aa in a blue shirt is reading."),
+            ("Heating soup.", "Aa: Heating soup."),
+            ("", "The base says nothing about Aa."),
+            ("İ", "Aa: İ"),
+        ] {
+            assert_eq!(answer(said, "Aa"), expected, "{said}");
+        }
+    }
+}
