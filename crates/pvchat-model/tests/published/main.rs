@@ -6,3 +6,4 @@ mod names;
 mod precision;
 mod questions;
 mod small;
+mod smolvlm2;
