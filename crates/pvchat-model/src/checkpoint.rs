@@ -32,6 +32,10 @@ use pvchat_nn::{
 pub use pvchat_nn::weights::SINGLE;
 /// The list of a large checkpoint's files.
 pub const INDEX: &str = "model.safetensors.index.json";
+/// The one file of a small checkpoint that PyTorch saved.
+const PICKLED: &str = "pytorch_model.bin";
+/// The list of a large one's files.
+const PICKLED_INDEX: &str = "pytorch_model.bin.index.json";
 /// The largest index that is read, in bytes.
 const LARGEST_INDEX: u64 = 64 << 20;
 /// The most rows of subjects that a word table is believed to have grown by.
@@ -65,18 +69,23 @@ pub struct Loaded {
 }
 
 impl Checkpoint {
-    /// Opens the checkpoint of a folder: `model.safetensors`, or the files that `model.safetensors.index.json` lists.
+    /// Opens the checkpoint of a folder: `model.safetensors`, or the files that `model.safetensors.index.json` lists; where
+    /// there is neither, `pytorch_model.bin` or those of its index.
     /// Reads the files once, for the fingerprint.
     ///
     /// # Errors
     /// [`Error::Io`] when a file cannot be read; [`Error::File`] when one is damaged, when the index is not one, names
     /// files outside the folder or tensors that are not where it says, and when two files hold the same tensor.
     pub fn open(folder: &Path) -> Result<Self> {
-        let single = folder.join(SINGLE);
+        let [single, pickled] = [SINGLE, PICKLED].map(|name| folder.join(name));
+        let indices = [INDEX, PICKLED_INDEX].map(|name| folder.join(name));
         let (origin, files, index) = if single.is_file() {
             (single.clone(), vec![single], None)
+        } else if !indices.iter().any(|index| index.is_file()) && pickled.is_file() {
+            (pickled.clone(), vec![pickled], None)
         } else {
-            let path = folder.join(INDEX);
+            let [path, pickled] = indices;
+            let path = if !path.is_file() && pickled.is_file() { pickled } else { path };
             let index = read_index(&path)?;
             let names: BTreeSet<&String> = index.weight_map.values().collect();
             let files = names.into_iter().map(|name| inside(&path, folder, name)).collect::<Result<Vec<_>>>()?;
@@ -93,7 +102,7 @@ impl Checkpoint {
         let mut homes: HashMap<String, &Path> = HashMap::new();
         let mut source: Option<TensorSource> = None;
         for file in &files {
-            let shard = TensorSource::open(file)?;
+            let shard = if is_pickled(file) { TensorSource::open_pytorch(file)? } else { TensorSource::open(file)? };
             for name in shard.names() {
                 if let Some(other) = homes.insert(name.to_string(), file) {
                     return Err(wrong(format!("`{name}` stands in {} and in {}", other.display(), file.display())));
@@ -272,15 +281,23 @@ fn read_index(path: &Path) -> Result<Index> {
     })
 }
 
-/// The path of a file that the index names; only plain names of safetensors files in the same folder.
+/// Whether a file is PyTorch's own, by its name.
+fn is_pickled(file: &Path) -> bool {
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.starts_with("pytorch_model") && name.ends_with(".bin")
+}
+
+/// The path of a file that the index names; only plain names of files of weights in the same folder.
 fn inside(index: &Path, folder: &Path, name: &str) -> Result<PathBuf> {
     let mut parts = Path::new(name).components();
     match (parts.next(), parts.next()) {
-        (Some(Component::Normal(file)), None) if name.ends_with(".safetensors") => Ok(folder.join(file)),
+        (Some(Component::Normal(file)), None) if name.ends_with(".safetensors") || is_pickled(Path::new(name)) => {
+            Ok(folder.join(file))
+        }
         _ => Err(Error::File {
             file: index.to_path_buf(),
             problem: format!("names the file {name:?}"),
-            remedy: "only safetensors files of the same folder are read".into(),
+            remedy: "only files of the same folder are read, safetensors or PyTorch's pytorch_model*.bin".into(),
         }),
     }
 }

@@ -3,6 +3,7 @@
 
 mod hostile;
 mod names;
+mod pickled;
 mod precision;
 mod questions;
 mod small;
