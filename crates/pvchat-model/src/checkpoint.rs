@@ -12,7 +12,10 @@ use burn::{
     tensor::{DType, FloatDType, TensorData},
 };
 use rayon::prelude::*;
-use safetensors::{Dtype, tensor::TensorView};
+use safetensors::{
+    Dtype,
+    tensor::{Metadata, TensorInfo},
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -29,6 +32,10 @@ use pvchat_nn::{
 pub use pvchat_nn::weights::SINGLE;
 /// The list of a large checkpoint's files.
 pub const INDEX: &str = "model.safetensors.index.json";
+/// The one file of a small checkpoint that PyTorch saved.
+const PICKLED: &str = "pytorch_model.bin";
+/// The list of a large one's files.
+const PICKLED_INDEX: &str = "pytorch_model.bin.index.json";
 /// The largest index that is read, in bytes.
 const LARGEST_INDEX: u64 = 64 << 20;
 /// The most rows of subjects that a word table is believed to have grown by.
@@ -62,18 +69,23 @@ pub struct Loaded {
 }
 
 impl Checkpoint {
-    /// Opens the checkpoint of a folder: `model.safetensors`, or the files that `model.safetensors.index.json` lists.
+    /// Opens the checkpoint of a folder: `model.safetensors`, or the files that `model.safetensors.index.json` lists; where
+    /// there is neither, `pytorch_model.bin` or those of its index.
     /// Reads the files once, for the fingerprint.
     ///
     /// # Errors
     /// [`Error::Io`] when a file cannot be read; [`Error::File`] when one is damaged, when the index is not one, names
     /// files outside the folder or tensors that are not where it says, and when two files hold the same tensor.
     pub fn open(folder: &Path) -> Result<Self> {
-        let single = folder.join(SINGLE);
+        let [single, pickled] = [SINGLE, PICKLED].map(|name| folder.join(name));
+        let indices = [INDEX, PICKLED_INDEX].map(|name| folder.join(name));
         let (origin, files, index) = if single.is_file() {
             (single.clone(), vec![single], None)
+        } else if !indices.iter().any(|index| index.is_file()) && pickled.is_file() {
+            (pickled.clone(), vec![pickled], None)
         } else {
-            let path = folder.join(INDEX);
+            let [path, pickled] = indices;
+            let path = if !path.is_file() && pickled.is_file() { pickled } else { path };
             let index = read_index(&path)?;
             let names: BTreeSet<&String> = index.weight_map.values().collect();
             let files = names.into_iter().map(|name| inside(&path, folder, name)).collect::<Result<Vec<_>>>()?;
@@ -90,7 +102,7 @@ impl Checkpoint {
         let mut homes: HashMap<String, &Path> = HashMap::new();
         let mut source: Option<TensorSource> = None;
         for file in &files {
-            let shard = TensorSource::open(file)?;
+            let shard = if is_pickled(file) { TensorSource::open_pytorch(file)? } else { TensorSource::open(file)? };
             for name in shard.names() {
                 if let Some(other) = homes.insert(name.to_string(), file) {
                     return Err(wrong(format!("`{name}` stands in {} and in {}", other.display(), file.display())));
@@ -269,15 +281,23 @@ fn read_index(path: &Path) -> Result<Index> {
     })
 }
 
-/// The path of a file that the index names; only plain names of safetensors files in the same folder.
+/// Whether a file is PyTorch's own, by its name.
+fn is_pickled(file: &Path) -> bool {
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.starts_with("pytorch_model") && name.ends_with(".bin")
+}
+
+/// The path of a file that the index names; only plain names of files of weights in the same folder.
 fn inside(index: &Path, folder: &Path, name: &str) -> Result<PathBuf> {
     let mut parts = Path::new(name).components();
     match (parts.next(), parts.next()) {
-        (Some(Component::Normal(file)), None) if name.ends_with(".safetensors") => Ok(folder.join(file)),
+        (Some(Component::Normal(file)), None) if name.ends_with(".safetensors") || is_pickled(Path::new(name)) => {
+            Ok(folder.join(file))
+        }
         _ => Err(Error::File {
             file: index.to_path_buf(),
             problem: format!("names the file {name:?}"),
-            remedy: "only safetensors files of the same folder are read".into(),
+            remedy: "only files of the same folder are read, safetensors or PyTorch's pytorch_model*.bin".into(),
         }),
     }
 }
@@ -306,48 +326,100 @@ fn digest_of(file: &Path) -> Result<Vec<u8>> {
     }
 }
 
+/// A tensor that is to be written, under its published name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    /// The name in the file.
+    pub name: String,
+    /// The float type.
+    pub dtype: DType,
+    /// The shape in PyTorch's layout.
+    pub shape: Vec<usize>,
+}
+
+impl Planned {
+    fn bytes(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.dtype.size()
+    }
+}
+
 /// Writes the parameters of `module` into a folder, under the published names, in files of at most `shard_bytes` (a larger
 /// tensor gets one of its own): what [`Checkpoint::open`] reads.
 ///
-/// One file's values are in memory at a time. Files are written under another name and renamed, the index last.
+/// One tensor's values are in memory at a time, beside the module. Files are written under another name and renamed, the
+/// index last.
 ///
 /// # Errors
 /// [`Error::Io`] when a file cannot be written, [`Error::File`] when a parameter has no float type of the format.
 pub fn save<M: Module>(module: &M, folder: &Path, shard_bytes: usize, names: &NameTable) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|source| Error::Io { file: folder.to_path_buf(), source })?;
     let tensors = module.collect(None, Some(Box::new(BurnToPyTorchAdapter)), false);
-    let total: usize = tensors.iter().map(StoredTensor::byte_len).sum();
-    let mut shards: Vec<(usize, Vec<StoredTensor>)> = Vec::new();
-    for tensor in tensors {
-        let size = tensor.byte_len();
+    let plan: Vec<Planned> = tensors
+        .iter()
+        .map(|tensor| Planned { name: (names.public_name)(&tensor.name), dtype: tensor.dtype, shape: tensor.shape.to_vec() })
+        .collect();
+    write(folder, shard_bytes, &plan, |index| {
+        let bytes = tensors[index].to_bytes().map_err(|error| Error::File {
+            file: folder.into(),
+            problem: format!("`{}` cannot be written: {error:?}", plan[index].name),
+            remedy: "cast the model to floats".into(),
+        })?;
+        Ok(bytes.to_vec())
+    })
+}
+
+/// Writes tensors whose values are made one after another, when their turn comes: `values` gets the number of a tensor in
+/// `plan` and gives its little-endian bytes. The order is that of the files, not that of the plan.
+///
+/// # Errors
+/// As [`save`], those of `values`, and [`Error::File`] when there are more or fewer bytes than the tensor has.
+pub fn write(
+    folder: &Path,
+    shard_bytes: usize,
+    plan: &[Planned],
+    mut values: impl FnMut(usize) -> Result<Vec<u8>>,
+) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|source| Error::Io { file: folder.to_path_buf(), source })?;
+    let mut shards: Vec<(usize, Vec<usize>)> = Vec::new();
+    for (index, tensor) in plan.iter().enumerate() {
+        let size = tensor.bytes();
         match shards.last_mut() {
             Some((bytes, shard)) if *bytes + size <= shard_bytes => {
                 *bytes += size;
-                shard.push(tensor);
+                shard.push(index);
             }
-            _ => shards.push((size, vec![tensor])),
+            _ => shards.push((size, vec![index])),
         }
     }
-    if let [(_, only)] = shards.as_slice() {
-        return write_shard(only, &folder.join(SINGLE), names).map(drop);
+    if shards.len() < 2 {
+        let only = shards.pop().unwrap_or_default().1;
+        return write_shard(plan, only, &folder.join(SINGLE), &mut values);
     }
-    let mut weight_map = BTreeMap::new();
-    for (number, (_, shard)) in shards.iter().enumerate() {
-        let file = format!("model-{:05}-of-{:05}.safetensors", number + 1, shards.len());
-        let written = write_shard(shard, &folder.join(&file), names)?;
-        weight_map.extend(written.into_iter().map(|name| (name, file.clone())));
+    let (mut weight_map, count) = (BTreeMap::new(), shards.len());
+    for (number, (_, shard)) in shards.into_iter().enumerate() {
+        let file = format!("model-{:05}-of-{count:05}.safetensors", number + 1);
+        weight_map.extend(shard.iter().map(|&index| (plan[index].name.clone(), file.clone())));
+        write_shard(plan, shard, &folder.join(&file), &mut values)?;
     }
+    let total: usize = plan.iter().map(Planned::bytes).sum();
     let index = Index { metadata: serde_json::json!({ "total_size": total }), weight_map };
     let path = folder.join(INDEX);
     let text = serde_json::to_vec_pretty(&index).map_err(|error| Error::Io { file: path.clone(), source: error.into() })?;
     Ok(write_whole(&path, |file, _| file.write_all(&text))?)
 }
 
-/// Writes one file; returns the names in it.
-fn write_shard(tensors: &[StoredTensor], path: &Path, names: &NameTable) -> Result<Vec<String>> {
+/// Writes one file: its header, and then tensor after tensor.
+fn write_shard(
+    plan: &[Planned],
+    mut shard: Vec<usize>,
+    path: &Path,
+    values: &mut impl FnMut(usize) -> Result<Vec<u8>>,
+) -> Result<()> {
     let wrong = |problem: String| Error::File { file: path.into(), problem, remedy: "cast the model to floats".into() };
-    let mut parts = Vec::with_capacity(tensors.len());
-    for tensor in tensors {
+    // The wide types first, so that every tensor lies at a multiple of its element's size.
+    shard.sort_by_key(|&index| (std::cmp::Reverse(plan[index].dtype.size()), &plan[index].name));
+    let (mut entries, mut end) = (Vec::with_capacity(shard.len()), 0);
+    for &index in &shard {
+        let tensor = &plan[index];
         let dtype = match tensor.dtype {
             DType::F64 => Dtype::F64,
             DType::F32 => Dtype::F32,
@@ -355,15 +427,34 @@ fn write_shard(tensors: &[StoredTensor], path: &Path, names: &NameTable) -> Resu
             DType::BF16 => Dtype::BF16,
             other => return Err(wrong(format!("`{}` is {other:?}", tensor.name))),
         };
-        let bytes = tensor.to_bytes().map_err(|error| wrong(format!("`{}`: {error:?}", tensor.name)))?;
-        parts.push(((names.public_name)(&tensor.name), dtype, tensor.shape.to_vec(), bytes));
+        let data_offsets = (end, end + tensor.bytes());
+        end = data_offsets.1;
+        entries.push((tensor.name.clone(), TensorInfo { dtype, shape: tensor.shape.clone(), data_offsets }));
     }
-    let views = parts
-        .iter()
-        .map(|(name, dtype, shape, bytes)| TensorView::new(*dtype, shape.clone(), bytes).map(|view| (name.as_str(), view)))
-        .collect::<std::result::Result<Vec<_>, _>>()
-        .map_err(|error| wrong(error.to_string()))?;
     let format = Some([("format".to_string(), "pt".to_string())].into());
-    write_whole(path, |_, file| safetensors::serialize_to_file(views, format, file).map_err(std::io::Error::other))?;
-    Ok(parts.into_iter().map(|(name, ..)| name).collect())
+    let header = Metadata::new(format, entries).map_err(|error| wrong(error.to_string()))?;
+    let mut header = serde_json::to_vec(&header).map_err(|error| wrong(error.to_string()))?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut failure = None;
+    let written = write_whole(path, |file, _| {
+        let mut file = std::io::BufWriter::new(file);
+        file.write_all(&(header.len() as u64).to_le_bytes())?;
+        file.write_all(&header)?;
+        for &index in &shard {
+            let stop = |error: Error| {
+                failure = Some(error);
+                std::io::Error::other("a tensor has no values")
+            };
+            let bytes = values(index).map_err(stop)?;
+            if bytes.len() != plan[index].bytes() {
+                return Err(std::io::Error::other(format!("`{}` has another number of values", plan[index].name)));
+            }
+            file.write_all(&bytes)?;
+        }
+        file.flush()
+    });
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(written?),
+    }
 }

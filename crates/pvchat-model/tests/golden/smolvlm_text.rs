@@ -108,7 +108,9 @@ fn published_configurations_give_the_sizes_of_the_models() {
     // Without the files beside it, and with most keys missing.
     let config = read(&serde_json::from_str(CONFIG).unwrap()).unwrap();
     assert_eq!(config, SmolVlm2Config { end_tokens: Vec::new(), ..expected("500m") });
+    assert_eq!(SmolVlm2Config::published("135m"), None);
     for (size, tokens, inputs) in [("256m", 64, 12_288), ("500m", 64, 12_288), ("2.2b", 81, 10_368)] {
+        assert_eq!(SmolVlm2Config::published(size), Some(expected(size)));
         let Some(folder) = published(size) else {
             eprintln!("not run: needs the published files of {size}");
             continue;

@@ -3,6 +3,8 @@
 
 mod hostile;
 mod names;
+mod pickled;
 mod precision;
 mod questions;
 mod small;
+mod smolvlm2;

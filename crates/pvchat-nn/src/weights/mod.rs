@@ -12,7 +12,7 @@ use burn::{
     module::Module,
     store::{
         BurnToPyTorchAdapter, FloatCastAdapter, KeyRemapper, ModuleAdapter, ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter,
-        SafetensorsStore,
+        PytorchStore, SafetensorsStore,
     },
     store::{SafetensorsStoreError, burn_pack::Tensor as StoredTensor},
     tensor::DType,
@@ -32,6 +32,9 @@ pub const SINGLE: &str = "model.safetensors";
 const LARGEST_HEADER: u64 = 100_000_000;
 /// What to do about a file that is no safetensors.
 const FETCH_AGAIN: &str = "expected a complete safetensors file: fetch or write it again";
+/// What to do about a file of PyTorch that is not read.
+const CONVERT: &str = "fetch it again, or convert it where it is trusted: safetensors.torch.save_file(torch.load(FILE, \
+                       weights_only=True), \"model.safetensors\")";
 /// How many keys an error lists before it says how many more there are.
 const LISTED_KEYS: usize = 8;
 
@@ -79,6 +82,27 @@ impl TensorSource {
     pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
         let header = header_of(&bytes).to_vec();
         Self::from_store(PathBuf::from(name), SafetensorsStore::from_bytes(Some(bytes)), &header)
+    }
+
+    /// Opens weights that PyTorch saved (`pytorch_model.bin`). The pickle in the file is taken apart and never executed; values
+    /// are read when they are needed.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be opened; [`Error::File`] when it is damaged, makes anything but tensors that can
+    /// be read, or makes none.
+    pub fn open_pytorch(path: &Path) -> Result<Self> {
+        open_regular(path, CONVERT)?;
+        let wrong = |problem: String| Error::File { file: path.to_path_buf(), problem, remedy: CONVERT.into() };
+        // Layers keep their numbers: names are compared as they are in the file.
+        let mut store = PytorchStore::from_file(path).map_indices_contiguous(false);
+        let tensors: Vec<StoredTensor> = match store.get_all_tensors() {
+            Ok(tensors) => tensors.values().cloned().collect(),
+            Err(error) => return Err(wrong(format!("not readable as weights of PyTorch ({error})"))),
+        };
+        if tensors.is_empty() {
+            return Err(wrong("holds no tensors of PyTorch".into()));
+        }
+        Ok(Self { origin: path.to_path_buf(), tensors, metadata: BTreeMap::new(), dtype: Some(DType::F32) })
     }
 
     fn from_store(origin: PathBuf, mut store: SafetensorsStore, header: &[u8]) -> Result<Self> {

@@ -39,14 +39,20 @@ pub const OPTIONAL: &[Group] = &[
     ("adapter of the language model's head", |name| name.starts_with("answer.lm.lm_head.lora.")),
 ];
 
+/// How the published names of what stands between encoder and language model begin; the rest of it is ours alone.
+const PUBLISHED: [&str; 4] = ["query_tokens", "extra_query_tokens", "personal_query_tokens", "project_up."];
+
 /// The public name of one of our parameters (in PyTorch's words); ours where there is no public one.
 pub fn public_name(ours: &str) -> String {
     let Some(rest) = ours.strip_prefix("answer.") else { return ours.into() };
     if let Some(rest) = rest.strip_prefix("qformer.") {
-        let rest = rest.replace("attention.heads.", "attention.self.").replace("norm.", "LayerNorm.");
+        let rest = rest.replace("attention.heads.", "attention.self.").replace(".norm.", ".LayerNorm.");
         return format!("qformer.bert.{rest}");
     }
-    let Some(rest) = rest.strip_prefix("lm.") else { return rest.into() };
+    let Some(rest) = rest.strip_prefix("lm.") else {
+        let published = PUBLISHED.iter().any(|start| rest.starts_with(start));
+        return if published { rest } else { ours }.into();
+    };
     let inside = if rest.starts_with("lm_head.") { "" } else { "model." };
     let rest = rest
         .replace(".base.weight", ".weight")

@@ -207,6 +207,59 @@ impl SmolVlm2Config {
         }
     }
 
+    /// The published sizes: `256m`, `500m` and `2.2b`; `None` for another name.
+    pub fn published(size: &str) -> Option<Self> {
+        let [hidden, layers, heads, kv_heads, intermediate] = match size {
+            "256m" => [576, 30, 9, 3, 1536],
+            "500m" => [960, 32, 15, 5, 2560],
+            "2.2b" => [2048, 24, 32, 32, 8192],
+            _ => return None,
+        };
+        let small = SiglipConfig {
+            width: 768,
+            layers: 12,
+            heads: 12,
+            mlp_hidden: 3072,
+            image_size: 512,
+            patch_size: 16,
+            channels: 3,
+            layer_norm_epsilon: 1e-6,
+        };
+        let (vision, scale_factor, rope_theta) = match size {
+            "2.2b" => {
+                let large = SiglipConfig { width: 1152, layers: 27, heads: 16, mlp_hidden: 4304, ..small };
+                (SiglipConfig { image_size: 384, patch_size: 14, ..large }, 3, 130_000.0)
+            }
+            _ => (small, 4, 100_000.0),
+        };
+        let side = vision.image_size;
+        Some(Self {
+            vision,
+            scale_factor,
+            text: MistralConfig {
+                vocabulary: 49_280,
+                hidden,
+                layers,
+                heads,
+                kv_heads,
+                head_dim: 64,
+                intermediate,
+                rope_theta,
+                rms_norm_epsilon: 1e-5,
+                initial_deviation: 0.02,
+                lora: None,
+            },
+            tie_word_embeddings: false,
+            max_positions: 8192,
+            image_token_id: 49_190,
+            end_tokens: vec![49_279],
+            video: Preprocess { longest_edge: side, side },
+            image: Preprocess { longest_edge: 4 * side, side },
+            split_images: true,
+            sampling: FrameSampling::PUBLISHED,
+        })
+    }
+
     /// Visual tokens of one picture.
     pub fn picture_tokens(&self) -> usize {
         let side = self.vision.side().checked_div(self.scale_factor).unwrap_or(0);

@@ -1,0 +1,200 @@
+//! Bases of the published sizes with random weights: what opening and asking cost, without anybody's weights.
+
+use std::{
+    error::Error,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use burn::tensor::{DType, FloatDType, bf16};
+use clap::{Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use pvchat::{
+    Vilm,
+    data::random::SeededStream,
+    model::{
+        checkpoint::{self, Planned},
+        families::{
+            internvideo2_chat,
+            smolvlm2::{self, SmolVlm2Config},
+        },
+    },
+    nn::{device, weights::inventory},
+    video::Clip,
+};
+use pvchat_examples::{at, exit_code, report::peak_memory_mib};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Standard deviation of the weights.
+const DEVIATION: f32 = 0.02;
+
+/// Writes bases with random weights, and asks them.
+#[derive(Parser)]
+#[command(name = "random_base", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Writes a folder in the published form.
+    Write {
+        /// Which model.
+        size: Size,
+        /// The folder; created if it does not exist.
+        folder: PathBuf,
+        /// The tokenizer.json of the model, copied into the folder.
+        #[arg(long, value_name = "FILE", required_unless_present = "without_tokenizer")]
+        tokenizer: Option<PathBuf>,
+        /// Only weights and configuration.
+        #[arg(long)]
+        without_tokenizer: bool,
+        /// What the weights are drawn from.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// Opens a folder and asks it about a clip; with random weights the answer means nothing.
+    Ask {
+        /// The folder.
+        folder: PathBuf,
+        /// The clip.
+        clip: PathBuf,
+        /// What is asked.
+        #[arg(long, default_value = "What is the person doing?")]
+        question: String,
+        /// Frames of the clip that are shown.
+        #[arg(long, default_value_t = 8)]
+        frames: usize,
+        /// Keeps the large weights in half precision.
+        #[arg(long)]
+        bf16: bool,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Size {
+    /// SmolVLM2 with 256 million parameters, in f32.
+    #[value(name = "256m")]
+    Smol256,
+    /// SmolVLM2 with 500 million parameters, in f32.
+    #[value(name = "500m")]
+    Smol500,
+    /// SmolVLM2 with 2.2 billion parameters, in f32.
+    #[value(name = "2.2b")]
+    Smol2200,
+    /// The paper's base with 8.47 billion parameters, in bf16.
+    #[value(name = "paper")]
+    Paper,
+}
+
+fn main() -> ExitCode {
+    exit_code(run(&Arguments::parse().command, &mut io::stdout().lock()))
+}
+
+fn run(command: &Command, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    match command {
+        Command::Write { size, folder, tokenizer, seed, .. } => {
+            write(*size, folder, *seed, out)?;
+            if let Some(tokenizer) = tokenizer {
+                std::fs::copy(tokenizer, folder.join("tokenizer.json")).map_err(at(tokenizer))?;
+            }
+            Ok(())
+        }
+        Command::Ask { folder, clip, question, frames, bf16 } => ask(folder, clip, question, *frames, *bf16, out),
+    }
+}
+
+/// Streams tensor by tensor: none of the model's parameters is ever made.
+fn write(size: Size, folder: &Path, seed: u64, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+    let start = Instant::now();
+    let smol = |size| SmolVlm2Config::published(size).map(smolvlm2::config).ok_or("no such size");
+    let (config, dtype, shard_bytes) = match size {
+        Size::Smol256 => (smol("256m")?, DType::F32, 5_000_000_000),
+        Size::Smol500 => (smol("500m")?, DType::F32, 5_000_000_000),
+        Size::Smol2200 => (smol("2.2b")?, DType::F32, 5_000_000_000),
+        Size::Paper => (internvideo2_chat::config(), DType::BF16, 4_000_000_000),
+    };
+    let family = config.family()?;
+    let stream = SeededStream::new(seed);
+    let parameters = inventory::parameters(&config.init(&stream, &device::default_device()?)?);
+    let plan: Vec<Planned> = parameters
+        .into_iter()
+        .map(|found| Planned { name: (family.names.public_name)(&found.name), dtype, shape: found.shape })
+        .collect();
+    let count: usize = plan.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
+    let bar = ProgressBar::new(count as u64);
+    bar.set_style(ProgressStyle::with_template("{bar:40} {human_pos} of {human_len} parameters, {eta} left")?);
+    checkpoint::write(folder, shard_bytes, &plan, |index| {
+        let bytes = values(&plan[index], &stream);
+        bar.inc((bytes.len() / dtype.size()) as u64);
+        Ok(bytes)
+    })?;
+    bar.finish_and_clear();
+    for (name, bytes) in (family.write)(&config)? {
+        let file = folder.join(name);
+        std::fs::write(&file, bytes).map_err(at(&file))?;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    writeln!(out, "{count} parameters in {} tensors written in {seconds:.1} s{}", plan.len(), memory())?;
+    Ok(())
+}
+
+/// Biases are zero and the scales of norms one; everything else is uniform around zero, which is much faster to draw than a
+/// normal distribution of the same deviation.
+fn values(tensor: &Planned, stream: &SeededStream) -> Vec<u8> {
+    let count: usize = tensor.shape.iter().product();
+    let mut stream = stream.derive(&tensor.name);
+    let is_norm = tensor.shape.len() == 1;
+    let mut value = || match (tensor.name.ends_with("bias"), is_norm) {
+        (true, _) => 0.0,
+        (false, true) => 1.0,
+        (false, false) => (stream.unit() - 0.5) * 12_f32.sqrt() * DEVIATION,
+    };
+    match tensor.dtype {
+        DType::BF16 => (0..count).flat_map(|_| bf16::from_f32(value()).to_le_bytes()).collect(),
+        _ => (0..count).flat_map(|_| value().to_le_bytes()).collect(),
+    }
+}
+
+fn ask(
+    folder: &Path,
+    clip: &Path,
+    question: &str,
+    frames: usize,
+    narrow: bool,
+    out: &mut impl Write,
+) -> Result<(), Box<dyn Error>> {
+    let precision = if narrow { FloatDType::BF16 } else { FloatDType::F32 };
+    let mut start = Instant::now();
+    let mut took = |out: &mut dyn Write, what: &str| {
+        let seconds = start.elapsed().as_secs_f64();
+        start = Instant::now();
+        writeln!(out, "{what} in {seconds:.2} s{}", memory())
+    };
+    let vilm = Vilm::open_in(precision, folder, &device::default_device()?)?;
+    took(out, "opened")?;
+    let clip = Clip::open(clip, frames)?;
+    took(out, "clip read")?;
+    let duration = clip.times.last().copied().unwrap_or(0.0);
+    let sight = vilm.look_at(&clip.frames, &clip.times, duration)?;
+    // Computed lazily otherwise, within the next step.
+    let tokens = sight.tokens.clone().into_data().shape().clone();
+    took(out, &format!("looked at {frames} frames ({tokens:?})"))?;
+    let view = vilm.with_subjects(&[]);
+    let reading = view.read(&sight, &[])?;
+    took(out, "read")?;
+    let answer = view.answer(&reading, question, &view.default_options(), |_| std::ops::ControlFlow::Continue(()))?;
+    took(out, "answered")?;
+    writeln!(out, "{:?}", answer.text)?;
+    Ok(())
+}
+
+/// The largest memory so far, where the system says it.
+fn memory() -> String {
+    peak_memory_mib().map_or_else(String::new, |memory| format!(", largest memory {memory:.0} MiB"))
+}
