@@ -120,3 +120,13 @@ nodes = [
     helper.make_node("Flatten", ["pooled"], ["embedding"]),
 ]
 save("means_last", nodes, {}, [("embedding", (1, 48))], (1, SIDE, SIDE, 3))
+
+# A value inside of 48 x 2^24 numbers, whose maxima would be an embedding.
+constants = dict(rows=np.int64([1, 48, 1]), margins=np.int64([0, 0, 0, 0, 0, 2**24 - 1]))
+nodes = [
+    helper.make_node("AveragePool", ["input"], ["pooled"], **pool),
+    helper.make_node("Reshape", ["pooled", "rows"], ["row"]),
+    helper.make_node("Pad", ["row", "margins"], ["wide"]),
+    helper.make_node("ReduceMax", ["wide"], ["embedding"], axes=[2], keepdims=0),
+]
+save("huge", nodes, constants, [("embedding", (1, 48))])
