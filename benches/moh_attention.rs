@@ -15,7 +15,7 @@ use burn::{
 };
 use criterion::Criterion;
 use pvchat_benches::{ACTIVATIONS, Cell, Pass, contender};
-use pvchat_model::moh::kernel::{View, fused_attention, reference_attention};
+use pvchat_nn::moh::kernel::{View, fused_attention, reference_attention};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

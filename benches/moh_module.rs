@@ -6,7 +6,7 @@
 use burn::{module::Param, prelude::*};
 use pvchat_benches::median;
 use pvchat_data::random::SeededStream;
-use pvchat_model::{
+use pvchat_nn::{
     init,
     moh::{
         MohAttention, MohAttentionConfig, Routing,

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use burn::prelude::*;
 use pvchat_benches::{ACTIVATIONS, Cell, Pass};
 use pvchat_eval::table::Table;
-use pvchat_model::moh::kernel::{View, fused_attention};
+use pvchat_nn::moh::kernel::{View, fused_attention};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -8,7 +8,7 @@ use pvchat::{LearnEvent, LearnOptions, Pvchat};
 use pvchat_benches::median;
 use pvchat_data::random::SeededStream;
 use pvchat_miniature::world::{Identity, Scene, SceneOptions};
-use pvchat_model::{
+use pvchat_nn::{
     init,
     moh::kernel::{Kernel, View, gated_attention, reference_attention},
 };
@@ -46,7 +46,7 @@ fn main() -> Outcome<()> {
     steps.sort_by(f64::total_cmp);
     let step = *steps.get(steps.len() / 2).ok_or("no step was taken")?;
 
-    let config = &pvchat.vilm().config().answer;
+    let config = pvchat.vilm().config().answer.qformer().ok_or("a base without a Q-Former")?;
     let queries = 2 * config.personal_query_tokens;
     let (layers, heads, width) = (config.qformer.layers, config.qformer.heads, config.qformer.hidden / config.qformer.heads);
     let shard = options.training.batch / options.training.threads;

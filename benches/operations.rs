@@ -11,7 +11,7 @@ use burn::{
 use criterion::Criterion;
 use pvchat_benches::{OPERATIONS, Pass, contender};
 use pvchat_data::random::SeededStream;
-use pvchat_model::{init, operations};
+use pvchat_nn::{init, operations};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

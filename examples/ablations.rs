@@ -17,11 +17,11 @@ use pvchat::{
         pretrain::{encoder_run::EncoderRun, encoder_task::evaluate},
     },
     model::{
-        device::default_device,
-        moh::Routing,
+        families::miniature::MiniatureEncoderConfig,
         qformer::{Activation, NormPlacement},
-        vision::miniature::MiniatureEncoderConfig,
+        subject::TOKENS,
     },
+    nn::{device::default_device, moh::Routing},
     train::{
         objective::ObjectiveConfig,
         personal::{LearnConfig, Trains},
@@ -337,8 +337,8 @@ struct Row {
 /// How far the tokens moved, as a share of their length.
 fn moved(from: &Subject, to: &Subject) -> f64 {
     let length = |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt();
-    let way = length(&mut from.tokens.iter().zip(&to.tokens).map(|(one, other)| other - one));
-    way / length(&mut from.tokens.iter().copied()).max(f64::MIN_POSITIVE)
+    let way = length(&mut from.values(TOKENS).iter().zip(to.values(TOKENS)).map(|(one, other)| other - one));
+    way / length(&mut from.values(TOKENS).iter().copied()).max(f64::MIN_POSITIVE)
 }
 
 fn of_seed(seed: u64, answers: &[ExistenceAnswer]) -> Vec<ExistenceAnswer> {

@@ -8,7 +8,7 @@ use std::{error::Error, process::ExitCode};
 use clap::Parser;
 use pvchat::{
     miniature::base::{Design, ROUTING},
-    model::moh::Routing,
+    nn::moh::Routing,
 };
 use pvchat_examples::{
     designs::{Budget, compare},

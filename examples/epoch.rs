@@ -22,7 +22,12 @@ use pvchat::{
         exam, words,
         world::{Identity, Scene, SceneOptions},
     },
-    model::{answer::Sight, prompt::EncodedText, subject::Origin},
+    model::{
+        adaptation::Values,
+        prompt::{EncodedText, Segment},
+        sight::{Shown, Sight},
+        subject::{HEAD_ROW, IDENTITY, Origin, TOKENS, WORD_ROW},
+    },
     train::{
         features::ClipFeatures,
         personal::{LearnClip, LearnConfig, LearnData, LearnRun, Trains, learn},
@@ -140,7 +145,7 @@ fn data(folder: &Path, clips: usize, count: usize) -> Outcome<()> {
     let person = Identity::random(&mut stream);
     let name = "Aa".parse()?;
     let title = "<Aa>";
-    let begin = vilm.codec().prefix(1)?;
+    let begin = vilm.codec().prefix(&[Shown::Tiles(1)])?;
     let reference = exam::through_mp4(&Scene::random(&[person], SceneOptions::default(), &mut stream), folder, "reference")?;
     let subject = pvchat.enrol(&pvchat.see(&reference)?, &name)?;
     let mut written = Vec::new();
@@ -167,14 +172,16 @@ fn data(folder: &Path, clips: usize, count: usize) -> Outcome<()> {
         written.push(TaskClip { file, present, loss, texts });
     }
     let lora = LearnConfig::default().adaptation.lora;
-    let Subject { tokens, identity, word_row, head_row, .. } = subject;
+    let [tokens, identity, word_row, head_row] = [TOKENS, IDENTITY, WORD_ROW, HEAD_ROW].map(|name| subject.values(name).to_vec());
+    let ids = |segment: &Segment| if let Segment::Text(ids) = segment { ids.clone() } else { Vec::new() };
+    let begin = begin.iter().flat_map(ids).collect();
     let task = Task { begin, rank: lora.rank, alpha: lora.alpha, tokens, identity, word_row, head_row, clips: written };
     let file = folder.join("task.json");
     fs::write(&file, serde_json::to_vec(&task)?).map_err(at(&file))?;
     Ok(())
 }
 
-fn first_loss(pvchat: &Pvchat, subject: &Subject, memory: &Sight, begin: &[u32], texts: &[EncodedText]) -> Outcome<f32> {
+fn first_loss(pvchat: &Pvchat, subject: &Subject, memory: &Sight, begin: &[Segment], texts: &[EncodedText]) -> Outcome<f32> {
     let answer = &pvchat.vilm().parameters().answer;
     let device = pvchat.vilm().device();
     let personal = Subject::tensors(std::slice::from_ref(subject), device)?;
@@ -190,14 +197,15 @@ fn run(folder: &Path, schedule: Schedule, epochs: usize) -> Outcome<()> {
     let name = "Aa".parse()?;
     let mut info = pvchat.vilm().subject_info(&name, Origin::Enrolled);
     info.training.clear();
-    let width = pvchat.vilm().config().answer.qformer.hidden;
+    let width = pvchat.vilm().parameters().answer.bridge.personal_tokens().dims()[2];
     let start = Subject {
         info,
-        token_shape: [task.tokens.len() / width, width],
-        tokens: task.tokens.clone(),
-        identity: task.identity.clone(),
-        word_row: task.word_row.clone(),
-        head_row: task.head_row.clone(),
+        tensors: [(TOKENS, &task.tokens), (IDENTITY, &task.identity), (WORD_ROW, &task.word_row), (HEAD_ROW, &task.head_row)]
+            .map(|(name, values)| {
+                let shape = if name == TOKENS { vec![values.len() / width, width] } else { vec![values.len()] };
+                (name.to_string(), Values { shape, values: values.clone() })
+            })
+            .into(),
         adaptation: None,
     };
     let questions = task.clips.first().map_or(0, |clip| clip.texts.len());
@@ -305,7 +313,7 @@ fn see(pvchat: &Pvchat, folder: &Path, jobs: &[Job]) -> Outcome<Vec<Seen>> {
             Ok(vilm.prepare(&frames.frames))
         })
         .collect::<Outcome<Vec<Vec<RgbImage>>>>()?;
-    let Sight { tokens, identity } = vilm.look(&clips.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+    let Sight { tokens, identity, .. } = vilm.look(&clips.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
     let shapes = [&tokens, &identity].map(|tensor| [tensor.dims()[1], tensor.dims()[2]]);
     let [tokens, identity] = [tokens, identity].map(|tensor| tensor.into_data().iter::<f32>().collect::<Vec<f32>>());
     let [token_shape, identity_shape] = shapes;

@@ -10,7 +10,8 @@ use pvchat::{
     LearnOptions, Pvchat, Subject, SubjectName,
     data::file::read_json,
     eval::{bars::BarChart, plot::LineChart, table::Table},
-    model::{adaptation::Trains, moh::Gates},
+    model::adaptation::Trains,
+    nn::moh::Gates,
     train::personal::{LearnConfig, LearnProgress},
 };
 use pvchat_examples::{

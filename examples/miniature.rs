@@ -27,16 +27,13 @@ use pvchat::{
         tokenizer,
     },
     model::{
-        device::default_device,
-        moh::Routing,
+        families::miniature::{MiniatureEncoder, MiniatureEncoderConfig},
         prompt::{PromptFormat, TextCodec},
         vilm::{Vilm, VilmParameters},
-        vision::{
-            VisionTower,
-            miniature::{MiniatureEncoder, MiniatureEncoderConfig},
-        },
-        weights,
+        vision::VisionTower,
     },
+    nn::weights,
+    nn::{device::default_device, moh::Routing},
     train::checkpoint::CheckpointFolder,
 };
 use pvchat_examples::{at, exit_code};

@@ -15,6 +15,7 @@ use pvchat::{
         exam::through_mp4,
         world::{Scene, SceneOptions},
     },
+    model::subject::IDENTITY,
 };
 use pvchat_examples::{
     at,
@@ -108,17 +109,15 @@ fn further_looks(pvchat: &Pvchat, candidate: &Candidate, name: &SubjectName, see
 /// The mean of looks at one person, the identity brought back to unit length.
 fn mean(first: &Subject, others: &[Subject]) -> Subject {
     let all: Vec<&Subject> = std::iter::once(first).chain(others).collect();
-    let mean = |part: fn(&Subject) -> &[f32]| -> Vec<f32> {
-        let sum = |index: usize| all.iter().map(|one| part(one)[index]).sum::<f32>();
-        (0..part(first).len()).map(|index| sum(index) / all.len() as f32).collect()
-    };
-    let identity = mean(|one| &one.identity);
-    let length = identity.iter().map(|value| value * value).sum::<f32>().sqrt();
-    Subject {
-        tokens: mean(|one| &one.tokens),
-        identity: identity.into_iter().map(|value| value / length.max(f32::MIN_POSITIVE)).collect(),
-        word_row: mean(|one| &one.word_row),
-        head_row: mean(|one| &one.head_row),
-        ..first.clone()
+    let mut subject = first.clone();
+    for (name, tensor) in &mut subject.tensors {
+        for (place, value) in tensor.values.iter_mut().enumerate() {
+            *value = all.iter().map(|one| one.values(name)[place]).sum::<f32>() / all.len() as f32;
+        }
     }
+    if let Some(identity) = subject.tensors.get_mut(IDENTITY) {
+        let length = identity.values.iter().map(|value| value * value).sum::<f32>().sqrt();
+        identity.values.iter_mut().for_each(|value| *value /= length.max(f32::MIN_POSITIVE));
+    }
+    subject
 }

@@ -15,7 +15,7 @@ use pvchat::faces::onnx::Networks;
 use pvchat::{
     data::{file::read_json, random::SeededStream},
     faces::{Calibration, EmbedderKind, FindOptions, Finder, Search, cosine, mean_embedding},
-    model::device,
+    nn::device,
     video::{DamagePolicy, ReadOptions, SamplingPlan, VideoReader},
 };
 use pvchat_examples::{

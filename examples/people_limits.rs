@@ -19,7 +19,7 @@ use pvchat::{
     data::file::read_json,
     eval::table::Table,
     faces::{Calibration, EmbedderKind, FindOptions, Finder, Verdict, cosine},
-    model::device,
+    nn::device,
     video::{SamplingPlan, VideoReader},
 };
 use pvchat_examples::{

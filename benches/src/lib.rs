@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use burn::prelude::*;
 use pvchat_data::random::SeededStream;
-use pvchat_model::init;
+use pvchat_nn::init;
 
 /// Share of the pairs of a token and a routed head that are on, in percent.
 pub const ACTIVATIONS: [usize; 5] = [0, 25, 50, 75, 100];

@@ -26,11 +26,8 @@ use pvchat::{
             answer_run::{AnswerClips, AnswerEvent, AnswerRun, assemble},
         },
     },
-    model::{
-        device::default_device,
-        moh::Routing,
-        vision::{VisionTower, miniature::MiniatureEncoder},
-    },
+    model::{families::miniature::MiniatureEncoder, vision::VisionTower},
+    nn::{device::default_device, moh::Routing},
 };
 use serde::{Deserialize, Serialize};
 

@@ -4,6 +4,7 @@ pub mod controls;
 pub mod demo;
 pub mod designs;
 pub mod examination;
+pub mod language_model;
 pub mod pictures;
 pub mod progress;
 pub mod report;
@@ -22,6 +23,11 @@ use pvchat::{Unfinished, data::remedy};
 /// The folder that holds the fixture clips and the truth about them.
 pub fn clips_folder() -> PathBuf {
     project_folder().join("fixtures").join("clips")
+}
+
+/// The folder of the texts that language models are measured on.
+pub fn texts_folder() -> PathBuf {
+    project_folder().join("fixtures").join("texts")
 }
 
 /// The folder of the clips of real people: the given one, or where the example `fetch` puts them.

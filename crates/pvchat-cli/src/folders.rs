@@ -6,7 +6,7 @@ use std::{
 };
 
 use directories::ProjectDirs;
-use pvchat::{People, SubjectFolder, faces::Gallery, model::device};
+use pvchat::{People, SubjectFolder, faces::Gallery, nn::device};
 
 use crate::{
     arguments::Common,

@@ -85,3 +85,9 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Result with this crate's error.
 pub type Result<T> = std::result::Result<T, Error>;
+
+impl From<pvchat_nn::Error> for Error {
+    fn from(error: pvchat_nn::Error) -> Self {
+        Self::Model(error.into())
+    }
+}

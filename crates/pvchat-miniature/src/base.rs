@@ -1,10 +1,11 @@
 //! The base model of the miniature: its configuration.
 
 use pvchat_model::{
-    moh::Routing,
+    families::miniature,
     qformer::{Activation, NormPlacement},
     vilm::VilmConfig,
 };
+use pvchat_nn::moh::Routing;
 use pvchat_train::objective::ObjectiveConfig;
 
 /// What bases are compared in; the default is the shipped one.
@@ -41,18 +42,20 @@ impl Default for Design {
 impl Design {
     /// The miniature's configuration for a vocabulary of that size.
     pub fn config(&self, vocabulary: usize) -> VilmConfig {
-        let mut config = VilmConfig::miniature(vocabulary, self.routing);
-        config.answer.personal_query_tokens = self.personal_tokens;
-        let qformer = &mut config.answer.qformer;
-        (qformer.norm, qformer.activation) = (self.norm, self.activation);
-        qformer.tie_key_to_query_at_start = self.tie_key_to_query;
+        let mut config = miniature::config(vocabulary, self.routing);
+        if let Some(bridge) = config.answer.qformer_mut() {
+            bridge.personal_query_tokens = self.personal_tokens;
+            let qformer = &mut bridge.qformer;
+            (qformer.norm, qformer.activation) = (self.norm, self.activation);
+            qformer.tie_key_to_query_at_start = self.tie_key_to_query;
+        }
         config
     }
 
     /// The attentions whose heads are routed.
     pub fn routed_modules(&self) -> usize {
         // The size of the vocabulary changes nothing about them.
-        self.config(1).answer.qformer.routed_modules()
+        self.config(1).answer.qformer().map_or(0, |bridge| bridge.qformer.routed_modules())
     }
 }
 

@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Result,
     answer::AnswerModel,
-    language::{LoraAdapter, LoraConfig},
     vilm::VilmParameters,
     vision::{VisionConfig, VisionTower},
 };
+use pvchat_nn::language::{LoraAdapter, LoraConfig};
 
 /// What is trained when a person is learned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,65 +4,94 @@ mod config;
 
 use std::ops::ControlFlow;
 
-use burn::{module::Param, nn::Linear, prelude::*};
+use burn::{
+    module::{Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor},
+    prelude::*,
+};
 use pvchat_data::SubjectName;
+use pvchat_nn::language::{
+    FinishReason, Generated, GenerationOptions, KeyValueCache, Labels, Mistral, Packing, Prompt, generate, loss::label_losses,
+};
 
-pub use config::AnswerConfig;
+pub use config::{AnswerConfig, BridgeConfig};
 
 use crate::{
     Error, Result,
-    language::{FinishReason, GenerationOptions, KeyValueCache, Labels, Mistral, Packing, Prompt, generate, loss::label_losses},
-    moh::Gates,
-    personal::{PersonalBridge, PersonalTensors},
-    prompt::{EncodedText, TILE, TextCodec},
-    qformer::QFormer,
-    vision::miniature::Readout,
+    bridge::{Asked, Bridge, Visual},
+    prompt::{EncodedText, Segment, TextCodec},
+    sight::Sight,
 };
-
-/// What later stages see of a batch of clips; made once per clip.
-#[derive(Clone, Debug)]
-pub struct Sight {
-    /// Vision tokens `[batch, tiles * tokens, encoder_width]`, tile by tile.
-    pub tokens: Tensor<3>,
-    /// Unit-length identity embeddings of the people `[batch, people, identity_width]`; empty for
-    /// encoders that do not tell people apart.
-    pub identity: Tensor<3>,
-}
-
-/// The visual part of a prompt.
-#[derive(Clone, Debug)]
-pub struct Visual {
-    /// `[batch, tiles * queries, hidden]` in the language model's space, tile by tile.
-    pub embeddings: Tensor<3>,
-    /// The routed attentions' gates, by module name; their first axis is `batch * tiles`.
-    pub gates: Vec<(String, Gates)>,
-    /// The personal queries' last states `[batch * tiles, subjects, tokens, width]`.
-    pub personal_states: Option<Tensor<4>>,
-}
 
 /// Tokens of question and answer that a cache has room for before it grows.
 const QUESTION_ROOM: usize = 96;
 
-/// The Q-Former, the projector, the language model and the personal part.
-#[derive(Module, Debug)]
+/// Everything after the vision encoder. As a module its parameters are those of the bridge, and under `lm` those of the
+/// language model.
+#[derive(Clone, Debug)]
 pub struct AnswerModel {
-    /// `[1, queries, width]`.
-    pub query_tokens: Param<Tensor<3>>,
-    /// `[1, queries, width]`.
-    pub extra_query_tokens: Option<Param<Tensor<3>>>,
-    /// `[1, tokens, width]`, where every subject starts from.
-    pub personal_query_tokens: Param<Tensor<3>>,
-    memory_positions: Option<Param<Tensor<2>>>,
-    /// The amortised personal part.
-    pub personal: Option<PersonalBridge>,
-    /// The Q-Former.
-    pub qformer: QFormer,
-    /// From the Q-Former's width to the language model's.
-    pub project_up: Linear,
+    /// From the encoder's tokens to what the language model reads.
+    pub bridge: Bridge,
     /// The language model.
     pub lm: Mistral,
-    tiles: usize,
 }
+
+/// The field of the language model, as the beginning of a parameter's name.
+const LANGUAGE: &str = "lm";
+/// What a module of this kind is called where a visitor is told of it.
+const CONTAINER: &str = "Struct:AnswerModel";
+
+impl Module for AnswerModel {
+    fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
+        self.lm.collect_devices(self.bridge.collect_devices(devices))
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        Self { bridge: self.bridge.fork(device), lm: self.lm.fork(device) }
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        Self { bridge: self.bridge.to_device(device), lm: self.lm.to_device(device) }
+    }
+
+    fn train(self) -> Self {
+        Self { bridge: self.bridge.train(), lm: self.lm.train() }
+    }
+
+    fn valid(&self) -> Self {
+        Self { bridge: self.bridge.valid(), lm: self.lm.valid() }
+    }
+
+    fn materialize(self) -> Self {
+        Self { bridge: self.bridge.materialize(), lm: self.lm.materialize() }
+    }
+
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        Module::visit(&self.bridge, visitor);
+        visitor.enter_module(LANGUAGE, CONTAINER);
+        Module::visit(&self.lm, visitor);
+        visitor.exit_module(LANGUAGE, CONTAINER);
+    }
+
+    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
+        let bridge = Module::map(self.bridge, mapper);
+        mapper.enter_module(LANGUAGE, CONTAINER);
+        let lm = Module::map(self.lm, mapper);
+        mapper.exit_module(LANGUAGE, CONTAINER);
+        Self { bridge, lm }
+    }
+}
+
+impl ModuleDisplayDefault for AnswerModel {
+    fn content(&self, content: Content) -> Option<Content> {
+        content.add("bridge", &self.bridge).add("lm", &self.lm).optional()
+    }
+
+    fn num_params(&self) -> usize {
+        Module::num_params(&self.bridge) + Module::num_params(&self.lm)
+    }
+}
+
+impl ModuleDisplay for AnswerModel {}
 
 /// What [`AnswerModel::losses`] returns.
 #[derive(Clone, Debug)]
@@ -74,110 +103,38 @@ pub struct AnswerLosses {
 }
 
 impl AnswerModel {
-    /// Parameters of a new subject from one look; see [`PersonalBridge::enrol`]. `None` for a model
-    /// without an amortised part.
-    pub fn enrol(&self, readout: Tensor<3>, identity: Tensor<3>) -> Option<PersonalTensors> {
-        self.personal.as_ref().map(|personal| personal.enrol(self.personal_query_tokens.val(), readout, identity))
-    }
-
-    /// The subjects' rows of the word table and of the head, both `[batch, subjects, hidden]`.
-    pub fn rows(&self, subjects: &PersonalTensors, slots: Tensor<2, Int>) -> [Tensor<3>; 2] {
-        match &self.personal {
-            Some(personal) => personal.rows(subjects, slots),
-            None => [subjects.word_row.clone(), subjects.head_row.clone()],
-        }
-    }
-
-    /// The visual tokens of clips for the subjects that the questions are about; `slots`
-    /// `[batch, subjects]` is each subject's name slot. Without subjects only the general queries
-    /// take part.
+    /// The visual tokens of clips for the subjects that the questions are about; see [`Bridge::visual`].
     ///
     /// # Errors
-    /// [`Error::Shape`] when the memory does not fit the Q-Former.
-    pub fn visual(&self, memory: &Sight, subjects: Option<(&PersonalTensors, Tensor<2, Int>)>) -> Result<Visual> {
-        let [batch, count, width] = memory.tokens.dims();
-        let tiles = self.tiles;
-        if !count.is_multiple_of(tiles) {
-            let expected = format!("[batch, a multiple of {tiles} tiles, width]");
-            return Err(Error::Shape { what: "memory", found: vec![batch, count, width], expected });
-        }
-        let general = |tokens: &Param<Tensor<3>>| {
-            let [_, count, width] = tokens.dims();
-            tokens.val().expand([batch, count, width])
-        };
-        let mut queries = vec![general(&self.query_tokens)];
-        queries.extend(self.extra_query_tokens.as_ref().map(general));
-        let shared: usize = queries.iter().map(|part| part.dims()[1]).sum();
-        if let Some((subjects, slots)) = &subjects {
-            queries.push(match &self.personal {
-                Some(personal) => personal.queries(subjects, memory.identity.clone(), slots.clone()),
-                None => subjects.tokens.clone().flatten::<3>(1, 2),
-            });
-        }
-        let (mut queries, mut tokens) = (Tensor::cat(queries, 1), self.placed(memory)?);
-        if tiles > 1 {
-            // Every tile is read by itself, with the same queries.
-            let [_, asked, query_width] = queries.dims();
-            let shape = [batch, tiles, asked, query_width];
-            queries = queries.unsqueeze_dim::<4>(1).expand(shape).reshape([batch * tiles, asked, query_width]);
-            tokens = tokens.reshape([batch * tiles, count / tiles, width]);
-        }
-        let output = self.qformer.forward(queries, tokens, None)?;
-        let personal_states = subjects.map(|(personal, _)| {
-            let [_, subjects, tokens, width] = personal.tokens.dims();
-            output.query_states.clone().narrow(1, shared, subjects * tokens).reshape([batch * tiles, subjects, tokens, width])
-        });
-        let mut embeddings = self.project_up.forward(output.query_states);
-        if tiles > 1 {
-            let [_, queries, hidden] = embeddings.dims();
-            embeddings = embeddings.reshape([batch, tiles * queries, hidden]);
-        }
-        Ok(Visual { embeddings, gates: output.gates, personal_states })
+    /// [`Error::Shape`] when the sight does not fit the bridge.
+    pub fn visual(&self, sight: &Sight, subjects: Option<Asked<'_>>) -> Result<Visual> {
+        self.bridge.visual(sight, subjects)
     }
 
-    /// What stands in front of a question, `[batch, prefix, hidden]`: the visual tokens of every tile, each
-    /// behind its piece of `begin` (a [prefix](TextCodec::prefix)).
-    fn prefix(&self, visual: &Visual, begin: &[u32]) -> Result<Tensor<3>> {
+    /// What stands in front of a question, `[batch, prefix, hidden]`: text and the visual tokens of every picture in the
+    /// order of `begin` (a [prefix](TextCodec::prefix)).
+    fn prefix(&self, visual: &Visual, begin: &[Segment]) -> Result<Tensor<3>> {
         let [batch, tokens, _] = visual.embeddings.dims();
-        let pieces: Vec<&[u32]> = begin.split(|id| *id == TILE).collect();
-        if pieces.len() != self.tiles {
-            let expected = format!("the pieces of text in front of {} tiles", self.tiles);
-            return Err(Error::Shape { what: "prefix", found: vec![pieces.len()], expected });
+        let shown = begin.iter().filter(|segment| matches!(segment, Segment::Visual)).count();
+        if shown != visual.pictures || shown == 0 {
+            let expected = format!("places for {} pictures", visual.pictures);
+            return Err(Error::Shape { what: "prefix", found: vec![shown], expected });
         }
-        let (device, queries) = (visual.embeddings.device(), tokens / self.tiles);
+        let (device, each) = (visual.embeddings.device(), tokens / shown);
         let embeddings = visual.embeddings.clone().cast(self.lm.dtype());
-        let mut parts = Vec::with_capacity(2 * pieces.len());
-        for (tile, piece) in pieces.into_iter().enumerate() {
-            if !piece.is_empty() {
-                let ids: Vec<i32> = piece.iter().map(|&id| id as i32).collect();
-                let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [piece.len()]), &device);
-                parts.push(self.lm.embed(ids.unsqueeze_dim::<2>(0).expand([batch, piece.len()])));
+        let mut parts = Vec::with_capacity(begin.len());
+        let mut picture = 0;
+        for segment in begin {
+            match segment {
+                Segment::Text(ids) if ids.is_empty() => {}
+                Segment::Text(ids) => parts.push(self.lm.embed(row(ids, &device).expand([batch, ids.len()]))),
+                Segment::Visual => {
+                    parts.push(embeddings.clone().narrow(1, picture * each, each));
+                    picture += 1;
+                }
             }
-            parts.push(embeddings.clone().narrow(1, tile * queries, queries));
         }
         Ok(Tensor::cat(parts, 1))
-    }
-
-    /// The memory with its positions, and with the identity of the people added to their read-outs:
-    /// the first of those at the end of the memory say who they are, the next what they wear and do.
-    /// A subject's queries, which hold its identity too, so find both in one step.
-    fn placed(&self, memory: &Sight) -> Result<Tensor<3>> {
-        let (Some(positions), Some(personal)) = (&self.memory_positions, &self.personal) else {
-            return Ok(memory.tokens.clone());
-        };
-        let [batch, count, width] = memory.tokens.dims();
-        let expected = positions.dims();
-        if [count, width] != expected {
-            let expected = format!("[batch, {}, {}]", expected[0], expected[1]);
-            return Err(Error::Shape { what: "memory", found: vec![batch, count, width], expected });
-        }
-        let identity = personal.project_identity(memory.identity.clone());
-        let people = identity.dims()[1];
-        let first = count - Readout::COUNT;
-        let tokens = memory.tokens.clone() + positions.val().unsqueeze_dim::<3>(0);
-        let seen = tokens.clone().narrow(1, first, 2 * people) + identity.repeat_dim(1, 2);
-        let rest = first + 2 * people;
-        Ok(Tensor::cat(vec![tokens.clone().narrow(1, 0, first), seen, tokens.narrow(1, rest, count - rest)], 1))
     }
 
     /// Cross entropy of every answer token of packed questions: row `i` of `texts` asks about row
@@ -188,9 +145,9 @@ impl AnswerModel {
     pub fn losses(
         &self,
         visual: &Visual,
-        begin: &[u32],
+        begin: &[Segment],
         texts: &[Vec<EncodedText>],
-        subjects: Option<(&PersonalTensors, Tensor<2, Int>)>,
+        subjects: Option<Asked<'_>>,
     ) -> Result<AnswerLosses> {
         let batch = visual.embeddings.dims()[0];
         let count = texts.iter().map(Vec::len).max().unwrap_or(0);
@@ -206,7 +163,7 @@ impl AnswerModel {
             }
         }
         let device = visual.embeddings.device();
-        let rows = subjects.map(|(personal, slots)| self.rows(personal, slots));
+        let rows = subjects.map(|asked| self.bridge.rows(asked));
         let (words, head) = rows.map_or((None, None), |[words, head]| (Some(words), Some(head)));
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [batch, count * length]), &device);
         let embeddings = Tensor::cat(vec![before, self.lm.embed_with(ids, words)], 1);
@@ -214,9 +171,9 @@ impl AnswerModel {
         let labels: Vec<Vec<i64>> = texts
             .iter()
             .map(|row| {
-                let mut labels = vec![crate::language::loss::IGNORED; prefix];
+                let mut labels = vec![pvchat_nn::language::loss::IGNORED; prefix];
                 row.iter().for_each(|text| labels.extend(text.labels(length)));
-                labels.resize(packing.tokens(), crate::language::loss::IGNORED);
+                labels.resize(packing.tokens(), pvchat_nn::language::loss::IGNORED);
                 labels
             })
             .collect();
@@ -230,18 +187,17 @@ impl AnswerModel {
     /// read, for what the language model says of a clip that nobody looked at.
     ///
     /// # Errors
-    /// [`Error::Shape`] when `begin` was made for another number of tiles.
-    pub fn read(&self, visual: Option<&Visual>, begin: &[u32]) -> Result<KeyValueCache> {
+    /// [`Error::Shape`] when `begin` was made for another number of pictures.
+    pub fn read(&self, visual: Option<&Visual>, begin: &[Segment]) -> Result<KeyValueCache> {
         let device = visual.map_or_else(|| self.lm.device().inner(), |visual| visual.embeddings.device());
         let embeddings = match visual {
             Some(visual) => self.prefix(visual, begin)?,
             None => {
-                let ids: Vec<i32> = begin.iter().filter(|id| **id != TILE).map(|&id| id as i32).collect();
+                let ids = text_of(begin);
                 if ids.is_empty() {
                     return Ok(self.lm.cache(QUESTION_ROOM));
                 }
-                let shape = [1, ids.len()];
-                self.lm.embed(Tensor::<2, Int>::from_data(TensorData::new(ids, shape), &device))
+                self.lm.embed(row(&ids, &device))
             }
         };
         let prefix = embeddings.dims()[1];
@@ -251,22 +207,41 @@ impl AnswerModel {
         Ok(cache)
     }
 
+    /// Continues a whole prompt, text and pictures in any order; what `codec` makes of it is its text.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the prompt has places for another number of pictures, and those of [`generate()`].
+    pub fn complete(
+        &self,
+        visual: Option<&Visual>,
+        prompt: &[Segment],
+        codec: &TextCodec,
+        options: &GenerationOptions,
+        on_token: impl FnMut(u32) -> ControlFlow<()>,
+    ) -> Result<GeneratedAnswer> {
+        let device = self.lm.device().inner();
+        let embeddings = match visual {
+            Some(visual) => self.prefix(visual, prompt)?,
+            None => self.lm.embed(row(&text_of(prompt), &device)),
+        };
+        let generated = generate(&self.lm, Prompt::from_embeddings(embeddings), options, on_token)?;
+        GeneratedAnswer::of(&generated, codec, &[])
+    }
+
     /// A question's word embeddings `[1, tokens, hidden]`, and the subjects' rows.
     fn question(
         &self,
         codec: &TextCodec,
-        question: &str,
+        [joint, question]: [&str; 2],
         names: &[SubjectName],
-        subjects: Option<(&PersonalTensors, Tensor<2, Int>)>,
+        subjects: Option<Asked<'_>>,
     ) -> Result<(Tensor<3>, Option<[Tensor<3>; 2]>)> {
-        let ids: Vec<i32> = codec.encode_question(question, None, names)?.ids.into_iter().map(|id| id as i32).collect();
-        let count = ids.len();
-        let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [1, count]), &self.lm.device().inner());
-        let rows = subjects.map(|(personal, slots)| self.rows(personal, slots));
+        let ids = row(&codec.encode_joined(joint, question, None, names)?.ids, &self.lm.device().inner());
+        let rows = subjects.map(|asked| self.bridge.rows(asked));
         Ok((self.lm.embed_with(ids, rows.as_ref().map(|rows| rows[0].clone())), rows))
     }
 
-    /// Answers one question on a cache made by [`read`](Self::read).
+    /// Answers one question on a cache made by [`read`](Self::read): what joins the two, and the question.
     ///
     /// `subjects` is a single row. The callback gets the answer's ids as they are chosen.
     ///
@@ -277,9 +252,9 @@ impl AnswerModel {
         &self,
         cache: &KeyValueCache,
         codec: &TextCodec,
-        question: &str,
+        question: [&str; 2],
         names: &[SubjectName],
-        subjects: Option<(&PersonalTensors, Tensor<2, Int>)>,
+        subjects: Option<Asked<'_>>,
         options: &GenerationOptions,
         on_token: impl FnMut(u32) -> ControlFlow<()>,
     ) -> Result<GeneratedAnswer> {
@@ -289,11 +264,7 @@ impl AnswerModel {
             prompt = prompt.with_subjects(words, head);
         }
         let generated = generate(&self.lm, prompt, options, on_token)?;
-        Ok(GeneratedAnswer {
-            text: codec.decode(&generated.tokens, names)?,
-            probabilities: generated.probabilities,
-            complete: generated.finish == FinishReason::EndToken,
-        })
+        GeneratedAnswer::of(&generated, codec, names)
     }
 
     /// The probability of each of `choices` as the first token of the answer, relative to their sum.
@@ -304,9 +275,9 @@ impl AnswerModel {
         &self,
         cache: &KeyValueCache,
         codec: &TextCodec,
-        question: &str,
+        question: [&str; 2],
         names: &[SubjectName],
-        subjects: Option<(&PersonalTensors, Tensor<2, Int>)>,
+        subjects: Option<Asked<'_>>,
         choices: &[u32],
     ) -> Result<Vec<f32>> {
         let (embeddings, _) = self.question(codec, question, names, subjects)?;
@@ -324,6 +295,18 @@ impl AnswerModel {
     }
 }
 
+/// The ids of a prompt, without its pictures.
+fn text_of(prompt: &[Segment]) -> Vec<u32> {
+    prompt.iter().flat_map(|segment| if let Segment::Text(ids) = segment { ids.clone() } else { Vec::new() }).collect()
+}
+
+/// Ids as one row, `[1, tokens]`.
+fn row(ids: &[u32], device: &Device) -> Tensor<2, Int> {
+    let ids: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
+    let count = ids.len();
+    Tensor::from_data(TensorData::new(ids, [1, count]), device)
+}
+
 /// A generated answer as text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GeneratedAnswer {
@@ -333,4 +316,14 @@ pub struct GeneratedAnswer {
     pub probabilities: Vec<f32>,
     /// Whether it ended by itself.
     pub complete: bool,
+}
+
+impl GeneratedAnswer {
+    fn of(generated: &Generated, codec: &TextCodec, names: &[SubjectName]) -> Result<Self> {
+        Ok(Self {
+            text: codec.decode(&generated.tokens, names)?,
+            probabilities: generated.probabilities.clone(),
+            complete: generated.finish == FinishReason::EndToken,
+        })
+    }
 }

@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use burn::tensor::DType;
-
-use crate::weights::listed;
+use pvchat_nn::weights::listed;
 
 /// Everything that can go wrong in `pvchat-model`.
 #[derive(Debug, thiserror::Error)]
@@ -20,21 +18,6 @@ pub enum Error {
         /// What would be accepted.
         remedy: String,
     },
-    /// A device that this build cannot compute on.
-    #[error(
-        "{key} {value:?} {problem}; this build has: {}; name one of them, leave the choice out, or build with the cargo feature of another",
-        if available.is_empty() { "none" } else { available.as_str() }
-    )]
-    Device {
-        /// Where the choice came from: "device" or the environment variable.
-        key: &'static str,
-        /// The choice.
-        value: String,
-        /// What is wrong with it.
-        problem: &'static str,
-        /// What is compiled in.
-        available: String,
-    },
     /// A tensor whose shape does not fit.
     #[error("{what} has shape {found:?} where {expected} is needed")]
     Shape {
@@ -44,24 +27,6 @@ pub enum Error {
         found: Vec<usize>,
         /// The shape that would fit, in words.
         expected: String,
-    },
-    /// A tensor of another float type than the weights that it meets.
-    #[error("{what} is {found:?} where the weights are {expected:?}: cast one of them")]
-    FloatType {
-        /// The tensor.
-        what: &'static str,
-        /// Its type.
-        found: DType,
-        /// That of the weights.
-        expected: DType,
-    },
-    /// A tensor with an element that is no number.
-    #[error("{what} hold NaN at {place}: the weights or the input before them are damaged, or a training step was too large")]
-    NotANumber {
-        /// The tensor.
-        what: &'static str,
-        /// Where in it.
-        place: String,
     },
     /// A weights, tokenizer or subject file that cannot be used.
     #[error("{}: {problem}; {remedy}", file.display())]
@@ -113,6 +78,23 @@ pub enum Error {
         /// The operating system's answer.
         source: std::io::Error,
     },
+    /// What the layers report of devices, float types and numbers.
+    #[error(transparent)]
+    Nn(pvchat_nn::Error),
+}
+
+/// A configuration, shape or file is at fault in the same words, whichever layer notices.
+impl From<pvchat_nn::Error> for Error {
+    fn from(error: pvchat_nn::Error) -> Self {
+        use pvchat_nn::Error as Nn;
+        match error {
+            Nn::Config { key, value, remedy } => Self::Config { key, value, remedy },
+            Nn::Shape { what, found, expected } => Self::Shape { what, found, expected },
+            Nn::File { file, problem, remedy } => Self::File { file, problem, remedy },
+            Nn::Io { file, source } => Self::Io { file, source },
+            other => Self::Nn(other),
+        }
+    }
 }
 
 /// A tensor of a checkpoint whose shape is not that of its parameter.

@@ -1,27 +1,20 @@
-//! The video language model of PVChat: vision encoder, Q-Former with Mixture-of-Heads attention,
-//! language model, personal tokens.
+//! The video language model: vision encoder, bridge to the language model, prompts and subjects.
 
 pub mod adaptation;
 pub mod answer;
-pub mod device;
-pub mod dropout;
+pub mod bridge;
+pub mod checkpoint;
 pub mod error;
-pub mod file;
-#[cfg(any(feature = "flex", feature = "cube"))]
-mod graph;
-pub mod init;
-pub mod language;
-pub mod moh;
-pub mod operations;
+pub mod families;
+pub mod llama;
+mod module_enum;
 pub mod personal;
 pub mod preprocess;
 pub mod prompt;
 pub mod qformer;
-#[cfg(feature = "flex")]
-mod simd;
+pub mod sight;
 pub mod subject;
 pub mod vilm;
 pub mod vision;
-pub mod weights;
 
 pub use error::{Error, Result};

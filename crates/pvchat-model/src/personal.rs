@@ -8,7 +8,7 @@ use burn::{module::Param, nn::Linear, prelude::*, tensor::activation::relu};
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
-use crate::init;
+use pvchat_nn::init;
 
 /// Sizes of the personal part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

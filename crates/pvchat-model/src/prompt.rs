@@ -6,8 +6,8 @@ use pvchat_data::SubjectName;
 use serde::{Deserialize, Serialize};
 use tokenizers::Tokenizer;
 
-use crate::{
-    Error, Result,
+use crate::{Error, Result, sight::Shown};
+use pvchat_nn::{
     file::{LARGEST_TEXT_FILE, read_regular},
     language::loss::IGNORED,
 };
@@ -15,14 +15,20 @@ use crate::{
 /// The longest question or answer, in tokens; longer ones are refused and never cut.
 pub const LONGEST_TEXT: usize = 512;
 
-/// Stands in a [prefix](TextCodec::prefix) for the visual tokens of one tile; no word has this id.
-pub const TILE: u32 = u32::MAX;
+/// A part of a prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// Token ids.
+    Text(Vec<u32>),
+    /// The visual tokens of the next picture.
+    Visual,
+}
 
 /// The literal pieces around visual tokens, question and answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PromptFormat {
-    /// Stands in front of every piece of text.
+    /// Stands in front of every piece of text; empty for formats that begin by themselves.
     pub begin: String,
     /// Before the first tile.
     pub opening: String,
@@ -44,6 +50,36 @@ pub struct PromptFormat {
     pub yes_and_no: [String; 2],
     /// The longest answer that is generated, in tokens.
     pub longest_answer: usize,
+    /// Before the answer, in training: what the language model writes first by itself.
+    #[serde(skip)]
+    pub before_answer: String,
+    /// The most tokens of prompt and answer together, where the model says.
+    #[serde(skip)]
+    pub longest_prompt: Option<usize>,
+    /// How pictures stand in the prompt, where constant pieces cannot say it.
+    #[serde(skip)]
+    pub pictures: Option<PictureText>,
+}
+
+/// Prompts whose text depends on the pictures: their number, their times.
+#[derive(Clone, Copy)]
+pub struct PictureText {
+    /// What stands in front of a question; see [`TextCodec::prefix`].
+    pub prefix: fn(&TextCodec, &[Shown]) -> Result<Vec<Segment>>,
+    /// What joins it and the question: apart, because its ids depend on what follows.
+    pub joint: fn(&[Shown]) -> &'static str,
+}
+
+impl std::fmt::Debug for PictureText {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("PictureText")
+    }
+}
+
+impl PartialEq for PictureText {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::fn_addr_eq(self.prefix, other.prefix) && std::ptr::fn_addr_eq(self.joint, other.joint)
+    }
 }
 
 impl PromptFormat {
@@ -62,6 +98,9 @@ impl PromptFormat {
             // With the mark that SentencePiece puts in front of a word.
             yes_and_no: ["\u{2581}Yes".into(), "\u{2581}No".into()],
             longest_answer: 512,
+            before_answer: String::new(),
+            longest_prompt: None,
+            pictures: None,
         }
     }
 
@@ -79,6 +118,9 @@ impl PromptFormat {
             presence_question: "is {} in this video ?".into(),
             yes_and_no: ["yes".into(), "no".into()],
             longest_answer: 40,
+            before_answer: String::new(),
+            longest_prompt: None,
+            pictures: None,
         }
     }
 
@@ -131,7 +173,9 @@ impl TextCodec {
         };
         let tokenizer = Tokenizer::from_bytes(json).map_err(|error| file(error.to_string()))?;
         let id = |piece: &str| tokenizer.token_to_id(piece).ok_or_else(|| file(format!("has no token {piece:?}")));
-        id(&format.begin)?;
+        if !format.begin.is_empty() {
+            id(&format.begin)?;
+        }
         let end = id(&format.end)?;
         let special = tokenizer.get_added_tokens_decoder().into_values().filter(|token| token.special).map(|token| token.content);
         let controls = format.marks().map(String::from).chain(special).filter(|control| !control.is_empty()).collect();
@@ -166,7 +210,7 @@ impl TextCodec {
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
-    pub fn before_tiles(&self, tiles: usize) -> Result<Vec<Vec<u32>>> {
+    fn before_tiles(&self, tiles: usize) -> Result<Vec<Vec<u32>>> {
         (0..tiles)
             .map(|tile| {
                 let text = if tile == 0 { &self.format.opening } else { &self.format.between };
@@ -175,13 +219,34 @@ impl TextCodec {
             .collect()
     }
 
-    /// The ids in front of a question about a clip of `tiles` tiles: the text before each tile, and
-    /// [`TILE`] for the visual tokens of each tile but the last, which follow at the end.
+    /// What stands in front of a question: text and pictures in the order of `shown`.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
-    pub fn prefix(&self, tiles: usize) -> Result<Vec<u32>> {
-        Ok(self.before_tiles(tiles)?.join(&TILE))
+    pub fn prefix(&self, shown: &[Shown]) -> Result<Vec<Segment>> {
+        if let Some(pictures) = self.format.pictures {
+            return (pictures.prefix)(self, shown);
+        }
+        let pictures: usize = shown.iter().map(Shown::pictures).sum();
+        Ok(self.before_tiles(pictures)?.into_iter().flat_map(|text| [Segment::Text(text), Segment::Visual]).collect())
+    }
+
+    /// What joins a [prefix](Self::prefix) and a question.
+    pub fn joint(&self, shown: &[Shown]) -> &'static str {
+        self.format.pictures.map_or("", |pictures| (pictures.joint)(shown))
+    }
+
+    /// The ids of a text of any length, its control tokens included.
+    ///
+    /// # Errors
+    /// [`Error::Text`] when it cannot be tokenized.
+    pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.tokenizer.encode_fast(text, false).map_err(|error| Error::Text {
+            what: "text",
+            value: shorten(text),
+            problem: format!("cannot be tokenized: {error}"),
+        })?;
+        Ok(encoding.get_ids().to_vec())
     }
 
     /// The text of a tokenizer.json that gives this codec again.
@@ -233,10 +298,9 @@ impl TextCodec {
                 Some((at, _, length)) => (&rest[..at], &rest[at + length..]),
                 None => (rest, ""),
             };
-            if !plain.trim().is_empty() {
-                let encoded =
-                    self.tokenizer.encode_fast(plain, false).map_err(|error| refuse(format!("cannot be tokenized: {error}")))?;
-                ids.extend_from_slice(encoded.get_ids());
+            // Where words carry their own space, what is between two marks is none of them.
+            if !plain.trim().is_empty() || (self.format.pictures.is_some() && !plain.is_empty()) {
+                ids.extend(self.ids(plain)?);
             }
             if let Some((_, index, _)) = next {
                 ids.push((self.vocabulary() + index) as u32);
@@ -288,17 +352,25 @@ impl TextCodec {
     /// # Errors
     /// As [`check_question`](Self::check_question) and [`encode`](Self::encode).
     pub fn encode_question(&self, question: &str, answer: Option<&str>, names: &[SubjectName]) -> Result<EncodedText> {
+        self.encode_joined("", question, answer, names)
+    }
+
+    /// As [`encode_question`](Self::encode_question), behind a [joint](Self::joint).
+    ///
+    /// # Errors
+    /// As [`encode_question`](Self::encode_question).
+    pub fn encode_joined(&self, joint: &str, question: &str, answer: Option<&str>, names: &[SubjectName]) -> Result<EncodedText> {
         self.check_question(question)?;
         let begin = if self.format.begin_question { self.format.begin.as_str() } else { "" };
         let name = match names.first() {
             Some(name) if self.format.name_in_front => format!("[{name}]"),
             _ => String::new(),
         };
-        let head = format!("{begin}{}{name}{question}{}", self.format.before_question, self.format.after_question);
+        let head = format!("{begin}{}{joint}{name}{question}{}", self.format.before_question, self.format.after_question);
         let mut ids = self.encode(&head, names)?;
         let answer_start = ids.len();
         if let Some(answer) = answer {
-            ids.extend(self.encode(&format!("{answer}{}", self.format.end), names)?);
+            ids.extend(self.encode(&format!("{}{answer}{}", self.format.before_answer, self.format.end), names)?);
         }
         Ok(EncodedText { ids, answer_start })
     }

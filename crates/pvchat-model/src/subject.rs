@@ -11,10 +11,9 @@ use sha2::{Digest, Sha256};
 use crate::{
     Error, Result,
     adaptation::{Adaptation, Trains, Values},
-    file::read_regular,
-    language::LoraConfig,
     personal::PersonalTensors,
 };
+use pvchat_nn::{file::read_regular, language::LoraConfig};
 
 /// The version of the file format that is written: tokens and rows, an [`Adaptation`] where there is one, and a checksum.
 pub const FORMAT_VERSION: u32 = 3;
@@ -56,24 +55,28 @@ pub struct SubjectInfo {
 pub struct Subject {
     /// What the file says about itself.
     pub info: SubjectInfo,
-    /// Personal query tokens, row by row.
-    pub tokens: Vec<f32>,
-    /// Tokens and width.
-    pub token_shape: [usize; 2],
-    /// Unit-length identity embedding; empty for bases that have none.
-    pub identity: Vec<f32>,
-    /// Row of the word table.
-    pub word_row: Vec<f32>,
-    /// Row of the head.
-    pub head_row: Vec<f32>,
+    /// Its parameters by name; which ones, the base decides: those with a Q-Former have [`TOKENS`], [`IDENTITY`],
+    /// [`WORD_ROW`] and [`HEAD_ROW`].
+    pub tensors: BTreeMap<String, Values>,
     /// What it changes in the base, for itself alone; shared by clones.
     pub adaptation: Option<Arc<Adaptation>>,
 }
+
+/// Personal query tokens, `[tokens, width]`.
+pub const TOKENS: &str = "personal_query_tokens";
+/// Unit-length identity embedding, `[width]`; empty for bases that have none.
+pub const IDENTITY: &str = "identity";
+/// Row of the word table, `[hidden]`.
+pub const WORD_ROW: &str = "word_row";
+/// Row of the head, `[hidden]`.
+pub const HEAD_ROW: &str = "head_row";
 
 const INFO: &str = "subject";
 const ADAPTATION: &str = "adaptation";
 /// The digits of a checksum.
 const CHECKSUM_DIGITS: usize = 64;
+/// The order in which noise is drawn for them, whatever their names; the others follow in the order of theirs.
+const DRAWN_FIRST: [&str; 4] = [TOKENS, IDENTITY, WORD_ROW, HEAD_ROW];
 
 /// The one text entry of the file: with several, their order and so the file's bytes would be left to chance.
 #[derive(Serialize, Deserialize)]
@@ -98,16 +101,23 @@ impl Subject {
     /// Takes row `index` of personal tensors with one subject per row.
     pub fn from_tensors(info: SubjectInfo, personal: &PersonalTensors) -> Self {
         let [_, _, count, width] = personal.tokens.dims();
-        let flat = |tensor: &Tensor<3>| tensor.to_data().iter().collect();
-        Self {
-            info,
-            tokens: personal.tokens.to_data().iter().collect(),
-            token_shape: [count, width],
-            identity: flat(&personal.identity),
-            word_row: flat(&personal.word_row),
-            head_row: flat(&personal.head_row),
-            adaptation: None,
-        }
+        let flat = |tensor: &Tensor<3>| {
+            let values: Vec<f32> = tensor.to_data().iter().collect();
+            Values { shape: vec![values.len()], values }
+        };
+        let tokens = Values { shape: vec![count, width], values: personal.tokens.to_data().iter().collect() };
+        let tensors = [
+            (TOKENS, tokens),
+            (IDENTITY, flat(&personal.identity)),
+            (WORD_ROW, flat(&personal.word_row)),
+            (HEAD_ROW, flat(&personal.head_row)),
+        ];
+        Self { info, tensors: tensors.map(|(name, values)| (name.into(), values)).into(), adaptation: None }
+    }
+
+    /// The values of one of its parameters, row by row; none where it has no such parameter.
+    pub fn values(&self, name: &str) -> &[f32] {
+        self.tensors.get(name).map_or(&[], |tensor| &tensor.values)
     }
 
     /// The subject with what it changes in the base for itself alone.
@@ -125,18 +135,14 @@ impl Subject {
     /// A subject whose parameters are noise of the same size: what learning starts from in the paper (section 3.2), and a
     /// control that knows nobody.
     pub fn noise(&self, stream: &mut SeededStream) -> Self {
-        let mut noise = |values: &[f32]| -> Vec<f32> {
+        let mut noise = Self { adaptation: None, ..self.clone() };
+        let others: Vec<String> = self.tensors.keys().filter(|name| !DRAWN_FIRST.contains(&name.as_str())).cloned().collect();
+        for name in DRAWN_FIRST.into_iter().chain(others.iter().map(String::as_str)) {
+            let Some(Values { values, .. }) = noise.tensors.get_mut(name) else { continue };
             let size = (values.iter().map(|value| value * value).sum::<f32>() / values.len().max(1) as f32).sqrt();
-            values.iter().map(|_| stream.normal() * size).collect()
-        };
-        Self {
-            tokens: noise(&self.tokens),
-            identity: noise(&self.identity),
-            word_row: noise(&self.word_row),
-            head_row: noise(&self.head_row),
-            adaptation: None,
-            ..self.clone()
+            values.iter_mut().for_each(|value| *value = stream.normal() * size);
         }
+        noise
     }
 
     /// Whether it can be asked about together with others.
@@ -146,7 +152,7 @@ impl Subject {
 
     /// Bytes that its values take in memory.
     pub fn bytes(&self) -> usize {
-        let values = self.tokens.len() + self.identity.len() + self.word_row.len() + self.head_row.len();
+        let values: usize = self.tensors.values().map(|tensor| tensor.values.len()).sum();
         4 * values + self.adaptation.as_ref().map_or(0, |adaptation| adaptation.bytes())
     }
 
@@ -158,8 +164,7 @@ impl Subject {
         let Some(first) = subjects.first() else {
             return Err(Error::Shape { what: "subjects", found: vec![0], expected: "at least one".into() });
         };
-        let sizes =
-            |subject: &Self| [subject.tokens.len(), subject.identity.len(), subject.word_row.len(), subject.head_row.len()];
+        let sizes = |subject: &Self| [TOKENS, IDENTITY, WORD_ROW, HEAD_ROW].map(|name| subject.values(name).len());
         if let Some(other) = subjects.iter().find(|subject| sizes(subject) != sizes(first)) {
             return Err(Error::Shape {
                 what: "subject",
@@ -167,16 +172,18 @@ impl Subject {
                 expected: format!("sizes {:?} as the first one", sizes(first)),
             });
         }
-        let [tokens, width] = first.token_shape;
-        let gather = |part: fn(&Self) -> &[f32]| {
-            let values: Vec<f32> = subjects.iter().flat_map(|subject| part(subject).iter().copied()).collect();
-            Tensor::<3>::from_data(TensorData::new(values, [1, subjects.len(), part(first).len()]), device)
+        let Some(&[tokens, width]) = first.tensors.get(TOKENS).map(|tensor| tensor.shape.as_slice()) else {
+            return Err(Error::Shape { what: "subject", found: vec![], expected: format!("`{TOKENS}` [tokens, width]") });
+        };
+        let gather = |name: &str| {
+            let values: Vec<f32> = subjects.iter().flat_map(|subject| subject.values(name).iter().copied()).collect();
+            Tensor::<3>::from_data(TensorData::new(values, [1, subjects.len(), first.values(name).len()]), device)
         };
         Ok(PersonalTensors {
-            tokens: gather(|subject| &subject.tokens).reshape([1, subjects.len(), tokens, width]),
-            identity: gather(|subject| &subject.identity),
-            word_row: gather(|subject| &subject.word_row),
-            head_row: gather(|subject| &subject.head_row),
+            tokens: gather(TOKENS).reshape([1, subjects.len(), tokens, width]),
+            identity: gather(IDENTITY),
+            word_row: gather(WORD_ROW),
+            head_row: gather(HEAD_ROW),
         })
     }
 
@@ -200,14 +207,9 @@ impl Subject {
 
     fn to_bytes(&self) -> std::result::Result<Vec<u8>, String> {
         let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-        let own = [
-            ("personal_query_tokens", self.token_shape.to_vec(), bytes(&self.tokens)),
-            ("identity", vec![self.identity.len()], bytes(&self.identity)),
-            ("word_row", vec![self.word_row.len()], bytes(&self.word_row)),
-            ("head_row", vec![self.head_row.len()], bytes(&self.head_row)),
-        ];
+        let own = self.tensors.iter();
         let mut parts: Vec<(String, Vec<usize>, Vec<u8>)> =
-            own.into_iter().map(|(name, shape, data)| (name.to_string(), shape, data)).collect();
+            own.map(|(name, tensor)| (name.clone(), tensor.shape.clone(), bytes(&tensor.values))).collect();
         let subject = SubjectInfo { format_version: FORMAT_VERSION, ..self.info.clone() };
         let zeros = "0".repeat(CHECKSUM_DIGITS);
         let mut info = FileInfo { subject, adaptation: None, checksum: Some(zeros.clone()) };
@@ -274,7 +276,7 @@ impl Subject {
             return Err(file(problem, "open that base model, or learn the person again with this one"));
         }
         let tensors = SafeTensors::deserialize(bytes).map_err(|error| broken(error.to_string()))?;
-        let read = |name: &str| -> Result<(Vec<usize>, Vec<f32>)> {
+        let read = |name: &str| -> Result<Values> {
             let view = tensors.tensor(name).map_err(|error| broken(error.to_string()))?;
             if view.dtype() != Dtype::F32 {
                 return Err(broken(format!("`{name}` is {:?} and not F32", view.dtype())));
@@ -284,36 +286,29 @@ impl Subject {
             if values.iter().any(|value| !value.is_finite()) {
                 return Err(broken(format!("`{name}` has values that are not finite")));
             }
-            Ok((view.shape().to_vec(), values))
+            Ok(Values { shape: view.shape().to_vec(), values })
         };
+        let (mut own, mut parameters) = (BTreeMap::new(), BTreeMap::new());
+        let prefix = format!("{ADAPTATION}.");
+        for full in tensors.names() {
+            let (home, name) = match full.strip_prefix(&prefix) {
+                Some(name) => (&mut parameters, name),
+                None => (&mut own, full),
+            };
+            home.insert(name.to_string(), read(full)?);
+        }
         let adaptation = match adaptation {
-            Some(AdaptationInfo { trains, lora }) => {
-                let prefix = format!("{ADAPTATION}.");
-                let mut parameters = BTreeMap::new();
-                for full in tensors.names() {
-                    if let Some(name) = full.strip_prefix(&prefix) {
-                        let (shape, values) = read(full)?;
-                        parameters.insert(name.to_string(), Values { shape, values });
-                    }
-                }
-                Some(Arc::new(Adaptation { trains, lora, parameters }))
-            }
+            Some(AdaptationInfo { trains, lora }) => Some(Arc::new(Adaptation { trains, lora, parameters })),
             None if info.format_version == 2 => return Err(broken("no adaptation entry".into())),
             None => None,
         };
-        let (shape, tokens) = read("personal_query_tokens")?;
-        let &[count, width] = shape.as_slice() else {
-            return Err(broken(format!("`personal_query_tokens` has shape {shape:?}")));
-        };
-        Ok(Self {
-            info,
-            tokens,
-            token_shape: [count, width],
-            identity: read("identity")?.1,
-            word_row: read("word_row")?.1,
-            head_row: read("head_row")?.1,
-            adaptation,
-        })
+        if own.is_empty() {
+            return Err(broken("no parameters".into()));
+        }
+        if let Some(tokens) = own.get(TOKENS).filter(|tokens| tokens.shape.len() != 2) {
+            return Err(broken(format!("`{TOKENS}` has shape {:?}", tokens.shape)));
+        }
+        Ok(Self { info, tensors: own, adaptation })
     }
 }
 
@@ -347,15 +342,15 @@ mod tests {
             origin: Origin::Enrolled,
             training: [("steps".into(), 3.5)].into(),
         };
-        let subject = Subject {
-            info,
-            tokens: vec![0.25; 6],
-            token_shape: [2, 3],
-            identity: vec![1.0, 0.0],
-            word_row: vec![-1.5],
-            head_row: vec![0.0],
-            adaptation: None,
-        };
+        let values = |shape: &[usize], values: &[f32]| Values { shape: shape.to_vec(), values: values.to_vec() };
+        let tensors = [
+            (TOKENS, values(&[2, 3], &[0.25; 6])),
+            (IDENTITY, values(&[2], &[1.0, 0.0])),
+            (WORD_ROW, values(&[1], &[-1.5])),
+            (HEAD_ROW, values(&[1], &[0.0])),
+        ];
+        let tensors = tensors.map(|(name, values)| (name.to_string(), values)).into();
+        let subject = Subject { info, tensors, adaptation: None };
         let value = Values { shape: vec![2], values: vec![3.0, 4.0] };
         let parameters = [("answer.project_up.bias".into(), value)].into();
         let adaptation = Adaptation { trains: Trains::PersonalAndBridge, lora: LoraConfig::full(), parameters };

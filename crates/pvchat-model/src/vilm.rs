@@ -9,15 +9,16 @@ use pvchat_data::{SubjectName, random::SeededStream};
 use crate::{
     Error, Result,
     adaptation::{Adaptation, Trains},
-    answer::{AnswerModel, Sight},
-    init,
-    operations::LayerNorm,
+    answer::AnswerModel,
+    bridge::Visual,
+    families::miniature::Readout,
     personal::PersonalTensors,
-    preprocess::{bars::without_bars, encoder_pixels},
-    prompt::TextCodec,
+    prompt::{LONGEST_TEXT, Segment, TextCodec},
+    sight::{Shown, Sight},
     subject::{FORMAT_VERSION, Origin, Subject, SubjectInfo},
-    vision::{VisionEncoder, VisionTower, miniature::Readout},
+    vision::{Encoded, VisionEncoder, VisionTower},
 };
+use pvchat_nn::{init, operations::LayerNorm};
 
 mod config;
 mod files;
@@ -108,10 +109,10 @@ impl Vilm {
         self.config.vision.image_size()
     }
 
-    /// Frames as they are kept beside what the encoder makes of them: without [bars](crate::preprocess::bars) around the
-    /// picture ([`PreprocessConfig::kept_frame`](crate::preprocess::PreprocessConfig::kept_frame)).
+    /// Frames as they are kept beside what the encoder makes of them
+    /// ([`Preprocessing::kept_frames`](crate::preprocess::Preprocessing::kept_frames)).
     pub fn prepare(&self, frames: &[RgbImage]) -> Vec<RgbImage> {
-        without_bars(frames).iter().map(|frame| self.config.preprocess.kept_frame(frame)).collect()
+        self.config.preprocess.kept_frames(frames)
     }
 
     /// Encodes clips, once; everything else works on the result.
@@ -128,20 +129,25 @@ impl Vilm {
     /// # Errors
     /// As [`look`](Self::look).
     pub fn lower(&self, clips: &[&[RgbImage]]) -> Result<Tensor<3>> {
-        if let Some(clip) = clips.iter().find(|clip| clip.len() != self.frames()) {
+        // An encoder that sees every frame by itself takes any number, the same of every clip.
+        let (wanted, most) = match self.config.vision.most_frames() {
+            Some(most) => (clips.first().map_or(0, |clip| clip.len()), most),
+            None => (self.frames(), self.frames()),
+        };
+        if let Some(clip) = clips.iter().find(|clip| clip.len() != wanted || !(1..=most).contains(&clip.len())) {
             let (width, height) = clip.first().map_or((0, 0), RgbImage::dimensions);
-            return Err(Error::Shape {
-                what: "clip",
-                found: vec![clip.len(), height as usize, width as usize],
-                expected: format!("{} frames", self.frames()),
-            });
+            let expected = match self.config.vision.most_frames() {
+                Some(most) => format!("1 to {most} frames, the same number of each clip"),
+                None => format!("{wanted} frames"),
+            };
+            return Err(Error::Shape { what: "clip", found: vec![clip.len(), height as usize, width as usize], expected });
         }
         let preprocess = &self.config.preprocess;
-        let pixels = clips.iter().map(|clip| preprocess.clip_tensor(clip, &self.device)).collect::<Result<Vec<_>>>()?;
+        let pixels = clips.iter().map(|clip| preprocess.pixels(clip, &self.device)).collect::<Result<Vec<_>>>()?;
         if pixels.is_empty() {
             return Err(Error::Shape { what: "clips", found: vec![0], expected: "at least one".into() });
         }
-        let lower = self.parameters.vision_encoder.lower(encoder_pixels(Tensor::cat(pixels, 0)))?;
+        let lower = self.parameters.vision_encoder.lower(Tensor::cat(pixels, 0))?;
         let [images, tokens, width] = lower.dims();
         Ok(lower.reshape([clips.len(), images / clips.len() * tokens, width]))
     }
@@ -150,14 +156,69 @@ impl Vilm {
     /// from it.
     pub fn look_upper(&self, encoder: &VisionTower, lower: Tensor<3>) -> Sight {
         let ([clips, rows, width], tiles) = (lower.dims(), self.config.preprocess.tiles());
-        let Sight { tokens, identity } = encoder.upper(lower.reshape([clips * tiles, rows / tiles, width]));
+        let Encoded { tokens, identity } = encoder.upper(lower.reshape([clips * tiles, rows / tiles, width]));
         let (tokens, identity) = (tokens.cast(DType::F32), identity.cast(DType::F32));
         let tokens = match &self.parameters.vision_layernorm {
             Some(norm) => norm.forward(tokens),
             None => tokens,
         };
         let [_, count, width] = tokens.dims();
-        Sight { tokens: tokens.reshape([clips, tiles * count, width]), identity: identity.narrow(0, 0, clips) }
+        Sight {
+            tokens: tokens.reshape([clips, tiles * count, width]),
+            identity: identity.narrow(0, 0, clips),
+            shown: self.shown(tiles, tiles * count),
+        }
+    }
+
+    /// As [`look`](Self::look) at one clip whose frames were on the screen at `seconds`, of a clip of that length: models
+    /// that are told the times are told these.
+    ///
+    /// # Errors
+    /// As [`look`](Self::look), and [`Error::Shape`] for another number of times than frames.
+    pub fn look_at(&self, frames: &[RgbImage], seconds: &[f64], duration: f64) -> Result<Sight> {
+        if seconds.len() != frames.len() {
+            let expected = format!("one time for each of {} frames", frames.len());
+            return Err(Error::Shape { what: "times of frames", found: vec![seconds.len()], expected });
+        }
+        let mut sight = self.look(&[frames])?;
+        if self.config.vision.most_frames().is_some() {
+            sight.shown = vec![Shown::Video { seconds: seconds.to_vec(), duration }];
+        }
+        Ok(sight)
+    }
+
+    /// What `tokens` tokens of a clip are.
+    fn shown(&self, tiles: usize, tokens: usize) -> Vec<Shown> {
+        match self.config.vision.most_frames() {
+            Some(_) => vec![Shown::Picture; tokens / self.config.vision.tokens().max(1)],
+            None => vec![Shown::Tiles(tiles)],
+        }
+    }
+
+    /// What a prompt without a clip has in front of its question.
+    pub(crate) fn nothing_shown(&self) -> Vec<Shown> {
+        match self.config.vision.most_frames() {
+            Some(_) => Vec::new(),
+            None => vec![Shown::Tiles(self.config.preprocess.tiles())],
+        }
+    }
+
+    /// Refuses a prompt that leaves no room for question and answer.
+    pub(crate) fn check_length(&self, visual: Option<&Visual>, begin: &[Segment]) -> Result<()> {
+        let format = self.codec.format();
+        let Some(most) = format.longest_prompt else { return Ok(()) };
+        let text = |segment: &Segment| if let Segment::Text(ids) = segment { ids.len() } else { 0 };
+        let tokens = begin.iter().map(text).sum::<usize>() + visual.map_or(0, |visual| visual.embeddings.dims()[1]);
+        let room = most.saturating_sub(LONGEST_TEXT + format.longest_answer);
+        if tokens > room {
+            let pictures = visual.map_or(0, |visual| visual.pictures);
+            return Err(Error::Text {
+                what: "prompt",
+                value: format!("with {pictures} pictures"),
+                problem: format!("has {tokens} tokens before the question, at most {room} are possible; show fewer pictures"),
+            });
+        }
+        Ok(())
     }
 
     /// Personal parameters from one look at the person at `position` (0 left, 1 right) of the one
@@ -166,13 +227,13 @@ impl Vilm {
     /// # Errors
     /// [`Error::Config`] when the model has no amortised part.
     pub fn enrol(&self, memory: &Sight, position: usize, name: &SubjectName) -> Result<Subject> {
-        if self.config.answer.personal.is_none() {
+        if self.config.answer.personal().is_none() {
             return Err(self.no_enrolment());
         }
         let count = memory.tokens.dims()[1];
         let readout = memory.tokens.clone().narrow(1, count - Readout::COUNT + position, 1);
         let identity = memory.identity.clone().narrow(1, position, 1);
-        let personal = self.parameters.answer.enrol(readout, identity).ok_or_else(|| self.no_enrolment())?;
+        let personal = self.parameters.answer.bridge.enrol(readout, identity).ok_or_else(|| self.no_enrolment())?;
         Ok(Subject::from_tensors(self.subject_info(name, Origin::Enrolled), &personal))
     }
 
@@ -187,7 +248,7 @@ impl Vilm {
         let (hidden, identity) = (answer.language.hidden, self.config.vision.identity_width().unwrap_or(0));
         let row = |label: &str| init::normal(&mut stream.derive(label), [1, 1, hidden], NEW_ROW_DEVIATION, &self.device);
         let personal = PersonalTensors {
-            tokens: self.parameters.answer.personal_query_tokens.val().unsqueeze_dim::<4>(0),
+            tokens: self.parameters.answer.bridge.personal_tokens().unsqueeze_dim::<4>(0),
             identity: Tensor::zeros([1, 1, identity], &self.device),
             word_row: row("word_row"),
             head_row: row("head_row"),

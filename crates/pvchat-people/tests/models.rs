@@ -143,3 +143,17 @@ fn a_set_and_its_models_are_selected_once() {
     assert_eq!(names(&["people"]), ["mtcnn", "blazeface", "mobilefacenet"]);
     assert_eq!(names(&["mtcnn", "people-clear", "dlib"]), ["mtcnn", "blazeface", "dlib"]);
 }
+
+#[test]
+fn a_file_is_installed_only_with_its_size_and_its_sha256() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    // Of the three letters "abc", as in the standard (FIPS 180-2).
+    let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let state = |bytes| models::state_of(&file, sha256, bytes).unwrap();
+    assert_eq!(state(3), State::Absent);
+    fs::write(&file, "abc").unwrap();
+    assert_eq!((state(3), state(4)), (State::Installed, State::Damaged));
+    fs::write(&file, "abd").unwrap();
+    assert_eq!(state(3), State::Damaged);
+}

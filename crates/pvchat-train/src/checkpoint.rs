@@ -14,7 +14,7 @@ use burn::{
     optim::ModuleOptimizer,
     store::ModuleRecord,
 };
-use pvchat_model::file::{LARGEST_TEXT_FILE, read_regular};
+use pvchat_nn::file::{LARGEST_TEXT_FILE, read_regular};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, error::Difference};

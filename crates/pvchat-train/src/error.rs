@@ -146,3 +146,9 @@ fn listed(differences: &[Difference]) -> String {
 
 /// Result with this crate's error.
 pub type Result<T> = std::result::Result<T, Error>;
+
+impl From<pvchat_nn::Error> for Error {
+    fn from(error: pvchat_nn::Error) -> Self {
+        Self::Model(error.into())
+    }
+}

@@ -3,7 +3,7 @@
 
 use burn::{module::Param, prelude::*, tensor::activation};
 use pvchat_data::random::SeededStream;
-use pvchat_model::{
+use pvchat_nn::{
     init,
     moh::{Gates, MohAttention, MohAttentionConfig, Routing},
 };

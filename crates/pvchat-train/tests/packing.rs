@@ -8,13 +8,17 @@ use burn::{
 };
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
-    answer::{AnswerConfig, AnswerModel, Sight},
+    answer::{AnswerConfig, AnswerModel, BridgeConfig},
+    bridge::QFormerBridgeConfig,
+    personal::PersonalTensors,
+    prompt::{EncodedText, Segment},
+    qformer::{Activation, DropoutRates, NormPlacement, QFormerConfig},
+    sight::{Shown, Sight},
+};
+use pvchat_nn::{
     init,
     language::{Labels, MistralConfig, loss::label_losses},
     moh::Routing,
-    personal::PersonalTensors,
-    prompt::EncodedText,
-    qformer::{Activation, DropoutRates, NormPlacement, QFormerConfig},
 };
 
 const WIDTH: usize = 32;
@@ -22,30 +26,32 @@ const BEGIN: [u32; 1] = [1];
 
 fn model(device: &Device) -> AnswerModel {
     let config = AnswerConfig {
-        tiles: 1,
-        query_tokens: 4,
-        extra_query_tokens: 0,
-        personal_query_tokens: 3,
-        query_deviation: 0.5,
-        personal: None,
-        qformer: QFormerConfig {
-            hidden: WIDTH,
-            layers: 2,
-            heads: 4,
-            intermediate: 48,
-            encoder_width: WIDTH,
-            cross_attention_every: 1,
-            routed_from_layer: 0,
-            routing: Routing::Relu { shared: 2, rescale: true },
-            norm: NormPlacement::Pre,
-            activation: Activation::Relu,
-            layer_norm_epsilon: 1e-6,
-            vocabulary: None,
-            max_positions: 1,
-            tie_key_to_query_at_start: false,
-            initial_deviation: 0.2,
-            dropout: DropoutRates::default(),
-        },
+        bridge: BridgeConfig::QFormer(QFormerBridgeConfig {
+            tiles: 1,
+            query_tokens: 4,
+            extra_query_tokens: 0,
+            personal_query_tokens: 3,
+            query_deviation: 0.5,
+            personal: None,
+            qformer: QFormerConfig {
+                hidden: WIDTH,
+                layers: 2,
+                heads: 4,
+                intermediate: 48,
+                encoder_width: WIDTH,
+                cross_attention_every: 1,
+                routed_from_layer: 0,
+                routing: Routing::Relu { shared: 2, rescale: true },
+                norm: NormPlacement::Pre,
+                activation: Activation::Relu,
+                layer_norm_epsilon: 1e-6,
+                vocabulary: None,
+                max_positions: 1,
+                tie_key_to_query_at_start: false,
+                initial_deviation: 0.2,
+                dropout: DropoutRates::default(),
+            },
+        }),
         language: MistralConfig {
             vocabulary: 40,
             hidden: WIDTH,
@@ -115,14 +121,16 @@ fn run(packed: bool) -> (Vec<f32>, Vec<(String, Vec<f32>)>) {
     let memory = Sight {
         tokens: init::normal(&mut SeededStream::new(14), [2, 7, WIDTH], 1.0, &device.clone().inner()),
         identity: Tensor::zeros([2, 1, 1], &device.clone().inner()),
+        shown: vec![Shown::Tiles(1)],
     };
+    let begin = [Segment::Text(BEGIN.to_vec()), Segment::Visual];
     let slots = Tensor::<2, Int>::zeros([2, 1], &device.clone().inner());
     let visual = model.visual(&memory, Some((&subject, slots.clone()))).unwrap();
     let losses = if packed {
-        model.losses(&visual, &BEGIN, &texts, Some((&subject, slots))).unwrap().tokens
+        model.losses(&visual, &begin, &texts, Some((&subject, slots))).unwrap().tokens
     } else {
         // As it stands in a textbook: one causal sequence per question, nothing shared, nothing padded.
-        let rows = model.rows(&subject, slots);
+        let rows = model.bridge.rows((&subject, slots));
         let mut losses = Vec::new();
         for (clip, texts) in texts.iter().enumerate() {
             for text in texts {

@@ -197,3 +197,9 @@ fn listed(candidates: &[Candidate]) -> String {
     }
     shown.join(", ")
 }
+
+impl From<pvchat_nn::Error> for Error {
+    fn from(error: pvchat_nn::Error) -> Self {
+        Self::Model(error.into())
+    }
+}

@@ -8,8 +8,8 @@ use image::RgbImage;
 use pvchat_augment::{Aspect, Corpus, Failure, PositiveMaker, TrainingSet, TrainingSetBuilder, choose_negatives, questions};
 use pvchat_data::{QaPair, SubjectName, random::SeededStream};
 use pvchat_model::{
-    answer::Sight,
     prompt::EncodedText,
+    sight::Sight,
     subject::{Origin, Subject},
     vilm::{Reading, Vilm},
 };
@@ -231,6 +231,7 @@ impl Learner<'_> {
             let lower_size = lower.len() / chunk.len();
             data.token_shape = [memory.tokens.dims()[1], memory.tokens.dims()[2]];
             data.identity_shape = [memory.identity.dims()[1], memory.identity.dims()[2]];
+            data.shown = memory.shown.clone();
             let rows =
                 |values: Vec<f32>, shape: [usize; 2]| values.chunks(shape[0] * shape[1]).map(<[f32]>::to_vec).collect::<Vec<_>>();
             let tokens = rows(memory.tokens.into_data().iter::<f32>().collect(), data.token_shape);

@@ -49,6 +49,7 @@ pub use pvchat_model::{
     subject::Subject,
     vilm::{Answer, Obtained, Vilm},
 };
+pub use pvchat_nn as nn;
 pub use pvchat_people as faces;
 pub use pvchat_train as train;
 pub use pvchat_video as video;

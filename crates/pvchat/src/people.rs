@@ -53,7 +53,7 @@ pub struct PeopleOptions {
 /// Knows people by their faces: enrols them from a clip and says who is in other footage.
 ///
 /// ```no_run
-/// use pvchat::{People, PeopleOptions, model::device};
+/// use pvchat::{People, PeopleOptions, nn::device};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let people = People::open("models".as_ref(), "subjects", PeopleOptions::default(), &device::default_device()?)?;
 /// let seen = people.look("reference.mp4".as_ref())?;

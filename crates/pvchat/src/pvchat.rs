@@ -12,13 +12,13 @@ use pvchat_data::{SubjectName, text::Growing};
 #[cfg(feature = "miniature")]
 use pvchat_miniature::{corpus::MiniatureCorpus, embedded};
 use pvchat_model::{
-    answer::Sight,
+    sight::Sight,
     subject::Subject,
     vilm::{Answer, Vilm},
     vision::VisionConfig,
 };
 #[cfg(feature = "miniature")]
-use pvchat_model::{device, file};
+use pvchat_nn::{device, file};
 use pvchat_train::checkpoint::CheckpointFolder;
 use pvchat_video::Clip;
 

@@ -7,8 +7,8 @@ use image::RgbImage;
 use pvchat_augment::{Corpus, SimilarityScale, free_text, questions};
 use pvchat_data::SubjectName;
 use pvchat_model::{
-    answer::Sight,
-    subject::{Origin, Subject},
+    sight::Sight,
+    subject::{IDENTITY, Origin, Subject},
     vilm::{Answer, Obtained, Vilm},
 };
 
@@ -66,7 +66,7 @@ pub(crate) fn find(subject: &Subject, memory: &Sight) -> Option<(usize, f32)> {
     let scale = SimilarityScale { midpoint: value(MIDPOINT)?, slope: value(SLOPE)? };
     let [_, _, width] = memory.identity.dims();
     let people: Vec<f32> = memory.identity.clone().into_data().iter::<f32>().collect();
-    let cosine = |person: &[f32]| person.iter().zip(&subject.identity).map(|(a, b)| a * b).sum::<f32>();
+    let cosine = |person: &[f32]| person.iter().zip(subject.values(IDENTITY)).map(|(a, b)| a * b).sum::<f32>();
     let similarity = people.chunks(width).map(cosine).enumerate();
     similarity.max_by(|one, other| one.1.total_cmp(&other.1)).map(|(position, cosine)| (position, scale.probability(cosine)))
 }

@@ -12,7 +12,7 @@ const MOST_TURNS: usize = 200;
 ///
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # use pvchat::{People, PeopleOptions, model::device};
+/// # use pvchat::{People, PeopleOptions, nn::device};
 /// # let people = People::open("models/people".as_ref(), "subjects", PeopleOptions::default(), &device::default_device()?)?;
 /// use pvchat::Session;
 /// let footage = people.watch("lunch.mp4".as_ref(), |_| std::ops::ControlFlow::Continue(()))?;

@@ -6,8 +6,8 @@ use image::RgbImage;
 use pvchat_augment::{Aspect, TrainingSet, questions, side_by_side};
 use pvchat_data::{QaKind, QaPair, SubjectName, random::SeededStream};
 use pvchat_model::{
-    answer::Sight,
     prompt::EncodedText,
+    sight::Sight,
     subject::{Origin, Subject},
     vilm::Vilm,
 };
@@ -176,7 +176,7 @@ impl Learner<'_> {
 /// Refuses people who could not be told apart in a question.
 fn check_people(vilm: &Vilm, names: &[SubjectName]) -> Result<()> {
     let wrong = |value: String, remedy: String| Err(pvchat_train::Error::Config { key: "subjects", value, remedy }.into());
-    let slots = vilm.config().answer.personal.as_ref().map_or(1, |personal| personal.slots);
+    let slots = vilm.config().answer.slots();
     if names.is_empty() || names.len() > slots {
         return wrong(format!("{} people", names.len()), format!("learn one to {slots} people together"));
     }

@@ -219,7 +219,7 @@ fn with_one_more(whole: &Value, key: &str) -> Vec<Value> {
 fn a_key_more_in_any_object_of_a_configuration_is_refused_and_named() {
     let read = |json: &Value| VilmConfig::from_json("config.json", json.to_string().as_bytes());
     let shipped: Value = serde_json::from_slice(embedded::FILES.config).unwrap();
-    let full = serde_json::to_value(VilmConfig::full()).unwrap();
+    let full = serde_json::to_value(model::families::internvideo2_chat::config()).unwrap();
     for (config, objects) in [(shipped, 12), (full, 12)] {
         read(&config).unwrap();
         let changed = with_one_more(&config, "a_key_more");
@@ -283,8 +283,8 @@ fn pipes_devices_and_folders_are_not_read() {
             assert!(message(&error).contains(name) && message(&error).contains("not a regular file"), "{name}: {error}");
         }
         let weights = path.clone();
-        let opened = within_ten_seconds(move || model::weights::TensorSource::open(&weights).map(drop));
-        assert!(matches!(opened.expect("an answer in time"), Err(model::Error::File { .. })), "{}", path.display());
+        let opened = within_ten_seconds(move || pvchat::nn::weights::TensorSource::open(&weights).map(drop));
+        assert!(matches!(opened.expect("an answer in time"), Err(pvchat::nn::Error::File { .. })), "{}", path.display());
     }
 }
 
@@ -315,6 +315,7 @@ fn data_that_is_no_number_ends_learning_with_step_and_batch_and_the_last_checkpo
         features: features.clone(),
         token_shape: shape(seen.memory.tokens.dims()),
         identity_shape: shape(seen.memory.identity.dims()),
+        shown: seen.memory.shown.clone(),
         ..LearnData::default()
     };
     let folder = tempfile::tempdir().unwrap();
@@ -345,7 +346,7 @@ fn a_device_that_is_not_compiled_in_is_an_error_and_no_panic() {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "a_device_that_is_not_compiled_in_is_an_error_and_no_panic", "--nocapture"])
             .env(CHILD, "1")
-            .env(model::device::VARIABLE, name)
+            .env(pvchat::nn::device::VARIABLE, name)
             .output()
             .unwrap();
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));

@@ -14,7 +14,7 @@ use pvchat::{
         embedded,
         world::{Scene, SceneOptions},
     },
-    model::subject::Origin,
+    model::subject::{Origin, TOKENS},
     train::personal::LearnConfig,
 };
 use support::{clip, file, people, pvchat};
@@ -50,7 +50,8 @@ fn remembered_people_are_recognised_and_described_without_any_token() {
     for seed in 500..508 {
         let (person, stranger, mut stream) = people(seed);
         let mut subject = pvchat().remember(&clip(&[person], &mut stream), &name("Aa")).unwrap();
-        subject.tokens.fill(0.0); // what is answered rests on the identity embedding alone
+        // What is answered rests on the identity embedding alone.
+        subject.tensors.get_mut(TOKENS).unwrap().values.fill(0.0);
         for (who, present) in [(person, true), (stranger, false)] {
             let seen = clip(&[who], &mut stream);
             let answer = pvchat().ask(std::slice::from_ref(&subject), &seen, "Is <Aa> in this video?").unwrap();
@@ -303,7 +304,7 @@ fn learning_from_noise_falls_back_to_the_look() {
     // Noise knows nobody, and two steps teach it nothing.
     assert_eq!(learned.report.before.balanced_accuracy, 0.5);
     assert!(!learned.report.kept_learned);
-    assert_eq!((learned.subject.info.origin, &learned.subject.tokens), (Origin::Enrolled, &enrolled.tokens));
+    assert_eq!((learned.subject.info.origin, learned.subject.values(TOKENS)), (Origin::Enrolled, enrolled.values(TOKENS)));
     let trained = learned.report.learned.first().expect("one subject was trained");
-    assert_ne!(trained.tokens, enrolled.tokens);
+    assert_ne!(trained.values(TOKENS), enrolled.values(TOKENS));
 }

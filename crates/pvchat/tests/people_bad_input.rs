@@ -14,7 +14,7 @@ use image::{Rgb, RgbImage, imageops};
 use pvchat::{
     Choice, Error, People, PeopleOptions,
     faces::{self, Verdict},
-    model::device,
+    nn::device,
     video::{SamplingPlan, VideoReader, write_clip},
 };
 

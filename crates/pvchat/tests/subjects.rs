@@ -247,9 +247,9 @@ fn holds(file: &Path, patterns: &[Vec<u8>]) -> bool {
 /// The name, and stretches of every vector as files hold them.
 fn traces(subject: &Subject) -> Vec<Vec<u8>> {
     let mut traces = vec![subject.info.name.bare().as_bytes().to_vec()];
-    let vectors = [&subject.tokens, &subject.identity, &subject.word_row];
+    let vectors = subject.tensors.values().map(|tensor| &tensor.values);
     let adapted = subject.adaptation.iter().flat_map(|adaptation| adaptation.parameters.values().map(|part| &part.values));
-    for values in vectors.into_iter().chain(adapted) {
+    for values in vectors.chain(adapted) {
         // Stretches of four numbers; those of untrained zeros say nothing about anybody.
         let telling = values.chunks_exact(4).filter(|four| four.iter().all(|value| *value != 0.0)).take(8);
         traces.extend(telling.map(|four| four.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>()));

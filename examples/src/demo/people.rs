@@ -14,7 +14,7 @@ use pvchat::{
         Bounds, Person, SeenFace, Verdict,
         models::{self, State},
     },
-    model::device,
+    nn::device,
     video::{SamplingPlan, VideoReader},
 };
 use serde::Serialize;

@@ -8,7 +8,7 @@ use burn::{
     prelude::*,
     tensor::activation::{gelu, softmax},
 };
-use pvchat_model::{
+use pvchat_nn::{
     file::{LARGEST_TEXT_FILE, read_regular},
     weights::{TensorSource, apply_tensors},
 };

@@ -13,10 +13,11 @@ use burn::{
 use pvchat_augment::questions::{self, Aspect};
 use pvchat_data::{SubjectName, random::SeededStream};
 use pvchat_model::{
-    answer::{AnswerConfig, AnswerLosses, AnswerModel, Visual},
-    init,
+    answer::{AnswerConfig, AnswerLosses, AnswerModel},
+    bridge::Visual,
     prompt::{EncodedText, TextCodec},
 };
+use pvchat_nn::init;
 use pvchat_train::{
     objective::{Objective, ObjectiveReport, RoutedHeads},
     run::Task,
@@ -39,11 +40,9 @@ impl AnswerPretraining {
     /// # Errors
     /// Those of [`AnswerConfig::init`].
     pub fn init(config: &AnswerConfig, stream: &SeededStream, device: &Device) -> pvchat_model::Result<Self> {
-        let width = config.qformer.hidden;
-        Ok(Self {
-            model: config.init(&stream.derive("model"), device)?,
-            match_head: init::linear(&mut stream.derive("match_head"), width, 1, true, 0.1, device),
-        })
+        let model = config.init(&stream.derive("model"), device)?;
+        let width = model.bridge.personal_tokens().dims()[2];
+        Ok(Self { model, match_head: init::linear(&mut stream.derive("match_head"), width, 1, true, 0.1, device) })
     }
 }
 
@@ -243,7 +242,7 @@ impl AnswerTask {
         let looks: Vec<(usize, usize)> =
             episodes.iter().flat_map(|episode| episode.references.iter().map(|&clip| (clip, 0))).collect();
         let [readout, identity] = self.clips.looks(&looks, [batch, subjects], &self.device);
-        let Some(personal) = model.enrol(readout, identity) else {
+        let Some(personal) = model.bridge.enrol(readout, identity) else {
             return Err(pvchat_model::Error::Config {
                 key: "personal",
                 value: "null".into(),
@@ -254,7 +253,7 @@ impl AnswerTask {
         let slots = Tensor::<2, Int>::from_data(TensorData::new(slots, [batch, subjects]), &self.device);
         let visual = model.visual(&memory, Some((&personal, slots.clone())))?;
         let texts: Vec<Vec<EncodedText>> = episodes.iter().map(|episode| episode.texts.clone()).collect();
-        let begin = self.codec.prefix(1)?;
+        let begin = self.codec.prefix(&memory.shown)?;
         let answers = model.losses(&visual, &begin, &texts, Some((&personal, slots)))?;
         Ok((visual, answers))
     }

@@ -12,14 +12,12 @@ use pvchat_augment::Failure;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     answer::AnswerModel,
+    families::miniature::{MiniatureEncoder, MiniatureEncoderConfig},
     prompt::{PromptFormat, TextCodec},
     vilm::{Vilm, VilmParameters},
-    vision::{
-        VisionTower,
-        miniature::{MiniatureEncoder, MiniatureEncoderConfig},
-    },
-    weights,
+    vision::VisionTower,
 };
+use pvchat_nn::weights;
 use pvchat_train::{
     objective::Objective,
     run::{Progress, run},
@@ -138,7 +136,7 @@ impl AnswerRun {
         Ok(AnswerTask {
             clips: clips.training.clone(),
             codec,
-            slots: config.answer.personal.as_ref().map_or(1, |personal| personal.slots),
+            slots: config.answer.slots(),
             batch: 16,
             shards: 2,
             questions: 6,

@@ -3,8 +3,9 @@
 use burn::prelude::*;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
-    answer::Sight,
-    vision::miniature::{MiniatureEncoder, stack_clips},
+    families::miniature::{MiniatureEncoder, stack_clips},
+    sight::{Shown, Sight},
+    vision::Encoded,
 };
 use rayon::prelude::*;
 
@@ -100,7 +101,7 @@ impl EncodedClips {
         made
     }
 
-    fn push(&mut self, scenes: Vec<KnownScene>, memory: Sight) {
+    fn push(&mut self, scenes: Vec<KnownScene>, memory: Encoded) {
         let [_, count, width] = memory.tokens.dims();
         let [_, people, identity_width] = memory.identity.dims();
         (self.memory_tokens, self.width, self.identity_width) = (count, width, identity_width);
@@ -129,13 +130,14 @@ impl EncodedClips {
         Sight {
             tokens: gather(&self.tokens, [clips.len(), self.memory_tokens, self.width]),
             identity: gather(&self.identity, [clips.len(), people, self.identity_width]),
+            shown: vec![Shown::Tiles(1)],
         }
     }
 
     /// What enrolment sees of the person at `position` of each clip: read-outs `[1, clips, width]`
     /// and identity embeddings `[1, clips, identity_width]`, to be reshaped to batch and subjects.
     pub fn looks(&self, people: &[(usize, usize)], shape: [usize; 2], device: &Device) -> [Tensor<3>; 2] {
-        let first = self.memory_tokens - pvchat_model::vision::miniature::Readout::COUNT;
+        let first = self.memory_tokens - pvchat_model::families::miniature::Readout::COUNT;
         let readouts: Vec<f32> = people
             .iter()
             .flat_map(|&(clip, position)| self.tokens[clip][(first + position) * self.width..][..self.width].iter().copied())

@@ -7,10 +7,8 @@ use burn::{
     tensor::activation::{log_sigmoid, log_softmax},
 };
 use pvchat_data::random::SeededStream;
-use pvchat_model::{
-    init,
-    vision::miniature::{MiniatureEncoder, MiniatureEncoderConfig, stack_clips},
-};
+use pvchat_model::families::miniature::{MiniatureEncoder, MiniatureEncoderConfig, stack_clips};
+use pvchat_nn::init;
 
 use crate::world::{
     ATTRIBUTE_SIZES, Action, ClothColour, Garment, Identity, Pattern, Person, PersonTruth, Place, Scene, SceneOptions, Truth,

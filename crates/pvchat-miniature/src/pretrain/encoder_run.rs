@@ -5,7 +5,7 @@ use std::{ops::ControlFlow, path::PathBuf};
 use burn::prelude::*;
 use pvchat_augment::Failure;
 use pvchat_data::random::SeededStream;
-use pvchat_model::vision::miniature::MiniatureEncoderConfig;
+use pvchat_model::families::miniature::MiniatureEncoderConfig;
 use pvchat_train::run::{Progress, run};
 
 use super::{

@@ -6,7 +6,7 @@ use burn::{
     prelude::*,
 };
 use pvchat_data::random::SeededStream;
-use pvchat_model::vision::miniature::MiniatureEncoderConfig;
+use pvchat_model::families::miniature::MiniatureEncoderConfig;
 use pvchat_train::run::Task;
 
 use super::encoder::{EncoderBatch, EncoderLosses, EncoderPretraining, draw_scenes, facts};

@@ -13,7 +13,7 @@ pub mod bars;
 pub mod bicubic;
 pub mod tiles;
 
-use crate::{Error, Result};
+use crate::{Error, Result, families::smolvlm2};
 use bicubic::resized_rgb;
 use burn::prelude::*;
 use image::RgbImage;
@@ -155,6 +155,72 @@ impl PreprocessConfig {
                 left_right_whole(pixels, width, side, &normalisation, [left, right, whole]);
             }
             _ => {}
+        }
+    }
+}
+
+/// How the frames of a model become pixels.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Preprocessing {
+    /// Every frame as tiles of floats.
+    Tiles(PreprocessConfig),
+    /// Every frame as one square of bytes, by SmolVLM2's two resizes.
+    Squares(smolvlm2::Preprocess),
+}
+
+impl Preprocessing {
+    /// Images per frame.
+    pub fn tiles(&self) -> usize {
+        match self {
+            Self::Tiles(config) => config.tiles(),
+            Self::Squares(_) => 1,
+        }
+    }
+
+    /// Height and width of an image that the encoder sees, in pixels.
+    pub fn resolution(&self) -> usize {
+        match self {
+            Self::Tiles(config) => config.resolution,
+            Self::Squares(config) => config.side,
+        }
+    }
+
+    /// Frames as they are kept beside what the encoder makes of them: for tiles without [bars] around the picture and as
+    /// [`PreprocessConfig::kept_frame`] says, else as they are.
+    pub fn kept_frames(&self, frames: &[RgbImage]) -> Vec<RgbImage> {
+        match self {
+            Self::Tiles(config) => bars::without_bars(frames).iter().map(|frame| config.kept_frame(frame)).collect(),
+            Self::Squares(_) => frames.to_vec(),
+        }
+    }
+
+    /// What the encoder sees of a clip, `[tiles, 3, frames, resolution, resolution]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] without frames, and for frames that are empty or do not fit each other.
+    pub fn pixels(&self, frames: &[RgbImage], device: &Device) -> Result<Tensor<5>> {
+        match self {
+            Self::Tiles(config) => Ok(encoder_pixels(config.clip_tensor(frames, device)?)),
+            Self::Squares(config) => {
+                if frames.is_empty() {
+                    let expected = "at least one frame".into();
+                    return Err(Error::Shape { what: "clip", found: vec![0], expected });
+                }
+                let values = smolvlm2::preprocess::normalised(&config.clip_pixels(frames)?);
+                let shape = [1, frames.len(), 3, config.side, config.side];
+                Ok(Tensor::<5>::from_data(TensorData::new(values, shape), device).swap_dims(1, 2))
+            }
+        }
+    }
+
+    /// Checks that the numbers can work.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the value at fault.
+    pub fn validate(&self) -> Result<()> {
+        match self {
+            Self::Tiles(config) => config.validate(),
+            Self::Squares(config) => config.validate(),
         }
     }
 }

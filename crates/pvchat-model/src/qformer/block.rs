@@ -1,8 +1,10 @@
 //! One layer: self-attention, cross-attention, feed-forward, each with its residual and norm.
 
 use super::config::{Activation, DropoutRates, NormPlacement, QFormerConfig};
-use crate::{
-    Result,
+use crate::Result;
+use burn::{module::Param, nn::Linear, prelude::*, tensor::activation};
+use pvchat_data::random::SeededStream;
+use pvchat_nn::{
     dropout::{self, drop_path, dropout},
     init,
     moh::{
@@ -11,8 +13,6 @@ use crate::{
     },
     operations::{self, LayerNorm},
 };
-use burn::{module::Param, nn::Linear, prelude::*, tensor::activation};
-use pvchat_data::random::SeededStream;
 
 /// The way out of a sub-layer: projection, residual sum, and the sub-layer's norm.
 #[derive(Module, Debug)]
@@ -162,7 +162,7 @@ impl Layer {
     fn attend(&self, heads: &MohAttention, x: Tensor<3>, keys: Tensor<3>, mask: Option<&Tensor<2, Bool>>) -> Result<MohOutput> {
         let view = View::without(mask);
         if self.dropout.attention == 0.0 || !dropout::is_active() {
-            return heads.forward(x, keys, view);
+            return Ok(heads.forward(x, keys, view)?);
         }
         let weights = dropout(heads.probabilities(x.clone(), keys.clone(), view)?, self.dropout.attention);
         let [_, values] = heads.keys_and_values(keys);

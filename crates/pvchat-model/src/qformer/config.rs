@@ -1,13 +1,14 @@
 //! Sizes and choices of a Q-Former.
 
 use super::{Embeddings, Encoder, Layer, QFormer};
-use crate::{
-    Error, Result, dropout, init,
+use crate::{Error, Result};
+use burn::{nn::EmbeddingConfig, prelude::*};
+use pvchat_data::random::SeededStream;
+use pvchat_nn::{
+    dropout, init,
     moh::{MohAttentionConfig, Routing},
     operations::LayerNorm,
 };
-use burn::{nn::EmbeddingConfig, prelude::*};
-use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
 /// Where the norms of a layer stand.
@@ -163,7 +164,7 @@ impl QFormerConfig {
         }
         // The routing is checked even when no layer uses it, so that a typing error is not silent.
         let routed = MohAttentionConfig::new(self.hidden, self.heads, self.routing);
-        routed.validate()
+        Ok(routed.validate()?)
     }
 
     /// Builds the module; parameters are a function of the stream's seed.

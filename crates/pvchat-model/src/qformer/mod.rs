@@ -7,9 +7,9 @@
 //!        (in every `cross_attention_every`-th layer); feed-forward, with weights of its own for text rows
 //! ```
 //!
-//! From `routed_from_layer` on, both attentions are Mixture-of-Heads attention ([`crate::moh`]). Module paths are
+//! From `routed_from_layer` on, both attentions are Mixture-of-Heads attention ([`pvchat_nn::moh`]). Module paths are
 //! those of the public checkpoint up to [`RENAMES`]. The query tokens themselves belong to the whole
-//! model. Dropout and stochastic depth ([`DropoutRates`]) act in training passes only ([`crate::dropout`]).
+//! model. Dropout and stochastic depth ([`DropoutRates`]) act in training passes only ([`pvchat_nn::dropout`]).
 
 pub mod block;
 pub mod config;
@@ -17,11 +17,12 @@ pub mod config;
 pub use block::{Attention, Layer};
 pub use config::{Activation, DropoutRates, NormPlacement, QFormerConfig};
 
-use crate::{Error, Result, dropout::dropout, moh::Gates, operations::LayerNorm};
+use crate::{Error, Result};
 use burn::{nn::Embedding, prelude::*};
+use pvchat_nn::{dropout::dropout, moh::Gates, operations::LayerNorm};
 
 /// From checkpoint names (without the leading `qformer.`) to module paths, for
-/// [`apply_tensors`](crate::weights::apply_tensors). `self` and `LayerNorm` cannot be field names in Rust.
+/// [`apply_tensors`](pvchat_nn::weights::apply_tensors). `self` and `LayerNorm` cannot be field names in Rust.
 pub const RENAMES: &[(&str, &str)] =
     &[(r"(^|\.)bert\.(embeddings|encoder)\.", "$1$2."), (r"(attention)\.self\.", "$1.heads."), (r"\bLayerNorm\.", "norm.")];
 

@@ -2,29 +2,29 @@
 
 use burn::prelude::*;
 use pvchat_data::random::SeededStream;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, ser::Error as _};
+use serde_json::Value;
 
 use super::VilmParameters;
 use crate::{
     Error, Result,
     answer::AnswerConfig,
-    language::MistralConfig,
-    moh::Routing,
-    personal::PersonalConfig,
-    preprocess::PreprocessConfig,
+    bridge::QFormerBridgeConfig,
+    families::{FAMILIES, Family, Files, OwnConfig, family},
+    preprocess::Preprocessing,
     prompt::PromptFormat,
-    qformer::{Activation, DropoutRates, NormPlacement, QFormerConfig},
-    vision::{InternVideo2Config, VisionConfig, miniature::MiniatureEncoderConfig, vision_layernorm},
+    vision::{VisionConfig, vision_layernorm},
 };
 
 /// Everything that decides the shape of a [`Vilm`](super::Vilm).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct VilmConfig {
+    /// The name of the [family](crate::families) that it belongs to.
+    pub family: &'static str,
     /// The model's name.
     pub name: String,
     /// From frames to what the vision encoder sees.
-    pub preprocess: PreprocessConfig,
+    pub preprocess: Preprocessing,
     /// The vision encoder.
     pub vision: VisionConfig,
     /// The text around visual tokens, question and answer.
@@ -33,94 +33,81 @@ pub struct VilmConfig {
     pub answer: AnswerConfig,
 }
 
-/// Width of everything after the miniature's encoder.
-const MINIATURE_WIDTH: usize = 128;
 /// The largest size and the largest number of layers that are believed; beyond lies a damaged file.
 const LARGEST_SIZE: usize = 1 << 20;
 const MOST_LAYERS: usize = 1 << 10;
 
+/// In our own form; only what that form has a place for.
+impl Serialize for VilmConfig {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match OwnConfig::of(self) {
+            Some(own) => own.serialize(serializer),
+            None => Err(S::Error::custom(format!("a model of the family {} is no model of ours", self.family))),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for VilmConfig {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        OwnConfig::deserialize(deserializer).map(Self::from)
+    }
+}
+
+fn not_a_config(name: &str, error: &serde_json::Error) -> Error {
+    Error::File {
+        file: name.into(),
+        problem: format!("is not a model configuration ({error})"),
+        remedy: "use the config.json that came with the weights".into(),
+    }
+}
+
 impl VilmConfig {
-    /// The miniature for a vocabulary of that size and a routing of the Q-Former's heads.
-    pub fn miniature(vocabulary: usize, routing: Routing) -> Self {
-        let vision = MiniatureEncoderConfig::default();
-        Self {
-            name: "miniature".into(),
-            preprocess: PreprocessConfig::miniature(vision.frame_side),
-            prompt: PromptFormat::miniature(),
-            answer: AnswerConfig {
-                tiles: 1,
-                query_tokens: 16,
-                extra_query_tokens: 0,
-                personal_query_tokens: 16,
-                query_deviation: 0.5,
-                personal: Some(PersonalConfig {
-                    memory_tokens: vision.memory_tokens(),
-                    people: 2,
-                    slots: 4,
-                    readout_width: vision.width,
-                    identity_width: vision.identity_width,
-                    hidden: MINIATURE_WIDTH,
-                }),
-                qformer: QFormerConfig {
-                    hidden: MINIATURE_WIDTH,
-                    layers: 2,
-                    heads: 8,
-                    intermediate: 384,
-                    encoder_width: vision.width,
-                    cross_attention_every: 1,
-                    routed_from_layer: 0,
-                    routing,
-                    norm: NormPlacement::Pre,
-                    activation: Activation::Relu,
-                    layer_norm_epsilon: 1e-6,
-                    vocabulary: None,
-                    max_positions: 1,
-                    tie_key_to_query_at_start: true,
-                    initial_deviation: (MINIATURE_WIDTH as f32).powf(-0.5),
-                    dropout: DropoutRates::default(),
-                },
-                language: MistralConfig {
-                    vocabulary,
-                    hidden: MINIATURE_WIDTH,
-                    layers: 3,
-                    heads: 4,
-                    kv_heads: 2,
-                    head_dim: 32,
-                    intermediate: 320,
-                    rope_theta: 1e4,
-                    rms_norm_epsilon: 1e-5,
-                    initial_deviation: 0.06,
-                    lora: None,
-                },
-            },
-            vision: VisionConfig::Miniature(vision),
-        }
-    }
-
-    /// The published model: InternVideo2-1B on two tiles and the whole picture, the Q-Former with ReMoH from
-    /// layer 6 on, Mistral-7B-Instruct-v0.3 with adapters. 8.5e9 parameters.
-    pub fn full() -> Self {
-        Self {
-            name: "full".into(),
-            preprocess: PreprocessConfig::full(),
-            vision: VisionConfig::InternVideo2(InternVideo2Config::full()),
-            prompt: PromptFormat::full(),
-            answer: AnswerConfig::full(),
-        }
-    }
-
-    /// Reads a configuration; unknown keys are refused.
+    /// Reads a config.json of any family, and with `beside` what else its folder holds.
     ///
     /// # Errors
-    /// [`Error::File`] with the place of the mistake, [`Error::Config`] for sizes that contradict each other.
-    pub fn from_json(name: &str, json: &[u8]) -> Result<Self> {
-        let config: Self = serde_json::from_slice(json).map_err(|error| Error::File {
-            file: name.into(),
-            problem: format!("is not a model configuration ({error})"),
-            remedy: "use the config.json that came with the weights".into(),
-        })?;
+    /// [`Error::File`] with the place of the mistake or for a model of an unknown family, [`Error::Config`] for sizes that
+    /// contradict each other.
+    pub fn read(files: &Files<'_>) -> Result<Self> {
+        let json: Value = serde_json::from_slice(files.config).map_err(|error| not_a_config(files.name, &error))?;
+        // A file that no family knows is read as our own, which says where it is wrong.
+        let family = FAMILIES.iter().find(|family| (family.recognises)(&json));
+        let config = family.map_or_else(|| Self::from_own(files.name, files.config), |family| (family.read)(files))?;
         config.validate()?;
         Ok(config)
+    }
+
+    /// Reads a config.json that needs no other file.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn from_json(name: &str, json: &[u8]) -> Result<Self> {
+        Self::read(&Files { name, config: json, beside: &|_| Ok(None) })
+    }
+
+    /// Our own form; unknown keys are refused.
+    pub(crate) fn from_own(name: &str, json: &[u8]) -> Result<Self> {
+        serde_json::from_slice(json).map_err(|error| not_a_config(name, &error))
+    }
+
+    /// Our own form as a file.
+    pub(crate) fn to_own(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        let json = serde_json::to_vec_pretty(self).map_err(|error| Error::Config {
+            key: "family",
+            value: self.family.into(),
+            remedy: format!("its config.json has another form ({error})"),
+        })?;
+        Ok(vec![("config.json", json)])
+    }
+
+    /// The family of the model.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a name that is in no list.
+    pub fn family(&self) -> Result<&'static Family> {
+        family(self.family).ok_or_else(|| {
+            let known: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
+            Error::Config { key: "family", value: self.family.into(), remedy: format!("one of {}", known.join(", ")) }
+        })
     }
 
     /// Checks that the parts fit each other.
@@ -130,48 +117,53 @@ impl VilmConfig {
     pub fn validate(&self) -> Result<()> {
         self.preprocess.validate()?;
         self.vision.validate()?;
-        let (qformer, language) = (&self.answer.qformer, &self.answer.language);
+        let language = &self.answer.language;
         self.answer.validate()?;
-        let (depth, feed_forward) = match &self.vision {
-            VisionConfig::Miniature(config) => (config.blocks_inside.saturating_add(config.blocks_across), config.intermediate),
-            VisionConfig::InternVideo2(config) => (config.depth, config.mlp_hidden),
-        };
-        let most = [
+        let (depth, feed_forward) = self.vision.depth_and_feed_forward();
+        let mut most = vec![
             ("vision.depth", depth, MOST_LAYERS),
-            ("qformer.layers", qformer.layers, MOST_LAYERS),
             ("language.layers", language.layers, MOST_LAYERS),
             ("vision.frames", self.vision.frames(), MOST_LAYERS),
             ("vision.image_size", self.vision.image_size(), MOST_LAYERS * 4),
             ("vision.width", self.vision.width(), LARGEST_SIZE),
             ("vision.mlp_hidden", feed_forward, LARGEST_SIZE),
             ("vision.tokens", self.vision.tokens(), LARGEST_SIZE),
-            ("qformer.vocabulary", qformer.vocabulary.unwrap_or(0), 16 * LARGEST_SIZE),
-            ("qformer.max_positions", qformer.max_positions, LARGEST_SIZE),
-            ("qformer.hidden", qformer.hidden, LARGEST_SIZE),
-            ("qformer.intermediate", qformer.intermediate, LARGEST_SIZE),
             ("language.hidden", language.hidden, LARGEST_SIZE),
             ("language.heads", language.heads, LARGEST_SIZE),
             ("language.head_dim", language.head_dim, LARGEST_SIZE),
             ("language.intermediate", language.intermediate, LARGEST_SIZE),
             ("language.vocabulary", language.vocabulary, 16 * LARGEST_SIZE),
         ];
+        if let Some(QFormerBridgeConfig { qformer, .. }) = self.answer.qformer() {
+            most.extend([
+                ("qformer.layers", qformer.layers, MOST_LAYERS),
+                ("qformer.vocabulary", qformer.vocabulary.unwrap_or(0), 16 * LARGEST_SIZE),
+                ("qformer.max_positions", qformer.max_positions, LARGEST_SIZE),
+                ("qformer.hidden", qformer.hidden, LARGEST_SIZE),
+                ("qformer.intermediate", qformer.intermediate, LARGEST_SIZE),
+            ]);
+        }
         if let Some((key, value, most)) = most.into_iter().find(|(_, value, most)| value > most) {
             return Err(Error::Config { key, value: value.to_string(), remedy: format!("at most {most} is believed") });
         }
-        let personal = self.answer.personal.as_ref();
-        let tokens = self.answer.tiles * self.vision.tokens();
-        let equal = [
-            ("preprocess.resolution", Some(self.preprocess.resolution), "the vision encoder sees", self.vision.image_size()),
-            ("answer.tiles", Some(self.answer.tiles), "the preprocessing makes", self.preprocess.tiles()),
-            ("qformer.encoder_width", Some(qformer.encoder_width), "the vision encoder gives", self.vision.width()),
-            ("personal.memory_tokens", personal.map(|personal| personal.memory_tokens), "the vision encoder gives", tokens),
-            (
-                "personal.identity_width",
-                personal.map(|personal| personal.identity_width),
-                "the vision encoder gives",
-                self.vision.identity_width().unwrap_or(0),
-            ),
-        ];
+        let mut equal = vec![(
+            "preprocess.resolution",
+            Some(self.preprocess.resolution()),
+            "the vision encoder sees",
+            self.vision.image_size(),
+        )];
+        if let Some(bridge) = self.answer.qformer() {
+            let personal = bridge.personal.as_ref();
+            let tokens = bridge.tiles * self.vision.tokens();
+            let identity = self.vision.identity_width().unwrap_or(0);
+            let gives = "the vision encoder gives";
+            equal.extend([
+                ("answer.tiles", Some(bridge.tiles), "the preprocessing makes", self.preprocess.tiles()),
+                ("qformer.encoder_width", Some(bridge.qformer.encoder_width), gives, self.vision.width()),
+                ("personal.memory_tokens", personal.map(|personal| personal.memory_tokens), gives, tokens),
+                ("personal.identity_width", personal.map(|personal| personal.identity_width), gives, identity),
+            ]);
+        }
         match equal
             .into_iter()
             .find_map(|(key, mine, whose, its)| mine.filter(|mine| *mine != its).map(|mine| (key, mine, whose, its)))
@@ -190,10 +182,7 @@ impl VilmConfig {
     /// As [`validate`](Self::validate).
     pub fn init(&self, stream: &SeededStream, device: &Device) -> Result<VilmParameters> {
         self.validate()?;
-        let vision_layernorm = match &self.vision {
-            VisionConfig::Miniature(_) => None,
-            VisionConfig::InternVideo2(config) => Some(vision_layernorm(config.width, device)),
-        };
+        let vision_layernorm = self.vision.has_layernorm().then(|| vision_layernorm(self.vision.width(), device));
         Ok(VilmParameters {
             vision_encoder: self.vision.init(&mut stream.clone(), device)?,
             vision_layernorm,

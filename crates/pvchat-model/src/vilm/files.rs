@@ -8,11 +8,11 @@ use pvchat_data::random::SeededStream;
 use super::{Vilm, VilmConfig};
 use crate::{
     Error, Result,
-    file::{LARGEST_TEXT_FILE, read_regular},
+    checkpoint::{self, Checkpoint, Loaded},
+    families::Files,
     prompt::TextCodec,
-    vision::VisionConfig,
-    weights::checkpoint::{self, Checkpoint, Loaded},
 };
+use pvchat_nn::file::{LARGEST_TEXT_FILE, read_regular, write_whole};
 
 /// Files of weights are at most that large, in bytes; a larger model is written into several.
 const SHARD_BYTES: usize = 4_000_000_000;
@@ -48,12 +48,17 @@ impl Vilm {
     /// miniature's.
     pub fn open_in(precision: FloatDType, folder: &Path, device: &Device) -> Result<Self> {
         let read = |name: &str| read_regular(&folder.join(name), LARGEST_TEXT_FILE, "use the file that came with the weights");
-        let config = VilmConfig::from_json("config.json", &read("config.json")?)?;
+        let beside = |name: &str| match folder.join(name).exists() {
+            true => Ok(Some(read(name)?)),
+            false => Ok(None),
+        };
+        let name = folder.join("config.json").display().to_string();
+        let config = VilmConfig::read(&Files { name: &name, config: &read("config.json")?, beside: &beside })?;
         let codec = TextCodec::from_bytes("tokenizer.json", &read("tokenizer.json")?, config.prompt.clone())?;
         let wrong =
             |remedy: &str| Err(Error::Config { key: "precision", value: format!("{precision:?}"), remedy: remedy.into() });
-        if precision != FloatDType::F32 && matches!(config.vision, VisionConfig::Miniature(_)) {
-            return wrong("the miniature is small enough for F32");
+        if precision != FloatDType::F32 && config.vision.needs_f32() {
+            return wrong("this encoder computes in F32 only");
         }
         if !device.supports_dtype(precision) {
             return wrong("this device does not compute in it; use F32");
@@ -74,11 +79,7 @@ impl Vilm {
     ) -> Result<(Self, Loaded)> {
         let device = device.clone().inner();
         let mut parameters = config.init(&SeededStream::new(0), &device)?;
-        let loaded = checkpoint.load(&mut parameters)?;
-        // Only the published model's parts come from several places; the miniature's file is whole or damaged.
-        if let (VisionConfig::Miniature(_), Some(group)) = (&config.vision, loaded.created.first()) {
-            return Err(checkpoint.lacks(group));
-        }
+        let loaded = checkpoint.load(&mut parameters, config.family()?.names)?;
         let vilm = Self::from_parts(parameters, config, codec, checkpoint.fingerprint().to_string(), device)?;
         Ok((vilm, loaded))
     }
@@ -86,15 +87,14 @@ impl Vilm {
     /// Writes the model into a folder that [`open`](Self::open) reads, its weights under the public names.
     ///
     /// # Errors
-    /// [`Error::Io`] when a file cannot be written.
+    /// [`Error::Io`] when a file cannot be written; [`Error::Config`] for a model that has no such files.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        checkpoint::save(&self.parameters, folder, SHARD_BYTES)?;
-        let path = folder.join("config.json");
-        let config =
-            serde_json::to_vec_pretty(&self.config).map_err(|error| Error::Io { file: path.clone(), source: error.into() })?;
-        let tokenizer = self.codec.tokenizer_json()?;
-        for (path, bytes) in [(path, config.as_slice()), (folder.join("tokenizer.json"), tokenizer.as_bytes())] {
-            checkpoint::write_whole(&path, |file, _| std::io::Write::write_all(file, bytes))?;
+        let family = self.config.family()?;
+        let mut files = (family.write)(&self.config)?;
+        files.push(("tokenizer.json", self.codec.tokenizer_json()?.into_bytes()));
+        checkpoint::save(&self.parameters, folder, SHARD_BYTES, family.names)?;
+        for (name, bytes) in files {
+            write_whole(&folder.join(name), |file, _| std::io::Write::write_all(file, &bytes))?;
         }
         Ok(())
     }

@@ -12,11 +12,13 @@ use serde::{Deserialize, Serialize};
 use super::Vilm;
 use crate::{
     Error, Result,
-    answer::{AnswerModel, GeneratedAnswer, Sight, Visual},
-    language::{GenerationOptions, KeyValueCache},
+    answer::{AnswerModel, GeneratedAnswer},
+    bridge::Visual,
     personal::PersonalTensors,
+    sight::Sight,
     subject::{Origin, Subject},
 };
+use pvchat_nn::language::{GenerationOptions, KeyValueCache};
 
 /// How an answer was obtained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +60,8 @@ pub struct Reading {
     personal: Option<PersonalTensors>,
     slots: Tensor<2, Int>,
     cache: KeyValueCache,
+    /// What joins the pictures and a question.
+    joint: &'static str,
     /// The answer model, where the subject brings its own.
     answer: Option<Box<AnswerModel>>,
     /// Where there are several subjects, the clip read for each alone: what presence is asked of. The base learned to say
@@ -102,7 +106,7 @@ impl VilmView<'_> {
 
     fn reading(&self, memory: Option<&Sight>, subjects: &[&Subject]) -> Result<Reading> {
         let vilm = self.vilm;
-        let slots = vilm.config.answer.personal.as_ref().map_or(1, |personal| personal.slots);
+        let slots = vilm.config.answer.slots();
         if subjects.len() > slots {
             let value = subjects.iter().map(|subject| subject.info.name.to_string()).collect::<Vec<_>>().join(" ");
             return Err(Error::Text {
@@ -124,7 +128,10 @@ impl VilmView<'_> {
         let slots = Tensor::<1, Int>::arange(0..owned.len().max(1) as i64, &vilm.device).unsqueeze_dim::<2>(0);
         let parameters = personal.as_ref().map(|personal| (personal, slots.clone()));
         let visual = memory.map(|memory| answer.visual(memory, parameters)).transpose()?;
-        let begin = vilm.codec.prefix(vilm.config.answer.tiles)?;
+        let nothing = vilm.nothing_shown();
+        let shown = memory.map_or(nothing.as_slice(), |memory| &memory.shown);
+        let begin = vilm.codec.prefix(shown)?;
+        vilm.check_length(visual.as_ref(), &begin)?;
         let cache = answer.read(visual.as_ref(), &begin)?;
         let obtained = match owned.iter().map(|subject| subject.info.origin).max_by_key(|origin| *origin == Origin::Learned) {
             None => Obtained::General,
@@ -141,6 +148,7 @@ impl VilmView<'_> {
             slots,
             cache,
             answer: own,
+            joint: vilm.codec.joint(shown),
             alone,
             visual,
             obtained,
@@ -171,7 +179,7 @@ impl VilmView<'_> {
         let choice = self.answer_model(reading).first_token_choice(
             &reading.cache,
             codec,
-            &question,
+            [reading.joint, &question],
             &reading.names,
             subjects,
             &choices,
@@ -227,7 +235,7 @@ impl VilmView<'_> {
     ) -> Result<GeneratedAnswer> {
         let subjects = reading.personal.as_ref().map(|personal| (personal, reading.slots.clone()));
         let (codec, names) = (&self.vilm.codec, &reading.names);
-        self.answer_model(reading).answer(&reading.cache, codec, question, names, subjects, options, on_token)
+        self.answer_model(reading).answer(&reading.cache, codec, [reading.joint, question], names, subjects, options, on_token)
     }
 
     /// Reads the clip for the subjects that the question names and answers it.

@@ -1,18 +1,25 @@
 //! Vision encoders behind one trait.
 
-pub mod internvideo2;
-pub mod miniature;
-pub mod positions;
 pub mod tower;
 
-pub use internvideo2::{InternVideo2, InternVideo2Config};
 pub use tower::{VisionConfig, VisionTower};
 
-use crate::{Result, answer::Sight, operations::LayerNorm};
+use crate::Result;
 use burn::prelude::*;
+use pvchat_nn::operations::LayerNorm;
 
 /// Epsilon of [`vision_layernorm`].
 pub const VISION_LAYERNORM_EPSILON: f64 = 1e-12;
+
+/// What an encoder makes of a batch of clips.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// `[batch, tokens, width]`.
+    pub tokens: Tensor<3>,
+    /// Unit-length identity embeddings of the people `[batch, people, identity_width]`; empty for encoders that do not
+    /// distinguish people.
+    pub identity: Tensor<3>,
+}
 
 /// Something that turns frames into a sequence of tokens for the Q-Former.
 pub trait VisionEncoder {
@@ -26,7 +33,7 @@ pub trait VisionEncoder {
 
     /// The rest, from what [`lower`](Self::lower) gave: the tokens that the Q-Former reads, and the identity
     /// embeddings of the people. Encoders that do not tell people apart give empty ones, `[batch, 0, 0]`.
-    fn upper(&self, lower: Tensor<3>) -> Sight;
+    fn upper(&self, lower: Tensor<3>) -> Encoded;
 
     /// Encodes `pixels` into the tokens that the Q-Former reads, `[batch, tokens, width]`.
     ///
@@ -47,4 +54,18 @@ pub trait VisionEncoder {
 /// `vision_layernorm` of the public checkpoint (weight 1 and bias 0 at the start).
 pub fn vision_layernorm(width: usize, device: &Device) -> LayerNorm {
     LayerNorm::new(width, VISION_LAYERNORM_EPSILON, device)
+}
+
+/// The patches of `images` `[images, channels, height, width]` as rows, `[images, patches, channels * patch * patch]`: patch by
+/// patch along the rows of an image, each as a kernel `[channels, patch, patch]` lies in memory, so that a convolution whose
+/// stride is its kernel is one matrix product. Pixels on the right and below that fill no patch are left out.
+pub(crate) fn unfold_patches(images: Tensor<4>, patch: usize) -> Tensor<3> {
+    let [count, channels, height, width] = images.dims();
+    let (rows, columns) = (height / patch, width / patch);
+    images
+        .narrow(2, 0, rows * patch)
+        .narrow(3, 0, columns * patch)
+        .reshape([count, channels, rows, patch, columns, patch])
+        .permute([0, 2, 4, 1, 3, 5])
+        .reshape([count, rows * columns, channels * patch * patch])
 }

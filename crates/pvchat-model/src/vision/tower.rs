@@ -1,18 +1,19 @@
 //! Which vision encoder a model has, as configuration and as module.
 
-use burn::{
-    module::{Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor},
-    prelude::*,
-};
+use burn::prelude::*;
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    InternVideo2, InternVideo2Config, VisionEncoder,
-    internvideo2::first_upper_block,
-    miniature::{MiniatureEncoder, MiniatureEncoderConfig},
+use super::{Encoded, VisionEncoder};
+use crate::{
+    Result,
+    families::{
+        internvideo2_chat::{self, InternVideo2, InternVideo2Config, first_upper_block},
+        miniature::{self, MiniatureEncoder, MiniatureEncoderConfig},
+        smolvlm2::{self, SiglipTower, SmolVlm2Config},
+    },
+    module_enum::module_enum,
 };
-use crate::{Result, answer::Sight};
 
 /// The vision encoder of a configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,14 +24,55 @@ pub enum VisionConfig {
     /// The published one.
     #[serde(rename = "internvideo2")]
     InternVideo2(InternVideo2Config),
+    /// SmolVLM2's, in its published form.
+    #[serde(skip)]
+    SmolVlm2(Box<SmolVlm2Config>),
 }
 
 impl VisionConfig {
+    /// The family whose encoder it is.
+    pub fn family(&self) -> &'static str {
+        match self {
+            Self::Miniature(_) => miniature::NAME,
+            Self::InternVideo2(_) => internvideo2_chat::NAME,
+            Self::SmolVlm2(_) => smolvlm2::NAME,
+        }
+    }
+
+    /// Whether a [layer norm](super::vision_layernorm) stands behind the encoder.
+    pub fn has_layernorm(&self) -> bool {
+        matches!(self, Self::InternVideo2(_))
+    }
+
+    /// The most frames of a clip, for encoders that see every frame by itself and so take any number; `None` for those that
+    /// take exactly [`frames`](Self::frames).
+    pub fn most_frames(&self) -> Option<usize> {
+        match self {
+            Self::Miniature(_) | Self::InternVideo2(_) => None,
+            Self::SmolVlm2(_) => Some(smolvlm2::MOST_FRAMES),
+        }
+    }
+
+    /// Whether it has no form in half precision.
+    pub fn needs_f32(&self) -> bool {
+        matches!(self, Self::Miniature(_))
+    }
+
+    /// Layers, and the width inside their feed-forward networks.
+    pub(crate) fn depth_and_feed_forward(&self) -> (usize, usize) {
+        match self {
+            Self::Miniature(config) => (config.blocks_inside.saturating_add(config.blocks_across), config.intermediate),
+            Self::InternVideo2(config) => (config.depth, config.mlp_hidden),
+            Self::SmolVlm2(config) => (config.vision.layers, config.vision.mlp_hidden),
+        }
+    }
+
     /// Height and width of the images that the encoder sees, in pixels.
     pub fn image_size(&self) -> usize {
         match self {
             Self::Miniature(config) => config.frame_side,
             Self::InternVideo2(config) => config.image_size,
+            Self::SmolVlm2(config) => config.vision.image_size,
         }
     }
 
@@ -39,6 +81,7 @@ impl VisionConfig {
         match self {
             Self::Miniature(config) => config.frames,
             Self::InternVideo2(config) => config.frames,
+            Self::SmolVlm2(config) => config.sampling.most.min(smolvlm2::FRAMES),
         }
     }
 
@@ -47,14 +90,16 @@ impl VisionConfig {
         match self {
             Self::Miniature(config) => config.width,
             Self::InternVideo2(config) => config.width,
+            Self::SmolVlm2(config) => config.vision.width,
         }
     }
 
-    /// Tokens of one clip of images.
+    /// Tokens of one clip of images; of one frame for encoders that see every frame by itself.
     pub fn tokens(&self) -> usize {
         match self {
             Self::Miniature(config) => config.memory_tokens(),
             Self::InternVideo2(config) => config.tokens(config.frames),
+            Self::SmolVlm2(config) => config.vision.tokens(),
         }
     }
 
@@ -62,7 +107,7 @@ impl VisionConfig {
     pub fn identity_width(&self) -> Option<usize> {
         match self {
             Self::Miniature(config) => Some(config.identity_width),
-            Self::InternVideo2(_) => None,
+            Self::InternVideo2(_) | Self::SmolVlm2(_) => None,
         }
     }
 
@@ -79,6 +124,10 @@ impl VisionConfig {
                 let built = config.built_blocks();
                 format!(r"blocks\.({})\.", blocks(first_upper_block(built)..built))
             }
+            Self::SmolVlm2(config) => {
+                let layers = config.vision.layers;
+                format!(r"encoder\.layers\.({})\.", blocks(layers / 2..layers))
+            }
         }
     }
 
@@ -90,6 +139,7 @@ impl VisionConfig {
         match self {
             Self::Miniature(config) => config.validate(),
             Self::InternVideo2(config) => config.validate(),
+            Self::SmolVlm2(config) => config.validate(),
         }
     }
 
@@ -102,12 +152,12 @@ impl VisionConfig {
         Ok(match self {
             Self::Miniature(config) => VisionTower::Miniature(config.init(stream, device)),
             Self::InternVideo2(config) => VisionTower::InternVideo2(config.init(stream, device)?),
+            Self::SmolVlm2(config) => VisionTower::SmolVlm2(config.vision.init(stream, device)?),
         })
     }
 }
 
-/// The vision encoder of a model. As a module it is the encoder itself: a derived module would put
-/// the variant's name into the parameters' names.
+/// The vision encoder of a model. As a module it is the encoder itself.
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant)] // there is one per model
 pub enum VisionTower {
@@ -115,6 +165,8 @@ pub enum VisionTower {
     Miniature(MiniatureEncoder),
     /// The published one.
     InternVideo2(InternVideo2),
+    /// SmolVLM2's.
+    SmolVlm2(SiglipTower),
 }
 
 /// `$body` with the encoder of a [`VisionTower`] as `$encoder`.
@@ -123,16 +175,7 @@ macro_rules! either {
         match $tower {
             VisionTower::Miniature($encoder) => $body,
             VisionTower::InternVideo2($encoder) => $body,
-        }
-    };
-}
-
-/// `$body` with the encoder of a [`VisionTower`] as `$encoder`, as a tower again.
-macro_rules! map_either {
-    ($tower:expr, $encoder:ident => $body:expr) => {
-        match $tower {
-            VisionTower::Miniature($encoder) => VisionTower::Miniature($body),
-            VisionTower::InternVideo2($encoder) => VisionTower::InternVideo2($body),
+            VisionTower::SmolVlm2($encoder) => $body,
         }
     };
 }
@@ -142,7 +185,7 @@ impl VisionEncoder for VisionTower {
         either!(self, encoder => encoder.lower(pixels))
     }
 
-    fn upper(&self, lower: Tensor<3>) -> Sight {
+    fn upper(&self, lower: Tensor<3>) -> Encoded {
         either!(self, encoder => encoder.upper(lower))
     }
 
@@ -155,48 +198,4 @@ impl VisionEncoder for VisionTower {
     }
 }
 
-impl Module for VisionTower {
-    fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
-        either!(self, encoder => encoder.collect_devices(devices))
-    }
-
-    fn fork(self, device: &Device) -> Self {
-        map_either!(self, encoder => encoder.fork(device))
-    }
-
-    fn to_device(self, device: &Device) -> Self {
-        map_either!(self, encoder => encoder.to_device(device))
-    }
-
-    fn train(self) -> Self {
-        map_either!(self, encoder => Module::train(encoder))
-    }
-
-    fn valid(&self) -> Self {
-        map_either!(self, encoder => encoder.valid())
-    }
-
-    fn materialize(self) -> Self {
-        map_either!(self, encoder => encoder.materialize())
-    }
-
-    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
-        either!(self, encoder => Module::visit(encoder, visitor));
-    }
-
-    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
-        map_either!(self, encoder => Module::map(encoder, mapper))
-    }
-}
-
-impl ModuleDisplayDefault for VisionTower {
-    fn content(&self, content: Content) -> Option<Content> {
-        either!(self, encoder => encoder.content(content))
-    }
-
-    fn num_params(&self) -> usize {
-        either!(self, encoder => Module::num_params(encoder))
-    }
-}
-
-impl ModuleDisplay for VisionTower {}
+module_enum!(VisionTower { Miniature, InternVideo2, SmolVlm2 });

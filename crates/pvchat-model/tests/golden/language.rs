@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, ops::ControlFlow};
 
 use burn::{module::Param, prelude::*};
-use pvchat_model::language::{
+use pvchat_nn::language::{
     Filters, FinishReason, Generated, GenerationOptions, Labels, LoraAdapter, LoraConfig, LoraLinear, Mistral, MistralConfig,
     Prompt, Strategy, generate_batch, next_token_loss, sampling,
 };

@@ -10,4 +10,8 @@ mod language;
 mod preprocess;
 mod qformer;
 mod remoh;
+mod smollm2;
+mod smolvlm_e2e;
+mod smolvlm_text;
+mod smolvlm_vision;
 mod vision;

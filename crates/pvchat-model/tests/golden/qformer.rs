@@ -5,9 +5,11 @@ use burn::prelude::*;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     Error,
+    qformer::{Activation, NormPlacement, QFormer, QFormerConfig, RENAMES, TextInput},
+};
+use pvchat_nn::{
     init::normal,
     moh::{Gates, Routing},
-    qformer::{Activation, NormPlacement, QFormer, QFormerConfig, RENAMES, TextInput},
     weights::apply_tensors,
 };
 

@@ -3,8 +3,8 @@
 use crate::support::{GRADIENT, Golden, VALUE, devices};
 use burn::{module::Param, prelude::*};
 use pvchat_data::random::SeededStream;
-use pvchat_model::{
-    Error,
+use pvchat_nn::Error;
+use pvchat_nn::{
     moh::{MohAttention, MohAttentionConfig, Routing, kernel::View},
     weights::apply_tensors,
 };
@@ -87,7 +87,7 @@ fn check(name: &str) {
 /// The golden attentions are too small for the fused kernel to be chosen; here it is called by name.
 #[cfg(feature = "flex")]
 fn check_fused(name: &str) {
-    use pvchat_model::moh::{
+    use pvchat_nn::moh::{
         kernel::{Kernel, fused_attention},
         router::head_scales,
     };
@@ -173,9 +173,9 @@ fn contexts(routing: Routing, device: &Device) -> (Tensor<3>, Tensor<3>, MohAtte
     let (dense, mut routed) = (dense.init(&stream, device).unwrap(), routed.init(&stream, device).unwrap());
     // An undecided router: what is left is its bias.
     let router = routed.router_alpha.as_mut().unwrap();
-    router.router.weight = pvchat_model::init::constant_param([24, 2], 0.0, device);
-    router.alpha_proj.weight = pvchat_model::init::constant_param([24, 2], 0.0, device);
-    let x: Tensor<3> = pvchat_model::init::normal(&mut stream.derive("x"), [2, 5, 24], 1.0, device);
+    router.router.weight = pvchat_nn::init::constant_param([24, 2], 0.0, device);
+    router.alpha_proj.weight = pvchat_nn::init::constant_param([24, 2], 0.0, device);
+    let x: Tensor<3> = pvchat_nn::init::normal(&mut stream.derive("x"), [2, 5, 24], 1.0, device);
     let context = |module: &MohAttention| module.forward(x.clone(), x.clone(), View::default()).unwrap().context;
     (context(&dense), context(&routed), routed)
 }
@@ -197,7 +197,7 @@ fn top_k_keeps_exactly_the_highest_scores() {
     for (_, device) in devices() {
         let routing = Routing::TopK { shared: 1, active: 2 };
         let module = MohAttentionConfig::new(24, 6, routing).init(&SeededStream::new(3), &device).unwrap();
-        let x: Tensor<3> = pvchat_model::init::normal(&mut SeededStream::new(4), [2, 7, 24], 4.0, &device);
+        let x: Tensor<3> = pvchat_nn::init::normal(&mut SeededStream::new(4), [2, 7, 24], 4.0, &device);
         let gates = module.forward(x.clone(), x, View::default()).unwrap().gates.unwrap();
         let scores: Vec<f32> = burn::tensor::activation::softmax(gates.logits, 2).into_data().iter::<f32>().collect();
         let kept: Vec<f32> = gates.gates.into_data().iter::<f32>().collect();

@@ -60,8 +60,8 @@ impl Golden {
     }
 
     /// The file as the library's loader sees it.
-    pub fn source(&self) -> pvchat_model::weights::TensorSource {
-        pvchat_model::weights::TensorSource::from_bytes(&self.name, self.bytes.clone()).expect("safetensors")
+    pub fn source(&self) -> pvchat_nn::weights::TensorSource {
+        pvchat_nn::weights::TensorSource::from_bytes(&self.name, self.bytes.clone()).expect("safetensors")
     }
 
     /// The parsed `config` entry of the metadata.

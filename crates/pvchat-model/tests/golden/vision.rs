@@ -5,10 +5,10 @@ use burn::prelude::*;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     Error,
-    operations::LayerNorm,
-    vision::{InternVideo2, InternVideo2Config, VISION_LAYERNORM_EPSILON, VisionEncoder},
-    weights::apply_tensors,
+    families::internvideo2_chat::{InternVideo2, InternVideo2Config},
+    vision::{VISION_LAYERNORM_EPSILON, VisionEncoder},
 };
+use pvchat_nn::{operations::LayerNorm, weights::apply_tensors};
 
 fn config(golden: &Golden) -> InternVideo2Config {
     InternVideo2Config {

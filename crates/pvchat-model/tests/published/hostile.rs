@@ -4,8 +4,9 @@ use crate::small::{codec, config, folder};
 use burn::prelude::*;
 use pvchat_model::{
     Error,
+    checkpoint::{Checkpoint, INDEX},
+    families::internvideo2_chat,
     vilm::{Vilm, VilmConfig},
-    weights::checkpoint::{Checkpoint, INDEX},
 };
 use safetensors::{Dtype, tensor::TensorView};
 use std::{collections::BTreeMap, path::Path};
@@ -119,8 +120,8 @@ fn tensors_of_another_kind_shape_or_name_are_listed() {
 
 #[test]
 fn sizes_that_nobody_has_are_refused_before_anything_is_made() {
-    let json = serde_json::to_value(VilmConfig::full()).unwrap();
-    assert_eq!(VilmConfig::from_json("config.json", json.to_string().as_bytes()).unwrap(), VilmConfig::full());
+    let json = serde_json::to_value(internvideo2_chat::config()).unwrap();
+    assert_eq!(VilmConfig::from_json("config.json", json.to_string().as_bytes()).unwrap(), internvideo2_chat::config());
     let huge = usize::MAX as u64 / 2;
     for path in ["/answer/qformer/vocabulary", "/answer/qformer/max_positions", "/answer/extra_query_tokens"] {
         let mut changed = json.clone();

@@ -7,13 +7,14 @@ use burn::{
 };
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
-    vilm::{Vilm, VilmConfig},
-    weights::{
-        checkpoint::{self, Checkpoint, INDEX, SINGLE},
-        inventory,
+    checkpoint::{self, Checkpoint, INDEX, SINGLE},
+    families::internvideo2_chat::{
+        self, FAMILY,
         names::{is_ignored, public_name},
     },
+    vilm::Vilm,
 };
+use pvchat_nn::weights::inventory;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::{collections::BTreeMap, path::Path};
 
@@ -39,7 +40,7 @@ fn load(entries: &[Entry]) -> (Vilm, checkpoint::Loaded) {
 /// All values, as the one file that they are written to.
 fn saved(vilm: &Vilm) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
-    checkpoint::save(vilm.parameters(), folder.path(), usize::MAX).unwrap();
+    checkpoint::save(vilm.parameters(), folder.path(), usize::MAX, FAMILY.names).unwrap();
     std::fs::read(folder.path().join(SINGLE)).unwrap()
 }
 
@@ -52,7 +53,7 @@ fn the_full_model_has_every_public_name_and_shape_and_no_other() {
     let unused: Vec<&String> = unused.keys().collect();
     assert_eq!(unused, ["project_down.bias", "project_down.weight", "qformer.bert.embeddings.position_ids"]);
 
-    let model = VilmConfig::full().init(&SeededStream::new(0), &Device::flex()).unwrap();
+    let model = internvideo2_chat::config().init(&SeededStream::new(0), &Device::flex()).unwrap();
     let parameters = inventory::parameters(&model);
     let count: usize = parameters.iter().map(|parameter| parameter.shape.iter().product::<usize>()).sum();
     println!("{} parameters in {} tensors", count, parameters.len());
@@ -169,6 +170,6 @@ fn half_precision_files_are_widened_or_read_as_they_are() {
     assert_eq!(norm.dtype(), DType::F32);
     let mut narrow = parameters(2);
     let file = Checkpoint::from_bytes("bf16", written(&tensors)).unwrap().in_precision(FloatDType::BF16);
-    file.load(&mut narrow).unwrap();
+    file.load(&mut narrow, FAMILY.names).unwrap();
     assert_eq!(narrow.answer.lm.norm.gamma.val().dtype(), DType::BF16);
 }

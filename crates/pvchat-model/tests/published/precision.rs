@@ -10,8 +10,10 @@ use burn::{
 use image::RgbImage;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
+    families::miniature::MiniatureEncoderConfig,
+    preprocess::{PreprocessConfig, Preprocessing},
     vilm::{Vilm, VilmParameters},
-    vision::{VisionConfig, miniature::MiniatureEncoderConfig},
+    vision::VisionConfig,
 };
 
 use crate::small::{config, folder, tokenizer};
@@ -88,7 +90,8 @@ fn the_miniature_is_not_opened_in_half_precision() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = config();
     let miniature = MiniatureEncoderConfig::default();
-    (config.preprocess.resolution, config.answer.qformer.encoder_width) = (miniature.frame_side, miniature.width);
+    config.preprocess = Preprocessing::Tiles(PreprocessConfig { resolution: miniature.frame_side, ..PreprocessConfig::full() });
+    config.answer.qformer_mut().unwrap().qformer.encoder_width = miniature.width;
     config.vision = VisionConfig::Miniature(miniature);
     std::fs::write(folder.path().join("config.json"), serde_json::to_vec(&config).unwrap()).unwrap();
     std::fs::write(folder.path().join("tokenizer.json"), tokenizer()).unwrap();

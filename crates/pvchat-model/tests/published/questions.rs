@@ -6,7 +6,8 @@ use image::RgbImage;
 use pvchat_data::{SubjectName, random::SeededStream};
 use pvchat_model::{
     Error,
-    prompt::TILE,
+    prompt::Segment,
+    sight::Shown,
     subject::Subject,
     vilm::{Obtained, Vilm},
 };
@@ -52,17 +53,22 @@ fn a_question_is_answered_from_three_tiles_and_a_name() {
         let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
         Tensor::<2, Int>::from_data(TensorData::new(ids.clone(), [1, ids.len()]), vilm.device())
     };
-    let prefix = codec.prefix(3).unwrap();
-    assert_eq!(prefix.iter().filter(|id| **id == TILE).count(), 2);
+    let prefix = codec.prefix(&[Shown::Tiles(3)]).unwrap();
+    assert_eq!(prefix.iter().filter(|segment| **segment == Segment::Visual).count(), 3);
     let asked = codec.encode_question(question, None, std::slice::from_ref(&aa.info.name)).unwrap().ids;
     let named = asked.iter().filter(|id| **id == codec.vocabulary() as u32).count();
     assert_eq!(named, 2, "in front and in the question");
     let expected = |with_clip: bool| -> f32 {
         let mut parts = Vec::new();
-        for (tile, text) in prefix.split(|id| *id == TILE).enumerate() {
-            parts.push(parameters.lm.embed(ids(text)));
-            if with_clip {
-                parts.push(visual.clone().narrow(1, tile * queries, queries));
+        let mut tile = 0;
+        for segment in &prefix {
+            match segment {
+                Segment::Text(text) => parts.push(parameters.lm.embed(ids(text))),
+                Segment::Visual if with_clip => {
+                    parts.push(visual.clone().narrow(1, tile * queries, queries));
+                    tile += 1;
+                }
+                Segment::Visual => {}
             }
         }
         parts.push(parameters.lm.embed_with(ids(&asked), Some(personal.word_row.clone())));

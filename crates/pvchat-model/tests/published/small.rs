@@ -3,15 +3,17 @@
 use burn::prelude::*;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
-    answer::AnswerConfig,
-    language::MistralConfig,
-    preprocess::PreprocessConfig,
+    answer::{AnswerConfig, BridgeConfig},
+    bridge::QFormerBridgeConfig,
+    checkpoint,
+    families::internvideo2_chat::{self, InternVideo2Config},
+    preprocess::{PreprocessConfig, Preprocessing},
     prompt::{PromptFormat, TextCodec},
     qformer::QFormerConfig,
     vilm::{VilmConfig, VilmParameters},
-    vision::{InternVideo2Config, VisionConfig},
-    weights::checkpoint,
+    vision::VisionConfig,
 };
+use pvchat_nn::language::MistralConfig;
 use std::path::Path;
 
 /// Words of the small tokenizer; the published format's pieces, and some to ask with.
@@ -55,10 +57,11 @@ pub fn codec() -> TextCodec {
 
 /// Every choice of the published configuration, with fewer and narrower of everything.
 pub fn config() -> VilmConfig {
-    let full = VilmConfig::full();
+    let full = internvideo2_chat::config();
     VilmConfig {
+        family: full.family,
         name: "small".into(),
-        preprocess: PreprocessConfig { resolution: 28, ..full.preprocess },
+        preprocess: Preprocessing::Tiles(PreprocessConfig { resolution: 28, ..PreprocessConfig::full() }),
         vision: VisionConfig::InternVideo2(InternVideo2Config {
             width: 32,
             depth: 3,
@@ -68,21 +71,24 @@ pub fn config() -> VilmConfig {
             ..InternVideo2Config::full()
         }),
         answer: AnswerConfig {
-            query_tokens: 4,
-            extra_query_tokens: 3,
-            personal_query_tokens: 2,
-            qformer: QFormerConfig {
-                hidden: 24,
-                layers: 4,
-                intermediate: 32,
-                encoder_width: 32,
-                routed_from_layer: 2,
-                vocabulary: Some(11),
-                max_positions: 16,
-                // Large enough for the answers to depend on everything that is read.
-                initial_deviation: 0.3,
-                ..QFormerConfig::full()
-            },
+            bridge: BridgeConfig::QFormer(QFormerBridgeConfig {
+                query_tokens: 4,
+                extra_query_tokens: 3,
+                personal_query_tokens: 2,
+                qformer: QFormerConfig {
+                    hidden: 24,
+                    layers: 4,
+                    intermediate: 32,
+                    encoder_width: 32,
+                    routed_from_layer: 2,
+                    vocabulary: Some(11),
+                    max_positions: 16,
+                    // Large enough for the answers to depend on everything that is read.
+                    initial_deviation: 0.3,
+                    ..QFormerConfig::full()
+                },
+                ..QFormerBridgeConfig::full()
+            }),
             language: MistralConfig {
                 vocabulary: WORDS.len(),
                 hidden: 32,
@@ -94,7 +100,6 @@ pub fn config() -> VilmConfig {
                 initial_deviation: 0.2,
                 ..MistralConfig::full()
             },
-            ..full.answer
         },
         prompt: full.prompt,
     }
@@ -112,7 +117,7 @@ pub fn folder(seed: u64, shard_bytes: usize) -> tempfile::TempDir {
 }
 
 fn write(folder: &Path, seed: u64, shard_bytes: usize) {
-    checkpoint::save(&parameters(seed), folder, shard_bytes).unwrap();
+    checkpoint::save(&parameters(seed), folder, shard_bytes, internvideo2_chat::FAMILY.names).unwrap();
     std::fs::write(folder.join("config.json"), serde_json::to_vec(&config()).unwrap()).unwrap();
     std::fs::write(folder.join("tokenizer.json"), tokenizer()).unwrap();
 }

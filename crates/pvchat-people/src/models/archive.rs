@@ -14,7 +14,26 @@ use std::{
 
 /// The SHA-256 in hexadecimal digits.
 pub(super) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+fn hexadecimal(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether a file has this SHA-256 and size. Unlike [`read_pinned`] it holds a piece of it in memory at a time.
+pub(super) fn has_pinned(file: &Path, sha256: &str, bytes: u64) -> std::io::Result<bool> {
+    let mut file = File::open(file)?;
+    if file.metadata()?.len() != bytes {
+        return Ok(false);
+    }
+    let (mut hash, mut piece) = (Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hexadecimal(&hash.finalize()) == sha256),
+            count => hash.update(&piece[..count]),
+        }
+    }
 }
 
 /// Reads at most `limit` bytes and one more, which says that there are too many.

@@ -14,7 +14,6 @@ pub enum Registry {
 
 /// A published archive.
 #[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
 pub struct Archive {
     /// Where it is published.
     pub registry: Registry,
@@ -32,7 +31,6 @@ pub struct Archive {
 
 /// A file inside an archive.
 #[derive(Debug, Clone, Serialize)]
-#[non_exhaustive]
 pub struct Member {
     /// Its path in the archive.
     pub path: &'static str,

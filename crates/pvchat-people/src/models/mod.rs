@@ -31,7 +31,7 @@ pub use catalogue::{Archive, Fixture, Member, ModelFile, Registry, Set, catalogu
 pub use error::{Error, Result};
 pub use malformed::Malformed;
 
-use archive::{read_pinned, sha256};
+use archive::{has_pinned, read_pinned, sha256};
 use fetch::Clients;
 use pvchat_data::file::{write_atomically, write_json};
 use serde::Serialize;
@@ -225,8 +225,17 @@ pub fn get_clips(folder: &Path, source: &Source, mut observe: impl FnMut(Event<'
     Ok(files)
 }
 
-/// The checked files of an archive, which is fetched if need be.
-fn members(archive: &Archive, members: &[Member], source: &Source, observe: &mut impl FnMut(Event<'_>)) -> Result<Vec<Vec<u8>>> {
+/// The checked files of an archive, in the order asked for; the archive is fetched if need be, and not kept. For what is in no
+/// catalogue: any package can be described.
+///
+/// # Errors
+/// As for [`get`].
+pub fn members(
+    archive: &Archive,
+    members: &[Member],
+    source: &Source,
+    observe: &mut impl FnMut(Event<'_>),
+) -> Result<Vec<Vec<u8>>> {
     let unpack = |folder: &Path, observe: &mut dyn FnMut(Event<'_>)| {
         observe(Event::Unpacking { archive });
         archive::members(archive, folder, members)
@@ -250,10 +259,14 @@ fn state(model: &ModelFile, file: &Path) -> Result<State> {
     state_of(file, model.sha256, model.bytes)
 }
 
-fn state_of(file: &Path, sha256: &str, bytes: u64) -> Result<State> {
-    match read_pinned(file, sha256, bytes) {
-        Ok(Ok(_)) => Ok(State::Installed),
-        Ok(Err(_)) => Ok(State::Damaged),
+/// Whether a file is there and has this SHA-256, in hexadecimal digits, and this size in bytes. It is read in pieces.
+///
+/// # Errors
+/// [`Error::Io`] for a file that exists and cannot be read.
+pub fn state_of(file: &Path, sha256: &str, bytes: u64) -> Result<State> {
+    match has_pinned(file, sha256, bytes) {
+        Ok(true) => Ok(State::Installed),
+        Ok(false) => Ok(State::Damaged),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(State::Absent),
         Err(error) => Err(Error::io(file)(error)),
     }

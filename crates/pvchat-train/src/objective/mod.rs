@@ -14,7 +14,7 @@ pub use config::{HaeGrowth, ObjectiveConfig, ObjectiveMode, SparsityTerm, Surrog
 use crate::{Error, Result};
 use burn::prelude::*;
 use module::{Counts, Sums};
-use pvchat_model::moh::Gates;
+use pvchat_nn::moh::Gates;
 use serde::{Deserialize, Serialize};
 
 /// What one Mixture-of-Heads module routed in a forward pass.
@@ -47,7 +47,7 @@ impl From<&Gates> for RoutedHeads {
     }
 }
 
-/// MoH's load-balance loss for [`Routing::TopK`](pvchat_model::moh::Routing::TopK), `[1]`, the mean over modules; see
+/// MoH's load-balance loss for [`Routing::TopK`](pvchat_nn::moh::Routing::TopK), `[1]`, the mean over modules; see
 /// [`terms::score_balance`]. `None` without modules.
 ///
 /// Top-k keeps the same number of heads for every token, so that SPR and HAE have nothing to hold; what can go wrong is that it

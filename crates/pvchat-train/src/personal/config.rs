@@ -1,6 +1,7 @@
 //! How a person is learned: steps, what trains, and how fast each part of it does.
 
-use pvchat_model::{adaptation::Trains, language::LoraConfig};
+use pvchat_model::adaptation::Trains;
+use pvchat_nn::language::LoraConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, objective::ObjectiveConfig};

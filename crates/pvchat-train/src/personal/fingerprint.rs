@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use pvchat_model::{prompt::EncodedText, subject::Subject, vilm::Vilm};
+use pvchat_model::{
+    prompt::EncodedText,
+    subject::{HEAD_ROW, IDENTITY, Subject, TOKENS, WORD_ROW},
+    vilm::Vilm,
+};
 use sha2::{Digest, Sha256};
 
 use super::{LearnClip, LearnConfig, LearnData};
@@ -16,8 +20,12 @@ pub(super) fn fingerprint(vilm: &Vilm, starts: &[Subject], data: &LearnData, con
         format!("{} clips, {}", clips.len(), digest(|hash| clips.iter().for_each(|clip| clip_into(clip, data, hash))))
     };
     let start_digest = digest(|hash| {
-        let parts = starts.iter().flat_map(|start| [&start.tokens, &start.identity, &start.word_row, &start.head_row]);
-        parts.for_each(|values| values_into(values, hash));
+        for start in starts {
+            let known = [TOKENS, IDENTITY, WORD_ROW, HEAD_ROW];
+            known.into_iter().for_each(|name| values_into(start.values(name), hash));
+            let others = start.tensors.iter().filter(|(name, _)| !known.contains(&name.as_str()));
+            others.for_each(|(_, tensor)| values_into(&tensor.values, hash));
+        }
     });
     let names: Vec<String> = starts.iter().map(|start| start.info.name.to_string()).collect();
     for (key, value) in [

@@ -17,6 +17,7 @@ use burn::module::Module;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     prompt::EncodedText,
+    sight::Shown,
     subject::{Origin, Subject},
     vilm::Vilm,
 };
@@ -66,6 +67,8 @@ pub struct LearnData {
     pub identity_shape: [usize; 2],
     /// Shape of what the lower part of the encoder made of a clip.
     pub lower_shape: [usize; 2],
+    /// What stands in front of a question about a clip; the same for all of them.
+    pub shown: Vec<Shown>,
     /// What the data was made from and how, by name: told where a checkpoint's data was another.
     pub source: BTreeMap<String, String>,
 }
@@ -173,7 +176,7 @@ pub fn learn_together(
     let stream = SeededStream::new(config.seed).derive("learn");
     let tensors = Subject::tensors(starts, vilm.device())?;
     let model = LearnParameters::new(vilm, &tensors, config, &stream, &device)?;
-    let modules = vilm.config().answer.qformer.routed_modules();
+    let modules = vilm.config().answer.qformer().map_or(0, |bridge| bridge.qformer.routed_modules());
     let mut task = LearnTask {
         vilm,
         data,
@@ -181,7 +184,7 @@ pub fn learn_together(
         start: tensors,
         objective: Objective::new(config.objective.clone(), modules)?,
         stream,
-        begin: vilm.codec().prefix(vilm.config().answer.tiles)?,
+        begin: vilm.codec().prefix(&data.shown)?,
         steps: Vec::new(),
     };
     let checkpoints = match &keep.checkpoints {

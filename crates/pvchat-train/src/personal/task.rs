@@ -2,7 +2,13 @@
 
 use burn::prelude::*;
 use pvchat_data::random::SeededStream;
-use pvchat_model::{answer::Sight, moh::Routing, personal::PersonalTensors, prompt::EncodedText, vilm::Vilm};
+use pvchat_model::{
+    personal::PersonalTensors,
+    prompt::{EncodedText, Segment},
+    sight::Sight,
+    vilm::Vilm,
+};
+use pvchat_nn::moh::Routing;
 use serde::{Deserialize, Serialize};
 
 use super::{LearnClip, LearnConfig, LearnData, LearnProgress, parameters::LearnParameters};
@@ -20,7 +26,7 @@ pub(super) struct LearnTask<'a> {
     pub(super) start: PersonalTensors,
     pub(super) objective: Objective,
     pub(super) stream: SeededStream,
-    pub(super) begin: Vec<u32>,
+    pub(super) begin: Vec<Segment>,
     /// Every step so far, of the runs before too.
     pub(super) steps: Vec<LearnProgress>,
 }
@@ -73,7 +79,8 @@ impl LearnTask<'_> {
             Some(loss_of_heads) => loss + loss_of_heads,
             None => loss,
         };
-        if matches!(self.vilm.config().answer.qformer.routing, Routing::TopK { .. })
+        let bridge = self.vilm.config().answer.qformer();
+        if bridge.is_some_and(|bridge| matches!(bridge.qformer.routing, Routing::TopK { .. }))
             && let Some(balance) = top_k_balance(&routed)
         {
             total = total + balance * BALANCE_WEIGHT;
@@ -102,6 +109,7 @@ pub(super) fn memory(clips: &[&LearnClip], data: &LearnData, device: &Device) ->
     Ok(Sight {
         tokens: gather(clips, data, |clip| &clip.tokens, data.token_shape, device)?,
         identity: gather(clips, data, |clip| &clip.identity, data.identity_shape, device)?,
+        shown: data.shown.clone(),
     })
 }
 
@@ -179,8 +187,9 @@ impl Task<LearnParameters> for LearnTask<'_> {
 
     fn failure(&self, reports: Vec<Self::Report>) -> Option<Error> {
         // That a router's output is no number is said better by the error that names step and batch.
-        let unnamed =
-            |error: &Error| matches!(error, Error::NotFinite { .. } | Error::Model(pvchat_model::Error::NotANumber { .. }));
+        let unnamed = |error: &Error| {
+            matches!(error, Error::NotFinite { .. } | Error::Model(pvchat_model::Error::Nn(pvchat_nn::Error::NotANumber { .. })))
+        };
         reports.into_iter().filter_map(Result::err).find(|error| !unnamed(error))
     }
 

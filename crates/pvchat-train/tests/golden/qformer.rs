@@ -3,11 +3,8 @@
 use crate::support::{Golden, VALUE, assert_all_close, devices};
 use burn::prelude::*;
 use pvchat_data::random::SeededStream;
-use pvchat_model::{
-    moh::Routing,
-    qformer::{QFormer, QFormerConfig, RENAMES, TextInput},
-    weights::apply_tensors,
-};
+use pvchat_model::qformer::{QFormer, QFormerConfig, RENAMES, TextInput};
+use pvchat_nn::{moh::Routing, weights::apply_tensors};
 use pvchat_train::objective::{HaeGrowth, ModuleReport, Objective, ObjectiveConfig, RoutedHeads};
 
 fn load(golden: &Golden, device: &Device) -> (QFormer, Tensor<3>) {

@@ -1,0 +1,97 @@
+//! The drawn miniature: an encoder that distinguishes people, a Q-Former with ReMoH in every layer, a small decoder. Its
+//! world, training and weights are in the crate `pvchat-miniature`.
+
+use pvchat_nn::{language::MistralConfig, moh::Routing};
+
+use super::{Family, NameTable, internvideo2_chat};
+use crate::{
+    answer::{AnswerConfig, BridgeConfig},
+    bridge::QFormerBridgeConfig,
+    personal::PersonalConfig,
+    preprocess::{PreprocessConfig, Preprocessing},
+    prompt::PromptFormat,
+    qformer::{Activation, DropoutRates, NormPlacement, QFormerConfig},
+    vilm::VilmConfig,
+    vision::VisionConfig,
+};
+
+mod encoder;
+
+pub use encoder::*;
+
+/// The family.
+pub const FAMILY: Family = Family {
+    name: NAME,
+    recognises: |config| config.pointer("/vision/miniature").is_some(),
+    read: |files| VilmConfig::from_own(files.name, files.config),
+    write: |config| config.to_own(),
+    names: &NAMES,
+};
+
+pub(crate) const NAME: &str = "miniature";
+
+/// Its files are whole or damaged: nothing may be missing.
+const NAMES: NameTable = NameTable { optional: &[], ..internvideo2_chat::NAMES };
+
+/// Width of everything after the encoder.
+const WIDTH: usize = 128;
+
+/// The miniature for a vocabulary of that size and a routing of the Q-Former's heads.
+pub fn config(vocabulary: usize, routing: Routing) -> VilmConfig {
+    let vision = MiniatureEncoderConfig::default();
+    VilmConfig {
+        family: NAME,
+        name: NAME.into(),
+        preprocess: Preprocessing::Tiles(PreprocessConfig::miniature(vision.frame_side)),
+        prompt: PromptFormat::miniature(),
+        answer: AnswerConfig {
+            bridge: BridgeConfig::QFormer(QFormerBridgeConfig {
+                tiles: 1,
+                query_tokens: 16,
+                extra_query_tokens: 0,
+                personal_query_tokens: 16,
+                query_deviation: 0.5,
+                personal: Some(PersonalConfig {
+                    memory_tokens: vision.memory_tokens(),
+                    people: 2,
+                    slots: 4,
+                    readout_width: vision.width,
+                    identity_width: vision.identity_width,
+                    hidden: WIDTH,
+                }),
+                qformer: QFormerConfig {
+                    hidden: WIDTH,
+                    layers: 2,
+                    heads: 8,
+                    intermediate: 384,
+                    encoder_width: vision.width,
+                    cross_attention_every: 1,
+                    routed_from_layer: 0,
+                    routing,
+                    norm: NormPlacement::Pre,
+                    activation: Activation::Relu,
+                    layer_norm_epsilon: 1e-6,
+                    vocabulary: None,
+                    max_positions: 1,
+                    tie_key_to_query_at_start: true,
+                    initial_deviation: (WIDTH as f32).powf(-0.5),
+                    dropout: DropoutRates::default(),
+                },
+            }),
+            language: MistralConfig {
+                vocabulary,
+                hidden: WIDTH,
+                layers: 3,
+                heads: 4,
+                kv_heads: 2,
+                head_dim: 32,
+                intermediate: 320,
+                rope_theta: 1e4,
+                rms_norm_epsilon: 1e-5,
+                initial_deviation: 0.06,
+                lora: None,
+            },
+        },
+        vision: VisionConfig::Miniature(vision),
+    }
+}

@@ -1,0 +1,172 @@
+//! A real language model, SmolLM2-135M-Instruct, against the numbers that the transformers library computed with the same
+//! weights. Needs the folder that `make models` fetches and makes; says so where it is absent.
+
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use burn::{module::Param, prelude::*};
+use pvchat_model::llama;
+use pvchat_nn::{
+    language::{FinishReason, GenerationOptions, Labels, Mistral, MistralConfig, Prompt, generate, next_token_loss},
+    weights::gguf::{
+        Gguf,
+        tokenizer::{smolvlm2_tokenizer_json, tokenizer_json},
+    },
+};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::support::{Golden, VALUE, assert_all_close, devices, directory};
+
+/// The golden numbers, and what of them is text.
+const NUMBERS: &str = "smolvlm/smollm2_135m";
+/// Decoder layers up to and with the one in the middle whose output is golden.
+const HALF: usize = 15;
+
+#[derive(Deserialize)]
+struct Case {
+    text: String,
+    ids: Vec<u32>,
+    /// What the model answers, with the end token if it came.
+    greedy: Vec<u32>,
+    answer: String,
+}
+
+/// The folder of the model; `None`, and a line that says so, where it is not installed.
+fn folder() -> Option<PathBuf> {
+    let home = || std::env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
+    let data = || std::env::var_os("XDG_DATA_HOME").map_or_else(|| home().join(".local/share"), PathBuf::from);
+    let models = std::env::var_os("PVCHAT_MODELS").map_or_else(|| data().join("pvchat/models"), PathBuf::from);
+    let folder = models.join("smollm2-135m-instruct");
+    if !folder.join("config.json").is_file() {
+        eprintln!("not run: {} has no model; `make models` fetches it, PVCHAT_MODELS names another place", folder.display());
+        return None;
+    }
+    Some(folder)
+}
+
+fn cases() -> Vec<Case> {
+    let path = directory().join(NUMBERS).with_extension("json");
+    let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&text).unwrap()
+}
+
+fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+/// Hidden states `[1, tokens, hidden]` after the final norm.
+fn read(model: &Mistral, ids: &[u32]) -> Tensor<3> {
+    let device = model.device();
+    let row: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
+    let row = Tensor::<2, Int>::from_data(TensorData::new(row, [1, ids.len()]), &device);
+    let positions = Tensor::<1, Int>::arange(0..ids.len() as i64, &device).unsqueeze::<2>();
+    model.forward(model.embed(row), positions, None, None)
+}
+
+fn last_row(rows: &[f32], width: usize) -> &[f32] {
+    &rows[rows.len() - width..]
+}
+
+/// Divided by the root of the mean square, as a norm of weight 1 does.
+fn normalised(row: &[f32], epsilon: f64) -> Vec<f32> {
+    let mean_square = row.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>() / row.len() as f64;
+    row.iter().map(|value| (f64::from(*value) / (mean_square + epsilon).sqrt()) as f32).collect()
+}
+
+#[test]
+fn smollm2_logits_hidden_states_answers_and_loss() {
+    let Some(folder) = folder() else { return };
+    let (golden, cases) = (Golden::open(NUMBERS), cases());
+    assert!(cases.len() >= 5, "{} golden prompts", cases.len());
+    let tokenizer = llama::tokenizer(&folder).unwrap();
+    for (backend, device) in devices() {
+        let model = llama::open(&folder, &device).unwrap();
+        let MistralConfig { vocabulary, hidden: width, rms_norm_epsilon: epsilon, .. } = model.config;
+        let mut half = model.clone();
+        half.layers.truncate(HALF);
+        half.norm.gamma = Param::from_tensor(Tensor::ones([width], &device));
+        for (number, case) in cases.iter().enumerate() {
+            assert_eq!(tokenizer.encode(case.text.as_str(), false).unwrap().get_ids(), case.ids, "ids of prompt {number}");
+            let name = |part: &str| format!("outputs.{number}.{part}");
+            let close = |part: &str, found: &[f32], expected: &[f32]| {
+                assert_all_close(&format!("{backend} {}", name(part)), found, expected, VALUE);
+            };
+            let expected = |part: &str| golden.floats(&name(part));
+
+            let last = Tensor::<2, Int>::from_data([[*case.ids.last().unwrap() as i32]], &device);
+            close("hidden_after_embedding", &floats(model.embed(last)), &expected("hidden_after_embedding"));
+            let in_the_middle = floats(read(&half, &case.ids));
+            let golden_middle = normalised(&expected("hidden_after_layer_14"), epsilon);
+            close("hidden_after_layer_14, normalised", last_row(&in_the_middle, width), &golden_middle);
+
+            let hidden = read(&model, &case.ids);
+            close("hidden_normalised", last_row(&floats(hidden.clone()), width), &expected("hidden_normalised"));
+            let logits = floats(model.logits(hidden, None));
+            let (mut best, mut named, mut sums) = (Vec::new(), Vec::new(), Vec::new());
+            for (row, ids) in logits.chunks(vocabulary).zip(golden.integers(&name("top_ids")).chunks(5)) {
+                let mut sorted = row.to_vec();
+                sorted.sort_unstable_by(|one, other| other.total_cmp(one));
+                sums.push(sorted.iter().map(|value| f64::from(value - sorted[0]).exp()).sum::<f64>().ln() as f32 + sorted[0]);
+                best.extend_from_slice(&sorted[..5]);
+                named.extend(ids.iter().map(|id| row[*id as usize]));
+            }
+            // The five largest are as large as the golden five, and those are among them.
+            close("top_logits, the largest", &best, &expected("top_logits"));
+            close("top_logits, by id", &named, &expected("top_logits"));
+            close("logsumexp", &sums, &expected("logsumexp"));
+            if golden.has(&name("logits_last")) {
+                close("logits_last", last_row(&logits, vocabulary), &expected("logits_last"));
+            }
+
+            let options = GenerationOptions { max_new_tokens: 24, ..GenerationOptions::default() };
+            let prompt = Prompt::from_tokens(&model, std::slice::from_ref(&case.ids), options.end_token).unwrap();
+            let answer = generate(&model, prompt, &options, |_| ControlFlow::Continue(())).unwrap();
+            assert_eq!(tokenizer.decode(&answer.tokens, true).unwrap(), case.answer, "{backend} answer {number}");
+            let end = (answer.finish == FinishReason::EndToken).then_some(options.end_token);
+            let tokens: Vec<u32> = answer.tokens.into_iter().chain(end).collect();
+            assert_eq!(tokens, case.greedy, "{backend} tokens of answer {number}");
+        }
+
+        let ids: Vec<u32> = golden.integers("inputs.loss.ids").iter().map(|id| *id as u32).collect();
+        let labels = Labels::next_token(&[golden.integers("inputs.loss.labels")]).unwrap();
+        assert!(labels.len() < ids.len() - 1, "no label is masked");
+        let loss = next_token_loss(&model, read(&model, &ids), &labels, None).unwrap();
+        golden.assert_close("outputs.loss", loss, VALUE);
+    }
+}
+
+#[test]
+fn smollm2_perplexity_of_plain_english() {
+    let Some(folder) = folder() else { return };
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/texts/plain-english.txt");
+    let text = std::fs::read_to_string(path).unwrap();
+    let ids = llama::tokenizer(&folder).unwrap().encode(text, false).unwrap().get_ids().to_vec();
+    let labels = Labels::next_token(&[ids.iter().map(|id| i64::from(*id)).collect()]).unwrap();
+    for (backend, device) in devices() {
+        let model = llama::open(&folder, &device).unwrap();
+        let loss = next_token_loss(&model, read(&model, &ids), &labels, None).unwrap();
+        let perplexity = floats(loss)[0].exp();
+        println!("{backend}: perplexity {perplexity:.4} of {} tokens, weights in f32", labels.len());
+        assert!((perplexity / PERPLEXITY - 1.0).abs() < 1e-3, "{backend}: {perplexity}");
+    }
+}
+
+/// The perplexity of the text by a forward pass in NumPy, in f32, of the same weights.
+const PERPLEXITY: f32 = 21.910_08;
+
+#[test]
+fn smollm2_vocabulary_gives_both_published_tokenizers() {
+    let Some(folder) = folder() else { return };
+    let gguf = Gguf::open(&folder.join("SmolLM2-135M-Instruct.Q4_1.gguf")).unwrap();
+    for (text, bytes, sha256) in [
+        (tokenizer_json(&gguf), 2_104_556, "9ca9acddb6525a194ec8ac7a87f24fbba7232a9a15ffa1af0c1224fcd888e47c"),
+        (smolvlm2_tokenizer_json(&gguf), 3_548_256, "5ece781dc8d2b2f3e2f289ca0ae50b17cfc27dd27bfe7971bb8241e0b964331a"),
+    ] {
+        let text = text.unwrap();
+        let digest: String = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!((text.len(), digest.as_str()), (bytes, sha256));
+    }
+}

@@ -1,0 +1,304 @@
+//! The language model: layers, word table and head.
+
+use burn::{
+    module::ParamGroup,
+    nn::{Embedding, RmsNorm},
+    prelude::*,
+    tensor::DType,
+};
+use pvchat_data::random::SeededStream;
+
+use super::{
+    KeyValueCache, LoraAdapter, LoraConfig, LoraLinear, MistralConfig, Packing, SelfAttention,
+    attention::{AttentionContext, View, causal_mask},
+    rope::Rotation,
+};
+use crate::{
+    Error, Result,
+    operations::{rms_norm, silu},
+    trace::Trace,
+};
+
+/// One decoder layer: attention and a gated feed-forward network, each behind a norm.
+#[derive(Module, Debug)]
+pub struct MistralLayer {
+    /// Norm before the attention.
+    pub input_layernorm: RmsNorm,
+    /// The attention.
+    pub self_attn: SelfAttention,
+    /// Norm before the feed-forward network.
+    pub post_attention_layernorm: RmsNorm,
+    /// The feed-forward network.
+    pub mlp: MistralMlp,
+}
+
+/// `down(silu(gate(x)) * up(x))`.
+#[derive(Module, Debug)]
+pub struct MistralMlp {
+    /// `[hidden, intermediate]`, through SiLU.
+    pub gate_proj: LoraLinear,
+    /// `[hidden, intermediate]`.
+    pub up_proj: LoraLinear,
+    /// `[intermediate, hidden]`.
+    pub down_proj: LoraLinear,
+}
+
+impl MistralMlp {
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        self.down_proj.forward(silu(self.gate_proj.forward(x.clone())) * self.up_proj.forward(x))
+    }
+}
+
+/// The language model. Parameter paths are the public names (`layers.0.self_attn.q_proj`, ..) with
+/// `.base.weight` for the frozen weight and `.lora.a.weight`, `.lora.b.weight` for the adapters.
+#[derive(Module, Debug)]
+pub struct Mistral {
+    /// The word table `[vocabulary, hidden]`.
+    pub embed_tokens: Embedding,
+    /// The decoder layers.
+    pub layers: Vec<MistralLayer>,
+    /// Norm after the last layer.
+    pub norm: RmsNorm,
+    /// Hidden states to logits, `[hidden, vocabulary]`, not tied to the word table.
+    pub lm_head: LoraLinear,
+    /// The sizes it was made with; adapters that came or went later do not change it.
+    #[module(skip)]
+    pub config: MistralConfig,
+}
+
+impl Mistral {
+    /// The device of the parameters.
+    pub fn device(&self) -> Device {
+        self.embed_tokens.weight.lazy_device()
+    }
+
+    /// The float type that it computes in.
+    pub fn dtype(&self) -> DType {
+        self.embed_tokens.weight.val().dtype()
+    }
+
+    /// An empty cache that fits this model and `capacity` tokens.
+    pub fn cache(&self, capacity: usize) -> KeyValueCache {
+        KeyValueCache::new(self.layers.len(), capacity)
+    }
+
+    /// Word embeddings `[batch, tokens, hidden]` of ids `[batch, tokens]` below the vocabulary size.
+    pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        self.embed_tokens.forward(ids)
+    }
+
+    /// Word embeddings where the ids `vocabulary`, `vocabulary + 1`, .. take the rows of the active
+    /// subjects, `extra_rows` `[batch or 1, subjects, hidden]`. Differentiable in these rows. Ids
+    /// beyond the last subject give zeros.
+    pub fn embed_with(&self, ids: Tensor<2, Int>, extra_rows: Option<Tensor<3>>) -> Tensor<3> {
+        let Some(rows) = extra_rows else { return self.embed(ids) };
+        let vocabulary = self.config.vocabulary as i64;
+        let [batch, tokens] = ids.dims();
+        let [row_batch, subjects, hidden] = rows.dims();
+        let words = self.embed(ids.clone().clamp(0, vocabulary - 1));
+        let personal = ids.clone().greater_equal_elem(vocabulary).unsqueeze_dim::<3>(2).expand([batch, tokens, hidden]);
+        let places = Tensor::<1, Int>::arange(vocabulary..vocabulary + subjects as i64, &ids.device()).reshape([1, 1, subjects]);
+        let chosen = ids.unsqueeze_dim::<3>(2).expand([batch, tokens, subjects]);
+        let chosen = chosen.equal(places.expand([batch, tokens, subjects])).float().cast(rows.dtype());
+        let personal_words = if row_batch == 1 && batch > 1 {
+            chosen.reshape([1, batch * tokens, subjects]).matmul(rows).reshape([batch, tokens, hidden])
+        } else {
+            chosen.matmul(rows)
+        };
+        let dtype = words.dtype();
+        words.mask_fill(personal, 0.0) + personal_words.cast(dtype)
+    }
+
+    /// Hidden states after the final norm, `[batch, tokens, hidden]`.
+    ///
+    /// `positions` `[batch, tokens]` are the rotary positions. `mask` `[batch or 1, tokens, keys]`
+    /// is true where a token must not look, with one key per cached and per new token, the cached
+    /// ones first; without a mask the tokens are causal. New keys and values are added to `cache`.
+    pub fn forward(
+        &self,
+        embeddings: Tensor<3>,
+        positions: Tensor<2, Int>,
+        mask: Option<Tensor<3, Bool>>,
+        cache: Option<&mut KeyValueCache>,
+    ) -> Tensor<3> {
+        self.forward_traced(embeddings, positions, mask, cache, &mut Trace::off())
+    }
+
+    /// [`forward`](Self::forward) that shows the state after every layer (`text.layer0`, ..) and what it returns
+    /// (`text.normalized`).
+    pub fn forward_traced(
+        &self,
+        embeddings: Tensor<3>,
+        positions: Tensor<2, Int>,
+        mask: Option<Tensor<3, Bool>>,
+        cache: Option<&mut KeyValueCache>,
+        trace: &mut Trace<'_>,
+    ) -> Tensor<3> {
+        let [_, tokens, _] = embeddings.dims();
+        let keys = tokens + cache.as_ref().map_or(0, |cache| cache.len());
+        let dtype = embeddings.dtype();
+        let view = match mask {
+            Some(mask) => View::masked(mask, dtype),
+            None if tokens > 1 => View::masked(causal_mask(tokens, keys, &embeddings.device().inner()), dtype),
+            None => View::Everything,
+        };
+        self.run(embeddings, positions, view, cache, trace)
+    }
+
+    /// Like [`forward`](Self::forward) for rows of texts behind a shared prefix, `[batch, tokens,
+    /// hidden]` as laid out by the packing. Where all rows have the same layout
+    /// ([`Packing::uniform`]) the parts of the attention that nobody sees are not computed at all.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] when the embeddings are not laid out by the packing.
+    pub fn forward_packed(&self, embeddings: Tensor<3>, packing: &Packing) -> Result<Tensor<3>> {
+        let found = embeddings.dims();
+        if found[..2] != [packing.rows(), packing.tokens()] {
+            let expected = format!("[{}, {}, hidden], as packed", packing.rows(), packing.tokens());
+            return Err(Error::Shape { what: "packed embeddings", found: found.to_vec(), expected });
+        }
+        let (device, dtype) = (embeddings.device().inner(), embeddings.dtype());
+        let view = match packing.uniform_layout() {
+            Some([prefix, texts, length]) => View::shared_prefix(prefix, texts, length, dtype, &device),
+            None => View::masked(packing.mask(&device), dtype),
+        };
+        Ok(self.run(embeddings, packing.positions(&device), view, None, &mut Trace::off()))
+    }
+
+    fn run(
+        &self,
+        embeddings: Tensor<3>,
+        positions: Tensor<2, Int>,
+        view: View,
+        mut cache: Option<&mut KeyValueCache>,
+        trace: &mut Trace<'_>,
+    ) -> Tensor<3> {
+        let config = &self.config;
+        let (tokens, dtype) = (embeddings.dims()[1], embeddings.dtype());
+        let rotation = Rotation::new(positions, config.heads, config.kv_heads, config.head_dim, config.rope_theta, dtype);
+        let context = AttentionContext { rotation, view };
+        let mut hidden = embeddings;
+        for (index, layer) in self.layers.iter().enumerate() {
+            let normalised = rms_norm(&layer.input_layernorm, hidden.clone());
+            hidden = hidden + layer.self_attn.forward(normalised, &context, cache.as_deref_mut(), index);
+            let normalised = rms_norm(&layer.post_attention_layernorm, hidden.clone());
+            hidden = hidden + layer.mlp.forward(normalised);
+            trace.show(format_args!("text.layer{index}"), &hidden);
+        }
+        if let Some(cache) = cache {
+            cache.advance(tokens);
+        }
+        let normalised = rms_norm(&self.norm, hidden);
+        trace.show(format_args!("text.normalized"), &normalised);
+        normalised
+    }
+
+    /// Logits `[batch, tokens, vocabulary + subjects]` of hidden states `[batch, tokens, hidden]`.
+    ///
+    /// `extra_rows` `[batch or 1, subjects, hidden]` are the head's rows of the active subjects, for
+    /// the ids `vocabulary`, `vocabulary + 1`, ..; the adapter of the head does not act on them.
+    pub fn logits(&self, hidden: Tensor<3>, extra_rows: Option<Tensor<3>>) -> Tensor<3> {
+        let words = self.lm_head.forward(hidden.clone());
+        let Some(rows) = extra_rows else { return words };
+        let [batch, tokens, width] = hidden.dims();
+        let [row_batch, subjects, _] = rows.dims();
+        let columns = rows.cast(hidden.dtype()).swap_dims(1, 2);
+        let personal = if row_batch == 1 && batch > 1 {
+            hidden.reshape([1, batch * tokens, width]).matmul(columns).reshape([batch, tokens, subjects])
+        } else {
+            hidden.matmul(columns)
+        };
+        Tensor::cat(vec![words, personal], 2)
+    }
+
+    /// Every linear layer with its public name: `layers.0.self_attn.q_proj`, .., `lm_head`.
+    pub fn linears(&self) -> Vec<(String, &LoraLinear)> {
+        let mut all = Vec::with_capacity(self.layers.len() * 7 + 1);
+        for (index, layer) in self.layers.iter().enumerate() {
+            let (attention, mlp) = (&layer.self_attn, &layer.mlp);
+            let projections = [&attention.q_proj, &attention.k_proj, &attention.v_proj, &attention.o_proj];
+            all.extend(ATTENTION.iter().zip(projections).map(|(name, x)| (format!("layers.{index}.self_attn.{name}"), x)));
+            let projections = [&mlp.gate_proj, &mlp.up_proj, &mlp.down_proj];
+            all.extend(MLP.iter().zip(projections).map(|(name, x)| (format!("layers.{index}.mlp.{name}"), x)));
+        }
+        all.push(("lm_head".into(), &self.lm_head));
+        all
+    }
+
+    /// Like [`linears`](Self::linears), to be changed.
+    pub fn linears_mut(&mut self) -> Vec<(String, &mut LoraLinear)> {
+        let mut all = Vec::with_capacity(self.layers.len() * 7 + 1);
+        for (index, layer) in self.layers.iter_mut().enumerate() {
+            let (attention, mlp) = (&mut layer.self_attn, &mut layer.mlp);
+            let projections = [&mut attention.q_proj, &mut attention.k_proj, &mut attention.v_proj, &mut attention.o_proj];
+            all.extend(ATTENTION.iter().zip(projections).map(|(name, x)| (format!("layers.{index}.self_attn.{name}"), x)));
+            let projections = [&mut mlp.gate_proj, &mut mlp.up_proj, &mut mlp.down_proj];
+            all.extend(MLP.iter().zip(projections).map(|(name, x)| (format!("layers.{index}.mlp.{name}"), x)));
+        }
+        all.push(("lm_head".into(), &mut self.lm_head));
+        all
+    }
+
+    /// Puts a fresh adapter on every linear layer, each from its own stream.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`LoraConfig::validate`].
+    pub fn attach(&mut self, stream: &SeededStream, config: LoraConfig) -> Result<()> {
+        config.validate()?;
+        for (name, layer) in self.linears_mut() {
+            layer.attach(&stream.derive(format_args!("{name}.lora")), config);
+        }
+        Ok(())
+    }
+
+    /// Takes all adapters off, with the public names of their layers.
+    pub fn detach(&mut self) -> Vec<(String, LoraAdapter)> {
+        self.linears_mut().into_iter().filter_map(|(name, layer)| layer.detach().map(|lora| (name, lora))).collect()
+    }
+
+    /// The adapters, with the public names of their layers: all that a subject's file needs of
+    /// this model. Tensors are shared, not copied.
+    pub fn adapters(&self) -> Vec<(String, LoraAdapter)> {
+        self.linears().into_iter().filter_map(|(name, layer)| layer.lora.clone().map(|lora| (name, lora))).collect()
+    }
+
+    /// Puts adapters on the layers that they are named after, replacing those that are there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] for the name of a layer that does not exist, [`Error::Shape`] for an
+    /// adapter of another size; adapters named before the one at fault are in place then.
+    pub fn insert_adapters(&mut self, adapters: impl IntoIterator<Item = (String, LoraAdapter)>) -> Result<()> {
+        let mut layers: std::collections::HashMap<_, _> = self.linears_mut().into_iter().collect();
+        for (name, adapter) in adapters {
+            let Some(layer) = layers.get_mut(&name) else {
+                let remedy = format!("use a linear layer of this model, which has {} decoder layers", self.config.layers);
+                return Err(Error::Config { key: "adapter", value: name, remedy });
+            };
+            layer.insert(adapter)?;
+        }
+        Ok(())
+    }
+
+    /// The base frozen, the adapters trained: how the paper trains the language model.
+    pub fn train_adapters_only(self) -> Self {
+        let frozen = self.set_require_grad(false);
+        match ParamGroup::from_regexes(vec![r"\.lora\."]) {
+            Ok(adapters) => frozen.set_require_grad_group(adapters, true),
+            Err(_) => frozen, // not reached: the pattern is a constant
+        }
+    }
+
+    /// The same function as a model without adapters.
+    pub fn merge(mut self) -> Self {
+        for (_, layer) in self.linears_mut() {
+            *layer = layer.clone().merge();
+        }
+        self
+    }
+}
+
+const ATTENTION: [&str; 4] = ["q_proj", "k_proj", "v_proj", "o_proj"];
+const MLP: [&str; 3] = ["gate_proj", "up_proj", "down_proj"];

@@ -1,0 +1,62 @@
+//! What happens to outputs while they are still in the cache.
+
+use super::{
+    tile::PANEL,
+    vector::{LANES, Lanes, Vector},
+};
+use crate::simd::{exponential, multiply_add};
+
+/// What becomes of the outputs of a product, its bias added.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Finish<'a> {
+    /// They are the result.
+    #[default]
+    Nothing,
+    /// The Gaussian error linear unit in its form with the hyperbolic tangent (arXiv 1606.08415).
+    GeluTanh,
+    /// These numbers, `[rows, outputs]`, are added.
+    Add(&'a [f32]),
+}
+
+impl Finish<'_> {
+    /// For `width` numbers, of which the first is number `place` of the result.
+    #[inline(always)]
+    pub(super) fn apply<V: Vector>(self, numbers: &mut [f32; PANEL], place: usize, width: usize) {
+        match self {
+            Self::Nothing => {}
+            Self::GeluTanh => {
+                for number in numbers {
+                    *number = if V::FUSED { gelu_tanh::<true>(*number) } else { gelu_tanh::<false>(*number) };
+                }
+            }
+            Self::Add(others) => {
+                numbers.iter_mut().zip(&others[place..place + width]).for_each(|(number, other)| *number += other);
+            }
+        }
+    }
+}
+
+/// `x (1 + tanh z) / 2` with `z = sqrt(2 / pi) (x + 0.044715 x³)`, which is `x` times the logistic function of `2 z`.
+#[inline(always)]
+fn gelu_tanh<const FUSED: bool>(x: f32) -> f32 {
+    const LINEAR: f32 = 1.595_769_2;
+    const CUBIC: f32 = LINEAR * 0.044_715;
+    x * logistic::<FUSED>(x * multiply_add::<FUSED>(CUBIC, x * x, LINEAR))
+}
+
+/// `1 / (1 + exp(-x))`, by the exponential of a number that is not positive.
+#[inline(always)]
+fn logistic<const FUSED: bool>(x: f32) -> f32 {
+    let small = exponential::<FUSED>(-x.abs());
+    let above = 1.0 / (1.0 + small);
+    if x < 0.0 { small * above } else { above }
+}
+
+/// `gate` times its logistic function, times `up`.
+#[inline(always)]
+pub(super) fn gated<V: Vector>(gate: Lanes, up: Lanes) -> Lanes {
+    std::array::from_fn::<f32, LANES, _>(|lane| {
+        let share = if V::FUSED { logistic::<true>(gate[lane]) } else { logistic::<false>(gate[lane]) };
+        gate[lane] * share * up[lane]
+    })
+}

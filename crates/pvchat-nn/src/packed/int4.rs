@@ -1,0 +1,29 @@
+//! Weights in four bits, with a scale for each 32 inputs of an output.
+
+use super::{
+    integer::{Format, Scaled},
+    level::Level,
+    tile::{Routine, routine},
+    vector::LANES,
+};
+
+/// See the module.
+pub(super) struct Int4;
+
+impl Format for Int4 {
+    const GROUP: usize = 32;
+    const LARGEST: f32 = 7.0;
+    const NIBBLES: bool = true;
+}
+
+pub(super) fn routine_for(level: Level) -> Routine {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512Vnni | Level::Avx512Bf16 => {
+            routine!(Scaled<Int4, super::vector::x86::Vnni>, "avx512f,avx512bw,avx512vl,avx512vnni")
+        }
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 | Level::Avx512 => routine!(Scaled<Int4, super::vector::x86::WholeAvx2>, "avx2,fma"),
+        Level::Portable => routine!(Scaled<Int4, [i32; LANES]>),
+    }
+}

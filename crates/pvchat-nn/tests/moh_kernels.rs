@@ -1,0 +1,263 @@
+//! The fused kernel of the CPU against the reference: forward and gradients, over random shapes, gates and masks.
+
+use burn::{prelude::*, tensor::DType};
+use pvchat_data::random::SeededStream;
+use pvchat_nn::moh::{
+    MohAttentionConfig, Routing,
+    kernel::{Kernel, View, fused_attention, gated_attention, reference_attention},
+};
+
+/// Largest difference, in parts of the largest number of the reference (or of one, if that is larger).
+const TOLERANCE: f32 = 1e-5;
+
+/// Random inputs of one attention; scales are zero with probability `1 - activation`, or for whole heads.
+struct Case {
+    sizes: [usize; 4],
+    key_sizes: [usize; 4],
+    q: TensorData,
+    k: TensorData,
+    v: TensorData,
+    scales: Option<TensorData>,
+    hidden: Option<TensorData>,
+    hidden_pairs: Option<TensorData>,
+    slope: TensorData,
+    causal: bool,
+    dtype: DType,
+}
+
+impl Case {
+    fn draw(seed: u64) -> Self {
+        let mut stream = SeededStream::new(seed);
+        let [batch, key_heads, group] = [1 + stream.below(3), 1 + stream.below(3), 1 + stream.below(3)];
+        let long = stream.chance(0.1);
+        let tokens = 1 + stream.below(if long { 150 } else { 24 });
+        let keys = 1 + stream.below(if long { 1200 } else { 40 });
+        let width = [1, 3, 5, 16, 33, 64][stream.below(6)];
+        let heads = key_heads * group;
+        let (sizes, key_sizes) = ([batch, heads, tokens, width], [batch, key_heads, keys, width]);
+        let mut normal = |sizes: [usize; 4]| {
+            TensorData::new((0..sizes.iter().product()).map(|_| stream.normal()).collect::<Vec<f32>>(), sizes)
+        };
+        let (q, k, v, slope) = (normal(sizes), normal(key_sizes), normal(key_sizes), normal(sizes));
+        let activation = [0.0, 0.1, 0.5, 1.0][stream.below(4)];
+        let (shared, whole) = (stream.below(heads + 1), stream.chance(0.3));
+        let scales = stream.chance(0.9).then(|| {
+            let mut values = Vec::new();
+            for index in 0..batch * heads {
+                let head_on = stream.chance(activation);
+                for _ in 0..tokens {
+                    let on = index % heads < shared || if whole { head_on } else { stream.chance(activation) };
+                    values.push(if on { stream.range(0.05f32, 2.0) } else { 0.0 });
+                }
+            }
+            TensorData::new(values, [batch, heads, tokens])
+        });
+        let hidden = stream.chance(0.6).then(|| {
+            let probability = [0.0, 0.3, 1.0][stream.below(3)];
+            TensorData::new((0..batch * keys).map(|_| stream.chance(probability)).collect::<Vec<bool>>(), [batch, keys])
+        });
+        let hidden_pairs = stream.chance(0.3).then(|| {
+            let probability = [0.1, 0.5, 1.0][stream.below(3)];
+            let count = batch * tokens * keys;
+            TensorData::new((0..count).map(|_| stream.chance(probability)).collect::<Vec<bool>>(), [batch, tokens, keys])
+        });
+        Self { sizes, key_sizes, q, k, v, scales, hidden, hidden_pairs, slope, causal: stream.chance(0.4), dtype: DType::F32 }
+    }
+
+    /// Output and gradients of `q`, `k`, `v` and, if there are any, scales; and which kernel it was.
+    fn run(&self, device: &Device, reference: bool) -> (Vec<Vec<f32>>, Kernel) {
+        // Heads split by swapping axes, as the projections leave them: views, not in order.
+        let tensor = |data: &TensorData| {
+            Tensor::<4>::from_data(data.clone(), device).cast(self.dtype).detach().set_require_grad(device.is_autodiff())
+        };
+        let view_of = |tensor: &Tensor<4>| {
+            let copy = tensor.clone().swap_dims(1, 2) * 1.0;
+            copy.swap_dims(1, 2)
+        };
+        let [q, k, v] = [&self.q, &self.k, &self.v].map(tensor);
+        let scales = self.scales.as_ref();
+        let scales = scales.map(|data| {
+            Tensor::<3>::from_data(data.clone(), device).cast(self.dtype).detach().set_require_grad(device.is_autodiff())
+        });
+        let hidden = self.hidden.as_ref().map(|hidden| Tensor::<2, Bool>::from_data(hidden.clone(), device));
+        let hidden_pairs = self.hidden_pairs.as_ref().map(|hidden| Tensor::<3, Bool>::from_data(hidden.clone(), device));
+        let view = View { hidden: hidden.as_ref(), hidden_pairs: hidden_pairs.as_ref(), causal: self.causal };
+        let inputs = [&q, &k, &v].map(view_of);
+        let (output, kernel) = if reference {
+            let [q, k, v] = inputs;
+            (reference_attention(q, k, v, view, scales.clone()), Kernel::Reference)
+        } else {
+            let [q, k, v] = &inputs;
+            let chosen = || gated_attention(q.clone(), k.clone(), v.clone(), view, scales.clone());
+            let fused = fused_attention(q, k, v, view, scales.as_ref());
+            fused.or_else(|| (self.dtype != DType::F32).then(chosen)).expect("f32 on flex")
+        };
+        let mut found = vec![numbers(output.clone())];
+        if device.is_autodiff() {
+            let slope = Tensor::<4>::from_data(self.slope.clone(), device).cast(self.dtype).detach();
+            let gradients = (output * slope).sum().backward();
+            found.extend([q, k, v].map(|tensor| numbers(tensor.grad(&gradients).expect("tracked"))));
+            found.extend(scales.map(|scales| numbers(scales.grad(&gradients).expect("tracked"))));
+        }
+        (found, kernel)
+    }
+}
+
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
+
+fn assert_close(what: &str, found: &[f32], expected: &[f32]) {
+    assert_within(TOLERANCE, what, found, expected);
+}
+
+fn assert_within(tolerance: f32, what: &str, found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let largest = expected.iter().fold(1.0f32, |largest, value| largest.max(value.abs()));
+    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let difference = (found - expected).abs();
+        assert!(difference <= tolerance * largest, "{what}[{index}]: {found} where the reference has {expected}");
+    }
+}
+
+#[test]
+fn the_fused_kernel_equals_the_reference() {
+    let mut seen = std::collections::HashSet::new();
+    for seed in 0..200 {
+        let case = Case::draw(seed);
+        let mut device = Device::flex().autodiff();
+        if seed % 3 == 0 {
+            device = device.gradient_checkpointing();
+        }
+        let ((mut expected, _), (found, kernel)) = (case.run(&device, true), case.run(&device, false));
+        seen.insert(kernel);
+        // A scale of zero gets no gradient, see the module documentation.
+        if let (Some(slopes), Some(scales)) = (expected.get_mut(4), &case.scales) {
+            slopes.iter_mut().zip(scales.iter::<f32>()).filter(|(_, scale)| *scale == 0.0).for_each(|(slope, _)| *slope = 0.0);
+        }
+        for (what, (found, expected)) in ["output", "q", "k", "v", "scales"].iter().zip(found.iter().zip(&expected)) {
+            let shapes = (case.sizes, case.key_sizes, case.causal, case.hidden.is_some());
+            assert_close(&format!("seed {seed}, {shapes:?}, {what}"), found, expected);
+        }
+        let (plain, plain_kernel) = case.run(&Device::flex(), false);
+        assert_eq!((&plain[0], plain_kernel), (&found[0], kernel), "gradients change no number");
+    }
+    let fused = [Kernel::DenseFused, Kernel::Sparse, Kernel::WholeHead];
+    assert!(fused.iter().all(|kernel| seen.contains(kernel)), "{seen:?}");
+}
+
+#[test]
+fn half_precision_goes_to_the_reference_and_is_as_near_as_it_can_be() {
+    // A few units in the last place of each.
+    for (dtype, tolerance) in [(DType::BF16, 5e-2), (DType::F16, 1e-2)] {
+        for seed in 0..40 {
+            let mut case = Case::draw(seed);
+            let (expected, _) = case.run(&Device::flex().autodiff(), true);
+            case.dtype = dtype;
+            let (found, kernel) = case.run(&Device::flex().autodiff(), false);
+            assert_eq!(kernel, Kernel::Reference);
+            for (what, (found, expected)) in ["output", "q", "k", "v", "scales"].iter().zip(found.iter().zip(&expected)) {
+                assert_within(tolerance, &format!("{dtype:?}, seed {seed}, {what}"), found, expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_are_what_small_steps_give() {
+    const STEP: f32 = 1e-2;
+    let mut checked = 0;
+    for seed in 0..60 {
+        let case = Case::draw(seed);
+        if case.sizes.iter().chain(&case.key_sizes).product::<usize>() > 2_000_000 {
+            continue;
+        }
+        checked += 1;
+        let (slopes, _) = case.run(&Device::flex().autodiff(), false);
+        let loss = |case: &Case| -> f64 {
+            let (output, _) = case.run(&Device::flex(), false);
+            output[0].iter().zip(case.slope.iter::<f32>()).map(|(value, slope)| f64::from(value * slope)).sum()
+        };
+        for input in 0..3 {
+            // One element of each input, moved to both sides.
+            let index = seed as usize * 31 % slopes[1 + input].len();
+            let moved = |step: f32| {
+                let mut case = Case::draw(seed);
+                let data = [&mut case.q, &mut case.k, &mut case.v].into_iter().nth(input).expect("three inputs");
+                let mut values: Vec<f32> = data.iter::<f32>().collect();
+                values[index] += step;
+                *data = TensorData::new(values, data.shape().clone());
+                loss(&case)
+            };
+            let (found, expected) = (f64::from(slopes[1 + input][index]), (moved(STEP) - moved(-STEP)) / f64::from(2.0 * STEP));
+            assert!((found - expected).abs() <= 5e-3 * (1.0 + expected.abs()), "seed {seed}, input {input}: {found} {expected}");
+        }
+    }
+    assert!(checked >= 10, "{checked}");
+}
+
+#[test]
+fn below_a_router_the_gradients_of_closed_gates_are_the_references() {
+    let device = Device::flex().autodiff();
+    let routings = [
+        Routing::Relu { shared: 2, rescale: false },
+        Routing::Relu { shared: 2, rescale: true },
+        Routing::TopK { shared: 1, active: 2 },
+    ];
+    for routing in routings {
+        let stream = SeededStream::new(3);
+        let mut config = MohAttentionConfig::new(48, 6, routing);
+        config.initial_deviation = 0.2;
+        let module = config.init(&stream, &device).unwrap();
+        let x = pvchat_nn::init::normal::<3>(&mut stream.derive("x"), [2, 96, 48], 1.0, &device).require_grad();
+        let slope = pvchat_nn::init::normal::<3>(&mut stream.derive("slope"), [2, 96, 48], 1.0, &device);
+        let gradients = |fused: bool| {
+            let gates = module.gates(x.clone()).expect("routed");
+            let scales = pvchat_nn::moh::router::head_scales(&gates, routing, 6);
+            let heads = |linear: &burn::nn::Linear| linear.forward(x.clone()).reshape([2, 96, 6, 8]).swap_dims(1, 2);
+            let (q, k, v) = (heads(&module.query), heads(&module.key), heads(&module.value));
+            let context = if fused {
+                let (context, kernel) = fused_attention(&q, &k, &v, View::default(), Some(&scales)).expect("f32 on flex");
+                assert_eq!(kernel, Kernel::Sparse);
+                context
+            } else {
+                reference_attention(q, k, v, View::default(), Some(scales))
+            };
+            let context = context.swap_dims(1, 2).reshape([2, 96, 48]);
+            let gradients = (context * slope.clone()).sum().backward();
+            let router = module.router_alpha.as_ref().expect("routed");
+            [
+                numbers(x.grad(&gradients).unwrap()),
+                numbers(router.router.weight.val().grad(&gradients).unwrap()),
+                numbers(router.alpha_proj.weight.val().grad(&gradients).unwrap()),
+                numbers(module.key.weight.val().grad(&gradients).unwrap()),
+            ]
+        };
+        for (index, (found, expected)) in gradients(true).iter().zip(&gradients(false)).enumerate() {
+            assert_close(&format!("{routing:?}, gradient {index}"), found, expected);
+        }
+    }
+}
+
+#[test]
+fn small_attentions_stay_with_the_reference_and_large_ones_do_not() {
+    let device = Device::flex();
+    let run = |tokens, keys| {
+        let [q, k] = [tokens, keys].map(|rows| Tensor::<4>::ones([1, 2, rows, 8], &device));
+        gated_attention(q, k.clone(), k, View::default(), None).1
+    };
+    assert_eq!(run(16, 37), Kernel::Reference);
+    assert_eq!(run(128, 1024), Kernel::DenseFused);
+}
+
+#[test]
+fn a_gate_that_is_no_number_shows_in_its_row_only() {
+    let device = Device::flex();
+    let tensor = Tensor::<4>::ones([1, 1, 3, 4], &device);
+    let scales = Tensor::<3>::from_floats([[[1.0, f32::NAN, 0.0]]], &device);
+    let (context, _) = fused_attention(&tensor, &tensor, &tensor, View::default(), Some(&scales)).expect("f32 on flex");
+    let found = numbers(context);
+    assert_eq!(&found[..4], &[1.0; 4]);
+    assert!(found[4..8].iter().all(|value| value.is_nan()));
+    assert_eq!(&found[8..], &[0.0; 4]);
+}
