@@ -4,6 +4,7 @@
 #   make demo        learns a real man from one clip and asks about him in others; then the same with a drawn character
 #   make test        every test
 #   make test-vulkan  the kernels for GPUs, on Vulkan's driver for processors
+#   make test-onnx   a user's own networks for faces, as ONNX files
 #   make ptx         the kernels for GPUs, lowered to PTX without one and assembled (CUDA_PATH: a toolkit; fetches LLVM)
 #   make soak        kills learning 100 times and compares what comes out
 #   make fuzz        broken video files and odd sampling plans, for FUZZ_SECONDS (120)
@@ -28,7 +29,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # compiled once and not once per command. `cargo run --release --example NAME` resolves to the same.
 CARGO_FLAGS := --release --workspace
 
-.PHONY: help setup models demo test test-vulkan ptx soak fuzz fuzz-guided lint check-cuda bench moh-benchmarks moh-report tables doc miniature
+.PHONY: help setup models demo test test-vulkan test-onnx ptx soak fuzz fuzz-guided lint check-cuda bench moh-benchmarks moh-report tables doc miniature
 
 help:
 	@sed -n 's/^#   make /make /p' $(firstword $(MAKEFILE_LIST))
@@ -66,6 +67,11 @@ test-vulkan:
 	VK_DRIVER_FILES="$${VK_DRIVER_FILES:-$$(ls /usr/share/vulkan/icd.d/lvp_icd*.json)}" \
 		CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_TARGET_DIR=$(TARGET)/vulkan \
 		$(CARGO) test --release --package pvchat-nn --features flex,vulkan --test moh_kernels_vulkan
+
+# A folder of its own, because onnx would change the features of everything else. Not in .ci/run: it compiles burn
+# and tract anew.
+test-onnx:
+	CARGO_TARGET_DIR=$(TARGET)/onnx $(CARGO) test --release --package pvchat-people --features flex,onnx --lib --test onnx
 
 # A package and a folder of its own, so that LLVM, half a gigabyte that its build script fetches once, is in nobody else's
 # way. Of a toolkit it takes ptxas (PTXAS names another) and libdevice; the wheel nvidia-cuda-nvcc has both:

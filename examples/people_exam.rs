@@ -10,6 +10,8 @@ use std::{
 };
 
 use clap::Parser;
+#[cfg(feature = "onnx")]
+use pvchat::faces::onnx::Networks;
 use pvchat::{
     data::{file::read_json, random::SeededStream},
     faces::{Calibration, EmbedderKind, FindOptions, Finder, Search, cosine, mean_embedding},
@@ -49,6 +51,11 @@ struct Arguments {
     /// How faces are looked for: auto, fast or thorough.
     #[arg(long, default_value = "auto")]
     search: String,
+    /// The description of a network of your own, NAME.json beside NAME.onnx, used in place of the shipped one (docs/people.md).
+    /// May be given twice: for the network that finds faces and for the one that embeds them.
+    #[cfg(feature = "onnx")]
+    #[arg(long, value_name = "JSON")]
+    onnx: Vec<PathBuf>,
     /// Prints a calibration that fits this folder, in place of the examination.
     #[arg(long)]
     calibrate: bool,
@@ -147,15 +154,24 @@ fn exam(arguments: &Arguments) -> Outcome<()> {
         other => return Err(format!("--search is {other}; give auto, fast or thorough").into()),
     };
     let models = models_folder(arguments.models.clone());
-    let finder = Finder::open(&models, embedder, FindOptions { search, ..FindOptions::default() }, &device::default_device()?)?;
-    let calibration = Calibration::shipped(embedder)?;
+    let (options, device) = (FindOptions { search, ..FindOptions::default() }, device::default_device()?);
+    #[cfg(not(feature = "onnx"))]
+    let finder = Finder::open(&models, embedder, options, &device)?;
+    #[cfg(feature = "onnx")]
+    let finder = {
+        let own = arguments.onnx.iter().try_fold(Networks::new(), |own, description| own.with_file(description))?;
+        Finder::open_with(&models, embedder, own, options, &device)?
+    };
     let (items, without_face, count) = items(&finder, &arguments.folder)?;
     let colour: Vec<&Item> = items.iter().filter(|item| !item.grey).collect();
     let pairs = compare(&colour);
     if arguments.calibrate {
-        writeln!(out, "{}", serde_json::to_string_pretty(&fit(embedder, &colour, &pairs))?)?;
+        // An embedder of the user's own has no calibration yet; its name there is its id.
+        let name = finder.calibration().map_or_else(|_| finder.model().into(), |calibration| calibration.embedder);
+        writeln!(out, "{}", serde_json::to_string_pretty(&fit(name, &colour, &pairs))?)?;
         return Ok(());
     }
+    let calibration = finder.calibration()?;
     let verification = verify(&pairs).ok_or("the folder has no two items of one person, or of one person only")?;
     let (true_accepts, false_accepts) = accepts(&pairs, calibration.midpoint);
     let balanced = (true_accepts + 1.0 - false_accepts) / 2.0;
@@ -440,7 +456,7 @@ fn split(items: &[&Item]) -> [f64; 3] {
 /// a stranger is taken for one of the enrolled people once in a thousand looks: for a hundred people that is once in a hundred
 /// thousand comparisons, which no folder holds. The tail is extrapolated: above the most similar hundredth of strangers,
 /// similarities are taken to fall off exponentially, with the mean excess that they have there.
-fn fit(embedder: EmbedderKind, items: &[&Item], pairs: &[Pair]) -> Calibration {
+fn fit(embedder: String, items: &[&Item], pairs: &[Pair]) -> Calibration {
     let (midpoint, slope) = (best_threshold(pairs), slope(pairs));
     let (hundredth, excess) = tail(pairs);
     // Strangers in clips of one room are more alike than those in pictures: what is certain must hold for them too.
@@ -451,7 +467,7 @@ fn fit(embedder: EmbedderKind, items: &[&Item], pairs: &[Pair]) -> Calibration {
     let possible = (midpoint - 2.2 / slope).min(certain[0].1 - 0.02);
     let round = |value: f32| (value * 1000.0).round() / 1000.0;
     Calibration {
-        embedder: embedder.name().into(),
+        embedder,
         midpoint: round(midpoint),
         slope: round(slope),
         possible: round(possible),

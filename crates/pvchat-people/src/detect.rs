@@ -47,7 +47,7 @@ const CROWD: usize = 4;
 /// At most this many boxes pass from one network to the next, and at most this many faces are reported for a picture.
 const MOST_PROPOSED: usize = 2_000;
 /// See `MOST_PROPOSED`.
-const MOST_FACES: usize = 200;
+pub(crate) const MOST_FACES: usize = 200;
 
 /// The networks of both searches.
 #[derive(Debug)]

@@ -14,6 +14,8 @@ use crate::{
 pub(crate) enum Embedder {
     MobileFaceNet(Box<MobileFaceNet>),
     Dlib(Box<DlibResNet>),
+    #[cfg(feature = "onnx")]
+    Own(Box<crate::onnx::Embedder>),
 }
 
 impl Embedder {
@@ -22,6 +24,8 @@ impl Embedder {
         match self {
             Self::MobileFaceNet(_) => MobileFaceNet::SIDE,
             Self::Dlib(_) => DlibResNet::SIDE,
+            #[cfg(feature = "onnx")]
+            Self::Own(network) => network.side(),
         }
     }
 
@@ -30,27 +34,33 @@ impl Embedder {
         match self {
             Self::MobileFaceNet(_) => MobileFaceNet::WIDTH,
             Self::Dlib(_) => DlibResNet::WIDTH,
+            #[cfg(feature = "onnx")]
+            Self::Own(network) => network.width(),
         }
     }
 
     /// The embedding of an aligned face, of unit length.
     pub(crate) fn embed(&self, aligned: &RgbImage, device: &Device) -> Result<Vec<f32>> {
-        let side = self.side();
-        let normalised = |(place, value): (usize, &u8)| match self {
-            Self::MobileFaceNet(_) => (f32::from(*value) - 127.5) / 128.0,
-            Self::Dlib(_) => (f32::from(*value) - DlibResNet::MEAN[place % 3]) / 255.0,
+        let normalised: fn((usize, &u8)) -> f32 = match self {
+            Self::MobileFaceNet(_) => |(_, level)| (f32::from(*level) - 127.5) / 128.0,
+            Self::Dlib(_) => |(place, level)| (f32::from(*level) - DlibResNet::MEAN[place % 3]) / 255.0,
+            #[cfg(feature = "onnx")]
+            Self::Own(network) => return network.embed(aligned),
         };
+        let side = self.side();
         let values = aligned.as_raw().iter().enumerate().map(normalised).collect();
-        let mut embedding = self.forward(&Maps::of_points(values, [1, side, side, 3], device)).points("the face embedder")?;
+        let mut embedding = self.forward(&Maps::of_points(values, [1, side, side, 3], device))?.points("the face embedder")?;
         normalise(&mut embedding);
         Ok(embedding)
     }
 
-    /// `[n, 3, side, side]`, normalised as the network wants it, to `[n, width, 1, 1]`.
-    pub(crate) fn forward(&self, faces: &Maps) -> Maps {
+    /// `[n, 3, side, side]`, normalised as the network wants it, to `[n, width, 1, 1]`; shipped networks only.
+    pub(crate) fn forward(&self, faces: &Maps) -> Result<Maps> {
         match self {
-            Self::MobileFaceNet(network) => network.forward(faces),
-            Self::Dlib(network) => network.forward(faces),
+            Self::MobileFaceNet(network) => Ok(network.forward(faces)),
+            Self::Dlib(network) => Ok(network.forward(faces)),
+            #[cfg(feature = "onnx")]
+            Self::Own(_) => Err(crate::onnx::not_shipped(crate::Network::Embedder)),
         }
     }
 }

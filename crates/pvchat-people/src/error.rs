@@ -81,6 +81,19 @@ pub enum Error {
         /// What to do.
         remedy: String,
     },
+    /// A network of the user's own, or its description, that cannot be used.
+    #[cfg(feature = "onnx")]
+    #[error("{}: {key}: {problem}; {remedy}", file.display())]
+    Onnx {
+        /// The ONNX file, or its description where that cannot be read.
+        file: PathBuf,
+        /// The key of the description, or the part of the network: `network`, `input`, `outputs`, or the name of an output.
+        key: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
     /// A setting out of its range.
     #[error("{key} is {value}; {remedy}")]
     Setting {

@@ -12,6 +12,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use crate::{
     Error, Result,
     align::align,
+    calibration::Calibration,
     detect::{CONFIRMED, Detector, Face, Search},
     embed::Embedder,
     layers::{Maps, Weights},
@@ -76,11 +77,19 @@ impl Default for FindOptions {
     }
 }
 
+/// What finds faces.
+enum Faces {
+    Shipped(Box<Detector>),
+    #[cfg(feature = "onnx")]
+    Own(Box<crate::onnx::Detector>),
+}
+
 /// The networks that find and embed faces. Frames are divided among threads, each of which computes alone.
 pub struct Finder {
-    detector: Detector,
+    detector: Faces,
     embedder: Embedder,
     model: String,
+    device: Device,
     options: FindOptions,
     workers: Vec<ThreadPool>,
 }
@@ -97,21 +106,39 @@ impl Finder {
     /// # Errors
     /// [`Error::Models`] where a file is absent or damaged, [`Error::Weights`] for one of another network.
     pub fn open(folder: &Path, embedder: EmbedderKind, options: FindOptions, device: &Device) -> Result<Self> {
-        let read = |name: &str| -> Result<Weights> {
-            let bytes = models::open(name, folder)?;
-            Weights::from_bytes(&folder.join(format!("{name}.safetensors")), &bytes, device)
+        let detector = shipped_detector(folder, device)?;
+        let (model, network) = shipped_embedder(folder, embedder, device)?;
+        Self::of(detector, network, model, options, device)
+    }
+
+    /// As [`open`](Self::open), with a user's own networks in place of the shipped ones; `embedder` is used where the user
+    /// has none. The folder of models is read only for what the user's networks do not replace.
+    ///
+    /// A detector of the user's own has its own least score, and ignores [`FindOptions::search`] and
+    /// [`FindOptions::confirmed`].
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    #[cfg(feature = "onnx")]
+    pub fn open_with(
+        folder: &Path,
+        embedder: EmbedderKind,
+        own: crate::onnx::Networks,
+        options: FindOptions,
+        device: &Device,
+    ) -> Result<Self> {
+        let detector = match own.detector {
+            Some(detector) => Faces::Own(Box::new(detector)),
+            None => shipped_detector(folder, device)?,
         };
-        let mut mtcnn = read("mtcnn")?;
-        let (pnet, rnet, onet) = (PNet::take(&mut mtcnn)?, RNet::take(&mut mtcnn)?, ONet::take(&mut mtcnn)?);
-        mtcnn.finish()?;
-        let blazeface = BlazeFace::take(read("blazeface")?)?;
-        let weights = read(embedder.name())?;
-        let model = models::find(embedder.name())?.id();
-        let embedder = match embedder {
-            EmbedderKind::MobileFaceNet => Embedder::MobileFaceNet(Box::new(MobileFaceNet::take(weights)?)),
-            EmbedderKind::Dlib => Embedder::Dlib(Box::new(DlibResNet::take(weights)?)),
+        let (model, network) = match own.embedder {
+            Some(network) => (network.id().to_string(), Embedder::Own(Box::new(network))),
+            None => shipped_embedder(folder, embedder, device)?,
         };
-        let detector = Detector { blazeface, pnet, rnet, onet, device: device.clone() };
+        Self::of(detector, network, model, options, device)
+    }
+
+    fn of(detector: Faces, embedder: Embedder, model: String, options: FindOptions, device: &Device) -> Result<Self> {
         let threads = match options.threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads.min(64),
@@ -124,12 +151,34 @@ impl Finder {
                 value: threads.to_string(),
                 remedy: format!("ask for fewer ({error})"),
             })?;
-        Ok(Self { detector, embedder, model, options, workers })
+        Ok(Self { detector, embedder, model, device: device.clone(), options, workers })
     }
 
     /// Identifies the embedder and its weights: templates of another one cannot be compared.
     pub fn model(&self) -> &str {
         &self.model
+    }
+
+    /// What similarities of the embedder mean: shipped with it, or in the description of a user's own.
+    ///
+    /// # Errors
+    /// `Error::Onnx` for an embedder of the user's own without a calibration, with the command that measures one.
+    pub fn calibration(&self) -> Result<Calibration> {
+        match &self.embedder {
+            Embedder::MobileFaceNet(_) => Calibration::shipped(EmbedderKind::MobileFaceNet),
+            Embedder::Dlib(_) => Calibration::shipped(EmbedderKind::Dlib),
+            #[cfg(feature = "onnx")]
+            Embedder::Own(network) => network.calibration().cloned(),
+        }
+    }
+
+    /// Refuses thresholds that were not measured with the user's own embedder.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn check_calibration(&self, calibration: &Calibration) -> Result<()> {
+        match &self.embedder {
+            Embedder::Own(network) => network.check(calibration),
+            _ => Ok(()),
+        }
     }
 
     /// Numbers of an embedding.
@@ -208,7 +257,7 @@ impl Finder {
     /// As [`faces`](Self::faces).
     pub fn embed(&self, picture: &RgbImage, face: &Face) -> Result<Option<Vec<f32>>> {
         let Some(aligned) = align(picture, &face.landmarks, self.embedder.side()) else { return Ok(None) };
-        self.alone(0, || self.embedder.embed(&aligned, &self.detector.device)).map(Some)
+        self.alone(0, || self.embedder.embed(&aligned, &self.device)).map(Some)
     }
 
     /// Runs one network by itself, on one thread: to hold it against another implementation, or to time it. `values` are
@@ -216,7 +265,7 @@ impl Finder {
     /// gives.
     ///
     /// # Errors
-    /// [`Error::Setting`] for values that do not fill the shape, [`Error::Device`].
+    /// [`Error::Setting`] for values that do not fill the shape, or a network that a user's own replaces, [`Error::Device`].
     pub fn compute(&self, network: Network, values: Vec<f32>, shape: [usize; 4]) -> Result<Vec<Vec<f32>>> {
         if shape[1] != 3 || shape.iter().try_fold(1usize, |all, side| all.checked_mul(*side)) != Some(values.len()) {
             let value = format!("{shape:?} for {} values", values.len());
@@ -224,14 +273,15 @@ impl Finder {
         }
         let all = |outputs: &mut dyn Iterator<Item = Maps>, what| outputs.map(|output| output.planes(what)).collect();
         self.alone(0, || {
-            let input = Maps::of_planes(values, shape, &self.detector.device);
-            let Detector { blazeface, pnet, rnet, onet, .. } = &self.detector;
-            match network {
-                Network::BlazeFace => blazeface.forward(&input).map(Vec::from),
-                Network::PNet => all(&mut pnet.forward(&input).into_iter(), "PNet"),
-                Network::RNet => all(&mut rnet.forward(&input).into_iter(), "RNet"),
-                Network::ONet => all(&mut onet.forward(&input).into_iter(), "ONet"),
-                Network::Embedder => all(&mut [self.embedder.forward(&input)].into_iter(), "the face embedder"),
+            let input = Maps::of_planes(values, shape, &self.device);
+            match (network, &self.detector) {
+                (Network::Embedder, _) => all(&mut [self.embedder.forward(&input)?].into_iter(), "the face embedder"),
+                (Network::BlazeFace, Faces::Shipped(shipped)) => shipped.blazeface.forward(&input).map(Vec::from),
+                (Network::PNet, Faces::Shipped(shipped)) => all(&mut shipped.pnet.forward(&input).into_iter(), "PNet"),
+                (Network::RNet, Faces::Shipped(shipped)) => all(&mut shipped.rnet.forward(&input).into_iter(), "RNet"),
+                (Network::ONet, Faces::Shipped(shipped)) => all(&mut shipped.onet.forward(&input).into_iter(), "ONet"),
+                #[cfg(feature = "onnx")]
+                (_, Faces::Own(_)) => Err(crate::onnx::not_shipped(network)),
             }
         })
     }
@@ -245,18 +295,45 @@ impl Finder {
     }
 
     fn look(&self, picture: &RgbImage) -> Result<Vec<SeenFace>> {
-        let faces = self.detector.find(picture, self.options.search, self.options.confirmed)?;
+        let faces = match &self.detector {
+            Faces::Shipped(detector) => detector.find(picture, self.options.search, self.options.confirmed)?,
+            #[cfg(feature = "onnx")]
+            Faces::Own(detector) => detector.find(picture)?,
+        };
         let mut seen = Vec::with_capacity(faces.len());
         for face in faces {
             let Some(portrait) = align(picture, &face.landmarks, self.embedder.side()) else { continue };
             let quality = Quality::measure(&face, &portrait, [picture.width(), picture.height()]);
             let flaws = quality.flaws(&self.options.limits);
             let embedding = match flaws.is_empty() {
-                true => Some(self.embedder.embed(&portrait, &self.detector.device)?),
+                true => Some(self.embedder.embed(&portrait, &self.device)?),
                 false => None,
             };
             seen.push(SeenFace { face, quality, flaws, embedding, portrait });
         }
         Ok(seen)
     }
+}
+
+fn read(folder: &Path, name: &str, device: &Device) -> Result<Weights> {
+    let bytes = models::open(name, folder)?;
+    Weights::from_bytes(&folder.join(format!("{name}.safetensors")), &bytes, device)
+}
+
+fn shipped_detector(folder: &Path, device: &Device) -> Result<Faces> {
+    let mut mtcnn = read(folder, "mtcnn", device)?;
+    let (pnet, rnet, onet) = (PNet::take(&mut mtcnn)?, RNet::take(&mut mtcnn)?, ONet::take(&mut mtcnn)?);
+    mtcnn.finish()?;
+    let blazeface = BlazeFace::take(read(folder, "blazeface", device)?)?;
+    Ok(Faces::Shipped(Box::new(Detector { blazeface, pnet, rnet, onet, device: device.clone() })))
+}
+
+/// An embedder, with the id of its weights.
+fn shipped_embedder(folder: &Path, embedder: EmbedderKind, device: &Device) -> Result<(String, Embedder)> {
+    let weights = read(folder, embedder.name(), device)?;
+    let network = match embedder {
+        EmbedderKind::MobileFaceNet => Embedder::MobileFaceNet(Box::new(MobileFaceNet::take(weights)?)),
+        EmbedderKind::Dlib => Embedder::Dlib(Box::new(DlibResNet::take(weights)?)),
+    };
+    Ok((models::find(embedder.name())?.id(), network))
 }

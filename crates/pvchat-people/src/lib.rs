@@ -1,5 +1,8 @@
 //! Who is in a clip, where and when: faces are detected, aligned, embedded, linked into tracks and compared with people that
 //! are kept in a [`Gallery`].
+//!
+//! With the feature `onnx` a user's own detector and embedder (YuNet, SCRFD, SFace, ArcFace) take the place of the shipped
+//! networks, see `onnx`.
 
 mod align;
 mod calibration;
@@ -12,6 +15,8 @@ mod geometry;
 mod layers;
 pub mod models;
 mod networks;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 mod plain;
 mod quality;
 mod recognise;

@@ -108,7 +108,8 @@ impl<'a> Watch<'a> {
     /// Begins to watch.
     ///
     /// # Errors
-    /// [`Error::OtherModel`](crate::Error::OtherModel) for a subject whose templates come from another model.
+    /// [`Error::OtherModel`](crate::Error::OtherModel) for a subject whose templates come from another model, and `Error::Onnx`
+    /// for a calibration of another model than the user's own.
     pub fn new(finder: &'a Finder, subjects: &'a [Person], calibration: &'a Calibration, options: WatchOptions) -> Result<Self> {
         Self::resume(finder, subjects, calibration, options, Timeline::default())
     }
@@ -125,6 +126,8 @@ impl<'a> Watch<'a> {
         timeline: Timeline,
     ) -> Result<Self> {
         subjects.iter().try_for_each(|subject| subject.check_model(finder.model()))?;
+        #[cfg(feature = "onnx")]
+        finder.check_calibration(calibration)?;
         let (linker, strangers) = (Linker::default(), Vec::new());
         Ok(Self { finder, subjects, calibration, options, linker, begin: None, window: [0; 3], strangers, timeline })
     }

@@ -11,6 +11,8 @@ use std::{
 use burn::prelude::*;
 use image::RgbImage;
 use pvchat_data::{SubjectName, file::write_json};
+#[cfg(feature = "onnx")]
+use pvchat_people::onnx::Networks;
 use pvchat_people::{
     Calibration, EmbedderKind, FindOptions, Finder, Gallery, Person, Point, Template, Timeline, Track, Watch, WatchOptions,
 };
@@ -180,11 +182,31 @@ pub struct Footage {
 impl People {
     /// Opens the models in a folder ([`pvchat_people::models::get`] puts them there) and the people in another.
     ///
+    /// With the feature `onnx`, networks of the user's own in the folder `onnx` of the models are used in place of the shipped
+    /// ones, see `pvchat_people::onnx`.
+    ///
     /// # Errors
     /// [`Error::People`] for models that are absent or damaged.
     pub fn open(models: &Path, subjects: impl Into<PathBuf>, options: PeopleOptions, device: &Device) -> Result<Self> {
+        #[cfg(not(feature = "onnx"))]
         let finder = Finder::open(models, options.embedder, options.find.clone(), device)?;
-        let calibration = Calibration::shipped(options.embedder)?;
+        #[cfg(feature = "onnx")]
+        let finder = {
+            let own = match models.join("onnx") {
+                folder if folder.is_dir() => Networks::open(&folder)?,
+                _ => Networks::new(),
+            };
+            Finder::open_with(models, options.embedder, own, options.find.clone(), device)?
+        };
+        Self::with_finder(finder, subjects, options)
+    }
+
+    /// As [`open`](Self::open), with a finder that is open; of the options, only [`PeopleOptions::watch`] is used.
+    ///
+    /// # Errors
+    /// [`Error::People`] for an embedder without a calibration.
+    pub fn with_finder(finder: Finder, subjects: impl Into<PathBuf>, options: PeopleOptions) -> Result<Self> {
+        let calibration = finder.calibration()?;
         Ok(Self { finder, calibration, gallery: Gallery::new(subjects), options })
     }
 
