@@ -5,9 +5,13 @@ use burn::{
     tensor::{DType, s},
 };
 
-use crate::operations::softmax;
+use crate::{moh::Gates, operations::softmax};
 
-use super::{KeyValueCache, LoraLinear, rope::Rotation};
+use super::{
+    HeadRouter, KeyValueCache, LoraLinear,
+    rope::Rotation,
+    routed::{Reach, changes_nothing},
+};
 
 /// What all layers of one forward pass share.
 #[derive(Debug)]
@@ -16,6 +20,8 @@ pub struct AttentionContext {
     pub rotation: Rotation,
     /// Who sees whom.
     pub view: View,
+    /// Where routers act; `None` leaves every layer as in the base.
+    pub(super) reach: Option<Reach>,
 }
 
 /// Which keys the tokens of a forward pass see.
@@ -69,19 +75,26 @@ pub struct SelfAttention {
     pub kv_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
+    /// The router of the heads, absent in the base model.
+    pub routed: Option<HeadRouter>,
 }
 
 impl SelfAttention {
-    /// `[batch, tokens, hidden]` to the same shape; `layer` is the place in the cache.
+    /// `[batch, tokens, hidden]` to the same shape, and what the router decided where there is one that acts; `layer` is the
+    /// place in the cache.
     pub fn forward(
         &self,
         x: Tensor<3>,
         context: &AttentionContext,
         cache: Option<&mut KeyValueCache>,
         layer: usize,
-    ) -> Tensor<3> {
+    ) -> (Tensor<3>, Option<Gates>) {
         let [batch, tokens, _] = x.dims();
         let (heads, kv_heads, head_dim) = (self.heads, self.kv_heads, self.head_dim);
+        let reach = context.reach.as_ref();
+        let gates = reach.and(self.routed.as_ref()).map(|router| router.gates(x.clone()));
+        let weights = gates.as_ref().zip(self.routed.as_ref()).map(|(gates, router)| router.weights(gates, heads));
+        let weights = weights.filter(|weights| !changes_nothing(weights));
         let split = |x: Tensor<3>, heads| x.reshape([batch, tokens, heads, head_dim]).swap_dims(1, 2);
 
         let queries = split(context.rotation.query(self.q_proj.forward(x.clone())), heads);
@@ -90,6 +103,11 @@ impl SelfAttention {
         let [keys, values] = match cache {
             Some(cache) => cache.append(layer, keys, values),
             None => [keys, values],
+        };
+        let reweighted = reach.zip(weights);
+        let values = match &reweighted {
+            Some((reach, _)) => reach.beside(values),
+            None => values,
         };
         let mixed = match &context.view {
             View::Everything => attend(queries, keys, values, None),
@@ -110,14 +128,20 @@ impl SelfAttention {
                 Tensor::cat(vec![mixed_prefix, mixed_texts], 2)
             }
         };
-        self.o_proj.forward(mixed.swap_dims(1, 2).reshape([batch, tokens, heads * head_dim]))
+        let mixed = match reweighted {
+            Some((reach, weights)) => reach.reweight(mixed, weights.swap_dims(1, 2).unsqueeze_dim(3)),
+            None => mixed,
+        };
+        let output = self.o_proj.forward(mixed.swap_dims(1, 2).reshape([batch, tokens, heads * head_dim]));
+        (output, gates)
     }
 }
 
-/// Queries `[batch, heads, tokens, width]` on keys and values `[batch, kv_heads, keys, width]`.
+/// Queries `[batch, heads, tokens, width]` on keys `[batch, kv_heads, keys, width]` and values, whose width may differ.
 fn attend(queries: Tensor<4>, keys: Tensor<4>, values: Tensor<4>, bias: Option<&Tensor<4>>) -> Tensor<4> {
     let [batch, heads, tokens, width] = queries.dims();
     let [_, kv_heads, length, _] = keys.dims();
+    let value_width = values.dims()[3];
     // The query heads of one group are rows of one product, so keys are never copied per head.
     let rows = heads / kv_heads * tokens;
     let scores = queries.reshape([batch, kv_heads, rows, width]).matmul(keys.swap_dims(2, 3));
@@ -127,7 +151,7 @@ fn attend(queries: Tensor<4>, keys: Tensor<4>, values: Tensor<4>, bias: Option<&
         None => scores,
     };
     let weights = softmax(scores).reshape([batch, kv_heads, rows, length]);
-    weights.matmul(values).reshape([batch, heads, tokens, width])
+    weights.matmul(values).reshape([batch, heads, tokens, value_width])
 }
 
 /// Like [`attend`] for the texts behind a prefix: scores exist for the prefix and for the own text
@@ -141,6 +165,7 @@ fn attend_behind_prefix(
 ) -> Tensor<4> {
     let [batch, heads, tokens, width] = queries.dims();
     let [_, kv_heads, prefix, _] = prefix_keys.dims();
+    let value_width = values.dims()[3];
     let group = heads / kv_heads;
     let (blocks, rows) = (batch * kv_heads * texts, group * length);
     // Rows in the order [batch, kv head, text, head of the group, token].
@@ -151,10 +176,10 @@ fn attend_behind_prefix(
     let scores = Tensor::cat(vec![on_prefix.reshape([blocks, rows, prefix]), on_own.reshape([blocks, rows, length])], 2);
     let weights = softmax(scores);
     let from_prefix = weights.clone().slice(s![.., .., ..prefix]).reshape([batch, kv_heads, texts * rows, prefix]);
-    let from_prefix = from_prefix.matmul(prefix_values).reshape([blocks, rows, width]);
-    let from_own = weights.slice(s![.., .., prefix..]).matmul(values.reshape([blocks, length, width]));
-    let mixed = (from_prefix + from_own).reshape([batch * kv_heads, texts, group, length, width]).swap_dims(1, 2);
-    mixed.reshape([batch, heads, tokens, width])
+    let from_prefix = from_prefix.matmul(prefix_values).reshape([blocks, rows, value_width]);
+    let from_own = weights.slice(s![.., .., prefix..]).matmul(values.reshape([blocks, length, value_width]));
+    let mixed = (from_prefix + from_own).reshape([batch * kv_heads, texts, group, length, value_width]).swap_dims(1, 2);
+    mixed.reshape([batch, heads, tokens, value_width])
 }
 
 /// The mask `[batch, tokens, keys]`, true = hidden, as an addend for the scores.

@@ -2,6 +2,8 @@
 
 use burn::{prelude::*, tensor::s};
 
+use super::TokenKind;
+
 /// Keys and values of every layer, preallocated to a maximal length.
 ///
 /// A clone shares its memory with the original until one of the two is written to, so a cache
@@ -10,6 +12,8 @@ use burn::{prelude::*, tensor::s};
 #[derive(Clone, Debug)]
 pub struct KeyValueCache {
     layers: Vec<Option<[Tensor<4>; 2]>>,
+    /// What the tokens are to routed heads, one row or one for each sequence; empty where nobody said.
+    kinds: Vec<Vec<TokenKind>>,
     length: usize,
     capacity: usize,
 }
@@ -18,7 +22,7 @@ impl KeyValueCache {
     /// An empty cache for `layers` layers and, without growing, `capacity` tokens. Memory is taken
     /// when the first tokens arrive.
     pub fn new(layers: usize, capacity: usize) -> Self {
-        Self { layers: vec![None; layers], length: 0, capacity: capacity.max(1) }
+        Self { layers: vec![None; layers], kinds: Vec::new(), length: 0, capacity: capacity.max(1) }
     }
 
     /// Number of tokens held.
@@ -61,7 +65,11 @@ impl KeyValueCache {
             x.clone().select(0, index)
         };
         let layers = self.layers.iter().map(|layer| layer.as_ref().map(|[k, v]| [select(k), select(v)])).collect();
-        Self { layers, length: self.length, capacity: self.capacity }
+        let kinds = match self.kinds.len() {
+            0 | 1 => self.kinds.clone(),
+            _ => rows.iter().filter_map(|&row| self.kinds.get(row as usize).cloned()).collect(),
+        };
+        Self { layers, kinds, length: self.length, capacity: self.capacity }
     }
 
     /// Adds the keys and values `[batch, kv_heads, tokens, head_dim]` of new tokens to a layer and
@@ -96,6 +104,24 @@ impl KeyValueCache {
             None => fresh(self.capacity),
         };
         held.slice_assign(s![.., .., self.length..end], new)
+    }
+
+    /// The kinds of the tokens held and of `tokens` new ones, which are text unless `new` (one row or one for each sequence)
+    /// says otherwise; `None` when nobody ever said.
+    pub(super) fn kinds_with(&mut self, new: Option<&[Vec<TokenKind>]>, tokens: usize) -> Option<&[Vec<TokenKind>]> {
+        let new = new.unwrap_or(&[]);
+        let count = self.kinds.len().max(new.len());
+        let end = self.length + tokens;
+        let row = |row: usize| {
+            let of = |rows: &[Vec<TokenKind>]| rows.get(row).or(rows.first()).cloned().unwrap_or_default();
+            let mut kinds = of(&self.kinds);
+            kinds.resize(self.length, TokenKind::Text);
+            kinds.extend(of(new));
+            kinds.resize(end, TokenKind::Text);
+            kinds
+        };
+        self.kinds = (0..count).map(row).collect();
+        (count > 0).then_some(&self.kinds)
     }
 
     /// Counts `tokens` new tokens, once all layers have appended theirs.

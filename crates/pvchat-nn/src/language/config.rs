@@ -136,6 +136,7 @@ impl MistralConfig {
                 heads: self.heads,
                 kv_heads: self.kv_heads,
                 head_dim,
+                routed: None,
             },
             post_attention_layernorm: norm(),
             mlp: MistralMlp {

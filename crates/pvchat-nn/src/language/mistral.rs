@@ -9,9 +9,11 @@ use burn::{
 use pvchat_data::random::SeededStream;
 
 use super::{
-    KeyValueCache, LoraAdapter, LoraConfig, LoraLinear, MistralConfig, Packing, SelfAttention,
+    HeadRouter, KeyValueCache, LoraAdapter, LoraConfig, LoraLinear, MistralConfig, Packing, RoutedHeadsConfig, RoutedOutput,
+    SelfAttention, TokenKind,
     attention::{AttentionContext, View, causal_mask},
     rope::Rotation,
+    routed::Reach,
 };
 use crate::{
     Error, Result,
@@ -50,7 +52,8 @@ impl MistralMlp {
 }
 
 /// The language model. Parameter paths are the public names (`layers.0.self_attn.q_proj`, ..) with
-/// `.base.weight` for the frozen weight and `.lora.a.weight`, `.lora.b.weight` for the adapters.
+/// `.base.weight` for the frozen weight and `.lora.a.weight`, `.lora.b.weight` for the adapters. Routers of heads, where they
+/// are attached, are `layers.N.self_attn.routed.alpha.weight`, `.router.weight` and `.router.bias`.
 #[derive(Module, Debug)]
 pub struct Mistral {
     /// The word table `[vocabulary, hidden]`.
@@ -134,15 +137,29 @@ impl Mistral {
         cache: Option<&mut KeyValueCache>,
         trace: &mut Trace<'_>,
     ) -> Tensor<3> {
-        let [_, tokens, _] = embeddings.dims();
-        let keys = tokens + cache.as_ref().map_or(0, |cache| cache.len());
-        let dtype = embeddings.dtype();
-        let view = match mask {
-            Some(mask) => View::masked(mask, dtype),
-            None if tokens > 1 => View::masked(causal_mask(tokens, keys, &embeddings.device().inner()), dtype),
-            None => View::Everything,
-        };
-        self.run(embeddings, positions, view, cache, trace)
+        let view = view_of(mask, &embeddings, cache.as_deref());
+        self.run(embeddings, positions, view, None, cache, trace).hidden
+    }
+
+    /// [`forward_traced`](Self::forward_traced) where the [attached](Self::attach_routers) routers act, with what they decided.
+    ///
+    /// `kinds`, one row or one for each sequence, says what the new tokens are; the cache remembers it, so that the tokens
+    /// that [`forward`](Self::forward) adds to the cache later are text that reads these visual tokens.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the kinds are not as many as the tokens.
+    pub fn forward_routed(
+        &self,
+        embeddings: Tensor<3>,
+        positions: Tensor<2, Int>,
+        mask: Option<Tensor<3, Bool>>,
+        kinds: &[Vec<TokenKind>],
+        cache: Option<&mut KeyValueCache>,
+        trace: &mut Trace<'_>,
+    ) -> Result<RoutedOutput> {
+        check_kinds(kinds, &embeddings)?;
+        let view = view_of(mask, &embeddings, cache.as_deref());
+        Ok(self.run(embeddings, positions, view, Some(kinds), cache, trace))
     }
 
     /// Like [`forward`](Self::forward) for rows of texts behind a shared prefix, `[batch, tokens,
@@ -153,6 +170,26 @@ impl Mistral {
     ///
     /// [`Error::Shape`] when the embeddings are not laid out by the packing.
     pub fn forward_packed(&self, embeddings: Tensor<3>, packing: &Packing) -> Result<Tensor<3>> {
+        Ok(self.run_packed(embeddings, packing, None)?.hidden)
+    }
+
+    /// [`forward_packed`](Self::forward_packed) where the attached routers act; `kinds` as in
+    /// [`forward_routed`](Self::forward_routed).
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_packed`](Self::forward_packed), and [`Error::Shape`] when the kinds are not as many as the tokens.
+    pub fn forward_packed_routed(
+        &self,
+        embeddings: Tensor<3>,
+        packing: &Packing,
+        kinds: &[Vec<TokenKind>],
+    ) -> Result<RoutedOutput> {
+        check_kinds(kinds, &embeddings)?;
+        self.run_packed(embeddings, packing, Some(kinds))
+    }
+
+    fn run_packed(&self, embeddings: Tensor<3>, packing: &Packing, kinds: Option<&[Vec<TokenKind>]>) -> Result<RoutedOutput> {
         let found = embeddings.dims();
         if found[..2] != [packing.rows(), packing.tokens()] {
             let expected = format!("[{}, {}, hidden], as packed", packing.rows(), packing.tokens());
@@ -163,7 +200,7 @@ impl Mistral {
             Some([prefix, texts, length]) => View::shared_prefix(prefix, texts, length, dtype, &device),
             None => View::masked(packing.mask(&device), dtype),
         };
-        Ok(self.run(embeddings, packing.positions(&device), view, None, &mut Trace::off()))
+        Ok(self.run(embeddings, packing.positions(&device), view, kinds, None, &mut Trace::off()))
     }
 
     fn run(
@@ -171,17 +208,27 @@ impl Mistral {
         embeddings: Tensor<3>,
         positions: Tensor<2, Int>,
         view: View,
+        kinds: Option<&[Vec<TokenKind>]>,
         mut cache: Option<&mut KeyValueCache>,
         trace: &mut Trace<'_>,
-    ) -> Tensor<3> {
+    ) -> RoutedOutput {
         let config = &self.config;
         let (tokens, dtype) = (embeddings.dims()[1], embeddings.dtype());
         let rotation = Rotation::new(positions, config.heads, config.kv_heads, config.head_dim, config.rope_theta, dtype);
-        let context = AttentionContext { rotation, view };
-        let mut hidden = embeddings;
+        let kinds = match cache.as_deref_mut() {
+            Some(cache) => cache.kinds_with(kinds, tokens),
+            None => kinds,
+        };
+        let is_routed = self.layers.iter().any(|layer| layer.self_attn.routed.is_some());
+        let kinds = kinds.filter(|_| is_routed);
+        let reach = kinds.map(|kinds| Reach::new(kinds, tokens, &embeddings.device().inner(), dtype));
+        let context = AttentionContext { rotation, view, reach };
+        let (mut hidden, mut gates) = (embeddings, Vec::new());
         for (index, layer) in self.layers.iter().enumerate() {
             let normalised = rms_norm(&layer.input_layernorm, hidden.clone());
-            hidden = hidden + layer.self_attn.forward(normalised, &context, cache.as_deref_mut(), index);
+            let (attended, decided) = layer.self_attn.forward(normalised, &context, cache.as_deref_mut(), index);
+            hidden = hidden + attended;
+            gates.extend(decided);
             let normalised = rms_norm(&layer.post_attention_layernorm, hidden.clone());
             hidden = hidden + layer.mlp.forward(normalised);
             trace.show(format_args!("text.layer{index}"), &hidden);
@@ -191,7 +238,7 @@ impl Mistral {
         }
         let normalised = rms_norm(&self.norm, hidden);
         trace.show(format_args!("text.normalized"), &normalised);
-        normalised
+        RoutedOutput { hidden: normalised, gates }
     }
 
     /// Logits `[batch, tokens, vocabulary + subjects]` of hidden states `[batch, tokens, hidden]`.
@@ -282,10 +329,24 @@ impl Mistral {
         Ok(())
     }
 
-    /// The base frozen, the adapters trained: how the paper trains the language model.
+    /// Puts fresh routers on the chosen heads, with which the model still is its base.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RoutedHeadsConfig::validate`].
+    pub fn attach_routers(&mut self, config: &RoutedHeadsConfig) -> Result<()> {
+        config.validate(self.layers.len(), self.config.heads)?;
+        let device = self.device();
+        for &index in &config.layers {
+            self.layers[index].self_attn.routed = Some(HeadRouter::new(self.config.hidden, &config.heads, &device));
+        }
+        Ok(())
+    }
+
+    /// The base frozen, the adapters and routers trained: how the paper and its follow-up train the language model.
     pub fn train_adapters_only(self) -> Self {
         let frozen = self.set_require_grad(false);
-        match ParamGroup::from_regexes(vec![r"\.lora\."]) {
+        match ParamGroup::from_any_regexes(vec![r"\.lora\.", r"\.routed\."]) {
             Ok(adapters) => frozen.set_require_grad_group(adapters, true),
             Err(_) => frozen, // not reached: the pattern is a constant
         }
@@ -298,6 +359,27 @@ impl Mistral {
         }
         self
     }
+}
+
+/// The view of a mask, causal without one; a single token without one sees everything.
+fn view_of(mask: Option<Tensor<3, Bool>>, embeddings: &Tensor<3>, cache: Option<&KeyValueCache>) -> View {
+    let ([_, tokens, _], dtype) = (embeddings.dims(), embeddings.dtype());
+    let keys = tokens + cache.map_or(0, KeyValueCache::len);
+    match mask {
+        Some(mask) => View::masked(mask, dtype),
+        None if tokens > 1 => View::masked(causal_mask(tokens, keys, &embeddings.device().inner()), dtype),
+        None => View::Everything,
+    }
+}
+
+fn check_kinds(kinds: &[Vec<TokenKind>], embeddings: &Tensor<3>) -> Result<()> {
+    let [batch, tokens, _] = embeddings.dims();
+    let longest = kinds.iter().map(Vec::len).find(|&length| length != tokens).unwrap_or(tokens);
+    if ![1, batch].contains(&kinds.len()) || longest != tokens {
+        let expected = format!("[1 or {batch}, {tokens}], as the embeddings");
+        return Err(Error::Shape { what: "token kinds", found: vec![kinds.len(), longest], expected });
+    }
+    Ok(())
 }
 
 const ATTENTION: [&str; 4] = ["q_proj", "k_proj", "v_proj", "o_proj"];

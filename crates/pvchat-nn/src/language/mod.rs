@@ -7,6 +7,8 @@
 //!
 //! - [`config`], [`mistral`]: the configuration and the model; [`attention`], [`rope`]: its parts
 //! - [`lora`]: low-rank adapters as a side path
+//! - [`routed`]: routed heads that re-weight what text reads from a clip
+//! - [`personal_rows`]: the rows of a subject's tokens
 //! - [`cache`]: keys and values of the tokens already seen
 //! - [`packing`]: masks and positions for many questions behind one visual prefix
 //! - [`loss`]: next-token cross entropy of the labelled positions only
@@ -22,7 +24,9 @@ pub mod lora;
 pub mod loss;
 pub mod mistral;
 pub mod packing;
+pub mod personal_rows;
 pub mod rope;
+pub mod routed;
 pub mod sampling;
 
 pub use attention::SelfAttention;
@@ -33,6 +37,8 @@ pub use lora::{LoraAdapter, LoraConfig, LoraLinear};
 pub use loss::{Labels, next_token_loss};
 pub use mistral::{Mistral, MistralLayer, MistralMlp};
 pub use packing::Packing;
+pub use personal_rows::PersonalRows;
+pub use routed::{HeadRouter, RoutedHeadsConfig, RoutedOutput, TokenKind};
 pub use sampling::Filters;
 
 #[cfg(all(test, feature = "flex"))]

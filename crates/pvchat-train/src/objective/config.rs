@@ -39,6 +39,23 @@ pub enum SparsityTerm {
     MeanGate,
 }
 
+/// How many sparsity weights there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Controllers {
+    /// One for each routed module, which all are held to the target; the terms of the modules are summed.
+    #[default]
+    PerModule,
+    /// One for the gates of all modules together, as if they were one module.
+    Joint,
+}
+
+impl Controllers {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Growth of the HAE weight of a module that routes almost nothing (released code only).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,8 +82,8 @@ pub struct Surrogate {
     pub clamp: bool,
 }
 
-/// All constants of SPR and HAE. The presets are [`paper`](Self::paper), [`released`](Self::released) and
-/// [`straight_through`](Self::straight_through) (the default).
+/// All constants of SPR and HAE. The presets are [`paper`](Self::paper), [`released`](Self::released),
+/// [`straight_through`](Self::straight_through) (the default) and [`follow_up`](Self::follow_up).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ObjectiveConfig {
@@ -76,6 +93,12 @@ pub struct ObjectiveConfig {
     pub sparsity: SparsityTerm,
     /// Routed heads that should be active per token; the target activation is `top_k / routed heads`.
     pub top_k: usize,
+    /// The target activation itself, in place of that of `top_k`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<f64>,
+    /// Whether modules are held to the target each by itself or together.
+    #[serde(default, skip_serializing_if = "Controllers::is_default")]
+    pub controllers: Controllers,
     /// The range that the router's logits are clamped to before the ReLU.
     pub gate_range: [f64; 2],
     /// Speed `k` of the sparsity weight: `lambda <- lambda * exp(k * (activation - target))`.
@@ -120,6 +143,8 @@ impl ObjectiveConfig {
             mode: ObjectiveMode::Release,
             sparsity: SparsityTerm::LoadBalance,
             top_k: 2,
+            target: None,
+            controllers: Controllers::PerModule,
             gate_range: [-1.0, 10.0],
             adaptation_rate: 0.8,
             initial_lambda: 1e-8,
@@ -142,6 +167,17 @@ impl ObjectiveConfig {
         }
     }
 
+    /// The constants of the paper's follow-up, PVChat-R1: the straight-through variant with one controller over the gates of all
+    /// modules, half of which should be on, and the slope of a plain sigmoid of the logit, which has no clamp there.
+    pub fn follow_up() -> Self {
+        Self {
+            target: Some(0.5),
+            controllers: Controllers::Joint,
+            surrogate: Surrogate { steepness: 10.0, tail: 0.0, clamp: false },
+            ..Self::straight_through()
+        }
+    }
+
     /// The same without SPR: its weight stays so small that nothing is left of it in 32 bits.
     pub fn without_sparsity(self) -> Self {
         const NOTHING: f64 = 1e-30;
@@ -153,9 +189,9 @@ impl ObjectiveConfig {
         Self { hae_weight: 0.0, hae_growth: None, ..self }
     }
 
-    /// The target activation of a module with this many routed heads, at most 1.
+    /// The target activation of a module with this many routed heads, at most 1; [`target`](Self::target) where it is set.
     pub fn target_activation(&self, routed_heads: usize) -> f64 {
-        (self.top_k as f64 / routed_heads.max(1) as f64).min(1.0)
+        self.target.unwrap_or_else(|| (self.top_k as f64 / routed_heads.max(1) as f64).min(1.0))
     }
 
     /// Refuses constants that cannot work.
@@ -180,6 +216,16 @@ impl ObjectiveConfig {
             "it must lie in `lambda_range`",
         )?;
         require("top_k", self.top_k as f64, self.top_k > 0, "at least one head should be active")?;
+        if let Some(target) = self.target {
+            require("target", target, target > 0.0 && target <= 1.0, "it must be a share above 0 and at most 1")?;
+        }
+        if self.target.is_none() && self.controllers == Controllers::Joint {
+            return Err(Error::Config {
+                key: "controllers",
+                value: "joint".into(),
+                remedy: "set `target` too, the share of all gates that should be on".into(),
+            });
+        }
         let finite = |value: f64| value.is_finite() && value >= 0.0;
         for (key, value) in [
             ("adaptation_rate", self.adaptation_rate),
@@ -206,7 +252,12 @@ mod tests {
 
     #[test]
     fn presets_are_valid_and_carry_the_published_constants() {
-        for preset in [ObjectiveConfig::paper(), ObjectiveConfig::released(), ObjectiveConfig::straight_through()] {
+        for preset in [
+            ObjectiveConfig::paper(),
+            ObjectiveConfig::released(),
+            ObjectiveConfig::straight_through(),
+            ObjectiveConfig::follow_up(),
+        ] {
             preset.validate().unwrap();
             preset.without_sparsity().without_hae().validate().unwrap();
         }
@@ -226,5 +277,7 @@ mod tests {
         assert!(config.validate().unwrap_err().to_string().contains("gate_range"));
         let config = ObjectiveConfig { hae_weight: f64::NAN, ..Default::default() };
         assert!(config.validate().unwrap_err().to_string().contains("hae_weight"));
+        let config = ObjectiveConfig { target: None, ..ObjectiveConfig::follow_up() };
+        assert!(config.validate().unwrap_err().to_string().contains("controllers"));
     }
 }

@@ -2,14 +2,15 @@
 //!
 //! With `A = top_k / routed heads` the target and `R` the activation of one module (share of gates that are on),
 //! `SPR = lambda * sparsity term` presses gates down, `HAE = w * (exp(2 (A - R)) - 1)` lifts them while `R < A`,
-//! and `lambda` follows `lambda * exp(k (R - A))`. Modules are summed and added to the language model's loss.
+//! and `lambda` follows `lambda * exp(k (R - A))`. Modules are summed and added to the language model's loss, or held to one
+//! target together ([`Controllers`]).
 
 mod config;
 mod exact;
 mod module;
 pub mod terms;
 
-pub use config::{HaeGrowth, ObjectiveConfig, ObjectiveMode, SparsityTerm, Surrogate};
+pub use config::{Controllers, HaeGrowth, ObjectiveConfig, ObjectiveMode, SparsityTerm, Surrogate};
 
 use crate::{Error, Result};
 use burn::prelude::*;
@@ -22,7 +23,7 @@ use serde::{Deserialize, Serialize};
 pub struct RoutedHeads {
     /// Raw router output [batch, tokens, routed heads].
     pub logits: Tensor<3>,
-    /// Gates after clamp and ReLU, before the softmax weight [batch, tokens, routed heads].
+    /// Gates after the ReLU (and a clamp, where the router has one), before the softmax weight [batch, tokens, routed heads].
     pub gates: Tensor<3>,
     /// Rows that count, 1 or 0 `[batch, tokens]`; `None` counts all. Padded text should not count.
     pub mask: Option<Tensor<2>>,
@@ -105,7 +106,7 @@ pub struct ObjectiveReport {
     pub mode: ObjectiveMode,
     /// Which sparsity term was used.
     pub sparsity: SparsityTerm,
-    /// One per module, in the order given.
+    /// One per module, in the order given; with [`Controllers::Joint`] one for all, whose heads are those of the modules in turn.
     pub modules: Vec<ModuleReport>,
 }
 
@@ -178,6 +179,10 @@ impl Objective {
     /// [`Error::Config`] for constants that cannot work.
     pub fn new(config: ObjectiveConfig, modules: usize) -> Result<Self> {
         config.validate()?;
+        let modules = match config.controllers {
+            Controllers::PerModule => modules,
+            Controllers::Joint => modules.min(1),
+        };
         let state = ModuleState { lambda: config.initial_lambda, weight: config.hae_weight };
         Ok(Self { config, states: vec![state; modules] })
     }
@@ -187,7 +192,7 @@ impl Objective {
         &self.config
     }
 
-    /// The adaptive weights, one entry per module.
+    /// The adaptive weights, one entry per module, or one for all of them.
     pub fn states(&self) -> &[ModuleState] {
         &self.states
     }
@@ -233,6 +238,9 @@ impl Objective {
 
     /// Sums over rows of every module, checked, with one read for all of them.
     fn count(&self, modules: &[RoutedHeads]) -> Result<Vec<Counts>> {
+        if self.config.controllers == Controllers::Joint && modules.len() > 1 {
+            return self.count(&[module::together(modules)?]);
+        }
         if modules.len() != self.states.len() {
             return Err(Error::Modules { found: modules.len(), expected: self.states.len() });
         }

@@ -4,6 +4,24 @@ use super::{ModuleReport, ModuleState, ObjectiveConfig, ObjectiveMode, RoutedHea
 use crate::{Error, Result};
 use burn::{prelude::*, tensor::FloatDType};
 
+/// The gates of several modules on the same tokens as those of one module with all their heads.
+pub(super) fn together(modules: &[RoutedHeads]) -> Result<RoutedHeads> {
+    let shape = modules.first().map(|module| module.logits.dims());
+    for (index, module) in modules.iter().enumerate() {
+        Sums::check(index, module)?;
+        let found = module.logits.dims();
+        if shape.is_some_and(|shape| shape[..2] != found[..2]) {
+            let expected = "the batch and tokens of the first module, which it is held to one target with".into();
+            return Err(Error::Shape { what: format!("`logits` of module {index}"), found: found.to_vec(), expected });
+        }
+    }
+    let joined =
+        |part: fn(&RoutedHeads) -> &Tensor<3>| Tensor::cat(modules.iter().map(|module| part(module).clone()).collect(), 2);
+    // The tokens are the same, so a mask for one of them is a mask for all.
+    let mask = modules.iter().find_map(|module| module.mask.clone());
+    Ok(RoutedHeads { logits: joined(|module| &module.logits), gates: joined(|module| &module.gates), mask })
+}
+
 /// Sums over the rows of one module, still on the device.
 pub(super) struct Sums {
     pub(super) heads: usize,
@@ -18,7 +36,7 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    pub(super) fn new(index: usize, module: &RoutedHeads) -> Result<Self> {
+    fn check(index: usize, module: &RoutedHeads) -> Result<()> {
         let [batch, tokens, heads] = module.logits.dims();
         let expect = |name: &str, found: Vec<usize>, needed: Vec<usize>| match found == needed {
             true => Ok(()),
@@ -39,6 +57,12 @@ impl Sums {
                 expected: "[batch, tokens, routed heads] with at least one routed head".into(),
             });
         }
+        Ok(())
+    }
+
+    pub(super) fn new(index: usize, module: &RoutedHeads) -> Result<Self> {
+        Self::check(index, module)?;
+        let [batch, tokens, heads] = module.logits.dims();
         let rows = batch * tokens;
         // Counts of many tokens are not exact in half precision.
         let flat = |tensor: &Tensor<3>| tensor.clone().cast(FloatDType::F32).reshape([rows, heads]);

@@ -5,5 +5,6 @@
 #[path = "../../../pvchat-model/tests/golden/support.rs"]
 mod support;
 
+mod learning_r1;
 mod losses;
 mod qformer;
