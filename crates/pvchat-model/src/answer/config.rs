@@ -14,6 +14,7 @@ use crate::{
 
 /// Sizes of a [`Bridge`].
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // there is one per model
 pub enum BridgeConfig {
     /// A Q-Former.
     QFormer(QFormerBridgeConfig),

@@ -17,6 +17,9 @@ pub(crate) use own::OwnConfig;
 /// Every family, in the order in which a config.json is offered to them.
 pub const FAMILIES: &[Family] = &[miniature::FAMILY, internvideo2_chat::FAMILY, smolvlm2::FAMILY];
 
+/// A small file by its name.
+pub type NamedFile = (&'static str, Vec<u8>);
+
 /// A kind of published model.
 #[derive(Clone, Copy, Debug)]
 pub struct Family {
@@ -31,7 +34,7 @@ pub struct Family {
     /// Reads a config.json of this family, and what lies beside it.
     pub read: fn(&Files<'_>) -> Result<VilmConfig>,
     /// The files beside weights and tokenizer that [`read`](Self::read) reads back, by name.
-    pub write: fn(&VilmConfig) -> Result<Vec<(&'static str, Vec<u8>)>>,
+    pub write: fn(&VilmConfig) -> Result<Vec<NamedFile>>,
     /// The names of its tensors.
     pub names: &'static NameTable,
 }

@@ -392,7 +392,8 @@ fn follow(trajectory: &Trajectory, backend: &str, what: &str, device: &Device) {
     let mut model = trajectory.start(&device.clone().autodiff());
     let mut objective = trajectory.objective();
     let (mut optimizer, mut rates) = trajectory.optimizer();
-    let groups: Vec<(&str, fn(&str) -> bool)> = vec![
+    type Group = (&'static str, fn(&str) -> bool);
+    let groups: Vec<Group> = vec![
         ("tokens", |name| name.starts_with("R_")),
         ("routers", |name| name.starts_with("remoh.")),
         ("lora", |name| name.starts_with("text_model.")),
