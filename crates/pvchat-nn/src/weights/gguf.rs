@@ -8,8 +8,8 @@
 //! - [`tokenizer`]: the tokenizer.json that belongs to such a file
 //!
 //! ```no_run
-//! # use pvchat_model::weights::gguf::{Encoding, Gguf};
-//! # fn read() -> pvchat_model::Result<()> {
+//! # use pvchat_nn::weights::gguf::{Encoding, Gguf};
+//! # fn read() -> pvchat_nn::Result<()> {
 //! let file = Gguf::open("model.Q4_1.gguf".as_ref())?;
 //! let layers = file.unsigned("llama.block_count")?;
 //! let words = file.floats("token_embd.weight")?;
