@@ -19,11 +19,12 @@ use safetensors::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result, error::ShapeMismatch, families::NameTable};
+use crate::{Error, Result, error::ShapeMismatch, families::NameTable, vilm::VilmParameters};
 use pvchat_nn::{
     file::{open_regular, read_regular, write_whole},
+    packed::{Order, Precision, Weights},
     weights::{
-        TensorSource, apply_tensors,
+        Applied, TensorSource, apply_tensors,
         inventory::{ParameterSpec, parameters},
     },
 };
@@ -163,6 +164,66 @@ impl Checkpoint {
     /// [`Error::Checkpoint`] with all keys that are missing, unexpected or of another shape; [`Error::File`] when two
     /// names mean the same parameter, values are no floats or cannot be read.
     pub fn load<M: Module>(&self, module: &mut M, names: &NameTable) -> Result<Loaded> {
+        let (loaded, chosen) = self.choose(module, names)?;
+        self.fill(module, chosen)?;
+        Ok(loaded)
+    }
+
+    /// As [`load`](Self::load), but the matrices of encoder and language model are packed as they are read: beside the model never
+    /// more than one layer's values are in memory. The word table is kept as the file has it.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and [`Error::Config`] for a model whose encoder or language model cannot be packed.
+    pub fn load_packed(&self, module: &mut VilmParameters, names: &NameTable, precision: Precision) -> Result<Loaded> {
+        let (loaded, chosen) = self.choose(module, names)?;
+        let has_tower = module.vision_encoder.can_pack();
+        let is_packed = |name: &str| {
+            let in_tower = has_tower && name.starts_with("vision_encoder.encoder.layers.") && !name.contains("norm");
+            (in_tower && name.ends_with(".weight")) || (name.starts_with("answer.lm.") && name.ends_with(".base.weight"))
+        };
+        let (matrices, others): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|tensor| is_packed(&tensor.name));
+        let (table, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|tensor| tensor.name == GROWING[0]);
+        self.fill(module, others)?;
+        for tensor in table {
+            let dtype = if precision == Precision::F32 { DType::F32 } else { tensor.dtype };
+            let source = self.source.with_tensors(vec![tensor]).with_dtype(Some(dtype));
+            check_placed(&apply_tensors(module, &source, &[])?, &self.origin)?;
+        }
+        let get = |name: String| self.weights(&matrices, &name);
+        if has_tower {
+            module.vision_encoder.pack(precision, &mut |name| get(format!("vision_encoder.{name}")))?;
+        }
+        // The language model's own error has a place for that of the file.
+        let mut failure = None;
+        let packed = module.answer.lm.pack(precision, &mut |name| {
+            get(format!("answer.lm.{name}")).map_err(|error| {
+                let text = error.to_string();
+                failure = Some(error);
+                pvchat_nn::Error::Config { key: "weights", value: name.into(), remedy: text }
+            })
+        });
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(packed.map(|()| loaded)?),
+        }
+    }
+
+    /// One matrix in PyTorch's layout.
+    fn weights(&self, matrices: &[StoredTensor], name: &str) -> Result<Weights> {
+        let wrong = |problem: String| Error::File {
+            file: self.origin.clone(),
+            problem: format!("`{name}` {problem}"),
+            remedy: "fetch it again".into(),
+        };
+        let found = matrices.iter().find(|tensor| tensor.name == name).ok_or_else(|| wrong("is missing".into()))?;
+        let data = bridge::to_data(found).map_err(|error| wrong(format!("cannot be read: {error:?}")))?.convert::<f32>();
+        let [outputs, inputs] = found.shape.to_vec()[..] else { return Err(wrong("is no matrix".into())) };
+        let numbers = data.try_into_vec::<f32>().map_err(|error| wrong(format!("holds no floats: {error:?}")))?;
+        Ok(Weights { numbers, order: Order::OutputsInputs, sizes: [inputs, outputs] })
+    }
+
+    /// What the checkpoint has for each parameter, compared by names and shapes.
+    fn choose<M: Module>(&self, module: &M, names: &NameTable) -> Result<(Loaded, Vec<StoredTensor>)> {
         let specs: BTreeMap<String, Vec<usize>> =
             parameters(module).into_iter().map(|ParameterSpec { name, shape }| (name, shape)).collect();
         let table = KeyRemapper::from_patterns(names.renames.to_vec()).map_err(|error| Error::Config {
@@ -233,16 +294,29 @@ impl Checkpoint {
             };
             loaded.subject_rows = Some([values(words)?, values(head)?]);
         }
+        Ok((loaded, chosen))
+    }
+
+    /// Puts values into their parameters.
+    fn fill<M: Module>(&self, module: &mut M, chosen: Vec<StoredTensor>) -> Result<()> {
         let (large, small): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|tensor| is_large_part(&tensor.name));
         for (tensors, precision) in [(large, self.precision), (small, FloatDType::F32)] {
             let source = self.source.with_tensors(tensors).with_dtype(Some(precision.into()));
-            let applied = apply_tensors(module, &source, &[])?;
-            // Shapes and names were compared above; what is left would be a mistake of this program.
-            if let Some(name) = applied.unused.first() {
-                return Err(wrong(format!("`{name}` found no place")));
-            }
+            check_placed(&apply_tensors(module, &source, &[])?, &self.origin)?;
         }
-        Ok(loaded)
+        Ok(())
+    }
+}
+
+/// Shapes and names were compared before; what found no place would be a mistake of this program.
+fn check_placed(applied: &Applied, file: &Path) -> Result<()> {
+    match applied.unused.first() {
+        None => Ok(()),
+        Some(name) => Err(Error::File {
+            file: file.into(),
+            problem: format!("`{name}` found no place"),
+            remedy: "use a checkpoint of this model's shape".into(),
+        }),
     }
 }
 

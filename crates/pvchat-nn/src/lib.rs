@@ -11,9 +11,8 @@ pub mod init;
 pub mod language;
 pub mod moh;
 pub mod operations;
-#[cfg(feature = "flex")]
 pub mod packed;
-#[cfg(feature = "flex")]
+mod rows;
 mod simd;
 pub mod trace;
 pub mod weights;

@@ -4,7 +4,10 @@ use burn::prelude::*;
 use pvchat_data::random::SeededStream;
 use pvchat_nn::{
     Error,
-    packed::{Finish, Heads, Layer, Level, Order, PackedMatrix, Precision, attention, attention_at, forward_both, product},
+    packed::{
+        Finish, Heads, Layer, Level, Order, PackedMatrix, Precision, attention, attention_at, causal_attention, forward_both,
+        product, step_attention,
+    },
 };
 
 /// Rows, inputs and outputs: none a multiple of a tile, a group or a panel, then all.
@@ -333,4 +336,58 @@ fn heads_are_read_where_they_lie() {
         let is_spoilt = |place: usize| place / (heads * width) == 4 && place % (heads * width) < width;
         assert!(found.iter().enumerate().all(|(place, number)| number.is_nan() == is_spoilt(place)), "{precision:?}");
     }
+}
+
+/// Attention by its definition: row `i` of `tokens` queries sees the first `keys - tokens + i + 1` keys.
+fn causal_by_definition([q, k, v]: [&[f32]; 3], [heads, kv_heads, tokens, width]: [usize; 4], keys: usize) -> Vec<f64> {
+    let mut out = Vec::new();
+    for token in 0..tokens {
+        for head in 0..heads {
+            let query = &q[(token * heads + head) * width..][..width];
+            let place = |key: usize| (key * kv_heads + head / (heads / kv_heads)) * width;
+            let scores: Vec<f64> = (0..keys - tokens + token + 1)
+                .map(|key| {
+                    let products = query.iter().zip(&k[place(key)..]).map(|(x, y)| f64::from(*x) * f64::from(*y));
+                    (products.sum::<f64>() / (width as f64).sqrt()).exp()
+                })
+                .collect();
+            let sum: f64 = scores.iter().sum();
+            let mixed =
+                |at: usize| scores.iter().enumerate().map(|(key, score)| score * f64::from(v[place(key) + at])).sum::<f64>();
+            out.extend((0..width).map(|at| mixed(at) / sum));
+        }
+    }
+    out
+}
+
+#[test]
+fn a_token_sees_the_keys_up_to_its_own() {
+    for (sizes @ [heads, kv_heads, tokens, width], keys) in
+        [([4, 2, 37, 16], 37), ([6, 2, 45, 20], 170), ([3, 3, 2, 64], 200), ([1, 1, 1, 8], 1), ([9, 3, 130, 64], 130)]
+    {
+        let q = noise("queries", tokens * heads * width);
+        let [k, v] = ["keys", "values"].map(|label| noise(label, keys * kv_heads * width));
+        let expected = causal_by_definition([&q, &k, &v], sizes, keys);
+        let parts = [
+            Heads::side_by_side(&q, 0, [tokens, heads * width, width]),
+            Heads::side_by_side(&k, 0, [keys, kv_heads * width, width]),
+            Heads::side_by_side(&v, 0, [keys, kv_heads * width, width]),
+        ];
+        for (precision, most) in [(Precision::F32, 1e-5), (Precision::Bf16, 0.03)] {
+            let found = causal_attention(parts, sizes, keys, precision).unwrap();
+            for (place, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                assert!((f64::from(*found) - expected).abs() <= most, "{precision:?} {sizes:?} {place}: {found}, not {expected}");
+            }
+        }
+        let found = step_attention(&q[(tokens - 1) * heads * width..], [&k, &v], [heads, kv_heads, width]).unwrap();
+        for (place, (found, expected)) in found.iter().zip(&expected[(tokens - 1) * heads * width..]).enumerate() {
+            assert!((f64::from(*found) - expected).abs() <= 1e-5, "step {sizes:?} {place}: {found}, not {expected}");
+        }
+        let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let alone = alone.install(|| step_attention(&q[..heads * width], [&k, &v], [heads, kv_heads, width]).unwrap());
+        assert_eq!(alone, step_attention(&q[..heads * width], [&k, &v], [heads, kv_heads, width]).unwrap(), "threads");
+    }
+    let parts = [Heads::side_by_side(&[0.0; 8], 0, [2, 4, 4]); 3];
+    assert!(causal_attention(parts, [1, 1, 2, 4], 1, Precision::F32).is_err(), "fewer keys than tokens");
+    assert!(step_attention(&[0.0; 8], [&[0.0; 6], &[0.0; 6]], [2, 1, 4]).is_err(), "half a key");
 }

@@ -12,7 +12,10 @@ use crate::{
     families::Files,
     prompt::TextCodec,
 };
-use pvchat_nn::file::{LARGEST_TEXT_FILE, read_regular, write_whole};
+use pvchat_nn::{
+    file::{LARGEST_TEXT_FILE, read_regular, write_whole},
+    packed::Precision,
+};
 
 /// Files of weights are at most that large, in bytes; a larger model is written into several.
 const SHARD_BYTES: usize = 4_000_000_000;
@@ -47,14 +50,7 @@ impl Vilm {
     /// As [`open`](Self::open), and [`Error::Config`] when the device does not compute in `precision` or the encoder is the
     /// miniature's.
     pub fn open_in(precision: FloatDType, folder: &Path, device: &Device) -> Result<Self> {
-        let read = |name: &str| read_regular(&folder.join(name), LARGEST_TEXT_FILE, "use the file that came with the weights");
-        let beside = |name: &str| match folder.join(name).exists() {
-            true => Ok(Some(read(name)?)),
-            false => Ok(None),
-        };
-        let name = folder.join("config.json").display().to_string();
-        let config = VilmConfig::read(&Files { name: &name, config: &read("config.json")?, beside: &beside })?;
-        let codec = TextCodec::from_bytes("tokenizer.json", &read("tokenizer.json")?, config.prompt.clone())?;
+        let (config, codec) = read_texts(folder)?;
         let wrong =
             |remedy: &str| Err(Error::Config { key: "precision", value: format!("{precision:?}"), remedy: remedy.into() });
         if precision != FloatDType::F32 && config.vision.needs_f32() {
@@ -64,6 +60,21 @@ impl Vilm {
             return wrong("this device does not compute in it; use F32");
         }
         Ok(Self::from_checkpoint(config, codec, &Checkpoint::open(folder)?.in_precision(precision), device)?.0)
+    }
+
+    /// As [`open`](Self::open), for asking on a CPU: the matrices of the language model, and of the encoder where it has such a form,
+    /// are packed in `precision` while they are read, so that the whole of them is never in memory. Such a model cannot be
+    /// trained, adapted or saved; subjects that bring adapters of their own are refused.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`Error::Nn`] for weights that cannot be rounded.
+    pub fn open_packed(precision: Precision, folder: &Path, device: &Device) -> Result<Self> {
+        let (config, codec) = read_texts(folder)?;
+        let checkpoint = Checkpoint::open(folder)?;
+        let device = device.clone().inner();
+        let mut parameters = config.init(&SeededStream::new(0), &device)?;
+        checkpoint.load_packed(&mut parameters, config.family()?.names, precision)?;
+        Self::from_parts(parameters, config, codec, checkpoint.fingerprint().to_string(), device)
     }
 
     /// Fills a new model from a checkpoint. Parameters that a public checkpoint lacks (routers, personal query tokens,
@@ -87,8 +98,12 @@ impl Vilm {
     /// Writes the model into a folder that [`open`](Self::open) reads, its weights under the public names.
     ///
     /// # Errors
-    /// [`Error::Io`] when a file cannot be written; [`Error::Config`] for a model that has no such files.
+    /// [`Error::Io`] when a file cannot be written; [`Error::Config`] for a model that has no such files or packed weights.
     pub fn save(&self, folder: &Path) -> Result<()> {
+        if self.parameters.answer.lm.packed().is_some() {
+            let remedy = "open the model without packing it to write it".into();
+            return Err(Error::Config { key: "packed weights", value: "to be saved".into(), remedy });
+        }
         let family = self.config.family()?;
         let mut files = (family.write)(&self.config)?;
         files.push(("tokenizer.json", self.codec.tokenizer_json()?.into_bytes()));
@@ -98,4 +113,17 @@ impl Vilm {
         }
         Ok(())
     }
+}
+
+/// What a folder says about its model, and how it reads and writes.
+fn read_texts(folder: &Path) -> Result<(VilmConfig, TextCodec)> {
+    let read = |name: &str| read_regular(&folder.join(name), LARGEST_TEXT_FILE, "use the file that came with the weights");
+    let beside = |name: &str| match folder.join(name).exists() {
+        true => Ok(Some(read(name)?)),
+        false => Ok(None),
+    };
+    let name = folder.join("config.json").display().to_string();
+    let config = VilmConfig::read(&Files { name: &name, config: &read("config.json")?, beside: &beside })?;
+    let codec = TextCodec::from_bytes("tokenizer.json", &read("tokenizer.json")?, config.prompt.clone())?;
+    Ok((config, codec))
 }

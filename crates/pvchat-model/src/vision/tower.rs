@@ -2,11 +2,12 @@
 
 use burn::prelude::*;
 use pvchat_data::random::SeededStream;
+use pvchat_nn::packed::{Precision, Weights};
 use serde::{Deserialize, Serialize};
 
 use super::{Encoded, VisionEncoder};
 use crate::{
-    Result,
+    Error, Result,
     families::{
         internvideo2_chat::{self, InternVideo2, InternVideo2Config, first_upper_block},
         miniature::{self, MiniatureEncoder, MiniatureEncoderConfig},
@@ -167,6 +168,28 @@ pub enum VisionTower {
     InternVideo2(InternVideo2),
     /// SmolVLM2's.
     SmolVlm2(SiglipTower),
+}
+
+impl VisionTower {
+    /// Whether its weights can be packed.
+    pub fn can_pack(&self) -> bool {
+        matches!(self, Self::SmolVlm2(_))
+    }
+
+    /// Packs its weights; see [`SiglipTower::pack`].
+    ///
+    /// # Errors
+    /// As there, and [`Error::Config`] for an encoder that cannot be packed.
+    pub fn pack(&mut self, precision: Precision, weights: &mut dyn FnMut(&str) -> Result<Weights>) -> Result<()> {
+        match self {
+            Self::SmolVlm2(tower) => tower.pack(precision, weights),
+            Self::Miniature(_) | Self::InternVideo2(_) => Err(Error::Config {
+                key: "packed weights",
+                value: "in this encoder".into(),
+                remedy: "only the language model of this base can be packed".into(),
+            }),
+        }
+    }
 }
 
 /// `$body` with the encoder of a [`VisionTower`] as `$encoder`.

@@ -2,7 +2,7 @@
 
 use burn::{prelude::*, tensor::s};
 
-use super::TokenKind;
+use super::{TokenKind, packed::Sequence};
 
 /// Keys and values of every layer, preallocated to a maximal length.
 ///
@@ -12,6 +12,8 @@ use super::TokenKind;
 #[derive(Clone, Debug)]
 pub struct KeyValueCache {
     layers: Vec<Option<[Tensor<4>; 2]>>,
+    /// In place of the layers, where a model with packed weights has read: what it has, for each sequence.
+    sequences: Vec<Sequence>,
     /// What the tokens are to routed heads, one row or one for each sequence; empty where nobody said.
     kinds: Vec<Vec<TokenKind>>,
     length: usize,
@@ -22,7 +24,7 @@ impl KeyValueCache {
     /// An empty cache for `layers` layers and, without growing, `capacity` tokens. Memory is taken
     /// when the first tokens arrive.
     pub fn new(layers: usize, capacity: usize) -> Self {
-        Self { layers: vec![None; layers], kinds: Vec::new(), length: 0, capacity: capacity.max(1) }
+        Self { layers: vec![None; layers], sequences: Vec::new(), kinds: Vec::new(), length: 0, capacity: capacity.max(1) }
     }
 
     /// Number of tokens held.
@@ -47,7 +49,7 @@ impl KeyValueCache {
 
     /// Number of sequences held, 0 before the first token.
     pub fn batch(&self) -> usize {
-        self.layers.iter().flatten().next().map_or(0, |[keys, _]| keys.dims()[0])
+        self.layers.iter().flatten().next().map_or(self.sequences.len(), |[keys, _]| keys.dims()[0])
     }
 
     /// Forgets all tokens after the first `length`.
@@ -69,7 +71,8 @@ impl KeyValueCache {
             0 | 1 => self.kinds.clone(),
             _ => rows.iter().filter_map(|&row| self.kinds.get(row as usize).cloned()).collect(),
         };
-        Self { layers, kinds, length: self.length, capacity: self.capacity }
+        let sequences = rows.iter().filter_map(|&row| self.sequences.get(row as usize).cloned()).collect();
+        Self { layers, sequences, kinds, length: self.length, capacity: self.capacity }
     }
 
     /// Adds the keys and values `[batch, kv_heads, tokens, head_dim]` of new tokens to a layer and
@@ -90,6 +93,13 @@ impl KeyValueCache {
         let all = [keys.clone().slice(s![.., .., 0..end]), values.clone().slice(s![.., .., 0..end])];
         self.layers[layer] = Some([keys, values]);
         all
+    }
+
+    /// For a model with packed weights: the tokens held so far, and what there is of each of `batch` sequences.
+    pub(super) fn sequences(&mut self, batch: usize, layers: usize) -> (usize, &mut [Sequence]) {
+        let empty = || Sequence::new(vec![[Vec::new(), Vec::new()]; layers]);
+        self.sequences.resize_with(batch, empty);
+        (self.length, &mut self.sequences)
     }
 
     fn write(&self, held: Option<Tensor<4>>, new: Tensor<4>, end: usize) -> Tensor<4> {

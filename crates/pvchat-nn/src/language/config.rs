@@ -151,6 +151,7 @@ impl MistralConfig {
             norm: norm(),
             lm_head: linear(hidden, self.vocabulary),
             config: self.clone(),
+            packed: None,
         })
     }
 }

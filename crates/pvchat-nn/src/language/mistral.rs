@@ -1,7 +1,9 @@
 //! The language model: layers, word table and head.
 
+use std::sync::Arc;
+
 use burn::{
-    module::ParamGroup,
+    module::{Param, ParamGroup},
     nn::{Embedding, RmsNorm},
     prelude::*,
     tensor::DType,
@@ -9,15 +11,17 @@ use burn::{
 use pvchat_data::random::SeededStream;
 
 use super::{
-    HeadRouter, KeyValueCache, LoraAdapter, LoraConfig, LoraLinear, MistralConfig, Packing, RoutedHeadsConfig, RoutedOutput,
-    SelfAttention, TokenKind,
+    HeadRouter, KeyValueCache, LoraAdapter, LoraConfig, LoraLinear, MistralConfig, PackedDecoder, Packing, RoutedHeadsConfig,
+    RoutedOutput, SelfAttention, TokenKind,
     attention::{AttentionContext, View, causal_mask},
+    packed::{refused, weights_of},
     rope::Rotation,
     routed::Reach,
 };
 use crate::{
     Error, Result,
     operations::{rms_norm, silu},
+    packed::{Precision, Weights},
     trace::Trace,
 };
 
@@ -67,6 +71,9 @@ pub struct Mistral {
     /// The sizes it was made with; adapters that came or went later do not change it.
     #[module(skip)]
     pub config: MistralConfig,
+    /// Layers and head with packed weights; the linear layers then are empty.
+    #[module(skip)]
+    pub(super) packed: Option<Arc<PackedDecoder>>,
 }
 
 impl Mistral {
@@ -75,9 +82,44 @@ impl Mistral {
         self.embed_tokens.weight.lazy_device()
     }
 
-    /// The float type that it computes in.
+    /// The float type of embeddings and hidden states.
     pub fn dtype(&self) -> DType {
-        self.embed_tokens.weight.val().dtype()
+        match self.packed {
+            Some(_) => DType::F32,
+            None => self.embed_tokens.weight.val().dtype(),
+        }
+    }
+
+    /// Packs the weights of layers and head for inference on the CPU, each asked for by the name of its parameter; see
+    /// [`PackedDecoder::new`]. Afterwards it reads and generates as before, in f32 between the products, and cannot be trained,
+    /// adapted or saved.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PackedDecoder::new`].
+    pub fn pack(&mut self, precision: Precision, weights: &mut dyn FnMut(&str) -> Result<Weights>) -> Result<()> {
+        let packed = PackedDecoder::new(self, precision, weights)?;
+        let device = self.device();
+        for (_, layer) in self.linears_mut() {
+            layer.base.weight = Param::from_tensor(Tensor::zeros([0, 0], &device)).set_require_grad(false);
+        }
+        self.packed = Some(Arc::new(packed));
+        Ok(())
+    }
+
+    /// Packs the weights that it has.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PackedDecoder::new`].
+    pub fn pack_own(&mut self, precision: Precision) -> Result<()> {
+        let model = self.clone();
+        self.pack(precision, &mut |name| weights_of(&model, name))
+    }
+
+    /// The packed weights, where they are.
+    pub fn packed(&self) -> Option<&PackedDecoder> {
+        self.packed.as_deref()
     }
 
     /// An empty cache that fits this model and `capacity` tokens.
@@ -87,7 +129,8 @@ impl Mistral {
 
     /// Word embeddings `[batch, tokens, hidden]` of ids `[batch, tokens]` below the vocabulary size.
     pub fn embed(&self, ids: Tensor<2, Int>) -> Tensor<3> {
-        self.embed_tokens.forward(ids)
+        let words = self.embed_tokens.forward(ids);
+        if self.packed.is_some() { words.cast(DType::F32) } else { words }
     }
 
     /// Word embeddings where the ids `vocabulary`, `vocabulary + 1`, .. take the rows of the active
@@ -117,6 +160,10 @@ impl Mistral {
     /// `positions` `[batch, tokens]` are the rotary positions. `mask` `[batch or 1, tokens, keys]`
     /// is true where a token must not look, with one key per cached and per new token, the cached
     /// ones first; without a mask the tokens are causal. New keys and values are added to `cache`.
+    ///
+    /// # Panics
+    ///
+    /// When a size does not fit, as burn's operations do.
     pub fn forward(
         &self,
         embeddings: Tensor<3>,
@@ -129,6 +176,10 @@ impl Mistral {
 
     /// [`forward`](Self::forward) that shows the state after every layer (`text.layer0`, ..) and what it returns
     /// (`text.normalized`).
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
     pub fn forward_traced(
         &self,
         embeddings: Tensor<3>,
@@ -137,6 +188,9 @@ impl Mistral {
         cache: Option<&mut KeyValueCache>,
         trace: &mut Trace<'_>,
     ) -> Tensor<3> {
+        if let Some(packed) = &self.packed {
+            return packed.forward(embeddings, positions, mask, cache, trace).unwrap_or_else(|error| panic!("{error}"));
+        }
         let view = view_of(mask, &embeddings, cache.as_deref());
         self.run(embeddings, positions, view, None, cache, trace).hidden
     }
@@ -158,6 +212,9 @@ impl Mistral {
         trace: &mut Trace<'_>,
     ) -> Result<RoutedOutput> {
         check_kinds(kinds, &embeddings)?;
+        if let Some(packed) = &self.packed {
+            return Ok(RoutedOutput { hidden: packed.forward(embeddings, positions, mask, cache, trace)?, gates: Vec::new() });
+        }
         let view = view_of(mask, &embeddings, cache.as_deref());
         Ok(self.run(embeddings, positions, view, Some(kinds), cache, trace))
     }
@@ -190,6 +247,9 @@ impl Mistral {
     }
 
     fn run_packed(&self, embeddings: Tensor<3>, packing: &Packing, kinds: Option<&[Vec<TokenKind>]>) -> Result<RoutedOutput> {
+        if self.packed.is_some() {
+            return Err(refused("in training", "open the model without packing it to learn"));
+        }
         let found = embeddings.dims();
         if found[..2] != [packing.rows(), packing.tokens()] {
             let expected = format!("[{}, {}, hidden], as packed", packing.rows(), packing.tokens());
@@ -245,8 +305,15 @@ impl Mistral {
     ///
     /// `extra_rows` `[batch or 1, subjects, hidden]` are the head's rows of the active subjects, for
     /// the ids `vocabulary`, `vocabulary + 1`, ..; the adapter of the head does not act on them.
+    ///
+    /// # Panics
+    ///
+    /// As [`forward`](Self::forward).
     pub fn logits(&self, hidden: Tensor<3>, extra_rows: Option<Tensor<3>>) -> Tensor<3> {
-        let words = self.lm_head.forward(hidden.clone());
+        let words = match &self.packed {
+            Some(packed) => packed.logits(hidden.clone()).unwrap_or_else(|error| panic!("{error}")),
+            None => self.lm_head.forward(hidden.clone()),
+        };
         let Some(rows) = extra_rows else { return words };
         let [batch, tokens, width] = hidden.dims();
         let [row_batch, subjects, _] = rows.dims();
@@ -294,6 +361,9 @@ impl Mistral {
     /// Those of [`LoraConfig::validate`].
     pub fn attach(&mut self, stream: &SeededStream, config: LoraConfig) -> Result<()> {
         config.validate()?;
+        if self.packed.is_some() {
+            return Err(refused("with LoRA adapters", "open the model without packing it to adapt it"));
+        }
         for (name, layer) in self.linears_mut() {
             layer.attach(&stream.derive(format_args!("{name}.lora")), config);
         }
@@ -336,6 +406,9 @@ impl Mistral {
     /// Those of [`RoutedHeadsConfig::validate`].
     pub fn attach_routers(&mut self, config: &RoutedHeadsConfig) -> Result<()> {
         config.validate(self.layers.len(), self.config.heads)?;
+        if self.packed.is_some() {
+            return Err(refused("with routed heads", "open the model without packing it to route its heads"));
+        }
         let device = self.device();
         for &index in &config.layers {
             self.layers[index].self_attn.routed = Some(HeadRouter::new(self.config.hidden, &config.heads, &device));

@@ -10,6 +10,7 @@
 //! - [`routed`]: routed heads that re-weight what text reads from a clip
 //! - [`personal_rows`]: the rows of a subject's tokens
 //! - [`cache`]: keys and values of the tokens already seen
+//! - [`packed`]: the decoder with weights of two, one or half a byte
 //! - [`packing`]: masks and positions for many questions behind one visual prefix
 //! - [`loss`]: next-token cross entropy of the labelled positions only
 //! - [`sampling`], [`mod@generate`], [`beams`]: from logits to an answer
@@ -23,6 +24,7 @@ pub mod generate;
 pub mod lora;
 pub mod loss;
 pub mod mistral;
+pub mod packed;
 pub mod packing;
 pub mod personal_rows;
 pub mod rope;
@@ -36,6 +38,7 @@ pub use generate::{FinishReason, Generated, GenerationOptions, Prompt, Strategy,
 pub use lora::{LoraAdapter, LoraConfig, LoraLinear};
 pub use loss::{Labels, next_token_loss};
 pub use mistral::{Mistral, MistralLayer, MistralMlp};
+pub use packed::PackedDecoder;
 pub use packing::Packing;
 pub use personal_rows::PersonalRows;
 pub use routed::{HeadRouter, RoutedHeadsConfig, RoutedOutput, TokenKind};

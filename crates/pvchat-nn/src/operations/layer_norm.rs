@@ -26,6 +26,11 @@ impl LayerNorm {
         Self { gamma, beta, epsilon }
     }
 
+    /// What is added to the variance.
+    pub fn epsilon(&self) -> f64 {
+        self.epsilon
+    }
+
     /// The norm of each row of `x` `[.., width]`; same shape.
     pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let (gamma, beta) = (self.gamma.val(), self.beta.val());

@@ -1,5 +1,5 @@
-//! Attention where every token sees every key, for inference: the softmax of a few queries over all keys stays in the second-level
-//! cache, keys and values of a head are packed as weights are.
+//! Attention where every token sees every key, or those up to its own, for inference: the softmax of a few queries over all keys
+//! stays in the second-level cache, keys and values of a head are packed as weights are.
 
 use std::mem::MaybeUninit;
 
@@ -63,13 +63,49 @@ pub fn attention([q, k, v]: [Heads<'_>; 3], sizes: [usize; 4], keys: usize, prec
 /// As [`attention`].
 pub fn attention_at(
     level: Level,
-    [q, k, v]: [Heads<'_>; 3],
-    sizes @ [batch, heads, tokens, width]: [usize; 4],
+    heads: [Heads<'_>; 3],
+    [batch, all, tokens, width]: [usize; 4],
     keys: usize,
     precision: Precision,
 ) -> Result<Vec<f32>> {
-    let key_sizes = [batch, heads, keys, width];
-    for (what, heads, sizes) in [("queries", q, sizes), ("keys", k, key_sizes), ("values", v, key_sizes)] {
+    let sizes = Sizes { batch, heads: all, kv_heads: all, tokens, keys, width, is_causal: false };
+    attend(level, heads, sizes, precision)
+}
+
+/// [`attention`] of one sequence whose tokens are the last of the keys: each sees the keys up to its own. `heads` heads of queries
+/// share `kv_heads` of keys and values, as many neighbours each. Sizes are `[heads, kv_heads, tokens, width]`.
+///
+/// # Errors
+/// As [`attention`]; also where there are fewer keys than tokens, or the heads are no multiple of those of the keys.
+pub fn causal_attention(
+    heads: [Heads<'_>; 3],
+    [all, kv_heads, tokens, width]: [usize; 4],
+    keys: usize,
+    precision: Precision,
+) -> Result<Vec<f32>> {
+    if keys < tokens || kv_heads == 0 || !all.is_multiple_of(kv_heads) {
+        let expected = "as many keys as tokens or more, heads a multiple of those of the keys".into();
+        return Err(Error::Shape { what: "causal attention", found: vec![all, kv_heads, tokens, keys], expected });
+    }
+    let sizes = Sizes { batch: 1, heads: all, kv_heads, tokens, keys, width, is_causal: true };
+    attend(Level::best(), heads, sizes, precision)
+}
+
+struct Sizes {
+    batch: usize,
+    heads: usize,
+    kv_heads: usize,
+    tokens: usize,
+    keys: usize,
+    width: usize,
+    is_causal: bool,
+}
+
+fn attend(level: Level, [q, k, v]: [Heads<'_>; 3], sizes: Sizes, precision: Precision) -> Result<Vec<f32>> {
+    let Sizes { batch, heads, kv_heads, tokens, keys, width, is_causal } = sizes;
+    let key_sizes = [batch, kv_heads, keys, width];
+    for (what, heads, sizes) in [("queries", q, [batch, heads, tokens, width]), ("keys", k, key_sizes), ("values", v, key_sizes)]
+    {
         if sizes.contains(&0) || !heads.holds(sizes) {
             let expected = format!("{sizes:?}, no size zero,");
             return Err(Error::Shape { what, found: vec![heads.numbers.len()], expected });
@@ -88,17 +124,22 @@ pub fn attention_at(
     };
     let mut out: Vec<f32> = Vec::with_capacity(batch * tokens * heads * width);
     let result = Shared(out.spare_capacity_mut().as_mut_ptr());
-    let padded = keys.next_multiple_of(PANEL);
     // Where there are few heads, parts of their queries are tasks, too.
     let parts = (2 * rayon::current_num_threads()).div_ceil(batch * heads).min(tokens.div_ceil(routine.rows));
     let part = tokens.div_ceil(parts).next_multiple_of(routine.rows);
     (0..batch * heads * parts).into_par_iter().with_max_len(1).for_each(|task| {
         let (head, first) = (task / parts, task % parts * part);
+        let part = first.min(tokens)..(first + part).min(tokens);
+        // A token does not see those behind it.
+        let (keys, hidden) = if is_causal { (keys - (tokens - part.end), part.len()) } else { (keys, 0) };
+        let padded = keys.next_multiple_of(PANEL);
         let task = Task {
             heads: [q, k, v],
             place: [head / heads, head % heads],
-            tokens: first.min(tokens)..(first + part).min(tokens),
+            group: heads / kv_heads,
+            tokens: part,
             keys: [keys, padded],
+            hidden,
             width,
             row: heads * width,
             out: result.at(head / heads * tokens * heads * width + head % heads * width),
@@ -118,9 +159,13 @@ struct Task<'a> {
     heads: [Heads<'a>; 3],
     /// Sequence and head.
     place: [usize; 2],
+    /// Heads of queries for each of the keys.
+    group: usize,
     tokens: std::ops::Range<usize>,
     /// How many, and as many as fill their panels.
     keys: [usize; 2],
+    /// Of the last so many keys, each token sees those up to its own; the last token sees all.
+    hidden: usize,
     width: usize,
     /// Length of a row of the result.
     row: usize,
@@ -190,7 +235,7 @@ unsafe fn attend_by<K: Packing>(task: &Task<'_>, memory: &mut [Line]) {
         begin = begin.wrapping_add(bytes);
         part
     });
-    let [batch, head] = task.place;
+    let [batch, head] = [task.place[0], task.place[1] / task.group];
     let [_, k, v] = task.heads;
     for first in (0..padded).step_by(PANEL) {
         // SAFETY: the memory has a panel for these keys.
@@ -219,8 +264,12 @@ unsafe fn attend_by<K: Packing>(task: &Task<'_>, memory: &mut [Line]) {
 /// As [`attend_by`], with its parts of the memory.
 #[inline(always)]
 unsafe fn attend_tile<K: Packing, const M: usize>(task: &Task<'_>, parts: [*mut u8; 5], first: usize, count: usize) {
-    let ([keys, padded], width, [batch, head]) = (task.keys, task.width, task.place);
+    let ([all, all_padded], width, [batch, head]) = (task.keys, task.width, task.place);
     let [of_keys, of_values, queries, scores, shares] = parts;
+    // Keys that a row of the tile sees.
+    let seen = |row: usize| all - task.hidden.saturating_sub(first + row - task.tokens.start + 1);
+    let keys = seen(count - 1);
+    let padded = keys.next_multiple_of(PANEL);
     // SAFETY: the memory has room for a tile of queries and of scores, the panels hold all keys; the rows of these queries are
     // written by nobody else.
     unsafe {
@@ -239,7 +288,8 @@ unsafe fn attend_tile<K: Packing, const M: usize>(task: &Task<'_>, parts: [*mut 
         }
         let factor = (width as f32).sqrt().recip();
         let mut inverses = [0.0; M];
-        for (scores, inverse) in scores.chunks_exact_mut(padded).zip(&mut inverses) {
+        for ((row, scores), inverse) in scores.chunks_exact_mut(padded).enumerate().zip(&mut inverses) {
+            let keys = seen(row.min(count - 1));
             let sum = if K::Vector::FUSED {
                 exponentials::<true>(scores, keys, factor)
             } else {
@@ -249,7 +299,7 @@ unsafe fn attend_tile<K: Packing, const M: usize>(task: &Task<'_>, parts: [*mut 
         }
         K::arrange::<M>(&scores[..count * padded], padded, shares);
         for panel in 0..width.div_ceil(PANEL) {
-            let sums = K::tile::<M>(padded, shares, of_values.add(panel * K::panel_bytes(padded)));
+            let sums = K::tile::<M>(padded, shares, of_values.add(panel * K::panel_bytes(all_padded)));
             let columns = PANEL.min(width - panel * PANEL);
             for (row, (sums, inverse)) in sums.iter().zip(inverses).enumerate() {
                 let mut numbers = [0.0; PANEL];

@@ -11,7 +11,9 @@
 //! | `tile.rs` | a few rows times a panel |
 //! | `f32.rs`, `bf16.rs`, `int8.rs`, `int4.rs`, `integer.rs` | what a panel holds and how a tile is computed |
 //! | `finish.rs` | what happens to outputs while they are in the cache |
-//! | `attention.rs` | attention where every token sees every key |
+//! | `attention.rs` | attention where every token sees every key, or those up to its own |
+//! | `norm.rs` | norms of rows |
+//! | `step.rs` | attention of one new token |
 //! | `tensor.rs` | products of burn's tensors |
 //!
 //! **Determinism.** Every output is summed in an order that depends on the sizes alone: the number of threads changes no bit.
@@ -25,6 +27,9 @@ mod int4;
 mod int8;
 mod integer;
 mod level;
+mod norm;
+mod step;
+#[cfg(feature = "flex")]
 mod tensor;
 mod tile;
 mod vector;
@@ -33,9 +38,12 @@ use std::{cell::Cell, mem::MaybeUninit, ops::Range};
 
 use rayon::prelude::*;
 
-pub use attention::{Heads, attention, attention_at};
+pub use attention::{Heads, attention, attention_at, causal_attention};
 pub use finish::Finish;
 pub use level::Level;
+pub use norm::{Norm, numbers};
+pub use step::step_attention;
+#[cfg(feature = "flex")]
 pub use tensor::product;
 
 use crate::{Error, Result};
@@ -139,6 +147,56 @@ pub enum Order {
     InputsOutputs,
     /// `[outputs, inputs]`, as in the checkpoints of PyTorch.
     OutputsInputs,
+}
+
+/// Weights that are to be packed, as somebody found them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    /// One row after another.
+    pub numbers: Vec<f32>,
+    /// What the rows are.
+    pub order: Order,
+    /// `[inputs, outputs]`.
+    pub sizes: [usize; 2],
+}
+
+impl Weights {
+    /// Weights of several layers with the same inputs as those of one: its outputs are theirs, side by side.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when there is none, or when they have other inputs or lie in another order.
+    pub fn join(all: Vec<Self>) -> Result<Self> {
+        let wrong = |found: Vec<usize>| Error::Shape {
+            what: "weights to be packed together",
+            found,
+            expected: "at least one, all with the same inputs and order,".into(),
+        };
+        let mut all = all.into_iter();
+        let mut joined = all.next().ok_or_else(|| wrong(vec![]))?;
+        for other in all {
+            let ([inputs, left], [its, right]) = (joined.sizes, other.sizes);
+            if its != inputs || joined.order != other.order {
+                return Err(wrong(vec![inputs, its]));
+            }
+            joined.numbers = match joined.order {
+                Order::OutputsInputs => [joined.numbers, other.numbers].concat(),
+                Order::InputsOutputs => {
+                    let rows = joined.numbers.chunks(left.max(1)).zip(other.numbers.chunks(right.max(1)));
+                    rows.flat_map(|(left, right)| left.iter().chain(right)).copied().collect()
+                }
+            };
+            joined.sizes = [inputs, left + right];
+        }
+        Ok(joined)
+    }
+
+    /// Packs them.
+    ///
+    /// # Errors
+    /// As [`PackedMatrix::pack`].
+    pub fn pack(&self, precision: Precision) -> Result<PackedMatrix> {
+        PackedMatrix::pack_ordered(&self.numbers, self.order, self.sizes, precision)
+    }
 }
 
 impl PackedMatrix {

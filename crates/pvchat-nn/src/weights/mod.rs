@@ -14,13 +14,17 @@ use burn::{
         BurnToPyTorchAdapter, FloatCastAdapter, KeyRemapper, ModuleAdapter, ModuleSnapshot, ModuleStore, PyTorchToBurnAdapter,
         PytorchStore, SafetensorsStore,
     },
-    store::{SafetensorsStoreError, burn_pack::Tensor as StoredTensor},
-    tensor::DType,
+    store::{
+        SafetensorsStoreError, bridge,
+        burn_pack::{Error as PackError, Tensor as StoredTensor},
+    },
+    tensor::{DType, TensorData},
 };
 use std::{
     collections::{BTreeMap, HashSet},
-    io::Read,
+    io::{Read, Seek, SeekFrom},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 pub mod gguf;
@@ -45,6 +49,21 @@ struct TextEntries {
     entries: BTreeMap<String, String>,
 }
 
+/// The part of a safetensors header that says where values lie.
+#[derive(Default, serde::Deserialize)]
+struct Places {
+    #[serde(rename = "__metadata__", default)]
+    _text: serde::de::IgnoredAny,
+    #[serde(flatten)]
+    tensors: BTreeMap<String, Place>,
+}
+
+/// Bytes behind the header.
+#[derive(Clone, Copy, serde::Deserialize)]
+struct Place {
+    data_offsets: [u64; 2],
+}
+
 /// A list of named tensors whose values stay on disk until they are applied to a module.
 #[derive(Clone)]
 pub struct TensorSource {
@@ -55,7 +74,8 @@ pub struct TensorSource {
 }
 
 impl TensorSource {
-    /// Opens a safetensors file; its values are memory-mapped and read when they are needed.
+    /// Opens a safetensors file; its values are read when they are needed, and stay in memory only where they are used. (Mapped
+    /// pages would count as memory of the program until the system takes them back.)
     ///
     /// # Errors
     /// [`Error::Io`] when the file cannot be read, [`Error::File`] when it is cut short or is not safetensors.
@@ -72,7 +92,22 @@ impl TensorSource {
             header.extend(prefix);
             file.take(length).read_to_end(&mut header).map_err(io)?;
         }
-        Self::from_store(path.to_path_buf(), SafetensorsStore::from_file(path), &header)
+        let mut source = Self::from_store(path.to_path_buf(), SafetensorsStore::from_file(path), &header)?;
+        let places = header.get(8..).and_then(|json| serde_json::from_slice::<Places>(json).ok()).unwrap_or_default().tensors;
+        let file = Arc::new(Mutex::new(open_regular(path, FETCH_AGAIN)?));
+        for tensor in &mut source.tensors {
+            let Some(Place { data_offsets: [begin, end] }) = places.get(&tensor.name).copied() else { continue };
+            let (file, begin, size) = (file.clone(), header.len() as u64 + begin, end.saturating_sub(begin) as usize);
+            let (dtype, shape) = (tensor.dtype, tensor.shape.clone());
+            *tensor = bridge::deferred(tensor.name.clone(), dtype, shape.clone(), None, move || {
+                let mut bytes = vec![0; size];
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                let read = file.seek(SeekFrom::Start(begin)).and_then(|_| file.read_exact(&mut bytes));
+                read.map_err(|error| PackError::IoError(error.to_string()))?;
+                Ok(TensorData::from_bytes_vec(bytes, shape.clone(), dtype))
+            });
+        }
+        Ok(source)
     }
 
     /// Reads safetensors from memory; `name` is what errors call it.

@@ -6,7 +6,7 @@
 //! family.rs      the whole model: its files, its names, its prompts
 //! frames.rs      which frames of a clip are shown, and when they were on the screen
 //! preprocess.rs  frames and images to squares of bytes, by the resize of lanczos.rs
-//! vision.rs      the encoder
+//! vision.rs      the encoder; packed.rs: with packed weights
 //! connector.rs   from its tokens to the language model's
 //! prompt.rs      a conversation to token ids and places for pictures
 //! ```
@@ -16,6 +16,7 @@ pub mod connector;
 mod family;
 pub mod frames;
 mod lanczos;
+mod packed;
 pub mod preprocess;
 pub mod prompt;
 pub mod vision;
@@ -25,6 +26,7 @@ pub use connector::{Connector, ConnectorConfig};
 pub use family::{FAMILY, config};
 pub(crate) use family::{FRAMES, MOST_FRAMES, NAME};
 pub use frames::FrameSampling;
+pub use packed::PackedTower;
 pub use preprocess::{ImageTiles, Preprocess};
 pub use prompt::{Conversation, Message, Part, PromptCodec, Role};
 pub use vision::{SiglipConfig, SiglipTower};

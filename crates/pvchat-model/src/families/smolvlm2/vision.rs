@@ -1,16 +1,18 @@
 //! SmolVLM2's vision encoder: SigLIP without its pooling head, each frame by itself, with positions for frames that are
 //! partly padding.
 
+use std::sync::Arc;
+
 use burn::{
     module::Param,
     nn::{Embedding, EmbeddingConfig, Linear},
     prelude::*,
-    tensor::module::linear,
+    tensor::{DType, module::linear},
 };
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
-use super::INITIAL_DEVIATION;
+use super::{INITIAL_DEVIATION, PackedTower};
 use crate::{
     Error, Result,
     vision::{Encoded, VisionEncoder, unfold_patches},
@@ -19,6 +21,7 @@ use pvchat_nn::{
     init,
     moh::kernel::{View, gated_attention},
     operations::{self, LayerNorm},
+    packed::{Precision, Weights},
     trace::Trace,
 };
 
@@ -113,6 +116,7 @@ impl SiglipConfig {
             encoder: SiglipEncoder { layers: (0..self.layers).map(layer).collect() },
             post_layernorm: LayerNorm::new(width, self.layer_norm_epsilon, device),
             image_size: self.image_size,
+            packed: None,
         })
     }
 }
@@ -175,6 +179,10 @@ pub struct SiglipAttention {
 }
 
 impl SiglipAttention {
+    pub(super) fn heads(&self) -> usize {
+        self.heads
+    }
+
     fn forward(&self, x: Tensor<3>, hidden: Option<&Tensor<2, Bool>>) -> Tensor<3> {
         let [frames, tokens, width] = x.dims();
         let project =
@@ -253,9 +261,43 @@ pub struct SiglipTower {
     /// After the last block.
     pub post_layernorm: LayerNorm,
     image_size: usize,
+    /// The blocks with packed weights; their linear layers then are empty.
+    #[module(skip)]
+    packed: Option<Arc<PackedTower>>,
 }
 
 impl SiglipTower {
+    /// Packs the weights of the blocks for inference on the CPU; see [`PackedTower`]. Afterwards it looks at frames as before, except
+    /// at those with padding, and cannot be trained or saved.
+    ///
+    /// # Errors
+    /// Those of `weights`, which is asked for each matrix by its parameter's name; [`Error::Shape`] for one of another size,
+    /// [`Error::Nn`] for weights that cannot be rounded.
+    pub fn pack(&mut self, precision: Precision, weights: &mut dyn FnMut(&str) -> Result<Weights>) -> Result<()> {
+        let packed = PackedTower::new(self, precision, weights)?;
+        for layer in &mut self.encoder.layers {
+            let attention = &mut layer.self_attn;
+            let matrices = [
+                &mut attention.q_proj,
+                &mut attention.k_proj,
+                &mut attention.v_proj,
+                &mut attention.out_proj,
+                &mut layer.mlp.fc1,
+            ];
+            for linear in matrices.into_iter().chain([&mut layer.mlp.fc2]) {
+                let device = linear.weight.lazy_device();
+                linear.weight = Param::from_tensor(Tensor::zeros([0, 0], &device)).set_require_grad(false);
+            }
+        }
+        self.packed = Some(Arc::new(packed));
+        Ok(())
+    }
+
+    /// The packed weights, where they are.
+    pub fn packed(&self) -> Option<&PackedTower> {
+        self.packed.as_deref()
+    }
+
     /// Tokens `[frames, patches, width]` of `pixels` `[frames, channels, size, size]`, normalised to [-1, 1].
     ///
     /// `mask` `[frames, size, size]` is true where a pixel belongs to the frame and not to its padding. Tokens of padding are
@@ -284,6 +326,15 @@ impl SiglipTower {
             return Err(Error::Shape { what: "pixel mask of the vision encoder", found: found.to_vec(), expected });
         }
         let valid = mask.map(|mask| ValidPatches::of_pixels(mask, patch)).transpose()?;
+        if let Some(packed) = &self.packed {
+            if valid.is_some_and(|valid| !valid.all()) {
+                let remedy = "give frames without padding, or open the model without packing it".into();
+                return Err(Error::Config { key: "packed weights", value: "with padded frames".into(), remedy });
+            }
+            let embedded = self.embeddings.forward(pixels.cast(DType::F32), None);
+            trace.show(format_args!("vision.embeddings"), &embedded);
+            return packed.forward(embedded, trace);
+        }
         let pixels = pixels.cast(self.post_layernorm.gamma.val().dtype());
         // Whoever looks sees every state once, of all frames.
         if trace.is_on() || frames <= FRAMES_TOGETHER {

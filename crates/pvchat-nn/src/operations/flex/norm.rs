@@ -21,6 +21,7 @@ use rayon::prelude::*;
 use super::{numbers, task_size};
 use crate::{
     graph::{FlexTensor, flex_tensor, lift},
+    rows::{Settings, centre, factor, forward_row},
     simd::{for_the_widest_registers, multiply_add, product_sum, sum},
 };
 
@@ -59,14 +60,6 @@ pub(in super::super) fn norm<const D: usize>(
             }
         }
     }
-}
-
-/// Which norm it is.
-#[derive(Clone, Copy, Debug)]
-struct Settings {
-    /// Whether the mean is taken off.
-    centred: bool,
-    epsilon: f32,
 }
 
 fn tracked<const D: usize, C: CheckpointStrategy>(
@@ -141,31 +134,6 @@ fn forward(x: &FlexTensor, gamma: &FlexTensor, beta: &FlexTensor, settings: Sett
         }
     });
     flex_tensor(to, x.layout().shape().clone())
-}
-
-for_the_widest_registers! {
-    fn forward_row(from: &[f32], gamma: &[f32], beta: &[f32], to: &mut [f32], settings: Settings) = forward_row_of
-}
-
-#[inline(always)]
-fn forward_row_of<const FUSED: bool>(from: &[f32], gamma: &[f32], beta: &[f32], to: &mut [f32], settings: Settings) {
-    centre(from, to, settings);
-    let factor = factor(to, settings);
-    for ((to, gamma), beta) in to.iter_mut().zip(gamma).zip(beta) {
-        *to = multiply_add::<FUSED>(*to * factor, *gamma, *beta);
-    }
-}
-
-/// The row, less its mean if that is taken off.
-#[inline(always)]
-fn centre(from: &[f32], to: &mut [f32], settings: Settings) {
-    let mean = if settings.centred { sum(from) / from.len() as f32 } else { 0.0 };
-    to.iter_mut().zip(from).for_each(|(to, from)| *to = from - mean);
-}
-
-/// One over the root of the mean square.
-fn factor(centred: &[f32], settings: Settings) -> f32 {
-    (product_sum(centred, centred) / centred.len() as f32 + settings.epsilon).sqrt().recip()
 }
 
 for_the_widest_registers! {

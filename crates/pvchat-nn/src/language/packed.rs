@@ -1,0 +1,277 @@
+//! The decoder with packed weights, for inference on the CPU: plain numbers from the embeddings to the hidden states.
+
+use std::sync::Arc;
+
+use burn::prelude::*;
+
+use super::{KeyValueCache, Mistral, MistralConfig};
+use crate::{
+    Error, Result,
+    packed::{Finish, Heads, Norm, PackedMatrix, Precision, Weights, causal_attention, numbers, step_attention},
+    trace::Trace,
+};
+
+/// The layers and the head of a [`Mistral`], their weights packed.
+#[derive(Debug)]
+pub struct PackedDecoder {
+    config: MistralConfig,
+    precision: Precision,
+    layers: Vec<Layer>,
+    norm: Norm,
+    head: PackedMatrix,
+}
+
+#[derive(Debug)]
+struct Layer {
+    input_norm: Norm,
+    /// Queries, keys and values side by side.
+    projections: PackedMatrix,
+    output: PackedMatrix,
+    feed_forward_norm: Norm,
+    gate_and_up: PackedMatrix,
+    down: PackedMatrix,
+}
+
+/// Keys and values of one sequence, for each layer `[tokens, kv_heads * head_dim]`. A clone shares its memory until it is written to.
+pub(super) type Sequence = Arc<Vec<[Vec<f32>; 2]>>;
+
+impl PackedDecoder {
+    /// Packs the decoder of `model`, whose norms are used as they are; its matrices come from `weights`, which is asked for each
+    /// by the name of its parameter (`layers.0.self_attn.q_proj.base.weight`, .., `lm_head.base.weight`), so that never more than
+    /// one layer of them needs to be in memory.
+    ///
+    /// # Errors
+    /// Those of `weights`; [`Error::Shape`] for a matrix of another size, [`Error::NotFinite`] for weights that cannot be
+    /// rounded, [`Error::Config`] for a model with adapters or routers.
+    pub fn new(model: &Mistral, precision: Precision, weights: &mut dyn FnMut(&str) -> Result<Weights>) -> Result<Self> {
+        if model.linears().iter().any(|(_, layer)| layer.lora.is_some()) {
+            return Err(refused("with LoRA adapters", "merge the adapters first"));
+        }
+        if model.layers.iter().any(|layer| layer.self_attn.routed.is_some()) {
+            return Err(refused("with routed heads", "pack the base and ask about subjects without routers, or use f32"));
+        }
+        let config = &model.config;
+        let (own, shared) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        let mut get = |name: String, sizes: [usize; 2]| {
+            let weights = weights(&name)?;
+            if weights.sizes != sizes {
+                let expected = format!("{sizes:?}, as `{name}`,");
+                return Err(Error::Shape { what: "a weight to be packed", found: weights.sizes.to_vec(), expected });
+            }
+            Ok(weights)
+        };
+        let (hidden, intermediate) = (config.hidden, config.intermediate);
+        let mut layers = Vec::with_capacity(model.layers.len());
+        for (index, layer) in model.layers.iter().enumerate() {
+            let mut of = |name: &str, sizes| get(format!("layers.{index}.{name}.base.weight"), sizes);
+            let projections = Weights::join(vec![
+                of("self_attn.q_proj", [hidden, own])?,
+                of("self_attn.k_proj", [hidden, shared])?,
+                of("self_attn.v_proj", [hidden, shared])?,
+            ])?
+            .pack(precision)?;
+            let output = of("self_attn.o_proj", [own, hidden])?.pack(precision)?;
+            let [gate, up] = [of("mlp.gate_proj", [hidden, intermediate])?, of("mlp.up_proj", [hidden, intermediate])?];
+            if gate.order != up.order {
+                let expected = "the order of the gate's".into();
+                return Err(Error::Shape { what: "a weight to be packed", found: up.sizes.to_vec(), expected });
+            }
+            let gate_and_up = PackedMatrix::pack_gated(&gate.numbers, &up.numbers, gate.order, gate.sizes, precision)?;
+            drop([gate, up]);
+            layers.push(Layer {
+                input_norm: Norm::rms(&layer.input_layernorm),
+                projections,
+                output,
+                feed_forward_norm: Norm::rms(&layer.post_attention_layernorm),
+                gate_and_up,
+                down: of("mlp.down_proj", [intermediate, hidden])?.pack(precision)?,
+            });
+        }
+        let head = get("lm_head.base.weight".into(), [hidden, config.vocabulary])?.pack(precision)?;
+        Ok(Self { config: config.clone(), precision, layers, norm: Norm::rms(&model.norm), head })
+    }
+
+    /// How the weights are kept.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Memory that the weights take, in bytes.
+    pub fn bytes(&self) -> usize {
+        let layer = |layer: &Layer| {
+            [&layer.projections, &layer.output, &layer.gate_and_up, &layer.down].map(PackedMatrix::bytes).iter().sum::<usize>()
+        };
+        self.layers.iter().map(layer).sum::<usize>() + self.head.bytes()
+    }
+
+    /// As [`Mistral::forward_traced`].
+    pub(super) fn forward(
+        &self,
+        embeddings: Tensor<3>,
+        positions: Tensor<2, Int>,
+        mask: Option<Tensor<3, Bool>>,
+        cache: Option<&mut KeyValueCache>,
+        trace: &mut Trace<'_>,
+    ) -> Result<Tensor<3>> {
+        let ([batch, tokens, hidden], device) = (embeddings.dims(), embeddings.device().inner());
+        let mut own = KeyValueCache::new(self.layers.len(), tokens);
+        let cache = cache.unwrap_or(&mut own);
+        let (held, sequences) = cache.sequences(batch, self.layers.len());
+        let positions: Vec<i32> = positions.into_data().iter::<i32>().collect();
+        let mask: Option<Vec<bool>> = mask.map(|mask| mask.into_data().iter::<bool>().collect());
+        let rows = numbers_of(embeddings);
+        let mut states: Vec<Vec<f32>> = rows.chunks(tokens * hidden).map(<[f32]>::to_vec).collect();
+        let keys = held + tokens;
+        let rotations: Vec<Rotations> =
+            positions.chunks(tokens).map(|positions| Rotations::new(positions, &self.config)).collect();
+        for (index, layer) in self.layers.iter().enumerate() {
+            for (row, state) in states.iter_mut().enumerate() {
+                let rotations = rotations.get(row).or(rotations.first());
+                let mask = mask.as_ref().map(|mask| {
+                    let each = tokens * keys;
+                    &mask[if mask.len() > each { row * each..(row + 1) * each } else { 0..each }]
+                });
+                let cache = &mut Arc::make_mut(&mut sequences[row])[index];
+                self.layer(layer, state, rotations, mask, held, cache)?;
+            }
+            if trace.is_on() {
+                trace.show(format_args!("text.layer{index}"), &tensor_of(&states, [tokens, hidden], &device));
+            }
+        }
+        cache.advance(tokens);
+        states.iter_mut().for_each(|state| *state = self.norm.forward(state));
+        let normalised = tensor_of(&states, [tokens, hidden], &device);
+        trace.show(format_args!("text.normalized"), &normalised);
+        Ok(normalised)
+    }
+
+    /// One layer, of the `[tokens, hidden]` states of one sequence.
+    fn layer(
+        &self,
+        layer: &Layer,
+        state: &mut Vec<f32>,
+        rotations: Option<&Rotations>,
+        mask: Option<&[bool]>,
+        held: usize,
+        [keys, values]: &mut [Vec<f32>; 2],
+    ) -> Result<()> {
+        let MistralConfig { heads, kv_heads, head_dim, hidden, .. } = self.config;
+        let (own, shared) = (heads * head_dim, kv_heads * head_dim);
+        let (row, tokens) = (own + 2 * shared, state.len() / hidden);
+        let mut all = layer.projections.forward_new(&layer.input_norm.forward(state), tokens, None, Finish::Nothing)?;
+        // What was cut off the cache is still there.
+        [&mut *keys, &mut *values].into_iter().for_each(|numbers| numbers.truncate(held * shared));
+        for (token, all) in all.chunks_exact_mut(row).enumerate() {
+            if let Some(rotations) = rotations {
+                all[..own + shared].chunks_exact_mut(head_dim).for_each(|head| rotations.turn(token, head));
+            }
+            keys.extend_from_slice(&all[own..own + shared]);
+            values.extend_from_slice(&all[own + shared..]);
+        }
+        let count = held + tokens;
+        let mixed = match mask {
+            Some(mask) => masked_attention(&all, row, [keys, values], mask, &self.config),
+            None if tokens == 1 => step_attention(&all[..own], [keys, values], [heads, kv_heads, head_dim])?,
+            None => {
+                let queries = Heads::side_by_side(&all, 0, [tokens, row, head_dim]);
+                let [keys, values] = [&*keys, &*values].map(|held| Heads::side_by_side(held, 0, [count, shared, head_dim]));
+                causal_attention([queries, keys, values], [heads, kv_heads, tokens, head_dim], count, self.precision)?
+            }
+        };
+        let attended = layer.output.forward_new(&mixed, tokens, None, Finish::Add(state))?;
+        let normalised = layer.feed_forward_norm.forward(&attended);
+        let inner = layer.gate_and_up.forward_new(&normalised, tokens, None, Finish::Nothing)?;
+        *state = layer.down.forward_new(&inner, tokens, None, Finish::Add(&attended))?;
+        Ok(())
+    }
+
+    /// Logits of the words, `[batch, tokens, vocabulary]`, of hidden states.
+    pub(super) fn logits(&self, hidden: Tensor<3>) -> Result<Tensor<3>> {
+        let ([batch, tokens, _], device) = (hidden.dims(), hidden.device().inner());
+        let logits = self.head.forward_new(&numbers_of(hidden), batch * tokens, None, Finish::Nothing)?;
+        Ok(Tensor::from_data(TensorData::new(logits, [batch, tokens, self.head.outputs()]), &device))
+    }
+}
+
+/// The error of something that packed weights cannot do.
+pub(super) fn refused(value: &str, remedy: &str) -> Error {
+    Error::Config { key: "packed weights", value: value.into(), remedy: remedy.into() }
+}
+
+/// The matrices of a model in memory, as [`PackedDecoder::new`] wants them.
+pub(super) fn weights_of(model: &Mistral, name: &str) -> Result<Weights> {
+    let layer = model.linears().into_iter().find(|(layer, _)| name.strip_suffix(".base.weight") == Some(layer));
+    let (_, layer) = layer.ok_or_else(|| refused(name, "ask for a linear layer of the model"))?;
+    Ok(Weights {
+        numbers: numbers(&layer.base.weight),
+        order: crate::packed::Order::InputsOutputs,
+        sizes: layer.base.weight.val().dims(),
+    })
+}
+
+fn numbers_of(tensor: Tensor<3>) -> Vec<f32> {
+    let data = tensor.inner().into_data().convert::<f32>();
+    data.try_to_vec().unwrap_or_default()
+}
+
+fn tensor_of(states: &[Vec<f32>], [tokens, hidden]: [usize; 2], device: &Device) -> Tensor<3> {
+    Tensor::from_data(TensorData::new(states.concat(), [states.len(), tokens, hidden]), device)
+}
+
+/// Cosines and sines of the positions of some tokens, each `[tokens, head_dim / 2]`.
+struct Rotations {
+    half: usize,
+    cosines: Vec<f32>,
+    sines: Vec<f32>,
+}
+
+impl Rotations {
+    fn new(positions: &[i32], config: &MistralConfig) -> Self {
+        let half = config.head_dim / 2;
+        let frequency = |place: usize| config.rope_theta.powf(-2.0 * place as f64 / config.head_dim as f64) as f32;
+        let frequencies: Vec<f32> = (0..half).map(frequency).collect();
+        let angles = positions.iter().flat_map(|&position| frequencies.iter().map(move |frequency| position as f32 * frequency));
+        let (sines, cosines) = angles.map(f32::sin_cos).unzip();
+        Self { half, cosines, sines }
+    }
+
+    /// Turns one head of a token: number `i` of the first half and number `i` of the second are a point in the plane.
+    fn turn(&self, token: usize, head: &mut [f32]) {
+        let angles = token * self.half..(token + 1) * self.half;
+        let (first, second) = head.split_at_mut(self.half);
+        let angles = self.cosines[angles.clone()].iter().zip(&self.sines[angles]);
+        for ((x, y), (cosine, sine)) in first.iter_mut().zip(second).zip(angles) {
+            (*x, *y) = (*x * cosine - *y * sine, *y * cosine + *x * sine);
+        }
+    }
+}
+
+/// Attention under a mask `[tokens, keys]`, true = hidden; a token that may see nothing sees everything. Only prompts with padding
+/// have one.
+fn masked_attention(all: &[f32], row: usize, [keys, values]: [&[f32]; 2], mask: &[bool], config: &MistralConfig) -> Vec<f32> {
+    let (heads, width, shared) = (config.heads, config.head_dim, config.kv_heads * config.head_dim);
+    let group = heads / config.kv_heads;
+    let count = keys.len() / shared;
+    let mut out = vec![0.0; all.len() / row * heads * width];
+    for (token, (all, out)) in all.chunks_exact(row).zip(out.chunks_exact_mut(heads * width)).enumerate() {
+        let mask = &mask[token * count..][..count];
+        let is_blind = mask.iter().all(|hidden| *hidden);
+        for (head, out) in out.chunks_exact_mut(width).enumerate() {
+            let (query, place) = (&all[head * width..][..width], head / group * width);
+            let seen = (0..count).filter(|&key| is_blind || !mask[key]);
+            let scores: Vec<(usize, f32)> = seen
+                .map(|key| {
+                    let dot: f32 = query.iter().zip(&keys[key * shared + place..]).map(|(x, y)| x * y).sum();
+                    (key, dot / (width as f32).sqrt())
+                })
+                .collect();
+            let largest = scores.iter().map(|(_, score)| *score).fold(f32::NEG_INFINITY, f32::max);
+            let sum: f32 = scores.iter().map(|(_, score)| (score - largest).exp()).sum();
+            for (key, score) in scores {
+                let share = (score - largest).exp() / sum;
+                out.iter_mut().zip(&values[key * shared + place..]).for_each(|(out, value)| *out += share * value);
+            }
+        }
+    }
+    out
+}

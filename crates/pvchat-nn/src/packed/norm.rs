@@ -1,0 +1,57 @@
+//! Norms of rows, with their parameters in plain memory.
+
+use burn::{module::Param, nn::RmsNorm, prelude::*};
+use rayon::prelude::*;
+
+use crate::{
+    operations::LayerNorm,
+    rows::{Settings, forward_row},
+};
+
+/// Numbers that one task takes at least.
+const TASK: usize = 1 << 14;
+
+/// A layer norm or a root-mean-square norm of rows.
+#[derive(Clone, Debug)]
+pub struct Norm {
+    gamma: Vec<f32>,
+    /// Zeros where the norm adds nothing.
+    beta: Vec<f32>,
+    settings: Settings,
+}
+
+impl Norm {
+    /// A copy of a layer norm.
+    pub fn layer(norm: &LayerNorm) -> Self {
+        let [gamma, beta] = [&norm.gamma, &norm.beta].map(numbers);
+        Self { gamma, beta, settings: Settings { centred: true, epsilon: norm.epsilon() as f32 } }
+    }
+
+    /// A copy of a root-mean-square norm.
+    pub fn rms(norm: &RmsNorm) -> Self {
+        let gamma = numbers(&norm.gamma);
+        Self { beta: vec![0.0; gamma.len()], gamma, settings: Settings { centred: false, epsilon: norm.epsilon as f32 } }
+    }
+
+    /// The norm of each row of `rows [.., width]`; what follows the last whole row gives zeros.
+    pub fn forward(&self, rows: &[f32]) -> Vec<f32> {
+        let width = self.gamma.len().max(1);
+        let mut to = vec![0.0; rows.len()];
+        let size = TASK.div_ceil(width) * width;
+        let task = |(to, from): (&mut [f32], &[f32])| {
+            for (to, from) in to.chunks_exact_mut(width).zip(from.chunks_exact(width)) {
+                forward_row(from, &self.gamma, &self.beta, to, self.settings);
+            }
+        };
+        match rows.len() <= size {
+            true => task((&mut to, rows)),
+            false => to.par_chunks_mut(size).zip(rows.par_chunks(size)).for_each(task),
+        }
+        to
+    }
+}
+
+/// The values of a parameter, in f32.
+pub fn numbers<const D: usize>(parameter: &Param<Tensor<D>>) -> Vec<f32> {
+    parameter.val().into_data().iter::<f32>().collect()
+}
