@@ -56,6 +56,7 @@ pub struct Checkpoint {
     source: TensorSource,
     fingerprint: String,
     precision: FloatDType,
+    packing: Option<Precision>,
 }
 
 /// What [`Checkpoint::load`] found beside the parameters that it filled.
@@ -121,7 +122,7 @@ impl Checkpoint {
         }
         let Some(source) = source else { return Err(wrong("lists no file".into())) };
         let fingerprint = fingerprint_of(&files)?;
-        Ok(Self { origin, source, fingerprint, precision: FloatDType::F32 })
+        Ok(Self { origin, source, fingerprint, precision: FloatDType::F32, packing: None })
     }
 
     /// A checkpoint in memory; `name` is what errors call it.
@@ -131,7 +132,7 @@ impl Checkpoint {
     pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
         let fingerprint = hexadecimal(&Sha256::digest(&bytes));
         let source = TensorSource::from_bytes(name, bytes)?;
-        Ok(Self { origin: name.into(), source, fingerprint, precision: FloatDType::F32 })
+        Ok(Self { origin: name.into(), source, fingerprint, precision: FloatDType::F32, packing: None })
     }
 
     /// Adds the tensors of another checkpoint, the language model of a plain Mistral file for example; where both have
@@ -154,6 +155,20 @@ impl Checkpoint {
         self
     }
 
+    /// The matrices of the encoder and of the language model are packed when a [`Vilm`](crate::vilm::Vilm) is made of it.
+    pub fn packed(mut self, precision: Precision) -> Self {
+        self.packing = Some(precision);
+        self
+    }
+
+    /// Fills a model, as [`load`](Self::load), packing what is to be [packed](Self::packed).
+    pub(crate) fn load_model(&self, parameters: &mut VilmParameters, names: &NameTable) -> Result<Loaded> {
+        match self.packing {
+            Some(precision) => self.load_packed(parameters, names, precision),
+            None => self.load(parameters, names),
+        }
+    }
+
     /// Fills the parameters of `module`, whose names are those of [`VilmParameters`](crate::vilm::VilmParameters); `names` says
     /// what they are called in the checkpoint.
     ///
@@ -169,12 +184,9 @@ impl Checkpoint {
         Ok(loaded)
     }
 
-    /// As [`load`](Self::load), but the matrices of encoder and language model are packed as they are read: beside the model never
-    /// more than one layer's values are in memory. The word table is kept as the file has it.
-    ///
-    /// # Errors
-    /// As [`load`](Self::load), and [`Error::Config`] for a model whose encoder or language model cannot be packed.
-    pub fn load_packed(&self, module: &mut VilmParameters, names: &NameTable, precision: Precision) -> Result<Loaded> {
+    /// As [`load`](Self::load), but matrices are packed as they are read: beside the model never more than one layer's values are in
+    /// memory. The word table is kept as the file has it.
+    fn load_packed(&self, module: &mut VilmParameters, names: &NameTable, precision: Precision) -> Result<Loaded> {
         let (loaded, chosen) = self.choose(module, names)?;
         let has_tower = module.vision_encoder.can_pack();
         let is_packed = |name: &str| {

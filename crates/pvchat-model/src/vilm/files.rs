@@ -70,11 +70,7 @@ impl Vilm {
     /// As [`open`](Self::open), and [`Error::Nn`] for weights that cannot be rounded.
     pub fn open_packed(precision: Precision, folder: &Path, device: &Device) -> Result<Self> {
         let (config, codec) = read_texts(folder)?;
-        let checkpoint = Checkpoint::open(folder)?;
-        let device = device.clone().inner();
-        let mut parameters = config.init(&SeededStream::new(0), &device)?;
-        checkpoint.load_packed(&mut parameters, config.family()?.names, precision)?;
-        Self::from_parts(parameters, config, codec, checkpoint.fingerprint().to_string(), device)
+        Ok(Self::from_checkpoint(config, codec, &Checkpoint::open(folder)?.packed(precision), device)?.0)
     }
 
     /// Fills a new model from a checkpoint. Parameters that a public checkpoint lacks (routers, personal query tokens,
@@ -90,7 +86,7 @@ impl Vilm {
     ) -> Result<(Self, Loaded)> {
         let device = device.clone().inner();
         let mut parameters = config.init(&SeededStream::new(0), &device)?;
-        let loaded = checkpoint.load(&mut parameters, config.family()?.names)?;
+        let loaded = checkpoint.load_model(&mut parameters, config.family()?.names)?;
         let vilm = Self::from_parts(parameters, config, codec, checkpoint.fingerprint().to_string(), device)?;
         Ok((vilm, loaded))
     }

@@ -15,7 +15,7 @@ use pvchat_model::{
     vilm::{Vilm, VilmConfig},
     vision::{VisionConfig, VisionEncoder},
 };
-use pvchat_nn::language::GenerationOptions;
+use pvchat_nn::{language::GenerationOptions, packed::Precision};
 use serde_json::Value;
 
 use crate::{
@@ -39,8 +39,8 @@ fn model() -> Option<tempfile::TempDir> {
     Some(whole)
 }
 
-/// The model with frames resized to that longest edge first.
-fn opened(folder: &Path, longest_edge: usize, device: &Device) -> (Vilm, SmolVlm2Config) {
+/// The model with frames resized to that longest edge first, its weights packed or not.
+fn opened(folder: &Path, longest_edge: usize, is_packed: bool, device: &Device) -> (Vilm, SmolVlm2Config) {
     let beside = |name: &str| Ok(fs::read(folder.join(name)).ok());
     let json = fs::read(folder.join("config.json")).unwrap();
     let mut config = VilmConfig::read(&Files { name: "config.json", config: &json, beside: &beside }).unwrap();
@@ -48,7 +48,9 @@ fn opened(folder: &Path, longest_edge: usize, device: &Device) -> (Vilm, SmolVlm
     published.video.longest_edge = longest_edge;
     config.preprocess = Preprocessing::Squares(published.video);
     let codec = TextCodec::open(&folder.join("tokenizer.json"), config.prompt.clone()).unwrap();
-    let vilm = Vilm::from_checkpoint(config, codec, &Checkpoint::open(folder).unwrap(), device).unwrap().0;
+    let checkpoint = Checkpoint::open(folder).unwrap();
+    let checkpoint = if is_packed { checkpoint.packed(Precision::F32) } else { checkpoint };
+    let vilm = Vilm::from_checkpoint(config, codec, &checkpoint, device).unwrap().0;
     (vilm, *published)
 }
 
@@ -104,10 +106,10 @@ fn a_model_in_the_published_layout_answers_as_transformers_does() {
                 parts: vec![Part::Video { times: seconds.clone(), duration: Some(duration) }, Part::Text(question.into())],
             });
             let conversation = Conversation { messages, generation_prompt: true };
-            for edge in [512, 2048] {
-                let (vilm, published) = opened(folder.path(), edge, &device);
+            for (edge, is_packed) in [(512, false), (2048, false), (512, true), (2048, true)] {
+                let (vilm, published) = opened(folder.path(), edge, is_packed, &device);
                 let wanted = &case[format!("longest_edge_{edge}")];
-                let case_name = format!("{name}, {clip}, {edge}");
+                let case_name = format!("{name}, {clip}, {edge}{}", if is_packed { ", packed" } else { "" });
                 let prompt = PromptCodec::open(&folder.path().join("tokenizer.json"), &published).unwrap();
                 let segments = prompt.encode(&conversation).unwrap();
                 let whole: Vec<u32> = case["ids_run_length"]
@@ -151,7 +153,7 @@ fn a_model_in_the_published_layout_answers_as_transformers_does() {
                 sight.tokens = vilm.parameters().vision_encoder.encode(pixels).unwrap();
                 vilm.parameters().answer.visual(&sight, None).unwrap()
             };
-            let (vilm, published) = opened(folder.path(), 512, &device);
+            let (vilm, published) = opened(folder.path(), 512, false, &device);
             let prompt = PromptCodec::open(&folder.path().join("tokenizer.json"), &published).unwrap();
             let mut chosen = Vec::new();
             let segments = prompt.encode(&conversation).unwrap();
@@ -183,5 +185,32 @@ fn a_saved_model_opens_again_and_is_the_same() {
             visual.embeddings.into_data().iter::<f32>().collect::<Vec<f32>>()
         };
         assert_eq!(seen(&vilm), seen(&again), "{name}");
+    }
+}
+
+/// Fewer bits, other numbers; but never other names, shapes or frames, and less memory.
+#[test]
+fn packed_weights_look_as_those_in_the_file() {
+    let Some(folder) = model() else { return };
+    for (name, device) in devices() {
+        let frames: Vec<RgbImage> =
+            (0..2).map(|shade| RgbImage::from_fn(64, 48, |x, y| image::Rgb([(x * 3) as u8, shade * 90, y as u8]))).collect();
+        let seen = |vilm: &Vilm| {
+            let sight = vilm.look_at(&frames, &[0.0, 1.0], 2.0).unwrap();
+            let visual = vilm.parameters().answer.visual(&sight, None).unwrap();
+            visual.embeddings.into_data().iter::<f32>().collect::<Vec<f32>>()
+        };
+        let expected = seen(&Vilm::open(folder.path(), &device).unwrap());
+        let size = expected.iter().fold(0.0_f32, |size, number| size.max(number.abs()));
+        for (precision, most) in
+            [(Precision::F32, 1e-5), (Precision::Bf16, 0.03), (Precision::Int8, 0.06), (Precision::Int4, 0.6)]
+        {
+            let vilm = Vilm::open_packed(precision, folder.path(), &device).unwrap();
+            let found = seen(&vilm);
+            let worst = found.iter().zip(&expected).fold(0.0_f32, |worst, (found, expected)| worst.max((found - expected).abs()));
+            assert!(worst / size <= most, "{name}, {precision:?}: {}", worst / size);
+            let error = vilm.save(tempfile::tempdir().unwrap().path()).unwrap_err().to_string();
+            assert!(error.contains("packed weights") && error.contains("without packing"), "{error}");
+        }
     }
 }
