@@ -1,5 +1,5 @@
-//! How fast and how good the small language model is: seconds to open it, memory, perplexity of a text, tokens per second, and
-//! where the time of a token goes.
+//! How fast and how good the small language model is: seconds to open it, memory, perplexity of a text, tokens per second, where
+//! the time of a token goes, and what of that packed weights change.
 
 use std::{
     error::Error,
@@ -16,11 +16,16 @@ use pvchat::{
     model::llama,
     nn::{
         device,
-        language::{GenerationOptions, KeyValueCache, Labels, LoraLinear, Mistral, Prompt, generate, next_token_loss},
+        language::{GenerationOptions, KeyValueCache, LoraLinear, Mistral, PackedDecoder, Prompt, generate},
         operations::rms_norm,
+        packed::Precision,
     },
 };
-use pvchat_examples::{at, exit_code, language_model, models_folder, report::peak_memory_mib, texts_folder};
+use pvchat_examples::{
+    at, exit_code, language_model, models_folder,
+    report::{copied_bytes_per_second, peak_memory_mib},
+    texts_folder,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -46,6 +51,8 @@ struct Arguments {
     tokens: usize,
 }
 
+/// Rows whose logits are in memory at a time.
+const HEAD_ROWS: usize = 64;
 const PROMPT: &str = "<|im_start|>user\nWrite a short story about a lighthouse and the people who keep it.<|im_end|>\n\
                       <|im_start|>assistant\n";
 
@@ -66,10 +73,24 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Box<dyn Error>
     let encode = |text: &str| -> Result<Vec<u32>, Box<dyn Error>> {
         Ok(tokenizer.encode(text, false).map_err(|error| error.to_string())?.get_ids().to_vec())
     };
-    perplexity(&model, &encode(&text)?, &file, out)?;
+    let (words, best) = perplexity(&model, &encode(&text)?, &file, out)?;
     let (tokens, spent) = answer(&model, &encode(&arguments.prompt)?, arguments.tokens, out)?;
     writeln!(out, "{}", tokenizer.decode(&tokens, true).map_err(|error| error.to_string())?)?;
     token(&model, spent, out)?;
+    let copied = copied_bytes_per_second();
+    writeln!(out, "memory is copied at {:.1} GB/s, what is read and what is written", copied / 1e9)?;
+    for precision in Precision::ALL {
+        let mut packed = model.clone();
+        packed.pack_own(precision)?;
+        let bytes = packed.packed().map_or(0, PackedDecoder::bytes);
+        writeln!(out, "\npacked, {precision:?}, {:.0} MiB:", bytes as f64 / f64::from(1 << 20))?;
+        let (_, found) = perplexity(&packed, &words, &file, out)?;
+        let agreed = found.iter().zip(&best).filter(|(found, best)| found == best).count();
+        writeln!(out, "{:.1} % of the most probable next words are the same", 100.0 * agreed as f64 / best.len().max(1) as f64)?;
+        let (_, fastest) = answer(&packed, &encode(&arguments.prompt)?, arguments.tokens, out)?;
+        let rate = bytes as f64 / fastest.as_secs_f64();
+        writeln!(out, "the fastest token reads weights at {:.1} GB/s, {:.0} % of a copy", rate / 1e9, 100.0 * rate / copied)?;
+    }
     Ok(())
 }
 
@@ -78,18 +99,34 @@ fn memory() -> String {
     peak_memory_mib().map_or_else(String::new, |memory| format!(", largest memory {memory:.0} MiB"))
 }
 
-/// Perplexity of a text whose first token is given, and the speed of reading it.
-fn perplexity(model: &Mistral, ids: &[u32], file: &Path, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
-    let labels = Labels::next_token(&[ids.iter().map(|id| i64::from(*id)).collect()])?;
+/// Perplexity of a text whose first token is given, and the speed of reading it. Returns the text's ids and the most probable id
+/// after each.
+fn perplexity(model: &Mistral, ids: &[u32], file: &Path, out: &mut impl Write) -> Result<(Vec<u32>, Vec<usize>), Box<dyn Error>> {
     let start = Instant::now();
     let hidden = model.forward(model.embed(row(ids, &model.device())), positions(ids.len(), &model.device()), None, None);
     hidden.clone().slice([0..1, 0..1, 0..1]).into_data();
     let read = start.elapsed();
-    let loss = next_token_loss(model, hidden, &labels, None)?.into_scalar::<f32>();
+    let (mut loss, mut best) = (0.0, vec![]);
+    for (first, next) in (0..ids.len()).step_by(HEAD_ROWS).map(|first| (first, ids.len().min(first + HEAD_ROWS))) {
+        let logits = model.logits(hidden.clone().slice([0..1, first..next]), None);
+        let words = logits.dims()[2];
+        let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
+        for (logits, place) in logits.chunks_exact(words).zip(first..) {
+            let (found, largest) = logits.iter().enumerate().fold((0, f32::NEG_INFINITY), |(found, largest), (place, &logit)| {
+                if logit > largest { (place, logit) } else { (found, largest) }
+            });
+            best.push(found);
+            if let Some(&next) = ids.get(place + 1) {
+                let sum: f64 = logits.iter().map(|logit| f64::from(logit - largest).exp()).sum();
+                loss += sum.ln() - f64::from(logits[next as usize] - largest);
+            }
+        }
+    }
+    let labels = ids.len().saturating_sub(1);
     let per_second = ids.len() as f64 / read.as_secs_f64();
-    writeln!(out, "perplexity {:.4} of {} tokens of {}", loss.exp(), labels.len(), file.display())?;
+    writeln!(out, "perplexity {:.4} of {labels} tokens of {}", (loss / labels.max(1) as f64).exp(), file.display())?;
     writeln!(out, "reading {per_second:.1} tokens per second, without the head")?;
-    Ok(())
+    Ok((ids.to_vec(), best))
 }
 
 /// A greedy answer, and the time of its fastest token.

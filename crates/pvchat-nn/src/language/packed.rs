@@ -7,7 +7,7 @@ use burn::prelude::*;
 use super::{KeyValueCache, Mistral, MistralConfig};
 use crate::{
     Error, Result,
-    packed::{Finish, Heads, Norm, PackedMatrix, Precision, Weights, causal_attention, numbers, step_attention},
+    packed::{Finish, Heads, Norm, PackedMatrix, Precision, Weights, causal_attention_into, numbers, step_attention},
     trace::Trace,
 };
 
@@ -87,7 +87,9 @@ impl PackedDecoder {
                 down: of("mlp.down_proj", [intermediate, hidden])?.pack(precision)?,
             });
         }
-        let head = get("lm_head.base.weight".into(), [hidden, config.vocabulary])?.pack(precision)?;
+        // What is lost in the head is lost of every word: four bits are too few.
+        let of_head = if precision == Precision::Int4 { Precision::Int8 } else { precision };
+        let head = get("lm_head.base.weight".into(), [hidden, config.vocabulary])?.pack(of_head)?;
         Ok(Self { config: config.clone(), precision, layers, norm: Norm::rms(&model.norm), head })
     }
 
@@ -124,6 +126,7 @@ impl PackedDecoder {
         let keys = held + tokens;
         let rotations: Vec<Rotations> =
             positions.chunks(tokens).map(|positions| Rotations::new(positions, &self.config)).collect();
+        let mut memory = Memory::default();
         for (index, layer) in self.layers.iter().enumerate() {
             for (row, state) in states.iter_mut().enumerate() {
                 let rotations = rotations.get(row).or(rotations.first());
@@ -132,7 +135,7 @@ impl PackedDecoder {
                     &mask[if mask.len() > each { row * each..(row + 1) * each } else { 0..each }]
                 });
                 let cache = &mut Arc::make_mut(&mut sequences[row])[index];
-                self.layer(layer, state, rotations, mask, held, cache)?;
+                self.layer(layer, state, rotations, mask, held, cache, &mut memory)?;
             }
             if trace.is_on() {
                 trace.show(format_args!("text.layer{index}"), &tensor_of(&states, [tokens, hidden], &device));
@@ -146,6 +149,7 @@ impl PackedDecoder {
     }
 
     /// One layer, of the `[tokens, hidden]` states of one sequence.
+    #[allow(clippy::too_many_arguments)] // the state of one step
     fn layer(
         &self,
         layer: &Layer,
@@ -154,11 +158,14 @@ impl PackedDecoder {
         mask: Option<&[bool]>,
         held: usize,
         [keys, values]: &mut [Vec<f32>; 2],
+        memory: &mut Memory,
     ) -> Result<()> {
+        let Memory { normalised, all, mixed, attended, inner } = memory;
         let MistralConfig { heads, kv_heads, head_dim, hidden, .. } = self.config;
         let (own, shared) = (heads * head_dim, kv_heads * head_dim);
         let (row, tokens) = (own + 2 * shared, state.len() / hidden);
-        let mut all = layer.projections.forward_new(&layer.input_norm.forward(state), tokens, None, Finish::Nothing)?;
+        layer.input_norm.forward_into(state, normalised);
+        layer.projections.forward_into(normalised, tokens, None, Finish::Nothing, all)?;
         // What was cut off the cache is still there.
         [&mut *keys, &mut *values].into_iter().for_each(|numbers| numbers.truncate(held * shared));
         for (token, all) in all.chunks_exact_mut(row).enumerate() {
@@ -169,19 +176,20 @@ impl PackedDecoder {
             values.extend_from_slice(&all[own + shared..]);
         }
         let count = held + tokens;
-        let mixed = match mask {
-            Some(mask) => masked_attention(&all, row, [keys, values], mask, &self.config),
-            None if tokens == 1 => step_attention(&all[..own], [keys, values], [heads, kv_heads, head_dim])?,
+        match mask {
+            Some(mask) => *mixed = masked_attention(all, row, [keys, values], mask, &self.config),
+            None if tokens == 1 => *mixed = step_attention(&all[..own], [keys, values], [heads, kv_heads, head_dim])?,
             None => {
-                let queries = Heads::side_by_side(&all, 0, [tokens, row, head_dim]);
+                let queries = Heads::side_by_side(all, 0, [tokens, row, head_dim]);
                 let [keys, values] = [&*keys, &*values].map(|held| Heads::side_by_side(held, 0, [count, shared, head_dim]));
-                causal_attention([queries, keys, values], [heads, kv_heads, tokens, head_dim], count, self.precision)?
+                let sizes = [heads, kv_heads, tokens, head_dim];
+                causal_attention_into([queries, keys, values], sizes, count, self.precision, mixed)?;
             }
-        };
-        let attended = layer.output.forward_new(&mixed, tokens, None, Finish::Add(state))?;
-        let normalised = layer.feed_forward_norm.forward(&attended);
-        let inner = layer.gate_and_up.forward_new(&normalised, tokens, None, Finish::Nothing)?;
-        *state = layer.down.forward_new(&inner, tokens, None, Finish::Add(&attended))?;
+        }
+        layer.output.forward_into(mixed, tokens, None, Finish::Add(state), attended)?;
+        layer.feed_forward_norm.forward_into(attended, normalised);
+        layer.gate_and_up.forward_into(normalised, tokens, None, Finish::Nothing, inner)?;
+        layer.down.forward_into(inner, tokens, None, Finish::Add(attended), state)?;
         Ok(())
     }
 
@@ -191,6 +199,16 @@ impl PackedDecoder {
         let logits = self.head.forward_new(&numbers_of(hidden), batch * tokens, None, Finish::Nothing)?;
         Ok(Tensor::from_data(TensorData::new(logits, [batch, tokens, self.head.outputs()]), &device))
     }
+}
+
+/// What lies between the steps of a layer; used again from layer to layer, because new memory is slow at first.
+#[derive(Default)]
+struct Memory {
+    normalised: Vec<f32>,
+    all: Vec<f32>,
+    mixed: Vec<f32>,
+    attended: Vec<f32>,
+    inner: Vec<f32>,
 }
 
 /// The error of something that packed weights cannot do.

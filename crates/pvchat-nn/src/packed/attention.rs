@@ -57,6 +57,21 @@ pub fn attention([q, k, v]: [Heads<'_>; 3], sizes: [usize; 4], keys: usize, prec
     attention_at(Level::best(), [q, k, v], sizes, keys, precision)
 }
 
+/// [`attention`] in place of what `out` holds; its memory is used again.
+///
+/// # Errors
+/// As [`attention`]; `out` then is empty.
+pub fn attention_into(
+    heads: [Heads<'_>; 3],
+    [batch, all, tokens, width]: [usize; 4],
+    keys: usize,
+    precision: Precision,
+    out: &mut Vec<f32>,
+) -> Result<()> {
+    let sizes = Sizes { batch, heads: all, kv_heads: all, tokens, keys, width, is_causal: false };
+    attend(Level::best(), heads, sizes, precision, out)
+}
+
 /// [`attention`] with fewer instructions than there are; more than there are count as those.
 ///
 /// # Errors
@@ -69,26 +84,31 @@ pub fn attention_at(
     precision: Precision,
 ) -> Result<Vec<f32>> {
     let sizes = Sizes { batch, heads: all, kv_heads: all, tokens, keys, width, is_causal: false };
-    attend(level, heads, sizes, precision)
+    let mut out = Vec::new();
+    attend(level, heads, sizes, precision, &mut out)?;
+    Ok(out)
 }
 
 /// [`attention`] of one sequence whose tokens are the last of the keys: each sees the keys up to its own. `heads` heads of queries
-/// share `kv_heads` of keys and values, as many neighbours each. Sizes are `[heads, kv_heads, tokens, width]`.
+/// share `kv_heads` of keys and values, as many neighbours each. Sizes are `[heads, kv_heads, tokens, width]`. The result takes the
+/// place of what `out` holds.
 ///
 /// # Errors
 /// As [`attention`]; also where there are fewer keys than tokens, or the heads are no multiple of those of the keys.
-pub fn causal_attention(
+pub fn causal_attention_into(
     heads: [Heads<'_>; 3],
     [all, kv_heads, tokens, width]: [usize; 4],
     keys: usize,
     precision: Precision,
-) -> Result<Vec<f32>> {
+    out: &mut Vec<f32>,
+) -> Result<()> {
+    out.clear();
     if keys < tokens || kv_heads == 0 || !all.is_multiple_of(kv_heads) {
         let expected = "as many keys as tokens or more, heads a multiple of those of the keys".into();
         return Err(Error::Shape { what: "causal attention", found: vec![all, kv_heads, tokens, keys], expected });
     }
     let sizes = Sizes { batch: 1, heads: all, kv_heads, tokens, keys, width, is_causal: true };
-    attend(Level::best(), heads, sizes, precision)
+    attend(Level::best(), heads, sizes, precision, out)
 }
 
 struct Sizes {
@@ -101,7 +121,8 @@ struct Sizes {
     is_causal: bool,
 }
 
-fn attend(level: Level, [q, k, v]: [Heads<'_>; 3], sizes: Sizes, precision: Precision) -> Result<Vec<f32>> {
+fn attend(level: Level, [q, k, v]: [Heads<'_>; 3], sizes: Sizes, precision: Precision, out: &mut Vec<f32>) -> Result<()> {
+    out.clear();
     let Sizes { batch, heads, kv_heads, tokens, keys, width, is_causal } = sizes;
     let key_sizes = [batch, kv_heads, keys, width];
     for (what, heads, sizes) in [("queries", q, [batch, heads, tokens, width]), ("keys", k, key_sizes), ("values", v, key_sizes)]
@@ -122,7 +143,7 @@ fn attend(level: Level, [q, k, v]: [Heads<'_>; 3], sizes: Sizes, precision: Prec
         Level::Avx2 => routine!(f32::F32<super::vector::x86::Avx2>, "avx2,fma"),
         Level::Portable => routine!(f32::F32<Lanes>),
     };
-    let mut out: Vec<f32> = Vec::with_capacity(batch * tokens * heads * width);
+    out.reserve(batch * tokens * heads * width);
     let result = Shared(out.spare_capacity_mut().as_mut_ptr());
     // Where there are few heads, parts of their queries are tasks, too.
     let parts = (2 * rayon::current_num_threads()).div_ceil(batch * heads).min(tokens.div_ceil(routine.rows));
@@ -151,7 +172,7 @@ fn attend(level: Level, [q, k, v]: [Heads<'_>; 3], sizes: Sizes, precision: Prec
     });
     // SAFETY: the tasks have written every row of every head.
     unsafe { out.set_len(batch * tokens * heads * width) };
-    Ok(out)
+    Ok(())
 }
 
 /// Queries of a head, with all of its keys.

@@ -55,8 +55,11 @@ fn logistic<const FUSED: bool>(x: f32) -> f32 {
 /// `gate` times its logistic function, times `up`.
 #[inline(always)]
 pub(super) fn gated<V: Vector>(gate: Lanes, up: Lanes) -> Lanes {
-    std::array::from_fn::<f32, LANES, _>(|lane| {
+    let mut out = [0.0; LANES];
+    // No closures: they would not be compiled for the instructions of the caller.
+    for lane in 0..LANES {
         let share = if V::FUSED { logistic::<true>(gate[lane]) } else { logistic::<false>(gate[lane]) };
-        gate[lane] * share * up[lane]
-    })
+        out[lane] = gate[lane] * share * up[lane];
+    }
+    out
 }

@@ -13,6 +13,7 @@ pub(super) struct Int4;
 impl Format for Int4 {
     const GROUP: usize = 32;
     const LARGEST: f32 = 7.0;
+    const ONE_MORE: f32 = 1.0;
     const NIBBLES: bool = true;
 }
 

@@ -13,6 +13,7 @@ pub(super) struct Int8;
 impl Format for Int8 {
     const GROUP: usize = 64;
     const LARGEST: f32 = 127.0;
+    const ONE_MORE: f32 = 0.0;
     const NIBBLES: bool = false;
 }
 

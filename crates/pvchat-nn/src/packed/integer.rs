@@ -15,6 +15,10 @@ use super::{
 const LARGEST: f32 = 127.0;
 /// Numbers below this count as zero: the inverse of their scale would be infinite.
 const SMALLEST: f32 = 1e-30;
+/// Adding this rounds to a whole number, whose two's complement is then in the lowest bits.
+const ROUND: f32 = 12_582_912.0;
+/// Scales that are tried for weights of few bits, in shares of the one with which no weight is cut.
+const SHARES: [f32; 6] = [1.0, 0.96, 0.92, 0.87, 0.82, 0.76];
 /// Inputs of a row that lie side by side.
 const INPUTS: usize = CHUNK;
 
@@ -22,8 +26,10 @@ const INPUTS: usize = CHUNK;
 pub(super) trait Format {
     /// Inputs of a group, a multiple of 16.
     const GROUP: usize;
-    /// The largest weight, in steps of the scale; the least is as far from zero.
+    /// The largest weight, in steps of the scale.
     const LARGEST: f32;
+    /// How much further from zero the least one is.
+    const ONE_MORE: f32;
     /// Whether a weight takes half a byte, with an offset of 8, rather than a byte, with one of 128.
     const NIBBLES: bool;
 }
@@ -55,12 +61,15 @@ pub(super) fn encode<F: Format>(weights: &[f32], to: &mut [u8]) {
                 scales[2 * output..][..2].fill(0);
                 continue;
             }
-            // Rounded up, so that the largest weight does not pass the largest whole number.
-            let scale = ((largest / F::LARGEST).to_bits() + 0xffff) >> 16;
-            scales[2 * output..][..2].copy_from_slice(&(scale as u16).to_le_bytes());
-            let scale = f32::from_bits(scale << 16);
+            let scale = if F::NIBBLES {
+                best_scale::<F>(group(), largest)
+            } else {
+                // Rounded up, so that the largest weight does not pass the largest whole number.
+                f32::from_bits((((largest / F::LARGEST).to_bits() + 0xffff) >> 16) << 16)
+            };
+            scales[2 * output..][..2].copy_from_slice(&((scale.to_bits() >> 16) as u16).to_le_bytes());
             for (input, weight) in group().enumerate() {
-                let whole = (weight / scale).round_ties_even().clamp(-F::LARGEST, F::LARGEST) + offset;
+                let whole = whole::<F>(*weight, scale) + offset;
                 let (step, place) = (input / 4, input % 4);
                 if F::NIBBLES {
                     let byte = &mut steps[step * step_bytes::<F>() + output % LANES * 4 + place];
@@ -71,6 +80,31 @@ pub(super) fn encode<F: Format>(weights: &[f32], to: &mut [u8]) {
             }
         }
     }
+}
+
+/// A weight in steps of a scale.
+#[inline(always)]
+fn whole<F: Format>(weight: f32, scale: f32) -> f32 {
+    ((weight / scale + ROUND) - ROUND).clamp(-F::LARGEST - F::ONE_MORE, F::LARGEST)
+}
+
+/// The scale, in bf16, with which the squares of what rounding changes in a group add up to the least, of a few: those with which the
+/// largest weight is the last step on its side, and some less, with which it is cut.
+fn best_scale<'a, F: Format>(group: impl Iterator<Item = &'a f32> + Clone, largest: f32) -> f32 {
+    let is_negative = group.clone().any(|weight| *weight == -largest);
+    let sign = if is_negative { 1.0 } else { -1.0 };
+    let mut best = (f32::INFINITY, 0.0);
+    for share in SHARES {
+        for scale in [largest / F::LARGEST, sign * largest / (F::LARGEST + F::ONE_MORE)] {
+            let scale = f32::from_bits(((scale * share).to_bits() + 0x8000) & 0xffff_0000);
+            let square = |weight: &f32| (weight - scale * whole::<F>(*weight, scale)).powi(2);
+            let error = group.clone().map(square).sum::<f32>();
+            if error < best.0 {
+                best = (error, scale);
+            }
+        }
+    }
+    best.1
 }
 
 /// Reads the `weights [inputs, PANEL]` of a panel.
@@ -178,8 +212,6 @@ impl<F: Format, W: Whole> Kernel for Scaled<F, W> {
 /// `to` must have room for a group of a tile of `M` rows.
 #[inline(always)]
 unsafe fn round_group<const M: usize>(numbers: &[f32], group: usize, to: *mut u8) -> (f32, i32) {
-    /// Adding this rounds to a whole number, whose two's complement is then in the lowest bits.
-    const ROUND: f32 = 12_582_912.0;
     // As whole numbers, so that infinity and NaN are the largest.
     let (blocks, rest) = numbers.as_chunks::<INPUTS>();
     let mut lanes = [0u32; INPUTS];

@@ -38,7 +38,7 @@ use std::{cell::Cell, mem::MaybeUninit, ops::Range};
 
 use rayon::prelude::*;
 
-pub use attention::{Heads, attention, attention_at, causal_attention};
+pub use attention::{Heads, attention, attention_at, attention_into, causal_attention_into};
 pub use finish::Finish;
 pub use level::Level;
 pub use norm::{Norm, numbers};
@@ -341,11 +341,29 @@ impl PackedMatrix {
     /// # Errors
     /// As [`forward_then`](Self::forward_then).
     pub fn forward_new(&self, rows: &[f32], count: usize, bias: Option<&[f32]>, finish: Finish<'_>) -> Result<Vec<f32>> {
-        let mut out = Vec::with_capacity(count * self.outputs);
+        let mut out = Vec::new();
+        self.forward_into(rows, count, bias, finish, &mut out)?;
+        Ok(out)
+    }
+
+    /// [`forward_then`](Self::forward_then) in place of what `out` holds; its memory is used again.
+    ///
+    /// # Errors
+    /// As [`forward_then`](Self::forward_then); `out` then is empty.
+    pub fn forward_into(
+        &self,
+        rows: &[f32],
+        count: usize,
+        bias: Option<&[f32]>,
+        finish: Finish<'_>,
+        out: &mut Vec<f32>,
+    ) -> Result<()> {
+        out.clear();
+        out.reserve(count * self.outputs);
         self.compute(Level::best(), rows, count, bias, finish, out.spare_capacity_mut())?;
         // SAFETY: the product has written all of them.
         unsafe { out.set_len(count * self.outputs) };
-        Ok(out)
+        Ok(())
     }
 
     /// [`forward_then`](Self::forward_then) with fewer instructions than there are; more than there are count as those.
@@ -428,7 +446,18 @@ pub struct Layer<'a> {
 ///
 /// # Errors
 /// [`Error::Shape`] where a length does not fit.
-pub fn forward_both([first, second]: [Layer<'_>; 2], rows: &[f32], count: usize) -> Result<Vec<f32>> {
+pub fn forward_both(layers: [Layer<'_>; 2], rows: &[f32], count: usize) -> Result<Vec<f32>> {
+    let mut out = Vec::new();
+    forward_both_into(layers, rows, count, &mut out)?;
+    Ok(out)
+}
+
+/// [`forward_both`] in place of what `out` holds; its memory is used again.
+///
+/// # Errors
+/// As [`forward_both`]; `out` then is empty.
+pub fn forward_both_into([first, second]: [Layer<'_>; 2], rows: &[f32], count: usize, out: &mut Vec<f32>) -> Result<()> {
+    out.clear();
     let between = first.weight.outputs;
     if second.weight.inputs != between {
         let found = vec![second.weight.inputs, second.weight.outputs];
@@ -441,7 +470,7 @@ pub fn forward_both([first, second]: [Layer<'_>; 2], rows: &[f32], count: usize)
     let routine = |layer: Layer<'_>| layer.weight.precision.routine(Level::best(), count);
     let routines = [routine(first), routine(second)];
     let outputs = second.weight.outputs;
-    let mut out: Vec<f32> = Vec::with_capacity(count * outputs);
+    out.reserve(count * outputs);
     let result = &mut out.spare_capacity_mut()[..count * outputs];
     let tile = routines[0].rows.max(routines[1].rows);
     let threads = rayon::current_num_threads();
@@ -475,7 +504,7 @@ pub fn forward_both([first, second]: [Layer<'_>; 2], rows: &[f32], count: usize)
     }
     // SAFETY: every row has been written.
     unsafe { out.set_len(count * outputs) };
-    Ok(out)
+    Ok(())
 }
 
 fn check_length(what: &'static str, length: usize, sizes: [usize; 2]) -> Result<()> {

@@ -33,10 +33,17 @@ impl Norm {
         Self { beta: vec![0.0; gamma.len()], gamma, settings: Settings { centred: false, epsilon: norm.epsilon as f32 } }
     }
 
-    /// The norm of each row of `rows [.., width]`; what follows the last whole row gives zeros.
+    /// The norm of each row of `rows [.., width]`; what follows the last whole row means nothing.
     pub fn forward(&self, rows: &[f32]) -> Vec<f32> {
+        let mut to = Vec::new();
+        self.forward_into(rows, &mut to);
+        to
+    }
+
+    /// [`forward`](Self::forward) in place of what `to` holds; its memory is used again.
+    pub fn forward_into(&self, rows: &[f32], to: &mut Vec<f32>) {
         let width = self.gamma.len().max(1);
-        let mut to = vec![0.0; rows.len()];
+        to.resize(rows.len(), 0.0);
         let size = TASK.div_ceil(width) * width;
         let task = |(to, from): (&mut [f32], &[f32])| {
             for (to, from) in to.chunks_exact_mut(width).zip(from.chunks_exact(width)) {
@@ -44,10 +51,9 @@ impl Norm {
             }
         };
         match rows.len() <= size {
-            true => task((&mut to, rows)),
+            true => task((to, rows)),
             false => to.par_chunks_mut(size).zip(rows.par_chunks(size)).for_each(task),
         }
-        to
     }
 }
 

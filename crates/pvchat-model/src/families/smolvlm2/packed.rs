@@ -2,7 +2,7 @@
 
 use burn::prelude::*;
 use pvchat_nn::{
-    packed::{Finish, Heads, Layer, Norm, PackedMatrix, Precision, Weights, attention, forward_both, numbers},
+    packed::{Finish, Heads, Layer, Norm, PackedMatrix, Precision, Weights, attention_into, forward_both_into, numbers},
     trace::Trace,
 };
 
@@ -99,9 +99,10 @@ impl PackedTower {
         let (sizes @ [_, tokens, width], device) = (embedded.dims(), embedded.device().inner());
         let mut states = embedded.inner().into_data().convert::<f32>().try_to_vec::<f32>().unwrap_or_default();
         let tensor = |states: &[f32]| Tensor::<3>::from_data(TensorData::new(states.to_vec(), sizes), &device);
+        let mut memory = Memory::default();
         for (index, block) in self.blocks.iter().enumerate() {
             for frame in states.chunks_mut(tokens * width) {
-                frame.copy_from_slice(&self.block(block, frame, tokens, width)?);
+                self.block(block, frame, [tokens, width], &mut memory)?;
             }
             if trace.is_on() {
                 trace.show(format_args!("vision.layer{index}"), &tensor(&states));
@@ -112,15 +113,32 @@ impl PackedTower {
         Ok(tokens)
     }
 
-    fn block(&self, block: &Block, state: &[f32], tokens: usize, width: usize) -> Result<Vec<f32>> {
-        let apply = |linear: &Linear, rows: &[f32], finish| linear.weight.forward_new(rows, tokens, Some(&linear.bias), finish);
-        let all = apply(&block.projections, &block.attention_norm.forward(state), Finish::Nothing)?;
+    fn block(&self, block: &Block, state: &mut [f32], [tokens, width]: [usize; 2], memory: &mut Memory) -> Result<()> {
+        let Memory { normalised, all, mixed, attended, out } = memory;
+        let apply = |linear: &Linear, rows: &[f32], finish: Finish<'_>, out: &mut Vec<f32>| {
+            linear.weight.forward_into(rows, tokens, Some(&linear.bias), finish, out)
+        };
+        block.attention_norm.forward_into(state, normalised);
+        apply(&block.projections, normalised, Finish::Nothing, all)?;
         let (row, each) = (3 * width, width / self.heads);
-        let parts = [0, width, 2 * width].map(|first| Heads::side_by_side(&all, first, [tokens, row, each]));
-        let mixed = attention(parts, [1, self.heads, tokens, each], tokens, self.precision)?;
-        let attended = apply(&block.output, &mixed, Finish::Add(state))?;
+        let parts = [0, width, 2 * width].map(|first| Heads::side_by_side(all, first, [tokens, row, each]));
+        attention_into(parts, [1, self.heads, tokens, each], tokens, self.precision, mixed)?;
+        apply(&block.output, mixed, Finish::Add(state), attended)?;
+        block.feed_forward_norm.forward_into(attended, normalised);
         let inner = Layer { weight: &block.inner.weight, bias: Some(&block.inner.bias), finish: Finish::GeluTanh };
-        let outer = Layer { weight: &block.outer.weight, bias: Some(&block.outer.bias), finish: Finish::Add(&attended) };
-        Ok(forward_both([inner, outer], &block.feed_forward_norm.forward(&attended), tokens)?)
+        let outer = Layer { weight: &block.outer.weight, bias: Some(&block.outer.bias), finish: Finish::Add(attended) };
+        forward_both_into([inner, outer], normalised, tokens, out)?;
+        state.copy_from_slice(out);
+        Ok(())
     }
+}
+
+/// What lies between the steps of a block; used again from block to block, because new memory is slow at first.
+#[derive(Default)]
+struct Memory {
+    normalised: Vec<f32>,
+    all: Vec<f32>,
+    mixed: Vec<f32>,
+    attended: Vec<f32>,
+    out: Vec<f32>,
 }
