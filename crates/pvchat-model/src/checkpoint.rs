@@ -189,9 +189,11 @@ impl Checkpoint {
     fn load_packed(&self, module: &mut VilmParameters, names: &NameTable, precision: Precision) -> Result<Loaded> {
         let (loaded, chosen) = self.choose(module, names)?;
         let has_tower = module.vision_encoder.can_pack();
+        let of_bridge = module.answer.bridge.packable().map(|name| format!("answer.{name}"));
         let is_packed = |name: &str| {
             let in_tower = has_tower && name.starts_with("vision_encoder.encoder.layers.") && !name.contains("norm");
-            (in_tower && name.ends_with(".weight")) || (name.starts_with("answer.lm.") && name.ends_with(".base.weight"))
+            let in_decoder = name.starts_with("answer.lm.") && name.ends_with(".base.weight");
+            in_decoder || (in_tower && name.ends_with(".weight")) || of_bridge.as_deref() == Some(name)
         };
         let (matrices, others): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|tensor| is_packed(&tensor.name));
         let (table, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|tensor| tensor.name == GROWING[0]);
@@ -204,6 +206,9 @@ impl Checkpoint {
         let get = |name: String| self.weights(&matrices, &name);
         if has_tower {
             module.vision_encoder.pack(precision, &mut |name| get(format!("vision_encoder.{name}")))?;
+        }
+        if let Some(name) = &of_bridge {
+            module.answer.bridge.pack(precision, &get(name.clone())?)?;
         }
         // The language model's own error has a place for that of the file.
         let mut failure = None;

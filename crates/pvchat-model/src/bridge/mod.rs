@@ -1,7 +1,10 @@
 //! From what the encoder made of a clip to embeddings that the language model reads.
 
 use burn::prelude::*;
-use pvchat_nn::moh::Gates;
+use pvchat_nn::{
+    moh::Gates,
+    packed::{Precision, Weights},
+};
 
 pub mod qformer;
 
@@ -38,6 +41,22 @@ pub enum Bridge {
 module_enum!(Bridge { QFormer, PixelShuffle });
 
 impl Bridge {
+    /// The parameter whose weights can be packed, where there is one.
+    pub(crate) fn packable(&self) -> Option<&'static str> {
+        match self {
+            Self::QFormer(_) => None,
+            Self::PixelShuffle(_) => Some("modality_projection.proj.weight"),
+        }
+    }
+
+    /// Packs its [weights](Self::packable).
+    pub(crate) fn pack(&mut self, precision: Precision, weights: &Weights) -> Result<()> {
+        match self {
+            Self::QFormer(_) => Ok(()),
+            Self::PixelShuffle(connector) => connector.pack(precision, weights),
+        }
+    }
+
     /// The visual tokens of clips for the subjects that the questions are about. Without subjects only what is general
     /// takes part.
     ///

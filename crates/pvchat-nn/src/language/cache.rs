@@ -95,11 +95,14 @@ impl KeyValueCache {
         all
     }
 
-    /// For a model with packed weights: the tokens held so far, and what there is of each of `batch` sequences.
-    pub(super) fn sequences(&mut self, batch: usize, layers: usize) -> (usize, &mut [Sequence]) {
+    /// For a model with packed weights that reads `tokens` more: the tokens held so far, those that are planned for, and what there is
+    /// of each of `batch` sequences.
+    pub(super) fn sequences(&mut self, batch: usize, layers: usize, tokens: usize) -> (usize, usize, &mut [Sequence]) {
         let empty = || Sequence::new(vec![[Vec::new(), Vec::new()]; layers]);
         self.sequences.resize_with(batch, empty);
-        (self.length, &mut self.sequences)
+        let end = self.length + tokens;
+        self.capacity = if end > self.capacity { end.max(self.capacity * 2) } else { self.capacity };
+        (self.length, self.capacity, &mut self.sequences)
     }
 
     fn write(&self, held: Option<Tensor<4>>, new: Tensor<4>, end: usize) -> Tensor<4> {

@@ -118,7 +118,7 @@ impl PackedDecoder {
         let ([batch, tokens, hidden], device) = (embeddings.dims(), embeddings.device().inner());
         let mut own = KeyValueCache::new(self.layers.len(), tokens);
         let cache = cache.unwrap_or(&mut own);
-        let (held, sequences) = cache.sequences(batch, self.layers.len());
+        let (held, planned, sequences) = cache.sequences(batch, self.layers.len(), tokens);
         let positions: Vec<i32> = positions.into_data().iter::<i32>().collect();
         let mask: Option<Vec<bool>> = mask.map(|mask| mask.into_data().iter::<bool>().collect());
         let rows = numbers_of(embeddings);
@@ -126,6 +126,8 @@ impl PackedDecoder {
         let keys = held + tokens;
         let rotations: Vec<Rotations> =
             positions.chunks(tokens).map(|positions| Rotations::new(positions, &self.config)).collect();
+        let room = planned * self.config.kv_heads * self.config.head_dim;
+        sequences.iter_mut().for_each(|sequence| make_own(sequence, room));
         let mut memory = Memory::default();
         for (index, layer) in self.layers.iter().enumerate() {
             for (row, state) in states.iter_mut().enumerate() {
@@ -198,6 +200,23 @@ impl PackedDecoder {
         let ([batch, tokens, _], device) = (hidden.dims(), hidden.device().inner());
         let logits = self.head.forward_new(&numbers_of(hidden), batch * tokens, None, Finish::Nothing)?;
         Ok(Tensor::from_data(TensorData::new(logits, [batch, tokens, self.head.outputs()]), &device))
+    }
+}
+
+/// Sees to it that a sequence is nobody else's and has room for so many numbers in each of its parts.
+fn make_own(sequence: &mut Sequence, room: usize) {
+    match Arc::get_mut(sequence) {
+        Some(own) => {
+            own.iter_mut().flatten().for_each(|numbers| numbers.reserve_exact(room.saturating_sub(numbers.len())));
+        }
+        None => {
+            let copy = |numbers: &Vec<f32>| {
+                let mut copy = Vec::with_capacity(room.max(numbers.len()));
+                copy.extend_from_slice(numbers);
+                copy
+            };
+            *sequence = Arc::new(sequence.iter().map(|parts| parts.each_ref().map(copy)).collect());
+        }
     }
 }
 

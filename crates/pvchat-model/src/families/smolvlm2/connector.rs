@@ -1,12 +1,18 @@
 //! From the vision encoder's tokens to the language model's: neighbouring patches side by side, and one projection.
 
-use burn::{nn::Linear, prelude::*};
+use std::sync::Arc;
+
+use burn::{module::Param, nn::Linear, prelude::*};
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
 use super::INITIAL_DEVIATION;
 use crate::{Error, Result};
-use pvchat_nn::{init, trace::Trace};
+use pvchat_nn::{
+    init,
+    packed::{Finish, PackedMatrix, Precision, Weights},
+    trace::Trace,
+};
 
 /// Sizes of a [`Connector`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +56,7 @@ impl ConnectorConfig {
         let inputs = self.width * self.scale_factor * self.scale_factor;
         let mut stream = stream.derive("modality_projection.proj");
         let proj = init::linear(&mut stream, inputs, self.hidden, false, INITIAL_DEVIATION, device);
-        Ok(Connector { modality_projection: ModalityProjection { proj }, scale_factor: self.scale_factor })
+        Ok(Connector { modality_projection: ModalityProjection { proj }, scale_factor: self.scale_factor, packed: None })
     }
 }
 
@@ -67,9 +73,28 @@ pub struct Connector {
     /// Joined patches to tokens of the language model.
     pub modality_projection: ModalityProjection,
     scale_factor: usize,
+    /// The projection with packed weights; the linear layer then is empty.
+    #[module(skip)]
+    packed: Option<Arc<PackedMatrix>>,
 }
 
 impl Connector {
+    /// Packs the weights of the projection for inference on the CPU. Afterwards it cannot be trained or saved.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for weights of another size, [`Error::Nn`] for those that cannot be rounded.
+    pub fn pack(&mut self, precision: Precision, weights: &Weights) -> Result<()> {
+        let weight = &mut self.modality_projection.proj.weight;
+        let sizes: [usize; 2] = weight.lazy_shape().dims();
+        if weights.sizes != sizes {
+            let expected = format!("{sizes:?}, as modality_projection.proj,");
+            return Err(Error::Shape { what: "a weight to be packed", found: weights.sizes.to_vec(), expected });
+        }
+        self.packed = Some(Arc::new(weights.pack(precision)?));
+        *weight = Param::from_tensor(Tensor::zeros([0, 0], &weight.lazy_device())).set_require_grad(false);
+        Ok(())
+    }
+
     /// Tokens of the language model, `[frames, tokens, hidden]`, of patches `[frames, side * side, width]`.
     ///
     /// # Errors
@@ -85,7 +110,15 @@ impl Connector {
     pub fn forward_traced(&self, patches: Tensor<3>, trace: &mut Trace<'_>) -> Result<Tensor<3>> {
         let joined = pixel_shuffle(patches, self.scale_factor)?;
         trace.show(format_args!("pixel_shuffle"), &joined);
-        let tokens = self.modality_projection.proj.forward(joined);
+        let tokens = match &self.packed {
+            None => self.modality_projection.proj.forward(joined),
+            Some(packed) => {
+                let ([frames, count, _], device) = (joined.dims(), joined.device().inner());
+                let rows = joined.inner().into_data().convert::<f32>().try_to_vec::<f32>().unwrap_or_default();
+                let tokens = packed.forward_new(&rows, frames * count, None, Finish::Nothing)?;
+                Tensor::from_data(TensorData::new(tokens, [frames, count, packed.outputs()]), &device)
+            }
+        };
         trace.show(format_args!("connector"), &tokens);
         Ok(tokens)
     }
