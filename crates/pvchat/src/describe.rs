@@ -164,6 +164,10 @@ impl People {
             people => {
                 for name in people {
                     let (part, presence) = self.describe_person(footage, &names, name, question, describer)?;
+                    answer.verdict = match (answer.verdict, part.verdict) {
+                        (Some(one), Some(other)) => Some(one.min(other)),
+                        (one, other) => one.or(other),
+                    };
                     parts.push(part);
                     if !answer.presence.iter().any(|known| known.name == presence.name) {
                         answer.presence.push(presence);
