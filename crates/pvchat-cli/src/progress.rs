@@ -22,6 +22,16 @@ pub fn spinner(output: &Output, words: impl Into<String>) -> ProgressBar {
     spinner.with_message(words.into())
 }
 
+/// How much of a file is read or fetched.
+pub fn byte_bar(output: &Output, words: &str, total: u64) -> ProgressBar {
+    if output.quiet {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{prefix}  {wide_bar} {decimal_bytes} of {decimal_total_bytes}, {eta} left");
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(total).with_style(style).with_prefix(words::clean(words))
+}
+
 /// A file's name without its folders, so that a bar stays on one line.
 fn short(file: &Path) -> String {
     const LONGEST: usize = 24;
