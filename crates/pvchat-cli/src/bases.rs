@@ -326,7 +326,7 @@ fn get(base: &Known, common: &Common, hub: &Hub) -> Outcome<()> {
         return output.result("base", &BaseBody::of(base, hub), "miniature is built in; there is nothing to fetch");
     };
     let (name, licence, repository) = (&base.name, &base.licence, &origin.repository);
-    if hub.state(origin) != State::Installed {
+    if hub.state(origin) != State::Installed && !hub.is_offline() {
         output.note(format!("{name}: {repository}, {}, licence {licence}", words::bytes(origin.bytes())));
     }
     hub.get(base, origin, &base.record()?, &output)?;

@@ -80,6 +80,12 @@ pub struct Damage {
     pub problem: String,
 }
 
+/// What keeps an installed file from being used.
+enum Flaw {
+    Absent,
+    Damaged(Damage),
+}
+
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -101,6 +107,11 @@ impl Hub {
         let cache = std::path::absolute(&cache).map_err(|error| Failure::file(&cache, &error))?;
         let is_set = |value: &String| matches!(value.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE");
         Ok(Self { cache, endpoint: variable("HF_ENDPOINT"), is_offline: variable("HF_HUB_OFFLINE").as_ref().is_some_and(is_set) })
+    }
+
+    /// Whether nothing may be fetched.
+    pub fn is_offline(&self) -> bool {
+        self.is_offline
     }
 
     /// The folder of all bases.
@@ -135,12 +146,12 @@ impl Hub {
         for file in &origin.files {
             let path = self.folder(origin).join(&file.name);
             let found = match is_there(&path, None) {
-                true => check(&path, file, output)?,
-                false => Err(Damage { file: path.clone(), problem: "is absent".into() }),
+                true => check(&path, file, output)?.map_err(Flaw::Damaged),
+                false => Err(Flaw::Absent),
             };
             let checked = match found {
                 Ok(checked) => checked,
-                Err(damage) if self.is_offline => return Err(self.needs_network(known, &damage)),
+                Err(flaw) if self.is_offline => return Err(needs_network(known, &flaw)),
                 Err(_) => {
                     remove(&path)?;
                     self.fetch(known, origin, file, output)?;
@@ -154,16 +165,6 @@ impl Hub {
             files.push(checked);
         }
         write_record(known, origin, files, record)
-    }
-
-    fn needs_network(&self, known: &Known, damage: &Damage) -> Failure {
-        let (file, name) = (words::shown(&damage.file), &known.name);
-        let reason = if damage.problem == "is absent" { "base_absent" } else { "base_damaged" };
-        let problem = &damage.problem;
-        let message = format!(
-            "{file} {problem}, and HF_HUB_OFFLINE keeps it from being fetched: `HF_HUB_OFFLINE=0 pvchat base get {name}`"
-        );
-        Failure::refused(reason, message)
     }
 
     /// Checks an installed base where that was not done yet; `Err` names what is damaged.
@@ -196,7 +197,7 @@ impl Hub {
         let wrong = |problem: String| {
             let (repository, name, base) = (&origin.repository, &file.name, &known.name);
             let message = format!(
-                "{name} of {repository} {problem}; what was fetched until now is kept, the same command goes on from there: \
+                "{name} of {repository} {problem}; check the network, the same command goes on from what is there: \
                  `pvchat base get {base}`"
             );
             let message = words::clean(&message.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -239,6 +240,17 @@ impl Hub {
         // Everything that is fetched is public: no token is sent.
         builder.with_token(None).with_retries(RETRIES).with_user_agent("pvchat", env!("CARGO_PKG_VERSION")).build()
     }
+}
+
+/// The message of a base that would have to be fetched.
+fn needs_network(known: &Known, flaw: &Flaw) -> Failure {
+    let name = &known.name;
+    let (reason, problem) = match flaw {
+        Flaw::Absent => ("base_absent", format!("{name} is not installed")),
+        Flaw::Damaged(Damage { file, problem }) => ("base_damaged", format!("{} {problem}", words::shown(file))),
+    };
+    let command = format!("`HF_HUB_OFFLINE=0 pvchat base get {name}`");
+    Failure::refused(reason, format!("{problem}, and HF_HUB_OFFLINE forbids to fetch it: {command}"))
 }
 
 /// The message of an installed base with a damaged file.

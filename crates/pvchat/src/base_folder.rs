@@ -9,11 +9,12 @@ use std::{
 use burn::prelude::Device;
 use pvchat_model::{
     checkpoint,
-    families::Files,
+    families::{FAMILIES, Files},
     vilm::{Vilm, VilmConfig},
 };
 use pvchat_nn::file::{LARGEST_TEXT_FILE, read_regular};
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::{BaseDescriber, Error, Result};
 
@@ -56,8 +57,13 @@ impl BaseFolder {
             true => Ok(Some(read(name)?)),
             false => Ok(None),
         };
-        let name = path.join("config.json").display().to_string();
-        let config = VilmConfig::read(&Files { name: &name, config: &read("config.json")?, beside: &beside })?;
+        let (name, bytes) = (path.join("config.json").display().to_string(), read("config.json")?);
+        if let Some(kind) = unknown_kind(&bytes) {
+            let known: Vec<&str> = FAMILIES.iter().filter(|family| family.filmed).map(|family| family.name).collect();
+            let remedy = format!("use one of the families {}; docs/bases.md says how to add one", known.join(", "));
+            return Err(wrong(format!("holds a model of the type {kind:?}"), &remedy));
+        }
+        let config = VilmConfig::read(&Files { name: &name, config: &bytes, beside: &beside })?;
         let family = config.family()?;
         if !family.filmed {
             let problem = format!("holds a base of the family {}, which knows drawn clips only", family.name);
@@ -96,6 +102,14 @@ impl BaseFolder {
     pub fn open(&self, name: impl Into<String>, device: &Device) -> Result<BaseDescriber> {
         BaseDescriber::new(Vilm::open(&self.path, device)?, name)
     }
+}
+
+/// The published type of a model that no family recognises.
+fn unknown_kind(config: &[u8]) -> Option<String> {
+    let config: Value = serde_json::from_slice(config).ok()?;
+    let kind = config.get("model_type")?.as_str()?;
+    let is_known = FAMILIES.iter().any(|family| (family.recognises)(&config));
+    (!is_known).then(|| kind.into())
 }
 
 /// The first file of weights that a folder lacks.

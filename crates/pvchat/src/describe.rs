@@ -192,6 +192,11 @@ impl People {
                 said.push(&part.text);
             }
         }
+        let whole = Scene::new(footage, self.calibration(), &names, None);
+        let known: Vec<&SubjectName> = answer.presence.iter().map(|presence| &presence.name).collect();
+        answer.others = whole.others(&known);
+        let unfinished = whole.unfinished();
+        said.extend(unfinished.as_deref());
         answer.text = said.join(" ");
         answer.refused = answer.parts.iter().find_map(|part| match &part.asked.kind {
             AskedKind::Refused(refusal) if *refusal != Refusal::NeedsDescription => Some(refusal.clone()),

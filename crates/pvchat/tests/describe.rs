@@ -154,6 +154,7 @@ fn a_base_is_asked_only_about_somebody_who_is_there() {
 
     let answer = scene.ask("What is Aa wearing?", &mut base);
     assert_eq!((answer.text.as_str(), answer.refused), ("Aa is wearing a red shirt.", None));
+    assert_eq!((answer.presence.len(), answer.others), (1, 1), "Bb is there too");
     let described = answer.parts[0].described.clone().unwrap();
     let [call] = base.calls().try_into().unwrap();
     assert_eq!((described.by.as_str(), &described.question, &described.seconds), ("scripted", &call.question, &call.seconds));
@@ -191,7 +192,7 @@ fn two_people_are_two_questions_and_each_is_shown_alone() {
     let answer = scene.ask("What are Aa and Bb doing?", &mut base);
     assert_eq!(answer.text, "Aa is sitting. Bb is sitting.");
     let calls = base.calls();
-    assert_eq!((calls.len(), answer.parts.len(), answer.presence.len()), (2, 2, 2), "{calls:?}");
+    assert_eq!((calls.len(), answer.parts.len(), answer.presence.len(), answer.others), (2, 2, 2, 0), "{calls:?}");
     assert_ne!(calls[0].key, calls[1].key);
     assert_ne!(calls[0].person, calls[1].person);
     // Bb leaves after two seconds: the frames of that question do too.
@@ -217,6 +218,11 @@ fn questions_to_faces_and_base_are_answered_together() {
     let answer = scene.ask("Where was this filmed?", &mut base);
     let [call] = base.calls().try_into().unwrap();
     assert_eq!((answer.text.as_str(), call.person.is_none(), call.frames), ("A car.", true, SHOWN));
+
+    let mut unfinished = scene.footage.clone();
+    unfinished.finished = false;
+    let (answer, _) = scene.people.describe(&unfinished, "What is Aa doing?", &Context::default(), &mut base).unwrap();
+    assert!(answer.text.ends_with("watch it again for the rest."), "{}", answer.text);
 
     let mut base = Scripted { sees_pictures: false, ..Scripted::new("Reading.") };
     scene.ask("What is Aa doing?", &mut base);
@@ -250,6 +256,8 @@ fn folders_without_a_describing_base_are_refused_with_the_remedy() {
     assert!(refused(&path.join("config.json")).contains("is no folder"));
     std::fs::write(path.join("tokenizer.json"), "{}").unwrap();
     assert!(refused(path).contains("config.json"));
+    std::fs::write(path.join("config.json"), "{\"model_type\": \"qwen\"}").unwrap();
+    assert!(refused(path).contains("of the type \"qwen\"; use one of the families internvideo2_chat, smolvlm2"));
     let miniature = Pvchat::miniature().unwrap();
     miniature.vilm().save(path).unwrap();
     assert!(refused(path).contains("drawn clips only; use one for filmed footage: pvchat base list"), "{}", refused(path));
