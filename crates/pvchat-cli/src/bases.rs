@@ -1,6 +1,12 @@
 //! The bases: models that describe what people wear and do. `pvchat base` lists and installs them.
 
-use std::{ffi::OsString, fs, path::PathBuf};
+use std::{
+    ffi::OsString,
+    fs,
+    path::PathBuf,
+    sync::mpsc::{self, RecvTimeoutError},
+    time::Duration,
+};
 
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
@@ -10,6 +16,9 @@ use crate::{
     failure::{Exit, Failure, Outcome},
     folders,
     hub::{Hub, State},
+    interrupt::Stoppable,
+    output::Output,
+    progress::byte_bar,
     words,
 };
 
@@ -113,10 +122,11 @@ impl Known {
         self.origin.as_ref().map_or_else(String::new, |origin| words::bytes(origin.bytes()))
     }
 
-    /// It is not installed.
-    pub fn absent(&self) -> Failure {
+    /// It is not installed, or not whole.
+    pub fn absent(&self, state: State) -> Failure {
         let (name, size, licence) = (&self.name, self.size(), &self.licence);
-        Failure::refused("base_absent", format!("{name} is not installed: `pvchat base get {name}` ({size}, {licence})"))
+        let what = if state == State::Incomplete { "is not complete, go on with" } else { "is not installed:" };
+        Failure::refused("base_absent", format!("{name} {what} `pvchat base get {name}` ({size}, {licence})"))
     }
 
     /// It is in no place that this program fetches from.
@@ -303,8 +313,9 @@ impl Command {
                 let Some(origin) = &base.origin else {
                     return Err(if base.name == MINIATURE { built_in() } else { base.folder_only() });
                 };
-                if hub.state(origin) != State::Installed {
-                    return Err(base.absent());
+                let state = hub.state(origin);
+                if state != State::Installed {
+                    return Err(base.absent(state));
                 }
                 output.result("base", &BaseBody::of(base, &hub), hub.folder(origin).display())?;
             }
@@ -329,10 +340,35 @@ fn get(base: &Known, common: &Common, hub: &Hub) -> Outcome<()> {
     if hub.state(origin) != State::Installed && !hub.is_offline() {
         output.note(format!("{name}: {repository}, {}, licence {licence}", words::bytes(origin.bytes())));
     }
-    hub.get(base, origin, &base.record()?, &output)?;
+    fetch(base, origin, hub, &output)?;
     let folder = words::shown(&hub.folder(origin));
     let text = format!("{name} is installed and intact, in {folder}\nlicence {licence}; {repository} at {}", origin.revision);
     output.result("base", &BaseBody::of(base, hub), text)
+}
+
+/// Fetches beside this thread, which can then answer an interruption.
+fn fetch(base: &Known, origin: &Origin, hub: &Hub, output: &Output) -> Outcome<()> {
+    let (stoppable, bar, (sender, done)) = (Stoppable::begin(), byte_bar(output), mpsc::channel());
+    let (known, origin, record) = (base.clone(), origin.clone(), base.record()?);
+    let (hub, shown) = (hub.clone(), bar.clone());
+    std::thread::spawn(move || {
+        // Nobody waits any more after an interruption.
+        let _ = sender.send(hub.get(&known, &origin, &record, &shown));
+    });
+    let outcome = loop {
+        match done.recv_timeout(Duration::from_millis(100)) {
+            Ok(outcome) => break outcome,
+            Err(RecvTimeoutError::Timeout) if !stoppable.is_stopped() => {}
+            Err(RecvTimeoutError::Timeout) => {
+                let name = &base.name;
+                let message = format!("interrupted; what was fetched is kept, go on with `pvchat base get {name}`");
+                break Err(Failure { exit: Exit::Interrupted, reason: "interrupted", ..Failure::failed(message) });
+            }
+            Err(RecvTimeoutError::Disconnected) => break Err(Failure::failed("fetching ended without a reason; try again")),
+        }
+    };
+    bar.finish_and_clear();
+    outcome
 }
 
 #[cfg(test)]

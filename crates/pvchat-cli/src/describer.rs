@@ -10,7 +10,7 @@ use crate::{
     failure::Outcome,
     hub::{Hub, State},
     output::Output,
-    progress::spinner,
+    progress::{byte_bar, spinner},
     words,
 };
 
@@ -50,8 +50,10 @@ pub fn choose(common: &Common, base: Option<&Base>) -> Outcome<Option<LazyBase>>
     let hub = Hub::from_environment()?;
     match known.origin.clone() {
         None => Err(known.folder_only()),
-        Some(origin) if hub.state(&origin) != State::Installed => Err(known.absent()),
-        Some(origin) => LazyBase::listed(common, hub, known, origin).map(Some),
+        Some(origin) => match hub.state(&origin) {
+            State::Installed => LazyBase::listed(common, hub, known, origin).map(Some),
+            state => Err(known.absent(state)),
+        },
     }
 }
 
@@ -83,7 +85,9 @@ impl LazyBase {
     fn open(&self) -> pvchat::Result<BaseDescriber> {
         if let Some(Listed { hub, known, origin, record }) = &self.listed {
             let refused = |problem: String, remedy: String| Error::Base { folder: self.folder.path().into(), problem, remedy };
-            let checked = hub.check_once(known, origin, record, &self.output);
+            let bar = byte_bar(&self.output);
+            let checked = hub.check_once(known, origin, record, &bar);
+            bar.finish_and_clear();
             let checked =
                 checked.map_err(|failure| refused(format!("cannot be checked ({})", failure.message), "try again".into()));
             checked?.map_err(|damage| {

@@ -25,8 +25,7 @@ use crate::{
     bases::{BaseFile, Known, Origin},
     failure::{Exit, Failure, Outcome},
     folders::make_private,
-    output::Output,
-    progress::byte_bar,
+    progress::begin_file,
     words,
 };
 
@@ -141,12 +140,12 @@ impl Hub {
     }
 
     /// Fetches what is absent or damaged, checks everything, and writes the record.
-    pub fn get(&self, known: &Known, origin: &Origin, record: &Path, output: &Output) -> Outcome<()> {
+    pub fn get(&self, known: &Known, origin: &Origin, record: &Path, bar: &ProgressBar) -> Outcome<()> {
         let mut files = Vec::new();
         for file in &origin.files {
             let path = self.folder(origin).join(&file.name);
             let found = match is_there(&path, None) {
-                true => check(&path, file, output)?.map_err(Flaw::Damaged),
+                true => check(&path, file, bar)?.map_err(Flaw::Damaged),
                 false => Err(Flaw::Absent),
             };
             let checked = match found {
@@ -154,8 +153,8 @@ impl Hub {
                 Err(flaw) if self.is_offline => return Err(needs_network(known, &flaw)),
                 Err(_) => {
                     remove(&path)?;
-                    self.fetch(known, origin, file, output)?;
-                    check(&path, file, output)?.map_err(|damage| {
+                    self.fetch(known, origin, file, bar)?;
+                    check(&path, file, bar)?.map_err(|damage| {
                         // What is kept would be taken for a part of the right file.
                         let _ = remove(&path);
                         damaged(&known.name, &damage)
@@ -168,7 +167,7 @@ impl Hub {
     }
 
     /// Checks an installed base where that was not done yet; `Err` names what is damaged.
-    pub fn check_once(&self, known: &Known, origin: &Origin, record: &Path, output: &Output) -> Outcome<Result<(), Damage>> {
+    pub fn check_once(&self, known: &Known, origin: &Origin, record: &Path, bar: &ProgressBar) -> Outcome<Result<(), Damage>> {
         let folder = self.folder(origin);
         let before = fs::read(record).ok().and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
         let before = before.filter(|record| record.revision == origin.revision).map(|record| record.files).unwrap_or_default();
@@ -180,7 +179,7 @@ impl Hub {
                 |checked: &&CheckedFile| checked.name == file.name && (checked.bytes, checked.modified) == (bytes, modified);
             match before.iter().find(is_same) {
                 Some(checked) => files.push(checked.clone()),
-                None => match check(&path, file, output)? {
+                None => match check(&path, file, bar)? {
                     Ok(checked) => files.push(checked),
                     Err(damage) => return Ok(Err(damage)),
                 },
@@ -193,7 +192,7 @@ impl Hub {
         Ok(Ok(()))
     }
 
-    fn fetch(&self, known: &Known, origin: &Origin, file: &BaseFile, output: &Output) -> Outcome<()> {
+    fn fetch(&self, known: &Known, origin: &Origin, file: &BaseFile, bar: &ProgressBar) -> Outcome<()> {
         let wrong = |problem: String| {
             let (repository, name, base) = (&origin.repository, &file.name, &known.name);
             let message = format!(
@@ -224,11 +223,9 @@ impl Hub {
         if fs::metadata(&part).is_ok_and(|part| part.len() >= found.size() as u64) {
             fs::remove_file(&part).map_err(|error| Failure::file(&part, &error))?;
         }
-        let bar = byte_bar(output, &file.name, found.size() as u64);
-        let fetched = repo.download_with_progress(&file.name, Bar(bar.clone()));
-        bar.finish_and_clear();
-        fetched.map_err(not_fetched)?;
-        Ok(())
+        begin_file(bar, &file.name, found.size() as u64);
+        let fetched = repo.download_with_progress(&file.name, Bar { bar: bar.clone(), is_begun: false });
+        fetched.map(|_| ()).map_err(not_fetched)
     }
 
     fn api(&self) -> Result<Api, ApiError> {
@@ -290,22 +287,22 @@ fn expected(path: &Path, file: &BaseFile) -> Option<String> {
 }
 
 /// Reads a file whole and compares its size and checksum.
-fn check(path: &Path, file: &BaseFile, output: &Output) -> Outcome<Result<CheckedFile, Damage>> {
+fn check(path: &Path, file: &BaseFile, bar: &ProgressBar) -> Outcome<Result<CheckedFile, Damage>> {
     let (bytes, modified) = size_and_time(path)?;
     let damage = |problem: String| Ok(Err(Damage { file: path.into(), problem }));
     if let Some(expected) = file.bytes.filter(|expected| *expected != bytes) {
         return damage(format!("has {bytes} bytes where {expected} were published"));
     }
-    let sha256 = sha256(path, bytes, output).map_err(|error| Failure::file(path, &error))?;
+    let sha256 = sha256(path, bytes, bar).map_err(|error| Failure::file(path, &error))?;
     match expected(path, file).filter(|expected| !expected.eq_ignore_ascii_case(&sha256)) {
         Some(_) => damage("is damaged: its SHA-256 is not that of the published file".into()),
         None => Ok(Ok(CheckedFile { name: file.name.clone(), bytes, modified, sha256 })),
     }
 }
 
-fn sha256(path: &Path, bytes: u64, output: &Output) -> io::Result<String> {
+fn sha256(path: &Path, bytes: u64, bar: &ProgressBar) -> io::Result<String> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let bar = byte_bar(output, &format!("checking {name}"), bytes);
+    begin_file(bar, &format!("checking {name}"), bytes);
     let (mut file, mut hash, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; 1 << 20]);
     loop {
         match file.read(&mut buffer)? {
@@ -316,7 +313,6 @@ fn sha256(path: &Path, bytes: u64, output: &Output) -> io::Result<String> {
             }
         }
     }
-    bar.finish_and_clear();
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
@@ -342,16 +338,27 @@ fn write_record(known: &Known, origin: &Origin, files: Vec<CheckedFile>, path: &
 }
 
 /// How far a file is fetched.
-struct Bar(ProgressBar);
+struct Bar {
+    bar: ProgressBar,
+    /// Whether it was told from where on it is fetched.
+    is_begun: bool,
+}
 
 impl Progress for Bar {
     fn init(&mut self, size: usize, _name: &str) {
-        self.0.set_length(size as u64);
-        self.0.set_position(0);
+        self.bar.set_length(size as u64);
+        self.is_begun = false;
     }
 
     fn update(&mut self, size: usize) {
-        self.0.inc(size as u64);
+        if self.is_begun {
+            self.bar.inc(size as u64);
+        } else {
+            // What was fetched before says nothing about the time that is left.
+            self.bar.set_position(size as u64);
+            self.bar.reset_eta();
+            self.is_begun = true;
+        }
     }
 
     fn finish(&mut self) {}

@@ -286,6 +286,9 @@ fn a_base_is_fetched_and_goes_on_where_the_connection_was_cut() {
     assert!(failed.err.contains("licence CC0-1.0"), "{failed:?}");
     let base = entry(&online(&["base", "list", "--json"]));
     assert_eq!((&base["state"], &base["usable"]), (&"incomplete".into(), &false.into()));
+    let incomplete = online(&["ask", "x.mp4", "What is Aa wearing?", "--base", NAME]);
+    incomplete.ends_with(3);
+    assert!(incomplete.err.contains("is not complete, go on with `pvchat base get smolvlm2-256m`"), "{incomplete:?}");
     let before = server.ranges(weights);
     assert_eq!(&before[..2], ["bytes=0-", &format!("bytes={piece}-")], "each piece behind the one before");
 
