@@ -155,7 +155,7 @@ impl People {
         let Some(first) = answer.parts.iter().position(wants_description) else { return Ok((answer, asked)) };
         let names = self.gallery().names()?;
         let mut concerned = named(question, &names);
-        if concerned.is_empty() {
+        if concerned.is_empty() && phrasebook::refers(question) {
             concerned = names.iter().filter(|name| context.people.iter().any(|one| one == name.bare())).cloned().collect();
         }
         let mut parts = Vec::new();

@@ -241,7 +241,11 @@ fn a_conversation_knows_who_she_is() {
     session.ask("Is Bb in it?").unwrap();
     assert!(calls.lock().unwrap().is_empty());
     assert_eq!(session.ask("What is he doing?").unwrap().text, "Bb is smiling.");
-    assert!(calls.lock().unwrap()[0].question.contains("What is the person in the last picture doing?"));
+    assert_eq!(session.ask("And what colour is his coat?").unwrap().text, "Bb is smiling.");
+    assert_eq!(session.ask("Where was this filmed?").unwrap().text, "They are smiling.");
+    let calls = calls.lock().unwrap();
+    assert!(calls[0].question.contains("What is the person in the last picture doing?"));
+    assert_eq!(calls.iter().map(|call| call.person.is_some()).collect::<Vec<_>>(), [true, true, false]);
 }
 
 #[test]
