@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use pvchat::{
-    PeopleAnswer,
+    Described, PeopleAnswer,
     faces::{Bounds, Moment, Verdict},
     questions::Refusal,
 };
@@ -64,6 +64,8 @@ pub struct AnswerBody<'a> {
     others: usize,
     /// Why a part of the question was not answered.
     refused: Option<&'static str>,
+    /// What a base said, and of what; nothing where the faces say everything.
+    described: Vec<&'a Described>,
 }
 
 #[derive(Serialize)]
@@ -86,8 +88,26 @@ impl<'a> AnswerBody<'a> {
         });
         let PeopleAnswer { text, verdict, others, refused, .. } = answer;
         let refused = refused.as_ref().map(reason);
-        Self { file, question, text, verdict: *verdict, presence: presence.collect(), others: *others, refused }
+        let described = described(answer);
+        Self { file, question, text, verdict: *verdict, presence: presence.collect(), others: *others, refused, described }
     }
+}
+
+fn described(answer: &PeopleAnswer) -> Vec<&Described> {
+    answer.parts.iter().filter_map(|part| part.described.as_ref()).collect()
+}
+
+/// An answer in words, with the base that described something.
+pub fn told(answer: &PeopleAnswer) -> String {
+    let mut lines = vec![words::clean(&answer.text)];
+    for Described { by, seconds, .. } in described(answer) {
+        let (first, last) = (seconds.first().copied().unwrap_or_default(), seconds.last().copied().unwrap_or_default());
+        let line = format!("  (described by {by} from {} at {})", words::count(seconds.len(), "frame"), words::span(first, last));
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    lines.join("\n")
 }
 
 /// Why a question is not answered, in a word for scripts.

@@ -16,6 +16,7 @@ Examples:
   pvchat models get people                           fetches the networks that find faces, once
   pvchat enrol reference.mp4 --name Aa               one clip or picture of a person is enough
   pvchat ask lunch.mp4 \"Is Aa in it, and when?\"
+  pvchat base get smolvlm2-256m                      fetches a base that says what people wear and do, once
   pvchat who lunch.mp4                               everybody who is seen, with times
   pvchat timeline *.mp4 --format csv > who.csv       long footage; goes on after an interruption
   pvchat subjects forget Aa                          deletes all that is kept of a person
@@ -99,7 +100,7 @@ enum Command {
     /// Installs the networks that find and compare faces.
     #[command(subcommand)]
     Models(models::Command),
-    /// Lists the bases: models that describe what people wear and do.
+    /// Looks after the bases: models that describe what people wear and do.
     #[command(subcommand)]
     Base(crate::bases::Command),
     Doctor(doctor::Arguments),

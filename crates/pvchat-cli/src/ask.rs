@@ -6,13 +6,13 @@ use std::{
 };
 
 use clap::Args;
-use pvchat::Session;
+use pvchat::{Session, questions::Context};
 
 use crate::{
     answer::{self, AnswerBody},
     arguments::Common,
     bases::Base,
-    drawn,
+    describer, drawn,
     failure::{Exit, Failure, Outcome},
     output::Output,
     who::watch,
@@ -24,6 +24,8 @@ Examples:
   pvchat ask lunch.mp4 \"Is Aa in it?\"
   pvchat ask lunch.mp4 \"Since when is Aa there, and with whom?\"
   pvchat ask group.jpg \"Who is in the picture?\"
+  pvchat ask lunch.mp4 \"What is Aa wearing?\"                  needs a base: pvchat base get smolvlm2-256m
+  pvchat ask lunch.mp4 \"What is Aa doing?\" --base my/folder   a base of your own
   pvchat ask fixtures/clips/clip-03.mp4 \"What is <Aa> wearing?\" --base miniature
 
 The video is watched once; what was seen is kept, so that the next question about it is answered at once.
@@ -37,7 +39,8 @@ pub struct AskArguments {
     video: PathBuf,
     /// The question, with the names of people who are enrolled.
     question: String,
-    /// A base that answers about drawn clips: miniature. Real people need none.
+    /// The base that says what people wear and do: a name of `pvchat base list`, or a folder; by default the smallest SmolVLM2
+    /// that is installed. For drawn clips: miniature.
     #[arg(long, env = "PVCHAT_BASE", hide_env_values = true, value_name = "BASE")]
     base: Option<Base>,
 }
@@ -56,39 +59,48 @@ the conversation.";
 pub struct ChatArguments {
     /// A video or picture.
     video: PathBuf,
-    /// A base that answers about drawn clips: miniature. Real people need none.
+    /// The base that says what people wear and do: a name of `pvchat base list`, or a folder; by default the smallest SmolVLM2
+    /// that is installed. For drawn clips: miniature.
     #[arg(long, env = "PVCHAT_BASE", hide_env_values = true, value_name = "BASE")]
     base: Option<Base>,
 }
 
 impl AskArguments {
     pub fn run(&self, common: &Common) -> Outcome<Exit> {
-        if let Some(base) = self.base {
-            base.check_usable()?;
+        if self.base.as_ref().is_some_and(Base::is_miniature) {
             return drawn::ask(common, &self.video, &self.question);
         }
+        // First, because a wrong folder is found out at once.
+        let base = describer::choose(common, self.base.as_ref())?;
         let (people, output) = (common.people()?, common.output());
         let footage = watch(&people, &output, &self.video)?;
-        let answer = people.ask(&footage, &self.question)?;
+        let answer = match base {
+            Some(mut base) => people.describe(&footage, &self.question, &Context::default(), &mut base)?.0,
+            None => people.ask(&footage, &self.question)?,
+        };
         let exit = answer::exit(&answer)?;
-        output.result("answer", &AnswerBody::of(&self.video, &self.question, &answer), words::clean(&answer.text))?;
+        output.result("answer", &AnswerBody::of(&self.video, &self.question, &answer), answer::told(&answer))?;
         Ok(exit)
     }
 }
 
 impl ChatArguments {
     pub fn run(&self, common: &Common) -> Outcome<Exit> {
-        if let Some(base) = self.base {
-            base.check_usable()?;
+        if self.base.as_ref().is_some_and(Base::is_miniature) {
             return drawn::chat(common, &self.video);
         }
+        // First, because a wrong folder is found out at once.
+        let base = describer::choose(common, self.base.as_ref())?;
         let (people, output) = (common.people()?, common.output());
         let known: Vec<String> = people.gallery().names()?.iter().map(|name| name.bare().to_string()).collect();
         let footage = watch(&people, &output, &self.video)?;
         let mut session = Session::new(people.into(), footage);
+        if let Some(base) = base {
+            session = session.with_describer(Box::new(base));
+        }
         converse(&output, &known, |question| {
             let answer = session.ask(question)?;
-            output.result("answer", &AnswerBody::of(&self.video, question, &answer), words::clean(&answer.text))
+            output.result("answer", &AnswerBody::of(&self.video, question, &answer), answer::told(&answer))
         })
     }
 }

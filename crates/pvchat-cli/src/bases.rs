@@ -1,134 +1,404 @@
-//! The bases: models that describe what people wear and do. `pvchat base` lists them.
+//! The bases: models that describe what people wear and do. `pvchat base` lists and installs them.
 
-use clap::{Args, Subcommand, ValueEnum};
-use serde::Serialize;
+use std::{
+    ffi::OsString,
+    fs,
+    path::PathBuf,
+    sync::mpsc::{self, RecvTimeoutError},
+    time::Duration,
+};
+
+use clap::{Args, Subcommand};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     arguments::Common,
     failure::{Exit, Failure, Outcome},
+    folders,
+    hub::{Hub, State},
+    interrupt::Stoppable,
+    output::Output,
+    progress::byte_bar,
     words,
 };
 
-/// A base.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Base {
-    /// Built in; drawn clips only.
-    Miniature,
-    /// SmolVLM2, 256 million parameters.
-    #[value(name = "smolvlm2-256m")]
-    Smol256,
-    /// SmolVLM2, 500 million parameters.
-    #[value(name = "smolvlm2-500m")]
-    Smol500,
-    /// SmolVLM2, 2.2 billion parameters.
-    #[value(name = "smolvlm2-2.2b")]
-    Smol2200,
-    /// InternVideo2-Chat, 8 billion parameters, the paper's.
-    #[value(name = "internvideo2_chat")]
-    InternVideo2,
+/// The bases that the program knows.
+const KNOWN: &str = include_str!("bases.json");
+/// Names another list, in the same form; its bases are added, or take the place of those with the same name.
+const MORE: &str = "PVCHAT_BASES";
+/// The one that is built in.
+const MINIATURE: &str = "miniature";
+
+/// A base that is known by name.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listed {
+    name: String,
+    about: String,
+    licence: String,
+    repository: Option<String>,
+    revision: Option<String>,
+    #[serde(default)]
+    files: Vec<BaseFile>,
+}
+
+/// A file of a base.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaseFile {
+    pub name: String,
+    /// Its size, where it is known.
+    pub bytes: Option<u64>,
+    /// Its SHA-256, where it is known; large files have it in the hub's cache too.
+    pub sha256: Option<String>,
+}
+
+/// A base that is known by name.
+#[derive(Clone, Debug)]
+pub struct Known {
+    pub name: String,
+    pub about: String,
+    pub licence: String,
+    /// `None` for the built-in one, and for one that is opened from a folder only.
+    pub origin: Option<Origin>,
+}
+
+/// Where a base is published.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// On the Hugging Face hub: owner/name.
+    pub repository: String,
+    /// A commit.
+    pub revision: String,
+    pub files: Vec<BaseFile>,
+}
+
+impl Origin {
+    /// The size of all files, as far as it is known.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().filter_map(|file| file.bytes).sum()
+    }
+}
+
+impl Known {
+    /// The bases that are known, in the order of the list.
+    pub fn all() -> Outcome<Vec<Self>> {
+        let mut all = read("bases.json", KNOWN.as_bytes())?;
+        if let Some(path) = std::env::var_os(MORE).filter(|path| !path.is_empty()).map(PathBuf::from) {
+            let bytes = fs::read(&path).map_err(|error| Failure::file(&path, &error))?;
+            for base in read(&words::shown(&path), &bytes)? {
+                match all.iter_mut().find(|known| known.name == base.name) {
+                    Some(known) => *known = base,
+                    None => all.push(base),
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// The base of that name.
+    pub fn find(name: &str) -> Outcome<Option<Self>> {
+        Ok(Self::all()?.into_iter().find(|base| base.name == name))
+    }
+
+    /// Where it is noted that a base was checked, and its licence.
+    pub fn record(&self) -> Outcome<PathBuf> {
+        Ok(folders::records()?.join(format!("{}.json", self.name)))
+    }
+
+    fn state(&self, hub: &Hub) -> &'static str {
+        match &self.origin {
+            None if self.name == MINIATURE => "built in",
+            None => "folder only",
+            Some(origin) => match hub.state(origin) {
+                State::Installed => "installed",
+                State::Incomplete => "incomplete",
+                State::Absent => "absent",
+            },
+        }
+    }
+
+    fn size(&self) -> String {
+        self.origin.as_ref().map_or_else(String::new, |origin| words::bytes(origin.bytes()))
+    }
+
+    /// It is not installed, or not whole.
+    pub fn absent(&self, state: State) -> Failure {
+        let (name, size, licence) = (&self.name, self.size(), &self.licence);
+        let what = if state == State::Incomplete { "is not complete, go on with" } else { "is not installed:" };
+        Failure::refused("base_absent", format!("{name} {what} `pvchat base get {name}` ({size}, {licence})"))
+    }
+
+    /// It is in no place that this program fetches from.
+    pub fn folder_only(&self) -> Failure {
+        let name = &self.name;
+        let message = format!("{name} is opened from a folder with its published files: --base FOLDER; see docs/bases.md");
+        Failure::refused("base_not_usable", message)
+    }
+}
+
+/// Reads a list of bases.
+fn read(file: &str, bytes: &[u8]) -> Outcome<Vec<Known>> {
+    let wrong = |problem: String| Failure::failed(format!("{file} is no list of bases ({problem}); see docs/bases.md"));
+    let listed: Vec<Listed> = serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
+    // These become names of files and folders.
+    let is_plain = |text: &str| {
+        let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+        !text.is_empty() && !text.starts_with('.') && text.chars().all(is_letter)
+    };
+    let checked = |listed: Listed| {
+        let Listed { name, about, licence, repository, revision, files } = listed;
+        let origin = match (repository, revision) {
+            (Some(repository), Some(revision)) if !files.is_empty() => Some(Origin { repository, revision, files }),
+            (None, None) => None,
+            _ => return Err(wrong(format!("{name} needs repository, revision and files, or none of them"))),
+        };
+        let mut texts = vec![name.as_str()];
+        if let Some(origin) = &origin {
+            texts.extend(origin.repository.split('/').chain([origin.revision.as_str()]));
+            texts.extend(origin.files.iter().map(|file| file.name.as_str()));
+        }
+        match texts.into_iter().find(|text| !is_plain(text)) {
+            Some(text) => Err(wrong(format!("{text:?} cannot be a name"))),
+            None => Ok(Known { name, about, licence, origin }),
+        }
+    };
+    listed.into_iter().map(checked).collect()
+}
+
+/// What a user calls a base: a name of the list, or a folder.
+#[derive(Clone, Debug)]
+pub struct Base(PathBuf);
+
+impl From<OsString> for Base {
+    fn from(text: OsString) -> Self {
+        Self(text.into())
+    }
 }
 
 impl Base {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Miniature => "miniature",
-            Self::Smol256 => "smolvlm2-256m",
-            Self::Smol500 => "smolvlm2-500m",
-            Self::Smol2200 => "smolvlm2-2.2b",
-            Self::InternVideo2 => "internvideo2_chat",
-        }
+    /// Whether it is the one for drawn clips.
+    pub fn is_miniature(&self) -> bool {
+        self.0.as_os_str() == MINIATURE
     }
 
-    /// What it can do.
-    fn about(self) -> &'static str {
-        match self {
-            Self::Miniature => "drawn clips only: learns drawn characters; says what they wear, look like and do, and where",
-            Self::Smol256 | Self::Smol500 | Self::Smol2200 => "real footage: describes what is seen; on a processor",
-            Self::InternVideo2 => "real footage: describes what is seen, the paper's base; on a GPU",
-        }
+    /// Whether it was left empty, as variables are.
+    pub fn is_empty(&self) -> bool {
+        self.0.as_os_str().is_empty()
     }
 
-    fn is_usable(self) -> bool {
-        self == Self::Miniature
+    /// The known base of that name.
+    pub fn known(&self) -> Outcome<Option<Known>> {
+        self.0.to_str().map_or(Ok(None), Known::find)
     }
 
-    /// Refuses a base that this version cannot use.
-    pub fn check_usable(self) -> Outcome<()> {
-        if self.is_usable() {
-            return Ok(());
+    /// The folder.
+    pub fn folder(&self) -> Outcome<&PathBuf> {
+        let is_word = self.0.components().count() == 1 && !self.0.exists();
+        match is_word {
+            true => {
+                let (name, known) = (words::shown(&self.0), names(&Known::all()?));
+                let message = format!("{name} is neither a base nor a folder; bases are {known}");
+                Err(Failure::refused("unknown_base", message))
+            }
+            false => Ok(&self.0),
         }
-        let name = self.name();
-        Err(Failure::refused(
-            "base_not_usable",
-            format!(
-                "this version cannot use {name} yet, so there is nothing to install; bases that describe real footage come with a \
-                 later version. Without --base, real people are recognised by their faces: pvchat enrol CLIP --name Aa"
-            ),
-        ))
     }
+}
+
+fn names(all: &[Known]) -> String {
+    words::list(&all.iter().map(|base| base.name.as_str()).collect::<Vec<_>>())
+}
+
+/// A base of the list, as an argument.
+fn known_name(text: &str) -> Result<Known, String> {
+    let all = Known::all().map_err(|failure| failure.message)?;
+    let known = names(&all);
+    all.into_iter().find(|base| base.name == text).ok_or_else(|| format!("bases are {known}"))
 }
 
 const EXAMPLES: &str = "\
 Examples:
   pvchat base list
-  pvchat learn fixtures/clips/clip-00.mp4 --name Aa --base miniature
+  pvchat base get smolvlm2-256m                      once; 1.0 GB, Apache-2.0
+  pvchat ask lunch.mp4 \"What is Aa wearing?\"         an installed base is used by itself
+  pvchat ask lunch.mp4 \"What is Aa doing?\" --base smolvlm2-500m
+  pvchat base path smolvlm2-256m
 
-Recognising real people needs no base: see `pvchat models`.";
+Bases are kept in the cache of the Hugging Face hub (HF_HUB_CACHE, HF_HOME), which other programs share. Only `get` opens a
+connection; with HF_HUB_OFFLINE=1 it opens none. Recognising people needs no base: see `pvchat models`.";
 
 /// The commands about bases.
 #[derive(Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub enum Command {
-    /// Lists the bases and what each can do.
+    /// Lists the bases, what each can do, and whether it is installed.
     List,
-    /// Installs a base.
-    Get(GetArguments),
+    /// Installs a base from the Hugging Face hub; goes on after an interruption, and checks what is there.
+    #[command(after_help = EXAMPLES)]
+    Get(NameArguments),
+    /// Prints the folder of an installed base.
+    #[command(after_help = EXAMPLES)]
+    Path(NameArguments),
 }
 
 #[derive(Args)]
-pub struct GetArguments {
-    /// The base.
-    base: Base,
+pub struct NameArguments {
+    /// The base, as `pvchat base list` names it.
+    #[arg(value_name = "NAME", value_parser = known_name)]
+    base: Known,
 }
 
 #[derive(Serialize)]
-struct BaseBody {
-    name: &'static str,
-    about: &'static str,
+struct BaseBody<'a> {
+    name: &'a str,
+    about: &'a str,
+    /// Whether it can be used at once.
     usable: bool,
     installed: bool,
+    state: &'static str,
+    licence: &'a str,
+    repository: Option<&'a str>,
+    revision: Option<&'a str>,
+    /// The size of its files, as far as it is known.
+    bytes: Option<u64>,
+    /// Where it is, once it is installed.
+    folder: Option<String>,
 }
 
 #[derive(Serialize)]
-struct BasesBody {
-    bases: Vec<BaseBody>,
+struct BasesBody<'a> {
+    cache: String,
+    bases: Vec<BaseBody<'a>>,
+}
+
+impl<'a> BaseBody<'a> {
+    fn of(base: &'a Known, hub: &Hub) -> Self {
+        let (origin, state) = (base.origin.as_ref(), base.state(hub));
+        let installed = matches!(state, "installed" | "built in");
+        Self {
+            name: &base.name,
+            about: &base.about,
+            usable: installed,
+            installed,
+            state,
+            licence: &base.licence,
+            repository: origin.map(|origin| origin.repository.as_str()),
+            revision: origin.map(|origin| origin.revision.as_str()),
+            bytes: origin.map(Origin::bytes),
+            folder: origin.filter(|_| installed).map(|origin| hub.folder(origin).to_string_lossy().into_owned()),
+        }
+    }
 }
 
 impl Command {
     pub fn run(&self, common: &Common) -> Outcome<Exit> {
-        let output = common.output();
+        let (output, hub) = (common.output(), Hub::from_environment()?);
         match self {
             Self::List => {
-                let all = Base::value_variants();
-                let row = |base: &Base| {
-                    let state = if base.is_usable() { "built in" } else { "comes with a later version" };
-                    vec![base.name().to_string(), state.to_string(), base.about().to_string()]
+                let all = Known::all()?;
+                let row = |base: &Known| {
+                    let columns = [&base.name, base.state(&hub), &base.size(), &base.licence, &base.about];
+                    columns.map(String::from).to_vec()
                 };
-                let body = |base: &Base| BaseBody {
-                    name: base.name(),
-                    about: base.about(),
-                    usable: base.is_usable(),
-                    installed: base.is_usable(),
+                let body = BasesBody {
+                    cache: hub.cache().to_string_lossy().into_owned(),
+                    bases: all.iter().map(|base| BaseBody::of(base, &hub)).collect(),
                 };
-                let bases = BasesBody { bases: all.iter().map(body).collect() };
-                output.result("bases", &bases, words::table(&all.iter().map(row).collect::<Vec<_>>()))?;
+                let table = words::table(&all.iter().map(row).collect::<Vec<_>>());
+                output.result("bases", &body, format!("in {}:\n{table}", words::shown(hub.cache())))?;
             }
-            Self::Get(GetArguments { base }) => {
-                base.check_usable()?;
-                let body = BaseBody { name: base.name(), about: base.about(), usable: true, installed: true };
-                output.result("base", &body, format!("{} is built in; there is nothing to fetch", base.name()))?;
+            Self::Get(NameArguments { base }) => get(base, common, &hub)?,
+            Self::Path(NameArguments { base }) => {
+                let Some(origin) = &base.origin else {
+                    return Err(if base.name == MINIATURE { built_in() } else { base.folder_only() });
+                };
+                let state = hub.state(origin);
+                if state != State::Installed {
+                    return Err(base.absent(state));
+                }
+                output.result("base", &BaseBody::of(base, &hub), hub.folder(origin).display())?;
             }
         }
         Ok(Exit::Answered)
+    }
+}
+
+fn built_in() -> Failure {
+    Failure::refused("base_not_usable", "miniature is built in and in no folder; use it by name: --base miniature")
+}
+
+fn get(base: &Known, common: &Common, hub: &Hub) -> Outcome<()> {
+    let output = common.output();
+    let Some(origin) = &base.origin else {
+        if base.name != MINIATURE {
+            return Err(base.folder_only());
+        }
+        return output.result("base", &BaseBody::of(base, hub), "miniature is built in; there is nothing to fetch");
+    };
+    let (name, licence, repository) = (&base.name, &base.licence, &origin.repository);
+    if hub.state(origin) != State::Installed && !hub.is_offline() {
+        output.note(format!("{name}: {repository}, {}, licence {licence}", words::bytes(origin.bytes())));
+    }
+    fetch(base, origin, hub, &output)?;
+    let folder = words::shown(&hub.folder(origin));
+    let text = format!("{name} is installed and intact, in {folder}\nlicence {licence}; {repository} at {}", origin.revision);
+    output.result("base", &BaseBody::of(base, hub), text)
+}
+
+/// Fetches beside this thread, which can then answer an interruption.
+fn fetch(base: &Known, origin: &Origin, hub: &Hub, output: &Output) -> Outcome<()> {
+    let (stoppable, bar, (sender, done)) = (Stoppable::begin(), byte_bar(output), mpsc::channel());
+    let (known, origin, record) = (base.clone(), origin.clone(), base.record()?);
+    let (hub, shown) = (hub.clone(), bar.clone());
+    std::thread::spawn(move || {
+        // Nobody waits any more after an interruption.
+        let _ = sender.send(hub.get(&known, &origin, &record, &shown));
+    });
+    let outcome = loop {
+        match done.recv_timeout(Duration::from_millis(100)) {
+            Ok(outcome) => break outcome,
+            Err(RecvTimeoutError::Timeout) if !stoppable.is_stopped() => {}
+            Err(RecvTimeoutError::Timeout) => {
+                let name = &base.name;
+                let message = format!("interrupted; what was fetched is kept, go on with `pvchat base get {name}`");
+                break Err(Failure { exit: Exit::Interrupted, reason: "interrupted", ..Failure::failed(message) });
+            }
+            Err(RecvTimeoutError::Disconnected) => break Err(Failure::failed("fetching ended without a reason; try again")),
+        }
+    };
+    bar.finish_and_clear();
+    outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_whole() {
+        let all = read("bases.json", KNOWN.as_bytes()).unwrap();
+        assert_eq!(names(&all), "miniature, smolvlm2-256m, smolvlm2-500m, smolvlm2-2.2b and internvideo2_chat");
+        let sizes: Vec<u64> = all.iter().filter_map(|base| base.origin.as_ref()).map(Origin::bytes).collect();
+        assert!(sizes.is_sorted() && sizes[0] > 1_000_000_000, "{sizes:?}");
+        for origin in all.iter().filter_map(|base| base.origin.as_ref()) {
+            assert_eq!(origin.revision.len(), 40, "a commit, not a branch");
+            for checksum in origin.files.iter().filter_map(|file| file.sha256.as_ref()) {
+                assert!(checksum.len() == 64 && checksum.bytes().all(|byte| byte.is_ascii_hexdigit()), "{checksum}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_leave_their_folder_are_refused() {
+        let list = |name: &str, file: &str| {
+            format!(
+                r#"[{{"name": "{name}", "about": "", "licence": "", "repository": "a/b", "revision": "c", "files": [{{"name": "{file}"}}]}}]"#
+            )
+        };
+        assert!(read("x", list("a", "config.json").as_bytes()).is_ok());
+        for (name, file) in [("../a", "b"), ("a", "../b"), ("a", "/b"), ("", "b"), ("a", "..")] {
+            assert!(read("x", list(name, file).as_bytes()).is_err(), "{name} {file}");
+        }
     }
 }

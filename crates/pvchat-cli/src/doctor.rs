@@ -11,7 +11,9 @@ use serde::Serialize;
 
 use crate::{
     arguments::{Common, Embedder},
+    bases::Known,
     failure::{Exit, Outcome},
+    hub::{self, Hub},
     models::state,
     words,
 };
@@ -65,6 +67,7 @@ impl Arguments {
             Check::fine("FFmpeg", video::ffmpeg_version()),
         ];
         checks.extend(models(common)?);
+        checks.push(bases()?);
         checks.push(subjects(common)?);
         let is_fine = checks.iter().all(|check| check.is_fine);
         let row = |check: &Check| {
@@ -128,6 +131,21 @@ fn models(common: &Common) -> Outcome<Vec<Check>> {
         checks.push(Check::wrong("models", format!("{} in {place}: damaged", status.model.name), mend));
     }
     Ok(checks)
+}
+
+/// The bases that describe; none is needed to recognise people.
+fn bases() -> Outcome<Check> {
+    let hub = Hub::from_environment()?;
+    let is_installed = |base: &Known| base.origin.as_ref().is_some_and(|origin| hub.state(origin) == hub::State::Installed);
+    let installed: Vec<String> = Known::all()?.into_iter().filter(is_installed).map(|base| base.name).collect();
+    let place = words::shown(hub.cache());
+    Ok(Check::fine(
+        "bases",
+        match installed.is_empty() {
+            true => format!("none in {place}; what people wear and do needs one: pvchat base get smolvlm2-256m"),
+            false => format!("{} in {place}", words::list(&installed)),
+        },
+    ))
 }
 
 /// The folder of people: whether everybody can be read, and nobody else reads it.

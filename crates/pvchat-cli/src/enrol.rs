@@ -43,7 +43,7 @@ pub struct EnrolArguments {
     name: SubjectName,
     #[command(flatten)]
     which: Which,
-    /// A base that learns drawn characters: miniature. Real people need none.
+    /// For drawn characters: miniature. Real people are enrolled without a base.
     #[arg(long, env = "PVCHAT_BASE", hide_env_values = true, value_name = "BASE")]
     base: Option<Base>,
 }
@@ -247,8 +247,8 @@ struct EnrolledBody<'a> {
 
 impl EnrolArguments {
     pub fn run(&self, common: &Common) -> Outcome<Exit> {
-        if let Some(base) = self.base {
-            base.check_usable()?;
+        // A base that describes has no part in recognising people.
+        if self.base.as_ref().is_some_and(Base::is_miniature) {
             return drawn::enrol(common, &self.clip, &self.name);
         }
         let (people, output) = (common.people()?, common.output());

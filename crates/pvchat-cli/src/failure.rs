@@ -86,6 +86,7 @@ fn sort(error: &Error) -> (Exit, &'static str) {
         Error::NotChosen { .. } => (Exit::Refused, "not_chosen"),
         Error::PoorFaces { .. } => (Exit::Refused, "poor_faces"),
         Error::Question { .. } => (Exit::Refused, "question"),
+        Error::Base { .. } => (Exit::Refused, "base_refused"),
         Error::Outdated { .. } => (Exit::Failed, "outdated"),
         Error::UnknownSubject { .. } | Error::UnknownPerson { .. } => (Exit::Refused, "unknown_person"),
         Error::NameTaken { .. } => (Exit::Refused, "name_taken"),

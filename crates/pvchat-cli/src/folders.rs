@@ -54,6 +54,12 @@ impl Common {
     }
 }
 
+/// The folder of records about installed bases.
+pub fn records() -> Outcome<PathBuf> {
+    let project = ProjectDirs::from("", "", "pvchat").map(|project| project.data_dir().join("bases"));
+    project.ok_or_else(|| Failure::failed("this user has no home folder; set HOME"))
+}
+
 fn chosen(folder: Option<&Path>, name: &str, variable: &str) -> Outcome<PathBuf> {
     if let Some(folder) = folder {
         return Ok(folder.to_path_buf());

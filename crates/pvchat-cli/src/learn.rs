@@ -17,8 +17,8 @@ Examples:
   pvchat learn fixtures/clips/clip-00.mp4 --name Aa --base miniature
   pvchat ask fixtures/clips/clip-03.mp4 \"What is <Aa> doing?\" --base miniature
 
-Learning by gradient trains the personal tokens of a base that describes what it sees. The only one in this version is the
-miniature, which knows drawn characters; clips of them are in the repository. Real people are enrolled: `pvchat enrol`.";
+Learning by gradient trains the personal tokens of a base. In this version it is that of the miniature, which knows drawn
+characters; clips of them are in the repository. Real people are enrolled: `pvchat enrol`.";
 
 /// Learns a drawn character by training on clips made from one clip; goes on after an interruption.
 #[derive(clap::Args)]
@@ -51,17 +51,15 @@ fn trains(text: &str) -> Result<Trains, String> {
 
 impl Arguments {
     pub fn run(&self, common: &Common) -> Outcome<Exit> {
-        let Some(base) = self.base else {
+        if !self.base.as_ref().is_some_and(Base::is_miniature) {
             let (clip, name) = (words::quoted(&self.clip), self.name.bare());
             return Err(Failure::refused(
                 "needs_base",
                 format!(
-                    "learning by gradient needs a base that describes what it sees, and none for real footage is in this version; \
-                     real people are enrolled: pvchat enrol {clip} --name {name}. Drawn characters are learned with --base miniature"
+                    "learning by gradient is for drawn characters in this version; real people are enrolled: pvchat enrol {clip} --name {name}. Drawn characters are learned with --base miniature"
                 ),
             ));
-        };
-        base.check_usable()?;
+        }
         drawn::learn(common, &self.clip, &self.name, (self.seed, self.trains, self.keep_data))
     }
 }

@@ -14,7 +14,7 @@ use crate::failure::{Exit, Outcome};
 const VERSION: u32 = 1;
 
 /// Where results and notes go.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Output {
     pub json: bool,
     pub quiet: bool,

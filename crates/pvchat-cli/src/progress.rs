@@ -22,6 +22,24 @@ pub fn spinner(output: &Output, words: impl Into<String>) -> ProgressBar {
     spinner.with_message(words.into())
 }
 
+/// How much of one file after another is read or fetched.
+pub fn byte_bar(output: &Output) -> ProgressBar {
+    if output.quiet {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{prefix}  {wide_bar} {decimal_bytes} of {decimal_total_bytes}, {eta} left");
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    // Not of length 0, which would be drawn as done.
+    ProgressBar::new(1).with_style(style)
+}
+
+/// The bar shows the next file.
+pub fn begin_file(bar: &ProgressBar, words: &str, total: u64) {
+    bar.reset();
+    bar.set_length(total);
+    bar.set_prefix(words::clean(words));
+}
+
 /// A file's name without its folders, so that a bar stays on one line.
 fn short(file: &Path) -> String {
     const LONGEST: usize = 24;

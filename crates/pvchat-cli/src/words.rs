@@ -48,12 +48,13 @@ pub fn list<T: AsRef<str>>(items: &[T]) -> String {
     }
 }
 
-/// A size in bytes: "812 bytes", "5.2 MB".
+/// A size in bytes: "812 bytes", "5.2 MB", "1.0 GB".
 pub fn bytes(number: u64) -> String {
     match number {
         0..10_000 => count(number as usize, "byte"),
         10_000..1_000_000 => format!("{:.0} kB", number as f64 / 1e3),
-        _ => format!("{:.1} MB", number as f64 / 1e6),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", number as f64 / 1e6),
+        _ => format!("{:.1} GB", number as f64 / 1e9),
     }
 }
 
@@ -137,6 +138,7 @@ mod tests {
         assert_eq!(list(&["Aa", "Bb", "Cc"]), "Aa, Bb and Cc");
         assert_eq!((count(1, "face"), count(2, "person")), ("1 face".into(), "2 people".into()));
         assert_eq!((bytes(812), bytes(5_182_944)), ("812 bytes".into(), "5.2 MB".into()));
+        assert_eq!(bytes(1_025_998_224), "1.0 GB");
     }
 
     #[test]

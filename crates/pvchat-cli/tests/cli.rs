@@ -93,24 +93,11 @@ fn nobody_is_known_at_first() {
 #[test]
 fn what_this_version_cannot_do_is_said() {
     let home = Home::new();
-    for arguments in [
-        vec!["base", "get", "smolvlm2-256m"],
-        vec!["ask", "clip.mp4", "What is Aa wearing?", "--base", "internvideo2_chat"],
-        vec!["learn", "clip.mp4", "--name", "Aa"],
-    ] {
-        let run = home.run(&arguments);
+    for base in [[].as_slice(), &["--base", "smolvlm2-256m"]] {
+        let run = home.run(&[&["learn", "clip.mp4", "--name", "Aa"], base].concat());
         run.ends_with(3);
         assert!(run.err.contains("this version") && run.err.contains("pvchat enrol"), "{}", run.err);
     }
-    let bases = home.run(&["base", "list", "--json"]).json();
-    let usable: Vec<&str> = bases["bases"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|base| base["usable"] == true)
-        .map(|base| base["name"].as_str().unwrap())
-        .collect();
-    assert_eq!(usable, ["miniature"]);
 }
 
 #[test]

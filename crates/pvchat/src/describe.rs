@@ -155,7 +155,7 @@ impl People {
         let Some(first) = answer.parts.iter().position(wants_description) else { return Ok((answer, asked)) };
         let names = self.gallery().names()?;
         let mut concerned = named(question, &names);
-        if concerned.is_empty() {
+        if concerned.is_empty() && phrasebook::refers(question) {
             concerned = names.iter().filter(|name| context.people.iter().any(|one| one == name.bare())).cloned().collect();
         }
         let mut parts = Vec::new();
@@ -164,6 +164,10 @@ impl People {
             people => {
                 for name in people {
                     let (part, presence) = self.describe_person(footage, &names, name, question, describer)?;
+                    answer.verdict = match (answer.verdict, part.verdict) {
+                        (Some(one), Some(other)) => Some(one.min(other)),
+                        (one, other) => one.or(other),
+                    };
                     parts.push(part);
                     if !answer.presence.iter().any(|known| known.name == presence.name) {
                         answer.presence.push(presence);
@@ -188,6 +192,11 @@ impl People {
                 said.push(&part.text);
             }
         }
+        let whole = Scene::new(footage, self.calibration(), &names, None);
+        let known: Vec<&SubjectName> = answer.presence.iter().map(|presence| &presence.name).collect();
+        answer.others = whole.others(&known);
+        let unfinished = whole.unfinished();
+        said.extend(unfinished.as_deref());
         answer.text = said.join(" ");
         answer.refused = answer.parts.iter().find_map(|part| match &part.asked.kind {
             AskedKind::Refused(refusal) if *refusal != Refusal::NeedsDescription => Some(refusal.clone()),

@@ -169,6 +169,16 @@ pub enum Error {
         /// The other.
         second: String,
     },
+    /// A folder that holds no base that can describe filmed footage.
+    #[error("{} {problem}; {remedy}", folder.display())]
+    Base {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
     /// A file or folder of subjects cannot be read or changed.
     #[error("{}: {source}; {}", path.display(), pvchat_data::remedy(source))]
     Io {

@@ -6,6 +6,7 @@
 //! re-exported here: [`video`], [`data`], [`model`], [`augment`], [`train`], [`eval`], `miniature` (a feature, on by default), and
 //! [`burn`] and [`image`], whose types stand in their interfaces.
 
+mod base_folder;
 mod describe;
 mod error;
 mod folder;
@@ -26,6 +27,7 @@ mod together;
 mod unfinished;
 mod wording;
 
+pub use base_folder::BaseFolder;
 pub use describe::{BaseDescriber, Described, Describer, Pictures};
 pub use error::{Error, Result};
 pub use folder::SubjectFolder;

@@ -11,7 +11,7 @@ use crate::{
 
 /// What is said to questions that faces do not answer.
 pub(crate) const NEEDS_DESCRIPTION: &str =
-    "This needs a base that can describe footage: pvchat base get smolvlm2-256m (0.5 GB, Apache-2.0).";
+    "This needs a base that can describe footage: pvchat base get smolvlm2-256m (1.0 GB, Apache-2.0).";
 /// Faces that are not good and are this near in time, in seconds, to those of the only people around are theirs.
 const NEAR: f64 = 3.0;
 

@@ -10,6 +10,15 @@ const BEGINNINGS: [&str; 10] =
 /// Words for somebody who was named before.
 const PRONOUNS: [&str; 5] = ["she", "he", "they", "him", "her"];
 
+/// Whether a question that names nobody is about whoever was named before: "what is she doing?", "and what colour?". Others are
+/// about the footage: "where was this filmed?"
+pub fn refers(question: &str) -> bool {
+    const OF_THEIRS: [&str; 5] = ["his", "hers", "their", "theirs", "them"];
+    let mut words = question.split(|letter: char| !letter.is_alphanumeric()).filter(|word| !word.is_empty()).peekable();
+    let is_one = |word: &str| PRONOUNS.iter().chain(&OF_THEIRS).any(|one| one.eq_ignore_ascii_case(word));
+    words.peek().is_some_and(|first| first.eq_ignore_ascii_case("and")) || words.any(is_one)
+}
+
 /// A question about somebody, for a model that knows no names but sees the person's picture last.
 ///
 /// ```

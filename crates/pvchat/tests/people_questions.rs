@@ -599,7 +599,7 @@ fn many_moments_are_shortened_and_less_certain_ones_stand_apart() {
 fn refusals_say_what_is_needed() {
     let footage = two_people();
     let answer = ask(&footage, "Is Aa in it and what is she wearing?");
-    assert!(answer.text.starts_with("Yes: 0:03") && answer.text.ends_with("(0.5 GB, Apache-2.0)."), "{}", answer.text);
+    assert!(answer.text.starts_with("Yes: 0:03") && answer.text.ends_with("(1.0 GB, Apache-2.0)."), "{}", answer.text);
     assert_eq!((answer.refused, answer.verdict, answer.parts.len()), (Some(Refusal::NeedsDescription), Some(Verdict::Yes), 2));
     let answer = ask(&footage, "Is Dave in it?");
     assert_eq!(answer.text, "Nobody called Dave is enrolled; known are: Aa, Bb, Cc.");

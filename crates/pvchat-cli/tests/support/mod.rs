@@ -9,7 +9,15 @@ use std::{
     process::{Command, Stdio},
 };
 
-use serde_json::Value;
+use pvchat::{
+    data::random::SeededStream,
+    model::{
+        checkpoint,
+        families::smolvlm2::{self, Preprocess, SiglipConfig, SmolVlm2Config},
+    },
+    nn::{device, language::MistralConfig},
+};
+use serde_json::{Value, json};
 
 /// A home folder: nothing of the user's is read or written.
 pub struct Home {
@@ -68,7 +76,7 @@ impl Home {
 
     pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pvchat"));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PVCHAT_")) {
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(&name.to_string_lossy())) {
             command.env_remove(name);
         }
         if let Some(models) = &self.models {
@@ -92,6 +100,11 @@ impl Home {
     }
 }
 
+/// What the program or the cache of bases reads.
+fn is_setting(variable: &str) -> bool {
+    variable.starts_with("PVCHAT_") || variable.starts_with("HF_") || variable == "XDG_CACHE_HOME"
+}
+
 pub fn run(mut command: Command) -> Run {
     ended(command.output().unwrap())
 }
@@ -103,6 +116,88 @@ pub fn ended(output: std::process::Output) -> Run {
 
 fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap().to_path_buf()
+}
+
+/// The control tokens of SmolVLM2's prompts.
+const CONTROL: [&str; 5] = ["<|im_start|>", "<end_of_utterance>", "<fake_token_around_image>", "<image>", "<global-img>"];
+
+/// A tokenizer whose words are the 256 bytes, " Yes", " No" and the control tokens.
+fn tokenizer() -> (Value, usize) {
+    let mut next = 256;
+    let symbol = |byte: u32| {
+        let is_printable = matches!(byte, 33..=126 | 161..=172 | 174..=255);
+        let code = if is_printable { byte } else { next };
+        next += u32::from(!is_printable);
+        char::from_u32(code).unwrap().to_string()
+    };
+    let mut words: Vec<String> = (0..256).map(symbol).collect();
+    words.extend(["\u{120}Yes", "\u{120}No"].map(String::from));
+    let plain = words.len();
+    words.extend(CONTROL.map(String::from));
+    let vocabulary: serde_json::Map<String, Value> =
+        words[..plain].iter().enumerate().map(|(id, word)| (word.clone(), id.into())).collect();
+    let added: Vec<Value> = (plain..words.len())
+        .map(|id| {
+            json!({ "id": id, "content": words[id], "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": true })
+        })
+        .collect();
+    let level = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
+        "decoder": level, "pre_tokenizer": level, "added_tokens": added,
+        "model": { "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "vocab": vocabulary, "merges": [] },
+    });
+    (tokenizer, words.len())
+}
+
+/// A folder with a SmolVLM2 of 2 layers and random weights, in the published layout.
+pub fn tiny_base() -> tempfile::TempDir {
+    let (tokenizer, vocabulary) = tokenizer();
+    let control = |token: &str| {
+        let place = CONTROL.iter().position(|control| *control == token).unwrap();
+        (vocabulary - CONTROL.len() + place) as u32
+    };
+    let published = SmolVlm2Config::published("256m").unwrap();
+    let vision = SiglipConfig {
+        width: 16,
+        layers: 2,
+        heads: 2,
+        mlp_hidden: 24,
+        image_size: 32,
+        patch_size: 8,
+        ..published.vision.clone()
+    };
+    let text = MistralConfig {
+        vocabulary,
+        hidden: 24,
+        layers: 2,
+        heads: 3,
+        kv_heads: 1,
+        head_dim: 8,
+        intermediate: 40,
+        ..published.text.clone()
+    };
+    let config = smolvlm2::config(SmolVlm2Config {
+        vision,
+        text,
+        scale_factor: 2,
+        max_positions: 4096,
+        image_token_id: control("<image>"),
+        end_tokens: vec![control("<end_of_utterance>")],
+        video: Preprocess { longest_edge: 32, side: 32 },
+        image: Preprocess { longest_edge: 128, side: 32 },
+        ..published
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let parameters = config.init(&SeededStream::new(1), &device::default_device().unwrap()).unwrap();
+    checkpoint::save(&parameters, folder.path(), usize::MAX, smolvlm2::FAMILY.names).unwrap();
+    for (name, bytes) in (smolvlm2::FAMILY.write)(&config).unwrap() {
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    folder
 }
 
 /// A clip of the drawn world.

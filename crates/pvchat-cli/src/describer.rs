@@ -1,0 +1,135 @@
+//! The base that answers what faces do not: chosen at the start, opened when a question needs it.
+
+use std::time::Instant;
+
+use pvchat::{BaseDescriber, BaseFolder, Describer, Error, Pictures, nn::device};
+
+use crate::{
+    arguments::Common,
+    bases::{Base, Known, Origin},
+    failure::Outcome,
+    hub::{Hub, State},
+    output::Output,
+    progress::{byte_bar, spinner},
+    words,
+};
+
+/// A base in a folder.
+#[derive(Debug)]
+pub struct LazyBase {
+    name: String,
+    folder: BaseFolder,
+    /// A base of the list, whose files are checked before they are used for the first time.
+    listed: Option<Listed>,
+    output: Output,
+    opened: Option<BaseDescriber>,
+}
+
+#[derive(Debug)]
+struct Listed {
+    hub: Hub,
+    known: Known,
+    origin: Origin,
+    record: std::path::PathBuf,
+}
+
+/// The base of a name or folder; without one the smallest that is installed, if there is any.
+pub fn choose(common: &Common, base: Option<&Base>) -> Outcome<Option<LazyBase>> {
+    let output = common.output();
+    let Some(base) = base.filter(|base| !base.is_empty()) else { return automatic(common, &output) };
+    let Some(known) = base.known()? else {
+        let path = base.folder()?;
+        return Ok(Some(LazyBase {
+            name: words::shown(path),
+            folder: BaseFolder::read(path)?,
+            listed: None,
+            output,
+            opened: None,
+        }));
+    };
+    let hub = Hub::from_environment()?;
+    match known.origin.clone() {
+        None => Err(known.folder_only()),
+        Some(origin) => match hub.state(&origin) {
+            State::Installed => LazyBase::listed(common, hub, known, origin).map(Some),
+            state => Err(known.absent(state)),
+        },
+    }
+}
+
+/// The smallest base that is installed. One that cannot be read is no reason to refuse questions that need none.
+fn automatic(common: &Common, output: &Output) -> Outcome<Option<LazyBase>> {
+    let hub = Hub::from_environment()?;
+    let with_origin = |known: Known| known.origin.clone().map(|origin| (known, origin));
+    let mut installed: Vec<(Known, Origin)> = Known::all()?.into_iter().filter_map(with_origin).collect();
+    installed.retain(|(_, origin)| hub.state(origin) == State::Installed);
+    installed.sort_by_key(|(_, origin)| origin.bytes());
+    for (known, origin) in installed {
+        let name = known.name.clone();
+        match LazyBase::listed(common, hub.clone(), known, origin) {
+            Ok(base) => return Ok(Some(base)),
+            Err(failure) => output.note(format!("{name} is left out: {}", failure.message)),
+        }
+    }
+    Ok(None)
+}
+
+impl LazyBase {
+    fn listed(common: &Common, hub: Hub, known: Known, origin: Origin) -> Outcome<Self> {
+        let folder = BaseFolder::read(hub.folder(&origin))?;
+        let (name, record, output) = (known.name.clone(), known.record()?, common.output());
+        Ok(Self { name, folder, listed: Some(Listed { hub, known, origin, record }), output, opened: None })
+    }
+
+    /// Reads the weights: the one place where the program does.
+    fn open(&self) -> pvchat::Result<BaseDescriber> {
+        if let Some(Listed { hub, known, origin, record }) = &self.listed {
+            let refused = |problem: String, remedy: String| Error::Base { folder: self.folder.path().into(), problem, remedy };
+            let bar = byte_bar(&self.output);
+            let checked = hub.check_once(known, origin, record, &bar);
+            bar.finish_and_clear();
+            let checked =
+                checked.map_err(|failure| refused(format!("cannot be checked ({})", failure.message), "try again".into()));
+            checked?.map_err(|damage| {
+                let name = damage.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let remedy = format!("fetch it again: `pvchat base get {}`", self.name);
+                refused(format!("is damaged: {name} {}", damage.problem), remedy)
+            })?;
+        }
+        let (started, spinner) = (Instant::now(), spinner(&self.output, format!("opening {}", self.name)));
+        let opened = self.folder.open(self.name.clone(), &device::default_device()?);
+        spinner.finish_and_clear();
+        let opened = opened?;
+        self.output.note(format!("{}: opened in {:.1} s", self.name, started.elapsed().as_secs_f64()));
+        Ok(opened)
+    }
+}
+
+impl Describer for LazyBase {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn frames(&self) -> usize {
+        self.folder.frames()
+    }
+
+    fn sees_pictures(&self) -> bool {
+        self.folder.sees_pictures()
+    }
+
+    fn describe(&mut self, pictures: &Pictures<'_>, question: &str) -> pvchat::Result<String> {
+        let mut opened = match self.opened.take() {
+            Some(opened) => opened,
+            None => self.open()?,
+        };
+        let shown = words::count(pictures.frames.len() + usize::from(pictures.person.is_some()), "picture");
+        let (started, spinner) = (Instant::now(), spinner(&self.output, format!("{} looks at {shown}", self.name)));
+        let answer = opened.describe(pictures, question);
+        spinner.finish_and_clear();
+        self.opened = Some(opened);
+        let answer = answer?;
+        self.output.note(format!("{}: looked at {shown} in {:.1} s", self.name, started.elapsed().as_secs_f64()));
+        Ok(answer)
+    }
+}
