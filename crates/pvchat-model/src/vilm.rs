@@ -273,6 +273,7 @@ impl Vilm {
     /// # Errors
     /// [`Error::Config`] and [`Error::Shape`] when the adaptation does not fit this base.
     pub fn adapted(&self, subject: &Subject) -> Result<Self> {
+        self.check_adaptable(subject)?;
         let parameters = match &subject.adaptation {
             Some(adaptation) => adaptation.adapt(&self.parameters)?,
             None => self.parameters.clone(),
@@ -287,6 +288,19 @@ impl Vilm {
         })
     }
 
+    /// Refuses a subject that changes weights which are packed.
+    fn check_adaptable(&self, subject: &Subject) -> Result<()> {
+        if subject.adaptation.is_none() || self.parameters.answer.lm.packed().is_none() {
+            return Ok(());
+        }
+        let remedy = "open the base without packing it to ask about this subject".into();
+        Err(Error::Config {
+            key: "packed weights",
+            value: format!("with what {} changes in the base", subject.info.name),
+            remedy,
+        })
+    }
+
     /// The answer model for these subjects, where it is another than this base's.
     fn answer_for(&self, subjects: &[&Subject]) -> Result<Option<Box<AnswerModel>>> {
         if subjects.len() > 1
@@ -295,6 +309,7 @@ impl Vilm {
             return Err(not_composable(subject, "ask about it alone, or learn it again with the choice `composable`"));
         }
         let Some(subject) = subjects.first() else { return Ok(None) };
+        self.check_adaptable(subject)?;
         match (&self.adapted, &subject.adaptation) {
             (None, None) => Ok(None),
             (Some(mine), Some(its)) if Arc::ptr_eq(mine, its) || mine == its => Ok(None),

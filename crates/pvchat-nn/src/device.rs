@@ -78,6 +78,13 @@ fn find(name: &str, key: &'static str) -> Result<Device> {
     found.map(|make| make()).ok_or_else(|| unknown(name, key, problem))
 }
 
+/// Whether it computes on the processor, where weights can be [packed](crate::packed).
+pub fn is_processor(device: &Device) -> bool {
+    let device = device.clone().inner();
+    let of_processor = BACKENDS.iter().filter(|(name, _)| ON_THE_PROCESSOR.contains(name));
+    of_processor.filter_map(|(_, make)| *make).any(|make| make() == device)
+}
+
 fn first() -> Option<Device> {
     BACKENDS.iter().find_map(|(_, make)| *make).map(|make| make())
 }
@@ -94,6 +101,8 @@ mod tests {
     fn what_is_compiled_in_is_found_and_anything_else_is_an_error_that_says_what_is() {
         for name in available() {
             assert!(named(name).is_ok() && named(&name.to_uppercase()).is_ok(), "{name}");
+            let is_known = ON_THE_PROCESSOR.contains(&name) || name == "cpu";
+            assert_eq!(is_processor(&named(name).unwrap().autodiff()), is_known, "{name}");
         }
         for (name, said) in [("nonsense", "is not the name of a backend"), ("", "is not the name"), ("wgpu", "is not the name")] {
             let error = named(name).unwrap_err().to_string();

@@ -134,7 +134,25 @@ fn packed_weights_cannot_be_trained_or_adapted() {
     for error in errors {
         assert!(error.contains("packed weights") && error.contains("without packing"), "{error}");
     }
-    let mut adapted = self::model();
-    adapted.attach(&SeededStream::new(1), lora).unwrap();
-    assert!(adapted.pack_own(Precision::Int8).unwrap_err().to_string().contains("merge"));
+}
+
+#[test]
+fn adapters_are_merged_into_the_packed_weights() {
+    let mut adapted = model();
+    adapted.attach(&SeededStream::new(1), LoraConfig { rank: 2, alpha: 4.0, dropout: 0.0 }).unwrap();
+    let rows = [text(1, 9), text(2, 9)];
+    let base = read(&adapted, &rows);
+    let mut stream = SeededStream::new(2);
+    for (_, layer) in adapted.linears_mut() {
+        if let Some(lora) = &mut layer.lora {
+            let shape: [usize; 2] = lora.b.weight.dims();
+            lora.b.weight = pvchat_nn::init::normal_param(&mut stream, shape, 0.1, &Device::flex());
+        }
+    }
+    let expected = read(&adapted, &rows);
+    assert!(deviation(&base[1], &expected[1]) > 0.05, "the adapters do something");
+    adapted.pack_own(Precision::F32).unwrap();
+    for (found, expected) in read(&adapted, &rows).iter().zip(&expected) {
+        assert!(deviation(found, expected) <= 2e-5);
+    }
 }

@@ -6,13 +6,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use burn::prelude::Device;
+use burn::{prelude::Device, tensor::FloatDType};
 use pvchat_model::{
     checkpoint,
     families::{FAMILIES, Files},
     vilm::{Vilm, VilmConfig},
 };
-use pvchat_nn::file::{LARGEST_TEXT_FILE, read_regular};
+use pvchat_nn::{
+    device,
+    file::{LARGEST_TEXT_FILE, read_regular},
+    packed::Precision,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -95,12 +99,26 @@ impl BaseFolder {
         self.config.vision.most_frames().is_some()
     }
 
-    /// Reads the weights; `name` is what answers call the base. This takes seconds, and as much memory as the weights.
+    /// Reads the weights; `name` is what answers call the base. This takes seconds, and as much memory as the weights in bf16, as
+    /// which they are published.
     ///
     /// # Errors
-    /// As [`Vilm::open`].
+    /// As [`Vilm::open_packed`].
     pub fn open(&self, name: impl Into<String>, device: &Device) -> Result<BaseDescriber> {
-        BaseDescriber::new(Vilm::open(&self.path, device)?, name)
+        if device::is_processor(device) {
+            return self.open_packed(name, Precision::Bf16, device);
+        }
+        let precision = if device.supports_dtype(FloatDType::BF16) { FloatDType::BF16 } else { FloatDType::F32 };
+        BaseDescriber::new(Vilm::open_in(precision, &self.path, device)?, name)
+    }
+
+    /// As [`open`](Self::open), on the processor and with weights of this precision: those of eight bits are faster and take half of
+    /// the memory, those of four bits a third, and answer a little worse.
+    ///
+    /// # Errors
+    /// As [`Vilm::open_packed`].
+    pub fn open_packed(&self, name: impl Into<String>, precision: Precision, device: &Device) -> Result<BaseDescriber> {
+        BaseDescriber::new(Vilm::open_packed(precision, &self.path, device)?, name)
     }
 }
 

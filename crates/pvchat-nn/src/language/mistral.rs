@@ -100,6 +100,7 @@ impl Mistral {
     pub fn pack(&mut self, precision: Precision, weights: &mut dyn FnMut(&str) -> Result<Weights>) -> Result<()> {
         let packed = PackedDecoder::new(self, precision, weights)?;
         let device = self.device();
+        self.detach();
         for (_, layer) in self.linears_mut() {
             layer.base.weight = Param::from_tensor(Tensor::zeros([0, 0], &device)).set_require_grad(false);
         }

@@ -1,13 +1,13 @@
 //! The decoder with packed weights, for inference on the CPU: plain numbers from the embeddings to the hidden states.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use burn::prelude::*;
+use burn::{prelude::*, tensor::DType};
 
-use super::{KeyValueCache, Mistral, MistralConfig};
+use super::{KeyValueCache, LoraAdapter, Mistral, MistralConfig};
 use crate::{
     Error, Result,
-    packed::{Finish, Heads, Norm, PackedMatrix, Precision, Weights, causal_attention_into, numbers, step_attention},
+    packed::{Finish, Heads, Norm, Order, PackedMatrix, Precision, Weights, causal_attention_into, numbers, step_attention},
     trace::Trace,
 };
 
@@ -38,25 +38,26 @@ pub(super) type Sequence = Arc<Vec<[Vec<f32>; 2]>>;
 impl PackedDecoder {
     /// Packs the decoder of `model`, whose norms are used as they are; its matrices come from `weights`, which is asked for each
     /// by the name of its parameter (`layers.0.self_attn.q_proj.base.weight`, .., `lm_head.base.weight`), so that never more than
-    /// one layer of them needs to be in memory.
+    /// one layer of them needs to be in memory. Adapters are merged.
     ///
     /// # Errors
     /// Those of `weights`; [`Error::Shape`] for a matrix of another size, [`Error::NotFinite`] for weights that cannot be
-    /// rounded, [`Error::Config`] for a model with adapters or routers.
+    /// rounded, [`Error::Config`] for a model with routers.
     pub fn new(model: &Mistral, precision: Precision, weights: &mut dyn FnMut(&str) -> Result<Weights>) -> Result<Self> {
-        if model.linears().iter().any(|(_, layer)| layer.lora.is_some()) {
-            return Err(refused("with LoRA adapters", "merge the adapters first"));
-        }
         if model.layers.iter().any(|layer| layer.self_attn.routed.is_some()) {
             return Err(refused("with routed heads", "pack the base and ask about subjects without routers, or use f32"));
         }
         let config = &model.config;
         let (own, shared) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+        let adapters: HashMap<String, LoraAdapter> = model.adapters().into_iter().collect();
         let mut get = |name: String, sizes: [usize; 2]| {
-            let weights = weights(&name)?;
+            let mut weights = weights(&name)?;
             if weights.sizes != sizes {
                 let expected = format!("{sizes:?}, as `{name}`,");
                 return Err(Error::Shape { what: "a weight to be packed", found: weights.sizes.to_vec(), expected });
+            }
+            if let Some(adapter) = name.strip_suffix(".base.weight").and_then(|layer| adapters.get(layer)) {
+                weights.add(adapter);
             }
             Ok(weights)
         };
@@ -230,6 +231,20 @@ struct Memory {
     inner: Vec<f32>,
 }
 
+impl Weights {
+    /// Adds what an adapter does, `scale A B`.
+    fn add(&mut self, adapter: &LoraAdapter) {
+        let [a, b] = [&adapter.a, &adapter.b].map(|layer| layer.weight.val().inner().cast(DType::F32));
+        if b.clone().abs().max().into_scalar::<f32>() == 0.0 {
+            return; // a fresh one does nothing
+        }
+        let delta = a.matmul(b) * adapter.scale;
+        let delta = if self.order == Order::OutputsInputs { delta.transpose() } else { delta };
+        let delta = delta.into_data();
+        self.numbers.iter_mut().zip(delta.iter::<f32>()).for_each(|(number, delta)| *number += delta);
+    }
+}
+
 /// The error of something that packed weights cannot do.
 pub(super) fn refused(value: &str, remedy: &str) -> Error {
     Error::Config { key: "packed weights", value: value.into(), remedy: remedy.into() }
@@ -239,11 +254,7 @@ pub(super) fn refused(value: &str, remedy: &str) -> Error {
 pub(super) fn weights_of(model: &Mistral, name: &str) -> Result<Weights> {
     let layer = model.linears().into_iter().find(|(layer, _)| name.strip_suffix(".base.weight") == Some(layer));
     let (_, layer) = layer.ok_or_else(|| refused(name, "ask for a linear layer of the model"))?;
-    Ok(Weights {
-        numbers: numbers(&layer.base.weight),
-        order: crate::packed::Order::InputsOutputs,
-        sizes: layer.base.weight.val().dims(),
-    })
+    Ok(Weights { numbers: numbers(&layer.base.weight), order: Order::InputsOutputs, sizes: layer.base.weight.val().dims() })
 }
 
 fn numbers_of(tensor: Tensor<3>) -> Vec<f32> {
