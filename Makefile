@@ -13,6 +13,7 @@
 #   make bench       Criterion benchmarks
 #   make tables      the tables of docs/results.md that train many bases and subjects (hours; goes on where it was stopped)
 #   make moh-benchmarks  the attention kernels beside others: docs/moh-benchmarks.md (a quarter of an hour)
+#   make smolvlm-benchmarks  SmolVLM2 beside PyTorch: docs/smolvlm2-benchmarks.md (MODEL: its folder, VIDEO: a clip)
 #   make doc         the API documentation, in target/doc
 #   make miniature   trains the shipped base model from scratch (about an hour; resumes where it was stopped)
 #   make models      fetches the models and clips of real people, and a small language model, once: test does it too
@@ -29,7 +30,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # compiled once and not once per command. `cargo run --release --example NAME` resolves to the same.
 CARGO_FLAGS := --release --workspace
 
-.PHONY: help setup models demo test test-vulkan test-onnx ptx soak fuzz fuzz-guided lint check-cuda bench moh-benchmarks moh-report tables doc miniature
+.PHONY: help setup models demo test test-vulkan test-onnx ptx soak fuzz fuzz-guided lint check-cuda bench moh-benchmarks moh-report smolvlm-benchmarks tables doc miniature
 
 help:
 	@sed -n 's/^#   make /make /p' $(firstword $(MAKEFILE_LIST))
@@ -161,6 +162,10 @@ moh-report:
 	$(MOH)/release/moh_report --criterion $(MOH)/measured --product $(MOH)/measured/product.md --paired $(MOH)/measured/paired.md \
 		$(if $(wildcard $(MOH)/measured/peers.md),--peers $(MOH)/measured/peers.md) \
 		--conditions "Measured on $$(date +%F), commit $$(git rev-parse --short HEAD), $$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)$$(grep -qw avx512f /proc/cpuinfo && echo ' with AVX-512'), $$(nproc) threads.$(if $(BENCH_ARGS), Medians of Criterion that do not match \`$(BENCH_ARGS)\`$(if $(PYTHON),, and the table beside PyTorch) are of the run before.)"
+
+# Beside PyTorch, which is fetched unless PYTHON has it.
+smolvlm-benchmarks: models
+	scripts/smolvlm-benchmarks.sh $(ROUNDS)
 
 doc: setup
 	$(CARGO) doc $(CARGO_FLAGS) --no-deps
