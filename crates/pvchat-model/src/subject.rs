@@ -13,7 +13,10 @@ use crate::{
     adaptation::{Adaptation, Trains, Values},
     personal::PersonalTensors,
 };
-use pvchat_nn::{file::read_regular, language::{LoraConfig, RoutedHeadsConfig}};
+use pvchat_nn::{
+    file::read_regular,
+    language::{LoraConfig, RoutedHeadsConfig},
+};
 
 /// The version of the file format that is written: tokens and rows, an [`Adaptation`] where there is one, and a checksum.
 pub const FORMAT_VERSION: u32 = 3;

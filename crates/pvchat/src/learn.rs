@@ -301,13 +301,7 @@ fn describe(vilm: &Vilm) -> impl FnMut(&[RgbImage], Aspect) -> std::result::Resu
 }
 
 /// Token ids of questions and answers, as many for every clip: the first ones are repeated.
-fn encode_pairs(
-    vilm: &Vilm,
-    joint: &str,
-    pairs: &[QaPair],
-    names: &[SubjectName],
-    count: usize,
-) -> Result<Vec<EncodedText>> {
+fn encode_pairs(vilm: &Vilm, joint: &str, pairs: &[QaPair], names: &[SubjectName], count: usize) -> Result<Vec<EncodedText>> {
     pairs
         .iter()
         .cycle()

@@ -10,9 +10,11 @@ use pvchat_model::{
 };
 use pvchat_nn::language::MistralConfig;
 
-/// The small tokenizer: every byte's symbol is a word, and the control tokens that a prompt needs.
+/// The small tokenizer: every byte's symbol is a word, and so are yes and no, with what they are merged from, and the control
+/// tokens that a prompt needs.
 const CONTROL: [&str; 5] = ["<|im_start|>", "<end_of_utterance>", "<fake_token_around_image>", "<image>", "<global-img>"];
-const YES_AND_NO: [&str; 2] = ["\u{120}Yes", "\u{120}No"];
+const MERGED: [&str; 5] = ["\u{120}Y", "\u{120}Ye", "\u{120}Yes", "\u{120}N", "\u{120}No"];
+const MERGES: [&str; 5] = ["\u{120} Y", "\u{120}Y e", "\u{120}Ye s", "\u{120} N", "\u{120}N o"];
 
 /// The printable symbol of each byte, as byte-level tokenizers write it.
 fn symbols() -> Vec<String> {
@@ -28,7 +30,7 @@ fn symbols() -> Vec<String> {
 
 /// All words in the order of their ids.
 fn words() -> Vec<String> {
-    symbols().into_iter().chain(YES_AND_NO.map(String::from)).chain(CONTROL.map(String::from)).collect()
+    symbols().into_iter().chain(MERGED.map(String::from)).chain(CONTROL.map(String::from)).collect()
 }
 
 pub fn tokenizer() -> serde_json::Value {
@@ -45,7 +47,7 @@ pub fn tokenizer() -> serde_json::Value {
         "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
         "decoder": level, "pre_tokenizer": level, "added_tokens": added.collect::<Vec<_>>(),
         "model": { "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "vocab": vocabulary, "merges": [] },
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "vocab": vocabulary, "merges": MERGES },
     })
 }
 
@@ -89,17 +91,23 @@ pub fn published() -> SmolVlm2Config {
     }
 }
 
-/// The weights are drawn wide enough for answers to depend on everything.
-fn drawn(config: &VilmConfig, seed: u64) -> pvchat_model::vilm::VilmParameters {
+fn drawn(config: &VilmConfig, seed: u64, deviation: f32) -> pvchat_model::vilm::VilmParameters {
     let mut wide = config.clone();
-    wide.answer.language.initial_deviation = 0.2;
+    wide.answer.language.initial_deviation = deviation;
     wide.init(&SeededStream::new(seed), &Device::flex()).unwrap()
 }
 
 /// A folder with configuration, tokenizer and weights in files of at most `shard_bytes`.
+///
+/// The language model is drawn wide enough for answers to depend on everything.
 pub fn folder(config: &SmolVlm2Config, shard_bytes: usize) -> tempfile::TempDir {
+    folder_drawn(config, shard_bytes, 0.2)
+}
+
+/// As [`folder`], with weights of the language model of that deviation.
+pub fn folder_drawn(config: &SmolVlm2Config, shard_bytes: usize, deviation: f32) -> tempfile::TempDir {
     let (folder, whole) = (tempfile::tempdir().unwrap(), smolvlm2::config(config.clone()));
-    checkpoint::save(&drawn(&whole, 1), folder.path(), shard_bytes, FAMILY.names).unwrap();
+    checkpoint::save(&drawn(&whole, 1, deviation), folder.path(), shard_bytes, FAMILY.names).unwrap();
     for (name, bytes) in (FAMILY.write)(&whole).unwrap() {
         std::fs::write(folder.path().join(name), bytes).unwrap();
     }

@@ -2,12 +2,7 @@
 
 use burn::prelude::*;
 use pvchat_data::random::SeededStream;
-use pvchat_model::{
-    personal::PersonalTensors,
-    prompt::EncodedText,
-    sight::Sight,
-    vilm::Vilm,
-};
+use pvchat_model::{personal::PersonalTensors, prompt::EncodedText, sight::Sight, vilm::Vilm};
 use pvchat_nn::{language::TokenKind, moh::Routing};
 use serde::{Deserialize, Serialize};
 
