@@ -111,7 +111,7 @@ impl LearnConfig {
         Self {
             trains: Trains::Personal,
             image_steps: 40,
-            clip_steps: 80,
+            clip_steps: 30,
             batch: 4,
             accumulation: 4,
             learning_rate: 1e-3,
