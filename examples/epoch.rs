@@ -285,7 +285,7 @@ fn encoded(pvchat: &Pvchat, folder: &Path, task: &Task, per_question: bool) -> O
             jobs.chunks(size).map(|part| scope.spawn(move || part.chunks(at_once).map(see).collect())).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
-    let mut data = LearnData::default();
+    let mut data = LearnData { shown: vec![Shown::Tiles(1)], ..LearnData::default() };
     let mut seen = Vec::new();
     for part in parts {
         seen.extend(part?.into_iter().flatten());

@@ -19,7 +19,7 @@ use crate::{
     vilm::VilmParameters,
     vision::{VisionConfig, VisionTower},
 };
-use pvchat_nn::language::{LoraAdapter, LoraConfig};
+use pvchat_nn::language::{LoraAdapter, LoraConfig, RoutedHeadsConfig};
 
 /// What is trained when a person is learned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,9 +28,10 @@ pub enum Trains {
     /// The person's tokens and rows: subjects learned so can be asked about together. The default.
     #[default]
     Composable,
-    /// Also the routers of the Q-Former, and LoRA on every linear layer of the language model.
+    /// Also the routers, and LoRA on every linear layer of the language model. The routers are those of the Q-Former; a base
+    /// without one gets them in the decoder, and then none of the adapters is on the head.
     Personal,
-    /// Also the Q-Former and the projection behind it: what the paper trains in its first stage.
+    /// Also the Q-Former and the projection behind it, or the base's other connection of the two networks: what the paper trains in its first stage.
     PersonalAndBridge,
     /// Also the upper part of the vision encoder ([`VisionEncoder::upper`](crate::vision::VisionEncoder::upper)), as in
     /// the paper's second stage.
@@ -80,9 +81,9 @@ impl Trains {
     }
 }
 
-const ROUTERS: &str = r"^answer\.qformer\..*\.router_alpha\.";
+const ROUTERS: &str = r"^answer\.(qformer\..*\.router_alpha|lm\..*\.routed)\.";
 const ADAPTERS: &str = r"^answer\.lm\..*\.lora\.";
-const BRIDGE: &str = r"^answer\.(qformer|project_up)\.";
+const BRIDGE: &str = r"^answer\.(qformer|project_up|modality_projection)\.";
 
 fn upper_vision(vision: &VisionConfig) -> String {
     format!(r"^vision_encoder\.{}", vision.upper_part())
@@ -96,7 +97,7 @@ fn group(patterns: &[String]) -> Result<ParamGroup> {
     })
 }
 
-/// The routers of the Q-Former.
+/// The routers, of the Q-Former or of the decoder.
 ///
 /// # Errors
 /// As [`Trains::group`].
@@ -112,7 +113,7 @@ pub fn adapters() -> Result<ParamGroup> {
     group(&[ADAPTERS.into()])
 }
 
-/// The Q-Former, routers included, and the projection behind it.
+/// The Q-Former, routers included, and the projection behind it, or what stands in their place.
 ///
 /// # Errors
 /// As [`Trains::group`].
@@ -144,6 +145,8 @@ pub struct Adaptation {
     pub trains: Trains,
     /// Rank and strength of the adapters on the language model.
     pub lora: LoraConfig,
+    /// The decoder's heads that have routers; `None` where none have.
+    pub routed: Option<RoutedHeadsConfig>,
     /// Values by name in [`VilmParameters`].
     pub parameters: BTreeMap<String, Values>,
 }
@@ -166,7 +169,7 @@ impl Adaptation {
         if let Some(encoder) = vision {
             collect.module(VISION, encoder);
         }
-        Ok(Self { trains, lora, parameters: collect.found })
+        Ok(Self { trains, lora, routed: RoutedHeadsConfig::of(&answer.lm), parameters: collect.found })
     }
 
     /// Whether clips have to be looked at with the adapted encoder.
@@ -186,6 +189,9 @@ impl Adaptation {
     pub fn answer(&self, base: &AnswerModel) -> Result<AnswerModel> {
         self.lora.validate()?;
         let mut model = base.clone();
+        if let Some(routed) = &self.routed {
+            model.lm.attach_routers(routed)?;
+        }
         let device = model.lm.device();
         // Only where the values are: what is attached has the size that they are checked to have.
         for (name, layer) in model.lm.linears_mut() {

@@ -9,8 +9,13 @@ use burn::{
     prelude::*,
 };
 use pvchat_data::SubjectName;
-use pvchat_nn::language::{
-    FinishReason, Generated, GenerationOptions, KeyValueCache, Labels, Mistral, Packing, Prompt, generate, loss::label_losses,
+use pvchat_nn::{
+    language::{
+        FinishReason, Generated, GenerationOptions, KeyValueCache, Labels, Mistral, Packing, Prompt, RoutedHeadsConfig,
+        RoutedOutput, TokenKind, generate, loss::label_losses,
+    },
+    moh::Gates,
+    trace::Trace,
 };
 
 pub use config::{AnswerConfig, BridgeConfig};
@@ -100,6 +105,10 @@ pub struct AnswerLosses {
     pub tokens: Tensor<1>,
     /// The labels, in the same order.
     pub labels: Vec<i32>,
+    /// What the routers of the language model decided, layer by layer; empty without routers.
+    pub gates: Vec<Gates>,
+    /// What each token of each row is: the gates act where it is text.
+    pub kinds: Vec<Vec<TokenKind>>,
 }
 
 impl AnswerModel {
@@ -112,8 +121,8 @@ impl AnswerModel {
     }
 
     /// What stands in front of a question, `[batch, prefix, hidden]`: text and the visual tokens of every picture in the
-    /// order of `begin` (a [prefix](TextCodec::prefix)).
-    fn prefix(&self, visual: &Visual, begin: &[Segment]) -> Result<Tensor<3>> {
+    /// order of `begin` (a [prefix](TextCodec::prefix)), and which is which.
+    fn prefix(&self, visual: &Visual, begin: &[Segment]) -> Result<(Tensor<3>, Vec<TokenKind>)> {
         let [batch, tokens, _] = visual.embeddings.dims();
         let shown = begin.iter().filter(|segment| matches!(segment, Segment::Visual)).count();
         if shown != visual.pictures || shown == 0 {
@@ -123,18 +132,22 @@ impl AnswerModel {
         let (device, each) = (visual.embeddings.device(), tokens / shown);
         let embeddings = visual.embeddings.clone().cast(self.lm.dtype());
         let mut parts = Vec::with_capacity(begin.len());
-        let mut picture = 0;
+        let (mut picture, mut kinds) = (0, Vec::new());
         for segment in begin {
             match segment {
                 Segment::Text(ids) if ids.is_empty() => {}
-                Segment::Text(ids) => parts.push(self.lm.embed(row(ids, &device).expand([batch, ids.len()]))),
+                Segment::Text(ids) => {
+                    parts.push(self.lm.embed(row(ids, &device).expand([batch, ids.len()])));
+                    kinds.resize(kinds.len() + ids.len(), TokenKind::Text);
+                }
                 Segment::Visual => {
                     parts.push(embeddings.clone().narrow(1, picture * each, each));
+                    kinds.resize(kinds.len() + each, TokenKind::Visual);
                     picture += 1;
                 }
             }
         }
-        Ok(Tensor::cat(parts, 1))
+        Ok((Tensor::cat(parts, 1), kinds))
     }
 
     /// Cross entropy of every answer token of packed questions: row `i` of `texts` asks about row
@@ -152,14 +165,16 @@ impl AnswerModel {
         let batch = visual.embeddings.dims()[0];
         let count = texts.iter().map(Vec::len).max().unwrap_or(0);
         let length = texts.iter().flatten().map(|text| text.ids.len()).max().unwrap_or(0);
-        let before = self.prefix(visual, begin)?;
+        let (before, before_kinds) = self.prefix(visual, begin)?;
         let prefix = before.dims()[1];
         let packing = Packing::uniform(batch, prefix, count, length)?;
         let mut ids = Vec::with_capacity(batch * count * length);
-        for row in texts {
+        let mut kinds = vec![before_kinds; texts.len()];
+        for (row, kinds) in texts.iter().zip(&mut kinds) {
             for place in 0..count {
                 let text = row.get(place).map_or(&[][..], |text| &text.ids);
                 ids.extend((0..length).map(|at| text.get(at).map_or(0, |&id| id as i32)));
+                kinds.extend((0..length).map(|at| if at < text.len() { TokenKind::Text } else { TokenKind::Padding }));
             }
         }
         let device = visual.embeddings.device();
@@ -167,7 +182,7 @@ impl AnswerModel {
         let (words, head) = rows.map_or((None, None), |[words, head]| (Some(words), Some(head)));
         let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, [batch, count * length]), &device);
         let embeddings = Tensor::cat(vec![before, self.lm.embed_with(ids, words)], 1);
-        let hidden = self.lm.forward_packed(embeddings, &packing)?;
+        let RoutedOutput { hidden, gates } = self.lm.forward_packed_routed(embeddings, &packing, &kinds)?;
         let labels: Vec<Vec<i64>> = texts
             .iter()
             .map(|row| {
@@ -179,7 +194,7 @@ impl AnswerModel {
             .collect();
         let labels = Labels::next_token(&labels)?;
         let tokens = label_losses(&self.lm, hidden, &labels, head)?;
-        Ok(AnswerLosses { tokens, labels: labels.targets().to_vec() })
+        Ok(AnswerLosses { tokens, labels: labels.targets().to_vec(), gates, kinds })
     }
 
     /// Reads a clip's visual tokens into a cache that any number of questions can be asked on.
@@ -190,21 +205,26 @@ impl AnswerModel {
     /// [`Error::Shape`] when `begin` was made for another number of pictures.
     pub fn read(&self, visual: Option<&Visual>, begin: &[Segment]) -> Result<KeyValueCache> {
         let device = visual.map_or_else(|| self.lm.device().inner(), |visual| visual.embeddings.device());
-        let embeddings = match visual {
+        let (embeddings, kinds) = match visual {
             Some(visual) => self.prefix(visual, begin)?,
             None => {
                 let ids = text_of(begin);
                 if ids.is_empty() {
                     return Ok(self.lm.cache(QUESTION_ROOM));
                 }
-                self.lm.embed(row(&ids, &device))
+                (self.lm.embed(row(&ids, &device)), vec![TokenKind::Text; ids.len()])
             }
         };
-        let prefix = embeddings.dims()[1];
-        let mut cache = self.lm.cache(prefix + QUESTION_ROOM);
-        let positions = Tensor::<1, Int>::arange(0..prefix as i64, &device).unsqueeze_dim::<2>(0);
-        self.lm.forward(embeddings, positions, None, Some(&mut cache));
+        let mut cache = self.lm.cache(kinds.len() + QUESTION_ROOM);
+        self.read_into(&mut cache, embeddings, kinds)?;
         Ok(cache)
+    }
+
+    /// Reads the first tokens of a sequence into an empty cache, which keeps in mind what they are for the routers.
+    fn read_into(&self, cache: &mut KeyValueCache, embeddings: Tensor<3>, kinds: Vec<TokenKind>) -> Result<()> {
+        let positions = Tensor::<1, Int>::arange(0..kinds.len() as i64, &embeddings.device()).unsqueeze_dim::<2>(0);
+        self.lm.forward_routed(embeddings, positions, None, &[kinds], Some(cache), &mut Trace::off())?;
+        Ok(())
     }
 
     /// Continues a whole prompt, text and pictures in any order; what `codec` makes of it is its text.
@@ -220,11 +240,24 @@ impl AnswerModel {
         on_token: impl FnMut(u32) -> ControlFlow<()>,
     ) -> Result<GeneratedAnswer> {
         let device = self.lm.device().inner();
-        let embeddings = match visual {
-            Some(visual) => self.prefix(visual, prompt)?,
-            None => self.lm.embed(row(&text_of(prompt), &device)),
+        let prompt = match visual {
+            Some(visual) => {
+                let (embeddings, mut kinds) = self.prefix(visual, prompt)?;
+                let tokens = kinds.len();
+                match RoutedHeadsConfig::of(&self.lm) {
+                    // Only a cache tells the routers what a token is.
+                    Some(_) if tokens > 1 => {
+                        kinds.truncate(tokens - 1);
+                        let mut cache = self.lm.cache(tokens + options.max_new_tokens);
+                        self.read_into(&mut cache, embeddings.clone().narrow(1, 0, tokens - 1), kinds)?;
+                        Prompt::from_embeddings(embeddings.narrow(1, tokens - 1, 1)).with_prefix(cache)
+                    }
+                    _ => Prompt::from_embeddings(embeddings),
+                }
+            }
+            None => Prompt::from_embeddings(self.lm.embed(row(&text_of(prompt), &device))),
         };
-        let generated = generate(&self.lm, Prompt::from_embeddings(embeddings), options, on_token)?;
+        let generated = generate(&self.lm, prompt, options, on_token)?;
         GeneratedAnswer::of(&generated, codec, &[])
     }
 

@@ -31,13 +31,14 @@ pub struct PersonalConfig {
 /// Personal parameters of a batch of subject sets, `[batch, subjects, ..]`.
 #[derive(Clone, Debug)]
 pub struct PersonalTensors {
-    /// Personal query tokens `[batch, subjects, tokens, width]`.
+    /// Personal query tokens `[batch, subjects, tokens, width]`; none for a base without queries.
     pub tokens: Tensor<4>,
     /// Unit-length identity embeddings `[batch, subjects, identity_width]`.
     pub identity: Tensor<3>,
-    /// What is added to the name slot's row of the word table, `[batch, subjects, hidden]`.
+    /// What is added to the name slot's row of the word table, `[batch, subjects, hidden]`. Without query tokens: the rows of
+    /// all tokens of each subject, `[batch, subjects * rows, hidden]`.
     pub word_row: Tensor<3>,
-    /// What is added to the name slot's row of the head, `[batch, subjects, hidden]`.
+    /// The same for the head.
     pub head_row: Tensor<3>,
 }
 

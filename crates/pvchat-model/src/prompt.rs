@@ -59,6 +59,9 @@ pub struct PromptFormat {
     /// How pictures stand in the prompt, where constant pieces cannot say it.
     #[serde(skip)]
     pub pictures: Option<PictureText>,
+    /// Tokens of a subject beside the one of its name: they stand behind the name, in front of every question about it.
+    #[serde(skip)]
+    pub detail_tokens: usize,
 }
 
 /// Prompts whose text depends on the pictures: their number, their times.
@@ -101,6 +104,7 @@ impl PromptFormat {
             before_answer: String::new(),
             longest_prompt: None,
             pictures: None,
+            detail_tokens: 0,
         }
     }
 
@@ -121,6 +125,7 @@ impl PromptFormat {
             before_answer: String::new(),
             longest_prompt: None,
             pictures: None,
+            detail_tokens: 0,
         }
     }
 
@@ -140,8 +145,9 @@ impl PromptFormat {
     }
 }
 
-/// The tokenizer with the prompt format; subject names get the ids after its vocabulary, in the
-/// order of the subjects that take part.
+/// The tokenizer with the prompt format; subjects get the ids after its vocabulary, in the
+/// order in which they take part: each one for its name, and then those of its
+/// [detail tokens](PromptFormat::detail_tokens).
 #[derive(Clone, Debug)]
 pub struct TextCodec {
     tokenizer: Tokenizer,
@@ -274,6 +280,13 @@ impl TextCodec {
         Ok([id(yes)?, id(no)?])
     }
 
+    /// The ids of the `index`-th subject of a question: that of its name, then those of its detail tokens.
+    pub fn subject_ids(&self, index: usize) -> std::ops::Range<u32> {
+        let count = 1 + self.format.detail_tokens;
+        let first = (self.vocabulary() + index * count) as u32;
+        first..first + count as u32
+    }
+
     /// The prompt format.
     pub fn format(&self) -> &PromptFormat {
         &self.format
@@ -303,7 +316,7 @@ impl TextCodec {
                 ids.extend(self.ids(plain)?);
             }
             if let Some((_, index, _)) = next {
-                ids.push((self.vocabulary() + index) as u32);
+                ids.push(self.subject_ids(index).start);
             }
             rest = after;
         }
@@ -366,8 +379,15 @@ impl TextCodec {
             Some(name) if self.format.name_in_front => format!("[{name}]"),
             _ => String::new(),
         };
-        let head = format!("{begin}{}{joint}{name}{question}{}", self.format.before_question, self.format.after_question);
-        let mut ids = self.encode(&head, names)?;
+        let (before, after) = (&self.format.before_question, &self.format.after_question);
+        let mut ids = if self.format.detail_tokens == 0 || names.is_empty() {
+            self.encode(&format!("{begin}{before}{joint}{name}{question}{after}"), names)?
+        } else {
+            let mut ids = self.encode(&format!("{begin}{before}{joint}"), names)?;
+            (0..names.len()).for_each(|index| ids.extend(self.subject_ids(index)));
+            ids.extend(self.encode(&format!("\n{name}{question}{after}"), names)?);
+            ids
+        };
         let answer_start = ids.len();
         if let Some(answer) = answer {
             ids.extend(self.encode(&format!("{}{answer}{}", self.format.before_answer, self.format.end), names)?);
@@ -387,9 +407,10 @@ impl TextCodec {
             if run[0] < vocabulary {
                 parts.push(self.tokenizer.decode(run, true).map_err(|error| refuse(error.to_string()))?);
             } else {
-                parts.extend(
-                    run.iter().map(|&id| names.get((id - vocabulary) as usize).map_or("<?>".to_string(), SubjectName::to_string)),
-                );
+                let each = 1 + self.format.detail_tokens as u32;
+                // A detail token has no words.
+                let named = run.iter().map(|id| id - vocabulary).filter(|place| place % each == 0).map(|place| place / each);
+                parts.extend(named.map(|index| names.get(index as usize).map_or("<?>".to_string(), SubjectName::to_string)));
             }
         }
         Ok(parts.join(" "))

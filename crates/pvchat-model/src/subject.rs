@@ -13,7 +13,10 @@ use crate::{
     adaptation::{Adaptation, Trains, Values},
     personal::PersonalTensors,
 };
-use pvchat_nn::{file::read_regular, language::LoraConfig};
+use pvchat_nn::{
+    file::read_regular,
+    language::{LoraConfig, RoutedHeadsConfig},
+};
 
 /// The version of the file format that is written: tokens and rows, an [`Adaptation`] where there is one, and a checksum.
 pub const FORMAT_VERSION: u32 = 3;
@@ -56,7 +59,7 @@ pub struct Subject {
     /// What the file says about itself.
     pub info: SubjectInfo,
     /// Its parameters by name; which ones, the base decides: those with a Q-Former have [`TOKENS`], [`IDENTITY`],
-    /// [`WORD_ROW`] and [`HEAD_ROW`].
+    /// [`WORD_ROW`] and [`HEAD_ROW`], those without queries [`WORD_ROWS`] and [`HEAD_ROWS`].
     pub tensors: BTreeMap<String, Values>,
     /// What it changes in the base, for itself alone; shared by clones.
     pub adaptation: Option<Arc<Adaptation>>,
@@ -70,6 +73,11 @@ pub const IDENTITY: &str = "identity";
 pub const WORD_ROW: &str = "word_row";
 /// Row of the head, `[hidden]`.
 pub const HEAD_ROW: &str = "head_row";
+/// Rows of the word table for the tokens of a subject of a base without queries, `[rows, hidden]`: its name first, then its
+/// details.
+pub const WORD_ROWS: &str = "word_rows";
+/// The same rows of the head, `[rows, hidden]`.
+pub const HEAD_ROWS: &str = "head_rows";
 
 const INFO: &str = "subject";
 const ADAPTATION: &str = "adaptation";
@@ -95,12 +103,23 @@ struct FileInfo {
 struct AdaptationInfo {
     trains: Trains,
     lora: LoraConfig,
+    /// Heads of the decoder with routers of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    routed: Option<RoutedHeadsConfig>,
 }
 
 impl Subject {
-    /// Takes row `index` of personal tensors with one subject per row.
+    /// From the personal tensors of one subject, `[1, 1, ..]`.
     pub fn from_tensors(info: SubjectInfo, personal: &PersonalTensors) -> Self {
         let [_, _, count, width] = personal.tokens.dims();
+        if count == 0 {
+            let rows = |tensor: &Tensor<3>| {
+                let [_, rows, hidden] = tensor.dims();
+                Values { shape: vec![rows, hidden], values: tensor.to_data().iter().collect() }
+            };
+            let tensors = [(WORD_ROWS, rows(&personal.word_row)), (HEAD_ROWS, rows(&personal.head_row))];
+            return Self { info, tensors: tensors.map(|(name, values)| (name.into(), values)).into(), adaptation: None };
+        }
         let flat = |tensor: &Tensor<3>| {
             let values: Vec<f32> = tensor.to_data().iter().collect();
             Values { shape: vec![values.len()], values }
@@ -164,12 +183,30 @@ impl Subject {
         let Some(first) = subjects.first() else {
             return Err(Error::Shape { what: "subjects", found: vec![0], expected: "at least one".into() });
         };
-        let sizes = |subject: &Self| [TOKENS, IDENTITY, WORD_ROW, HEAD_ROW].map(|name| subject.values(name).len());
+        let names = [TOKENS, IDENTITY, WORD_ROW, HEAD_ROW, WORD_ROWS, HEAD_ROWS];
+        let sizes = |subject: &Self| names.map(|name| subject.values(name).len());
         if let Some(other) = subjects.iter().find(|subject| sizes(subject) != sizes(first)) {
             return Err(Error::Shape {
                 what: "subject",
                 found: sizes(other).to_vec(),
                 expected: format!("sizes {:?} as the first one", sizes(first)),
+            });
+        }
+        if let Some(&[rows, hidden]) = first.tensors.get(WORD_ROWS).map(|tensor| tensor.shape.as_slice()) {
+            let count = subjects.len();
+            let gather = |name: &str| {
+                let values: Vec<f32> = subjects.iter().flat_map(|subject| subject.values(name).iter().copied()).collect();
+                if values.len() != count * rows * hidden {
+                    let expected = format!("`{name}` [{rows}, {hidden}] of each subject");
+                    return Err(Error::Shape { what: "subject", found: vec![values.len()], expected });
+                }
+                Ok(Tensor::<3>::from_data(TensorData::new(values, [1, count * rows, hidden]), device))
+            };
+            return Ok(PersonalTensors {
+                tokens: Tensor::zeros([1, count, 0, 0], device),
+                identity: Tensor::zeros([1, count, 0], device),
+                word_row: gather(WORD_ROWS)?,
+                head_row: gather(HEAD_ROWS)?,
             });
         }
         let Some(&[tokens, width]) = first.tensors.get(TOKENS).map(|tensor| tensor.shape.as_slice()) else {
@@ -214,7 +251,8 @@ impl Subject {
         let zeros = "0".repeat(CHECKSUM_DIGITS);
         let mut info = FileInfo { subject, adaptation: None, checksum: Some(zeros.clone()) };
         if let Some(adaptation) = &self.adaptation {
-            info.adaptation = Some(AdaptationInfo { trains: adaptation.trains, lora: adaptation.lora });
+            let Adaptation { trains, lora, ref routed, .. } = **adaptation;
+            info.adaptation = Some(AdaptationInfo { trains, lora, routed: routed.clone() });
             let parameters = adaptation.parameters.iter();
             parts.extend(
                 parameters.map(|(name, value)| (format!("{ADAPTATION}.{name}"), value.shape.clone(), bytes(&value.values))),
@@ -298,15 +336,17 @@ impl Subject {
             home.insert(name.to_string(), read(full)?);
         }
         let adaptation = match adaptation {
-            Some(AdaptationInfo { trains, lora }) => Some(Arc::new(Adaptation { trains, lora, parameters })),
+            Some(AdaptationInfo { trains, lora, routed }) => Some(Arc::new(Adaptation { trains, lora, routed, parameters })),
             None if info.format_version == 2 => return Err(broken("no adaptation entry".into())),
             None => None,
         };
         if own.is_empty() {
             return Err(broken("no parameters".into()));
         }
-        if let Some(tokens) = own.get(TOKENS).filter(|tokens| tokens.shape.len() != 2) {
-            return Err(broken(format!("`{TOKENS}` has shape {:?}", tokens.shape)));
+        for name in [TOKENS, WORD_ROWS, HEAD_ROWS] {
+            if let Some(wrong) = own.get(name).filter(|tensor| tensor.shape.len() != 2) {
+                return Err(broken(format!("`{name}` has shape {:?}", wrong.shape)));
+            }
         }
         Ok(Self { info, tensors: own, adaptation })
     }
@@ -353,7 +393,7 @@ mod tests {
         let subject = Subject { info, tensors, adaptation: None };
         let value = Values { shape: vec![2], values: vec![3.0, 4.0] };
         let parameters = [("answer.project_up.bias".into(), value)].into();
-        let adaptation = Adaptation { trains: Trains::PersonalAndBridge, lora: LoraConfig::full(), parameters };
+        let adaptation = Adaptation { trains: Trains::PersonalAndBridge, lora: LoraConfig::full(), routed: None, parameters };
         if adapted { subject.with_adaptation(adaptation) } else { subject }
     }
 

@@ -18,7 +18,7 @@ use crate::{
     subject::{FORMAT_VERSION, Origin, Subject, SubjectInfo},
     vision::{Encoded, VisionEncoder, VisionTower},
 };
-use pvchat_nn::{init, operations::LayerNorm};
+use pvchat_nn::{init, language::PersonalRows, operations::LayerNorm};
 
 mod config;
 mod files;
@@ -29,6 +29,8 @@ pub use view::{Answer, Obtained, Reading, VilmView};
 
 /// Standard deviation of the rows of a word that is new in the vocabulary (Mistral's own initial one).
 const NEW_ROW_DEVIATION: f32 = 0.02;
+/// Noise on the rows of a new subject, as a share of their size.
+const NEW_ROWS_NOISE: f32 = 0.1;
 
 /// The parameters of a [`Vilm`], made by [`VilmConfig::init`].
 #[derive(Module, Debug)]
@@ -241,19 +243,34 @@ impl Vilm {
         Error::Config { key: "personal", value: "null".into(), remedy: "this model can only learn people by training".into() }
     }
 
-    /// A subject that is nobody yet, to learn a person from on a base that cannot [`enrol`](Self::enrol): the
-    /// base's personal query tokens, and rows drawn N(0, 0.02) from `stream`, as a grown vocabulary starts.
-    pub fn blank_subject(&self, name: &SubjectName, stream: &SeededStream) -> Subject {
-        let answer = &self.config.answer;
+    /// A subject that is nobody yet, to learn a person from on a base that cannot [`enrol`](Self::enrol).
+    ///
+    /// With a Q-Former: the base's personal query tokens, and rows drawn N(0, 0.02) from `stream`, as a grown vocabulary
+    /// starts. Without queries: rows for the name and for its [details](crate::prompt::PromptFormat::detail_tokens), the mean of those of the
+    /// name's sub-words ([`PersonalRows::from_sub_words`]), with noise from `stream` so that the details differ.
+    ///
+    /// # Errors
+    /// [`Error::Text`] and [`Error::Nn`] when the name cannot be tokenized.
+    pub fn blank_subject(&self, name: &SubjectName, stream: &SeededStream) -> Result<Subject> {
+        let info = self.subject_info(name, Origin::Learned);
+        let (answer, device) = (&self.config.answer, &self.device);
+        if answer.qformer().is_none() {
+            let rows = 1 + self.codec.format().detail_tokens;
+            let rows = PersonalRows::from_sub_words(&self.parameters.answer.lm, &self.codec.ids(name.bare())?, rows)?;
+            let [word_row, head_row] = rows.with_noise(&mut stream.derive("rows"), NEW_ROWS_NOISE).extra_rows();
+            let (tokens, identity) = (Tensor::zeros([1, 1, 0, 0], device), Tensor::zeros([1, 1, 0], device));
+            let (word_row, head_row) = (word_row.inner(), head_row.inner());
+            return Ok(Subject::from_tensors(info, &PersonalTensors { tokens, identity, word_row, head_row }));
+        }
         let (hidden, identity) = (answer.language.hidden, self.config.vision.identity_width().unwrap_or(0));
-        let row = |label: &str| init::normal(&mut stream.derive(label), [1, 1, hidden], NEW_ROW_DEVIATION, &self.device);
+        let row = |label: &str| init::normal(&mut stream.derive(label), [1, 1, hidden], NEW_ROW_DEVIATION, device);
         let personal = PersonalTensors {
             tokens: self.parameters.answer.bridge.personal_tokens().unsqueeze_dim::<4>(0),
-            identity: Tensor::zeros([1, 1, identity], &self.device),
+            identity: Tensor::zeros([1, 1, identity], device),
             word_row: row("word_row"),
             head_row: row("head_row"),
         };
-        Subject::from_tensors(self.subject_info(name, Origin::Learned), &personal)
+        Ok(Subject::from_tensors(info, &personal))
     }
 
     /// What a new subject file of this model says about itself.

@@ -57,7 +57,7 @@ fn learned(precision: FloatDType, trains: Trains) -> (Subject, Vec<LearnProgress
     let folder = small::folder(1, usize::MAX);
     let vilm = Vilm::open_in(precision, folder.path(), &Device::flex()).unwrap();
     let name: SubjectName = "<Aa>".parse().unwrap();
-    let start = vilm.blank_subject(&name, &SeededStream::new(5));
+    let start = vilm.blank_subject(&name, &SeededStream::new(5)).unwrap();
     let config = LearnConfig {
         trains,
         image_steps: 3,
@@ -84,7 +84,7 @@ fn another_precision_is_another_run() {
     };
     let run = |precision| {
         let vilm = Vilm::open_in(precision, folder.path(), &Device::flex()).unwrap();
-        let start = vilm.blank_subject(&name, &SeededStream::new(5));
+        let start = vilm.blank_subject(&name, &SeededStream::new(5)).unwrap();
         learn(&vilm, &start, &data(&vilm, &name), &LearnConfig::default(), &keep, |_| ControlFlow::Break(())).unwrap_err()
     };
     assert!(matches!(run(FloatDType::BF16), Error::Stopped { step: 1 }));

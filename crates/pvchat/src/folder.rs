@@ -13,7 +13,7 @@ use pvchat_model::{subject::Subject, vilm::Vilm};
 use pvchat_train::checkpoint::CheckpointFolder;
 
 use crate::{
-    Error, LearnEvent, LearnOptions, Learned, LearnedTogether, Pvchat, Result, SeenClip, Unfinished,
+    Error, LearnEvent, LearnOptions, Learned, LearnedFrom, LearnedTogether, Pvchat, Result, SeenClip, Shot, Unfinished,
     receipt::{Kept, Receipt},
     unfinished::begun_with,
 };
@@ -152,14 +152,40 @@ impl SubjectFolder {
         options: &LearnOptions,
         observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
     ) -> Result<Learned> {
+        self.learn_with(name, |held| {
+            let learned = pvchat.learn_in(Some(held), clip, name, options, observe)?;
+            Ok((learned.subject.clone(), learned))
+        })
+    }
+
+    /// As [`learn`](Self::learn), from clips of the caller's; see [`Pvchat::learn_from`].
+    ///
+    /// # Errors
+    /// As [`Pvchat::learn_from`] and [`learn`](Self::learn).
+    pub fn learn_from(
+        &self,
+        pvchat: &Pvchat,
+        shots: &[Shot],
+        name: &SubjectName,
+        options: &LearnOptions,
+        observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<LearnedFrom> {
+        self.learn_with(name, |held| {
+            let learned = pvchat.learn_from_in(Some(held), shots, name, options, observe)?;
+            Ok((learned.subject.clone(), learned))
+        })
+    }
+
+    /// Learns somebody in the folder of checkpoints under their name and saves the subject that comes of it.
+    fn learn_with<T>(&self, name: &SubjectName, work: impl FnOnce(CheckpointFolder) -> Result<(Subject, T)>) -> Result<T> {
         let learning = self.learning(name);
         let held = CheckpointFolder::new(&learning)?.locked()?;
         let learned = match hold(&self.learning_together(name)?) {
-            Ok(_others) => pvchat.learn_in(Some(held.clone()), clip, name, options, observe),
+            Ok(_others) => work(held.clone()),
             Err(error) => Err(error),
         };
-        let learned = learned.map_err(|error| ended(error, std::slice::from_ref(name), &held))?;
-        self.write(&learned.subject)?;
+        let (subject, learned) = learned.map_err(|error| ended(error, std::slice::from_ref(name), &held))?;
+        self.write(&subject)?;
         fs::remove_dir_all(&learning).map_err(|source| Error::Io { path: learning, source })?;
         Ok(learned)
     }

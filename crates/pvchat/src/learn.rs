@@ -1,6 +1,7 @@
 //! From one clip of a person to a subject: enrolment in one look, or learning by training.
 
 mod options;
+mod shots;
 
 use std::{ops::ControlFlow, time::Instant};
 
@@ -20,6 +21,7 @@ use pvchat_train::{
 };
 
 pub use options::{LearnOptions, Start};
+pub use shots::{LearnedFrom, Shot};
 
 use crate::{Error, Result};
 
@@ -110,7 +112,8 @@ impl Learner<'_> {
     ///
     /// # Errors
     /// When the name is a token of the model or the clip does not fit it; what augmentation and training report, among
-    /// them that somebody else learns in the same folder of checkpoints, or that what is there is of another run;
+    /// them that somebody else learns in the same folder of checkpoints, or that what is there is of another run; that the model
+    /// cannot enrol in one look, and then [`learn_from`](Self::learn_from) can learn from clips of yours;
     /// [`Error::NotLearned`] when the self-check judges what would be kept no better than chance.
     pub fn learn(&mut self, vilm: &Vilm, clip: &[RgbImage], name: &SubjectName) -> Result<Learned> {
         let keep = self.options.run(self.checkpoints.clone())?;
@@ -200,7 +203,8 @@ impl Learner<'_> {
             let frames: Vec<&[RgbImage]> = clips.iter().map(|clip| clip.frames.as_slice()).collect();
             let seen = self.see(vilm, &frames, &mut data, &mut done, keep)?;
             for (number, (clip, features)) in clips.iter().zip(seen).enumerate() {
-                let texts = encode_pairs(vilm, &clip.pairs, &names, most)?;
+                let joint = vilm.codec().joint(&data.shown);
+                let texts = encode_pairs(vilm, joint, &clip.pairs, &names, most)?;
                 sort(&mut data, video, number, LearnClip { features, asked: vec![0], present: vec![clip.positive], texts });
             }
         }
@@ -232,8 +236,11 @@ impl Learner<'_> {
             data.token_shape = [memory.tokens.dims()[1], memory.tokens.dims()[2]];
             data.identity_shape = [memory.identity.dims()[1], memory.identity.dims()[2]];
             data.shown = memory.shown.clone();
-            let rows =
-                |values: Vec<f32>, shape: [usize; 2]| values.chunks(shape[0] * shape[1]).map(<[f32]>::to_vec).collect::<Vec<_>>();
+            // Encoders that know no people give no values at all.
+            let rows = |values: Vec<f32>, shape: [usize; 2]| {
+                let size = shape[0] * shape[1];
+                (0..chunk.len()).map(|clip| values[clip * size..(clip + 1) * size].to_vec()).collect::<Vec<_>>()
+            };
             let tokens = rows(memory.tokens.into_data().iter::<f32>().collect(), data.token_shape);
             let identity = rows(memory.identity.into_data().iter::<f32>().collect(), data.identity_shape);
             for (place, (tokens, identity)) in tokens.into_iter().zip(identity).enumerate() {
@@ -294,12 +301,12 @@ fn describe(vilm: &Vilm) -> impl FnMut(&[RgbImage], Aspect) -> std::result::Resu
 }
 
 /// Token ids of questions and answers, as many for every clip: the first ones are repeated.
-fn encode_pairs(vilm: &Vilm, pairs: &[QaPair], names: &[SubjectName], count: usize) -> Result<Vec<EncodedText>> {
+fn encode_pairs(vilm: &Vilm, joint: &str, pairs: &[QaPair], names: &[SubjectName], count: usize) -> Result<Vec<EncodedText>> {
     pairs
         .iter()
         .cycle()
         .take(if pairs.is_empty() { 0 } else { count })
-        .map(|pair| Ok(vilm.codec().encode_question(&pair.question, Some(&pair.answer), names)?))
+        .map(|pair| Ok(vilm.codec().encode_joined(joint, &pair.question, Some(&pair.answer), names)?))
         .collect()
 }
 

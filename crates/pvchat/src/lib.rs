@@ -31,7 +31,7 @@ pub use base_folder::BaseFolder;
 pub use describe::{BaseDescriber, Described, Describer, Pictures};
 pub use error::{Error, Result};
 pub use folder::SubjectFolder;
-pub use learn::{Enrol, LearnEvent, LearnOptions, Learned, Learner, Personalizer, Start};
+pub use learn::{Enrol, LearnEvent, LearnOptions, Learned, LearnedFrom, Learner, Personalizer, Shot, Start};
 pub use people::{Candidate, Choice, Enrolled, Footage, People, PeopleOptions, SeenPeople, WatchProgress, forget_person};
 pub use people_answer::{Part, PeopleAnswer, Presence};
 pub use pvchat::{Chat, Pvchat, SeenClip};

@@ -22,7 +22,7 @@ use pvchat_train::checkpoint::CheckpointFolder;
 use pvchat_video::Clip;
 
 use crate::{
-    Enrol, LearnEvent, LearnOptions, Learned, LearnedTogether, Learner, Personalizer, Remember, Result,
+    Enrol, LearnEvent, LearnOptions, Learned, LearnedFrom, LearnedTogether, Learner, Personalizer, Remember, Result, Shot,
     learn::{cosine, identities},
     remember,
     wording::known_wording,
@@ -237,6 +237,37 @@ impl Pvchat {
         mut observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
     ) -> Result<Learned> {
         self.learner(checkpoints, options, &mut observe, |learner| learner.learn(&self.vilm, &clip.frames, name))
+    }
+
+    /// Learns a person from clips of the caller's, with the person and without, on any base; see [`Learner::learn_from`].
+    ///
+    /// # Errors
+    /// As [`Learner::learn_from`].
+    pub fn learn_from(
+        &self,
+        shots: &[Shot],
+        name: &SubjectName,
+        options: &LearnOptions,
+        observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<LearnedFrom> {
+        let checkpoints = match &options.checkpoints {
+            Some(folder) => Some(CheckpointFolder::new(folder)?.locked()?),
+            None => None,
+        };
+        self.learn_from_in(checkpoints, shots, name, options, observe)
+    }
+
+    /// As [`learn_from`](Self::learn_from), in a folder of checkpoints that is held already.
+    pub(crate) fn learn_from_in(
+        &self,
+        checkpoints: Option<CheckpointFolder>,
+        shots: &[Shot],
+        name: &SubjectName,
+        options: &LearnOptions,
+        mut observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<LearnedFrom> {
+        let (corpus, scenes, observe) = (self.corpus.as_ref(), &[], &mut observe);
+        Learner { corpus, scenes, options, checkpoints, observe }.learn_from(&self.vilm, shots, name)
     }
 
     /// Learns several people in one run, each from a clip of their own: questions about each and about every two of them, on

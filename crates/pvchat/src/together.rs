@@ -80,7 +80,7 @@ impl Learner<'_> {
         let together = clips.len() - alone;
         let mut data = self.encode_together(vilm, &clips, &names, &stream, &keep)?;
         for (number, (clip, _)) in people.iter().enumerate() {
-            let source = self.options.source(clip)?;
+            let source = self.options.source(*clip)?;
             data.source.extend(source.into_iter().map(|(key, value)| (format!("{key} {number}"), value)));
         }
         data.source.insert("together".into(), self.options.together.to_string());

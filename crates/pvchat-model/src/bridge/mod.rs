@@ -69,7 +69,7 @@ impl Bridge {
         }
     }
 
-    /// The subjects' rows of the word table and of the head, both `[batch, subjects, hidden]`.
+    /// The subjects' rows of the word table and of the head, both `[batch, subjects, hidden]`, or several of each subject.
     pub fn rows(&self, subjects: Asked<'_>) -> [Tensor<3>; 2] {
         match self {
             Self::QFormer(bridge) => bridge.rows(subjects),

@@ -1,6 +1,7 @@
 //! The published model: its names and shapes, and all of its parts at work at sizes that fit into a test.
 #![cfg(feature = "flex")]
 
+mod decoder_subjects;
 mod hostile;
 mod names;
 mod pickled;
@@ -8,3 +9,4 @@ mod precision;
 mod questions;
 mod small;
 mod smolvlm2;
+mod tiny_smolvlm2;

@@ -11,7 +11,7 @@ use pvchat_model::{
 };
 use safetensors::SafeTensors;
 
-use crate::smolvlm2::{folder, published};
+use crate::tiny_smolvlm2::{folder, published};
 
 const PICKLED: &str = "pytorch_model.bin";
 

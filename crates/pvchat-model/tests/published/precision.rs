@@ -69,7 +69,7 @@ fn answers_in_half_precision_are_near_and_not_the_same() {
         .collect();
     let asked = |precision| {
         let vilm = Vilm::open_in(precision, folder.path(), &Device::flex()).unwrap();
-        let subjects = [vilm.blank_subject(&"<Aa>".parse().unwrap(), &SeededStream::new(7))];
+        let subjects = [vilm.blank_subject(&"<Aa>".parse().unwrap(), &SeededStream::new(7)).unwrap()];
         let memory = vilm.look(&[&clip]).unwrap();
         assert_eq!(memory.tokens.dtype(), DType::F32);
         let view = vilm.with_subjects(&subjects);

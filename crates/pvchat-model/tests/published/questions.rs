@@ -20,7 +20,7 @@ fn clip(shade: u8) -> Vec<RgbImage> {
 
 fn subject(vilm: &Vilm, name: &str, seed: u64) -> Subject {
     let name: SubjectName = name.parse().unwrap();
-    vilm.blank_subject(&name, &SeededStream::new(seed))
+    vilm.blank_subject(&name, &SeededStream::new(seed)).unwrap()
 }
 
 /// The presence that the view reports, with the clip and from the question alone, and the same from one pass over the whole prompt,

@@ -1,121 +1,18 @@
-//! SmolVLM2: the names and shapes of the three published models, and all of its forms at a size that fits into a test.
+//! SmolVLM2: the names and shapes of the three published models, and what is saved and opened of them.
 
 use std::{collections::BTreeMap, path::Path};
 
 use burn::{prelude::*, tensor::FloatDType};
-use image::{Rgb, RgbImage};
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     checkpoint,
-    families::smolvlm2::{self, FAMILY, Preprocess, SiglipConfig, SmolVlm2Config},
-    vilm::{Vilm, VilmConfig},
+    families::smolvlm2::{self, FAMILY, SmolVlm2Config},
+    vilm::Vilm,
 };
-use pvchat_nn::{
-    language::{GenerationOptions, MistralConfig},
-    weights::inventory,
-};
+use pvchat_nn::{language::GenerationOptions, weights::inventory};
 use serde::Deserialize;
 
-/// The small tokenizer: every byte's symbol is a word, and the control tokens that a prompt needs.
-const CONTROL: [&str; 5] = ["<|im_start|>", "<end_of_utterance>", "<fake_token_around_image>", "<image>", "<global-img>"];
-const YES_AND_NO: [&str; 2] = ["\u{120}Yes", "\u{120}No"];
-
-/// The printable symbol of each byte, as byte-level tokenizers write it.
-fn symbols() -> Vec<String> {
-    let (mut next, mut symbols) = (256, Vec::new());
-    for byte in 0..=255_u32 {
-        let printable = matches!(byte, 33..=126 | 161..=172 | 174..=255);
-        let code = if printable { byte } else { next };
-        next += u32::from(!printable);
-        symbols.push(char::from_u32(code).unwrap().to_string());
-    }
-    symbols
-}
-
-/// All words in the order of their ids.
-fn words() -> Vec<String> {
-    symbols().into_iter().chain(YES_AND_NO.map(String::from)).chain(CONTROL.map(String::from)).collect()
-}
-
-pub fn tokenizer() -> serde_json::Value {
-    let words = words();
-    let plain = words.len() - CONTROL.len();
-    let vocabulary: serde_json::Map<String, serde_json::Value> =
-        words[..plain].iter().enumerate().map(|(id, word)| (word.clone(), id.into())).collect();
-    let added = (plain..words.len()).map(|id| {
-        serde_json::json!({ "id": id, "content": words[id], "single_word": false, "lstrip": false, "rstrip": false,
-            "normalized": false, "special": true })
-    });
-    let level = serde_json::json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
-    serde_json::json!({
-        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
-        "decoder": level, "pre_tokenizer": level, "added_tokens": added.collect::<Vec<_>>(),
-        "model": { "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "vocab": vocabulary, "merges": [] },
-    })
-}
-
-/// Every choice of the published configurations, with fewer and narrower of everything.
-pub fn published() -> SmolVlm2Config {
-    let words = words();
-    let id = |token: &str| words.iter().position(|word| word == token).unwrap() as u32;
-    SmolVlm2Config {
-        vision: SiglipConfig {
-            width: 16,
-            layers: 2,
-            heads: 2,
-            mlp_hidden: 24,
-            image_size: 32,
-            patch_size: 8,
-            channels: 3,
-            layer_norm_epsilon: 1e-6,
-        },
-        scale_factor: 2,
-        text: MistralConfig {
-            vocabulary: words.len(),
-            hidden: 24,
-            layers: 2,
-            heads: 3,
-            kv_heads: 1,
-            head_dim: 8,
-            intermediate: 40,
-            rope_theta: 1e5,
-            rms_norm_epsilon: 1e-5,
-            // What a folder does not say; compared with what is read from one.
-            initial_deviation: 0.02,
-            lora: None,
-        },
-        tie_word_embeddings: false,
-        max_positions: 2048,
-        image_token_id: id("<image>"),
-        end_tokens: vec![id("<end_of_utterance>")],
-        video: Preprocess { longest_edge: 32, side: 32 },
-        image: Preprocess { longest_edge: 128, side: 32 },
-        ..SmolVlm2Config::published("256m").unwrap()
-    }
-}
-
-/// The weights are drawn wide enough for answers to depend on everything.
-fn drawn(config: &VilmConfig, seed: u64) -> pvchat_model::vilm::VilmParameters {
-    let mut wide = config.clone();
-    wide.answer.language.initial_deviation = 0.2;
-    wide.init(&SeededStream::new(seed), &Device::flex()).unwrap()
-}
-
-/// A folder with configuration, tokenizer and weights in files of at most `shard_bytes`.
-pub fn folder(config: &SmolVlm2Config, shard_bytes: usize) -> tempfile::TempDir {
-    let (folder, whole) = (tempfile::tempdir().unwrap(), smolvlm2::config(config.clone()));
-    checkpoint::save(&drawn(&whole, 1), folder.path(), shard_bytes, FAMILY.names).unwrap();
-    for (name, bytes) in (FAMILY.write)(&whole).unwrap() {
-        std::fs::write(folder.path().join(name), bytes).unwrap();
-    }
-    std::fs::write(folder.path().join("tokenizer.json"), tokenizer().to_string()).unwrap();
-    folder
-}
-
-pub fn frames(count: u8) -> Vec<RgbImage> {
-    (0..count).map(|number| RgbImage::from_fn(40, 30, |x, y| Rgb([number * 40, (x * 6) as u8, (y * 8) as u8]))).collect()
-}
+use crate::tiny_smolvlm2::{folder, frames, published};
 
 /// The logits behind a question about two frames, and the answer.
 fn asked(vilm: &Vilm) -> (Vec<f32>, String) {

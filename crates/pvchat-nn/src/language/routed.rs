@@ -18,7 +18,7 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::lora::zero_linear;
+use super::{Mistral, lora::zero_linear};
 use crate::{Error, Result, init, moh::Gates};
 
 /// Which heads of which decoder layers are routed.
@@ -35,6 +35,27 @@ impl RoutedHeadsConfig {
     /// The follow-up's choice: every fourth layer from layer 7 to layer 19, and every fourth of 16 heads.
     pub fn follow_up() -> Self {
         Self { layers: vec![7, 11, 15, 19], heads: vec![3, 7, 11, 15] }
+    }
+
+    /// The [follow-up's choice](Self::follow_up) as far as a decoder of that many layers and query heads has it, and the last
+    /// layer or head where it has none of them. `None` for a decoder whose layers have one head, which has to stay shared.
+    pub fn for_decoder(layers: usize, heads: usize) -> Option<Self> {
+        let within = |chosen: Vec<usize>, count: usize| {
+            let found: Vec<usize> = chosen.into_iter().filter(|&index| index < count).collect();
+            if found.is_empty() { vec![count.saturating_sub(1)] } else { found }
+        };
+        let every_fourth = (3..heads).step_by(4).collect();
+        let chosen = Self { layers: within(Self::follow_up().layers, layers), heads: within(every_fourth, heads) };
+        (layers > 0 && heads > 1).then_some(chosen)
+    }
+
+    /// The routers that are attached to a decoder; `None` where there are none.
+    pub fn of(model: &Mistral) -> Option<Self> {
+        let layers = model.layers.iter().enumerate();
+        let attached: Vec<(usize, &HeadRouter)> =
+            layers.filter_map(|(index, layer)| Some((index, layer.self_attn.routed.as_ref()?))).collect();
+        let (_, first) = attached.first()?;
+        Some(Self { layers: attached.iter().map(|(index, _)| *index).collect(), heads: first.heads.clone() })
     }
 
     /// Checks the choice against a decoder's number of layers and query heads.

@@ -1,7 +1,7 @@
 //! How a person is learned: steps, what trains, and how fast each part of it does.
 
 use pvchat_model::adaptation::Trains;
-use pvchat_nn::language::LoraConfig;
+use pvchat_nn::language::{LoraConfig, RoutedHeadsConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, objective::ObjectiveConfig};
@@ -57,6 +57,10 @@ pub struct AdaptationConfig {
     pub bridge_rate: f64,
     /// Learning rate of the upper part of the vision encoder.
     pub vision_rate: f64,
+    /// Heads of the decoder that get routers; without a choice those of
+    /// [`RoutedHeadsConfig::for_decoder`] where the base has no Q-Former, and none where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routed: Option<RoutedHeadsConfig>,
     /// Weight decay of adapters, bridge and encoder, times their learning rate per step. Routers, tokens and rows have none.
     pub weight_decay: f64,
 }
@@ -91,12 +95,34 @@ impl Default for AdaptationConfig {
             router_rate: 3e-4,
             bridge_rate: 1e-4,
             vision_rate: 3e-5,
+            routed: None,
             weight_decay: 0.02,
         }
     }
 }
 
 impl LearnConfig {
+    /// For bases without a Q-Former: rows of the word table and the head, routers and LoRA in the decoder, with the objective
+    /// of the paper's follow-up. A step works on one clip after another, so that the activations of one are in memory.
+    ///
+    /// The follow-up's rates (1e-4 for the rows, 1e-6 for routers and adapters, over thousands of steps) move nothing in as few
+    /// steps as these; the rates here are larger.
+    pub fn in_decoder() -> Self {
+        Self {
+            trains: Trains::Personal,
+            image_steps: 40,
+            clip_steps: 30,
+            batch: 4,
+            accumulation: 4,
+            learning_rate: 1e-3,
+            objective: ObjectiveConfig::follow_up(),
+            anchor: 0.0,
+            adaptation: AdaptationConfig { lora_rate: 2e-4, router_rate: 1e-3, weight_decay: 0.0, ..AdaptationConfig::default() },
+            threads: 1,
+            ..Self::default()
+        }
+    }
+
     /// Steps of both stages.
     pub fn steps(&self) -> usize {
         self.image_steps + self.clip_steps

@@ -67,6 +67,9 @@ fn clip_into(clip: &LearnClip, data: &LearnData, hash: &mut Sha256) {
         hash.update([u8::from(present)]);
     }
     hash.update(data.features.digest(clip.features));
+    if let Some(shown) = data.own_shown.get(&clip.features) {
+        hash.update(format!("{shown:?}"));
+    }
     for EncodedText { ids, answer_start } in &clip.texts {
         hash.update((ids.len() as u64).to_le_bytes());
         hash.update((*answer_start as u64).to_le_bytes());

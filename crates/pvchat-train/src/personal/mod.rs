@@ -61,16 +61,25 @@ pub struct LearnData {
     pub held_back: Vec<LearnClip>,
     /// What the frozen encoder made of all of them.
     pub features: FeatureCache,
-    /// Shape of a clip's tokens.
+    /// Shape of a clip's tokens; those with pictures of their own may have another number of tokens.
     pub token_shape: [usize; 2],
     /// Shape of a clip's identity embeddings.
     pub identity_shape: [usize; 2],
     /// Shape of what the lower part of the encoder made of a clip.
     pub lower_shape: [usize; 2],
-    /// What stands in front of a question about a clip; the same for all of them.
+    /// What stands in front of a question about a clip, if [`own_shown`](Self::own_shown) does not say otherwise.
     pub shown: Vec<Shown>,
+    /// The same for clips with pictures or times of their own.
+    pub own_shown: BTreeMap<FeatureId, Vec<Shown>>,
     /// What the data was made from and how, by name: told where a checkpoint's data was another.
     pub source: BTreeMap<String, String>,
+}
+
+impl LearnData {
+    /// What stands in front of a question about a clip.
+    pub fn shown(&self, clip: &LearnClip) -> &[Shown] {
+        self.own_shown.get(&clip.features).unwrap_or(&self.shown)
+    }
 }
 
 /// Where a run keeps itself, and for how long it may go on.
@@ -176,7 +185,7 @@ pub fn learn_together(
     let stream = SeededStream::new(config.seed).derive("learn");
     let tensors = Subject::tensors(starts, vilm.device())?;
     let model = LearnParameters::new(vilm, &tensors, config, &stream, &device)?;
-    let modules = vilm.config().answer.qformer().map_or(0, |bridge| bridge.qformer.routed_modules());
+    let modules = vilm.config().answer.qformer().map_or(0, |bridge| bridge.qformer.routed_modules()) + model.routed_layers();
     let mut task = LearnTask {
         vilm,
         data,
@@ -184,7 +193,7 @@ pub fn learn_together(
         start: tensors,
         objective: Objective::new(config.objective.clone(), modules)?,
         stream,
-        begin: vilm.codec().prefix(&data.shown)?,
+        people: starts.len(),
         steps: Vec::new(),
     };
     let checkpoints = match &keep.checkpoints {
@@ -220,7 +229,7 @@ pub fn learn_together(
         .enumerate()
         .map(|(number, start)| {
             let info = vilm.subject_info(&start.info.name, Origin::Learned);
-            Subject::from_tensors(info, &trained.personal.tensors(&[number], 1))
+            Subject::from_tensors(info, &trained.personal.tensors(&[number], starts.len(), 1))
         })
         .collect();
     if let Some(adaptation) = trained.adaptation(vilm, config)? {
@@ -288,7 +297,9 @@ fn check(vilm: &Vilm, subjects: &[Subject], data: &LearnData) -> Result<SelfChec
     let mut sums = [[0.0_f32; 3]; 2];
     for clip in &data.held_back {
         let memory = if own_eyes {
-            vilm.look_upper(&vilm.parameters().vision_encoder, task::lower(&[clip], data, vilm.device())?)
+            let mut sight = vilm.look_upper(&vilm.parameters().vision_encoder, task::lower(&[clip], data, vilm.device())?);
+            sight.shown = data.shown(clip).to_vec();
+            sight
         } else {
             task::memory(&[clip], data, vilm.device())?
         };

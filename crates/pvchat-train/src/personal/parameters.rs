@@ -13,6 +13,7 @@ use pvchat_model::{
     vilm::Vilm,
     vision::VisionTower,
 };
+use pvchat_nn::language::RoutedHeadsConfig;
 
 use super::LearnConfig;
 use crate::Result;
@@ -31,9 +32,12 @@ pub(super) struct LearnParameters {
 /// Tokens and rows of the people who are learned, one after another in the second dimension.
 #[derive(Module, Debug)]
 pub(super) struct PersonalParameters {
-    tokens: Param<Tensor<4>>,
-    pub(super) identity: Param<Tensor<3>>,
-    word_row: Param<Tensor<3>>,
+    /// None on bases without queries.
+    tokens: Option<Param<Tensor<4>>>,
+    /// None on bases that know no identities.
+    identity: Option<Param<Tensor<3>>>,
+    /// One row or several of each person.
+    pub(super) word_row: Param<Tensor<3>>,
     head_row: Param<Tensor<3>>,
 }
 
@@ -52,6 +56,16 @@ impl LearnParameters {
         };
         let mut answer = vilm.parameters().answer.clone();
         answer.lm.attach(&stream.derive("lora"), config.adaptation.lora)?;
+        let language = &vilm.config().answer.language;
+        let has_queries = vilm.config().answer.qformer().is_some();
+        if !has_queries {
+            // As in the follow-up, which does not adapt the head.
+            answer.lm.lm_head.detach();
+        }
+        let default = || RoutedHeadsConfig::for_decoder(language.layers, language.heads).filter(|_| !has_queries);
+        if let Some(routed) = config.adaptation.routed.clone().or_else(default) {
+            answer.lm.attach_routers(&routed)?;
+        }
         let vision_encoder = config.trains.trains_vision().then(|| vilm.parameters().vision_encoder.clone().train());
         let base = Self { personal, answer: Some(answer.train()), vision_encoder }.no_grad();
         Ok(adaptation::in_f32(base, &group).set_require_grad_group(group.fuse(&personal_group()), true))
@@ -64,6 +78,12 @@ impl LearnParameters {
             Some(group) => group.fuse(&own),
             None => own,
         })
+    }
+
+    /// Layers of the decoder whose heads are routed.
+    pub(super) fn routed_layers(&self) -> usize {
+        let routed = self.answer.as_ref().and_then(|answer| RoutedHeadsConfig::of(&answer.lm));
+        routed.map_or(0, |routed| routed.layers.len())
     }
 
     /// What was trained of the base; `None` when nothing was.
@@ -109,44 +129,55 @@ fn personal_group() -> ParamGroup {
 impl PersonalParameters {
     fn new(start: &PersonalTensors, device: &Device) -> Self {
         let parameter = |tensor: &Tensor<3>| Param::from_tensor(Tensor::from_data(tensor.to_data(), device));
+        let [.., tokens, _] = start.tokens.dims();
+        let [.., identity_width] = start.identity.dims();
         Self {
-            tokens: Param::from_tensor(Tensor::from_data(start.tokens.to_data(), device)),
-            identity: parameter(&start.identity),
+            tokens: (tokens > 0).then(|| Param::from_tensor(Tensor::from_data(start.tokens.to_data(), device))),
+            identity: (identity_width > 0).then(|| parameter(&start.identity)),
             word_row: parameter(&start.word_row),
             head_row: parameter(&start.head_row),
         }
     }
 
-    /// The parameters of the people with these numbers, in this order, for a batch, their identities brought back to unit
-    /// length.
-    pub(super) fn tensors(&self, asked: &[usize], batch: usize) -> PersonalTensors {
-        let numbers: Vec<i32> = asked.iter().map(|&number| number as i32).collect();
-        let numbers = Tensor::<1, Int>::from_ints(numbers.as_slice(), &self.tokens.device());
-        let repeat = |tensor: Tensor<3>| {
-            let width = tensor.dims()[2];
-            tensor.select(1, numbers.clone()).expand([batch, asked.len(), width])
+    /// The parameters of the people with these numbers, of `people` in all, in this order, for a batch, their identities
+    /// brought back to unit length.
+    pub(super) fn tensors(&self, asked: &[usize], people: usize, batch: usize) -> PersonalTensors {
+        let (device, rows) = (self.word_row.device(), self.word_row.dims()[1] / people.max(1));
+        // An empty axis cannot be expanded.
+        let repeat = |tensor: Tensor<3>, each: usize| {
+            let places: Vec<i32> =
+                asked.iter().flat_map(|&number| number * each..(number + 1) * each).map(|place| place as i32).collect();
+            let (count, width) = (places.len(), tensor.dims()[2]);
+            let places = Tensor::<1, Int>::from_ints(places.as_slice(), &device);
+            tensor.select(1, places).expand([batch, count, width])
         };
-        let identity = self.identity.val();
-        // The published encoder knows no identities, and an empty axis cannot be expanded.
-        let identity = match identity.dims()[2] {
-            0 => Tensor::zeros([batch, asked.len(), 0], &identity.device()),
-            _ => repeat(identity.clone() / identity.square().sum_dim(2).add_scalar(1e-6).sqrt()),
+        let identity = match &self.identity {
+            None => Tensor::zeros([batch, asked.len(), 0], &device),
+            Some(identity) => {
+                let identity = identity.val();
+                repeat(identity.clone() / identity.square().sum_dim(2).add_scalar(1e-6).sqrt(), 1)
+            }
         };
-        let [_, _, tokens, width] = self.tokens.dims();
-        PersonalTensors {
-            tokens: self.tokens.val().select(1, numbers.clone()).expand([batch, asked.len(), tokens, width]),
-            identity,
-            word_row: repeat(self.word_row.val()),
-            head_row: repeat(self.head_row.val()),
-        }
+        let tokens = match &self.tokens {
+            None => Tensor::zeros([batch, asked.len(), 0, 0], &device),
+            Some(tokens) => {
+                let [_, _, count, width] = tokens.dims();
+                let numbers: Vec<i32> = asked.iter().map(|&number| number as i32).collect();
+                let numbers = Tensor::<1, Int>::from_ints(numbers.as_slice(), &device);
+                tokens.val().select(1, numbers).expand([batch, asked.len(), count, width])
+            }
+        };
+        let [word_row, head_row] = [&self.word_row, &self.head_row].map(|parameter| repeat(parameter.val(), rows));
+        PersonalTensors { tokens, identity, word_row, head_row }
     }
 
     /// The squared distance to `start`.
     pub(super) fn distance(&self, start: &PersonalTensors) -> Tensor<1> {
-        let apart = |tensor: Tensor<3>, start: &Tensor<3>| (tensor - start.clone()).square().sum();
-        (self.tokens.val() - start.tokens.clone()).square().sum()
-            + apart(self.identity.val(), &start.identity)
-            + apart(self.word_row.val(), &start.word_row)
-            + apart(self.head_row.val(), &start.head_row)
+        let apart = |parameter: &Param<Tensor<3>>, start: &Tensor<3>| (parameter.val() - start.clone()).square().sum();
+        let tokens = self.tokens.as_ref().map(|tokens| (tokens.val() - start.tokens.clone()).square().sum());
+        let identity = self.identity.as_ref().map(|identity| apart(identity, &start.identity));
+        let rows = [(&self.word_row, &start.word_row), (&self.head_row, &start.head_row)];
+        let parts = tokens.into_iter().chain(identity).chain(rows.map(|(own, start)| apart(own, start)));
+        parts.reduce(|sum, part| sum + part).unwrap_or_else(|| Tensor::zeros([1], &self.word_row.device()))
     }
 }

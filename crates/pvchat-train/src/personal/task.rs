@@ -2,13 +2,8 @@
 
 use burn::prelude::*;
 use pvchat_data::random::SeededStream;
-use pvchat_model::{
-    personal::PersonalTensors,
-    prompt::{EncodedText, Segment},
-    sight::Sight,
-    vilm::Vilm,
-};
-use pvchat_nn::moh::Routing;
+use pvchat_model::{personal::PersonalTensors, prompt::EncodedText, sight::Sight, vilm::Vilm};
+use pvchat_nn::{language::TokenKind, moh::Routing};
 use serde::{Deserialize, Serialize};
 
 use super::{LearnClip, LearnConfig, LearnData, LearnProgress, parameters::LearnParameters};
@@ -26,7 +21,8 @@ pub(super) struct LearnTask<'a> {
     pub(super) start: PersonalTensors,
     pub(super) objective: Objective,
     pub(super) stream: SeededStream,
-    pub(super) begin: Vec<Segment>,
+    /// How many people are learned.
+    pub(super) people: usize,
     /// Every step so far, of the runs before too.
     pub(super) steps: Vec<LearnProgress>,
 }
@@ -57,23 +53,22 @@ impl LearnTask<'_> {
     fn losses(&self, model: &LearnParameters, shard: &Shard) -> Result<(Tensor<1>, (f32, ObjectiveReport))> {
         let source = self.source(shard.video);
         let clips: Vec<&LearnClip> = shard.clips.iter().filter_map(|&index| source.get(index)).collect();
-        let device = self.vilm.device();
-        let memory = match &model.vision_encoder {
-            Some(encoder) => self.vilm.look_upper(encoder, lower(&clips, self.data, device)?),
-            None => memory(&clips, self.data, device)?,
+        // Clips with the same pictures and times are worked on together.
+        let mut alike: Vec<Vec<&LearnClip>> = Vec::new();
+        for clip in clips {
+            match alike.iter_mut().find(|others| self.data.shown(others[0]) == self.data.shown(clip)) {
+                Some(others) => others.push(clip),
+                None => alike.push(vec![clip]),
+            }
+        }
+        let passes = alike.iter().map(|clips| self.pass(model, clips)).collect::<Result<Vec<_>>>()?;
+        let (tokens, routed): (Vec<Tensor<1>>, Vec<Vec<RoutedHeads>>) = passes.into_iter().unzip();
+        let (tokens, routed) = match tokens.len() {
+            1 => (tokens, routed.into_iter().flatten().collect()),
+            _ => (tokens, joined(&routed)),
         };
-        // All clips of a step are asked about the same people.
-        let asked = clips.first().map_or(&[][..], |clip| clip.asked.as_slice());
-        let personal = model.personal.tensors(asked, clips.len());
-        let slots = Tensor::<1, Int>::arange(0..asked.len() as i64, device);
-        let slots = slots.unsqueeze_dim::<2>(0).expand([clips.len(), asked.len()]);
-        let answer = model.answer.as_ref().unwrap_or(&self.vilm.parameters().answer);
-        let visual = answer.visual(&memory, Some((&personal, slots.clone())))?;
-        let texts: Vec<Vec<EncodedText>> = clips.iter().map(|clip| clip.texts.clone()).collect();
-        let answers = answer.losses(&visual, &self.begin, &texts, Some((&personal, slots)))?;
-        let loss = answers.tokens.mean();
+        let loss = Tensor::cat(tokens, 0).mean();
         let value = loss.clone().into_scalar::<f32>();
-        let routed: Vec<RoutedHeads> = visual.gates.iter().map(|(_, gates)| RoutedHeads::from(gates)).collect();
         let auxiliary = self.objective.clone().train(&routed)?;
         let mut total = match auxiliary.loss {
             Some(loss_of_heads) => loss + loss_of_heads,
@@ -87,6 +82,35 @@ impl LearnTask<'_> {
         }
         let total = total + model.personal.distance(&self.start) * self.config.anchor;
         Ok((total * shard.share, (value, auxiliary.report)))
+    }
+
+    /// The cross entropy of every answer token of clips that show alike, and what the heads routed.
+    fn pass(&self, model: &LearnParameters, clips: &[&LearnClip]) -> Result<(Tensor<1>, Vec<RoutedHeads>)> {
+        let device = self.vilm.device();
+        let memory = match &model.vision_encoder {
+            Some(encoder) => {
+                let mut sight = self.vilm.look_upper(encoder, lower(clips, self.data, device)?);
+                sight.shown = self.data.shown(clips[0]).to_vec();
+                sight
+            }
+            None => memory(clips, self.data, device)?,
+        };
+        // All clips of a step are asked about the same people.
+        let asked = clips.first().map_or(&[][..], |clip| clip.asked.as_slice());
+        let personal = model.personal.tensors(asked, self.people, clips.len());
+        let slots = Tensor::<1, Int>::arange(0..asked.len() as i64, device);
+        let slots = slots.unsqueeze_dim::<2>(0).expand([clips.len(), asked.len()]);
+        let answer = model.answer.as_ref().unwrap_or(&self.vilm.parameters().answer);
+        let visual = answer.visual(&memory, Some((&personal, slots.clone())))?;
+        let texts: Vec<Vec<EncodedText>> = clips.iter().map(|clip| clip.texts.clone()).collect();
+        let begin = self.vilm.codec().prefix(&memory.shown)?;
+        let answers = answer.losses(&visual, &begin, &texts, Some((&personal, slots)))?;
+        let mut routed: Vec<RoutedHeads> = visual.gates.iter().map(|(_, gates)| RoutedHeads::from(gates)).collect();
+        if !answers.gates.is_empty() {
+            let acts = TokenKind::text_mask(&answers.kinds, device)?;
+            routed.extend(answers.gates.iter().map(|gates| RoutedHeads::from(gates).with_mask(acts.clone())));
+        }
+        Ok((answers.tokens, routed))
     }
 
     /// What the observer is told of a step, counted from 1.
@@ -104,12 +128,36 @@ impl LearnTask<'_> {
     }
 }
 
-/// The frozen features of clips.
+/// The modules of several passes, each of them as if it had routed all tokens in one pass.
+fn joined(passes: &[Vec<RoutedHeads>]) -> Vec<RoutedHeads> {
+    let modules = passes.iter().map(Vec::len).min().unwrap_or(0);
+    let flat = |tensor: &Tensor<3>| {
+        let [batch, tokens, heads] = tensor.dims();
+        tensor.clone().reshape([1, batch * tokens, heads])
+    };
+    let one = |module: usize| {
+        let parts: Vec<&RoutedHeads> = passes.iter().map(|pass| &pass[module]).collect();
+        let masks = parts.iter().map(|part| {
+            let [batch, tokens, _] = part.logits.dims();
+            let all = || Tensor::ones([batch, tokens], &part.logits.device().inner());
+            part.mask.clone().unwrap_or_else(all).reshape([1, batch * tokens])
+        });
+        let masks = Tensor::cat(masks.collect(), 1);
+        let logits = Tensor::cat(parts.iter().map(|part| flat(&part.logits)).collect(), 1);
+        let gates = Tensor::cat(parts.iter().map(|part| flat(&part.gates)).collect(), 1);
+        RoutedHeads::new(logits, gates).with_mask(masks)
+    };
+    (0..modules).map(one).collect()
+}
+
+/// The frozen features of clips that show alike.
 pub(super) fn memory(clips: &[&LearnClip], data: &LearnData, device: &Device) -> Result<Sight> {
+    let [_, width] = data.token_shape;
+    let values = clips.first().map_or(Ok(0), |clip| data.features.get(clip.features).map(|features| features.tokens.len()))?;
     Ok(Sight {
-        tokens: gather(clips, data, |clip| &clip.tokens, data.token_shape, device)?,
+        tokens: gather(clips, data, |clip| &clip.tokens, [values / width.max(1), width], device)?,
         identity: gather(clips, data, |clip| &clip.identity, data.identity_shape, device)?,
-        shown: data.shown.clone(),
+        shown: clips.first().map_or(&data.shown[..], |clip| data.shown(clip)).to_vec(),
     })
 }
 
@@ -128,6 +176,10 @@ fn gather(
     let mut values = Vec::with_capacity(clips.len() * shape[0] * shape[1]);
     for clip in clips {
         values.extend_from_slice(part(data.features.get(clip.features)?.as_ref()));
+    }
+    if values.len() != clips.len() * shape[0] * shape[1] {
+        let expected = format!("{} clips of {shape:?} values each", clips.len());
+        return Err(Error::Shape { what: "features of clips".into(), found: vec![values.len()], expected });
     }
     Ok(Tensor::from_data(TensorData::new(values, [clips.len(), shape[0], shape[1]]), device))
 }
@@ -170,7 +222,7 @@ impl Task<LearnParameters> for LearnTask<'_> {
         match self.losses(model, &shard) {
             Ok((loss, report)) => (loss, Ok(report)),
             // The run ends at a loss that is not a number and asks `failure` why.
-            Err(error) => (model.personal.identity.val().sum() * f32::NAN, Err(error)),
+            Err(error) => (model.personal.word_row.val().sum() * f32::NAN, Err(error)),
         }
     }
 

@@ -111,9 +111,9 @@ impl LearnOptions {
     }
 
     /// What the data is made from, for the fingerprint of the run.
-    pub(crate) fn source(&self, clip: &[RgbImage]) -> Result<BTreeMap<String, String>> {
+    pub(crate) fn source<'a>(&self, frames: impl IntoIterator<Item = &'a RgbImage>) -> Result<BTreeMap<String, String>> {
         let mut hash = Sha256::new();
-        clip.iter().for_each(|frame| hash.update(frame.as_raw()));
+        frames.into_iter().for_each(|frame| hash.update(frame.as_raw()));
         let digest: String = hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
         let json = |error: serde_json::Error| pvchat_train::Error::Config {
             key: "options",

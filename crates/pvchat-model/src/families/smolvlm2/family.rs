@@ -1,5 +1,6 @@
 //! SmolVLM2 among the other families: its files, its names, its prompts.
 
+use pvchat_nn::language::PersonalRows;
 use serde_json::{Value, json};
 
 use super::{
@@ -98,6 +99,7 @@ pub fn config(published: SmolVlm2Config) -> VilmConfig {
             before_answer: " ".into(),
             longest_prompt: Some(published.max_positions),
             pictures: Some(PictureText { prefix, joint }),
+            detail_tokens: PersonalRows::FOLLOW_UP - 1,
         },
         answer: AnswerConfig {
             bridge: BridgeConfig::PixelShuffle(ConnectorConfig {

@@ -1,0 +1,198 @@
+//! Learning from clips that the caller has: footage with the person and footage of others, for any base.
+
+use burn::prelude::*;
+use image::RgbImage;
+use pvchat_augment::{image_clip, questions};
+use pvchat_data::{QaKind, QaPair, SubjectName, random::SeededStream};
+use pvchat_model::{
+    prompt::PromptFormat,
+    sight::{Shown, Sight},
+    subject::{Origin, Subject},
+    vilm::Vilm,
+};
+use pvchat_train::{
+    features::{ClipFeatures, FeatureId},
+    personal::{LearnClip, LearnConfig, LearnData, LearnReport, LearnRun, learn},
+};
+use pvchat_video::Clip;
+
+use super::{LearnEvent, Learner, encode_pairs, refuse_chance, sort};
+use crate::Result;
+
+/// A clip to learn somebody from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shot {
+    /// Its frames, as many as the base takes; the frames of one shot are of one size.
+    pub frames: Vec<RgbImage>,
+    /// The time of each frame in seconds; bases that are not told times need none.
+    pub seconds: Vec<f64>,
+    /// The length of the clip in seconds.
+    pub duration: f64,
+    /// Whether the person is in it.
+    pub present: bool,
+    /// Questions and answers about the person, who is named in angle brackets; without any it is asked whether the person is
+    /// there. Those about existence and appearance are asked about a single frame, too.
+    pub pairs: Vec<QaPair>,
+}
+
+impl Shot {
+    /// A clip of a file, asked only whether the person is there.
+    pub fn of(clip: Clip, present: bool) -> Self {
+        let duration = clip.times.last().copied().unwrap_or(0.0);
+        Self { frames: clip.frames, seconds: clip.times, duration, present, pairs: Vec::new() }
+    }
+
+    /// The questions that are asked about it.
+    fn asked(&self, name: &str, format: &PromptFormat) -> Vec<QaPair> {
+        if !self.pairs.is_empty() {
+            return self.pairs.clone();
+        }
+        let answer = questions::readable(&questions::existence_answer(name, self.present));
+        let mut capital = answer.chars();
+        let answer: String = capital.next().into_iter().flat_map(char::to_uppercase).chain(capital).collect();
+        let question = format.presence_question.replace("{}", name);
+        vec![QaPair::new(QaKind::Existence, question, answer)]
+    }
+}
+
+/// What [`Learner::learn_from`] learned.
+#[derive(Clone, Debug)]
+pub struct LearnedFrom {
+    /// The subject.
+    pub subject: Subject,
+    /// The training.
+    pub report: LearnReport,
+}
+
+impl Learner<'_> {
+    /// Learns a person from clips with them and clips of others. Nothing is made, drawn or chosen: every clip and every question
+    /// is the caller's; of [`corpus`](Self::corpus) and [`scenes`](Self::scenes) nothing is used.
+    ///
+    /// Every clip is looked at once. First single frames are learned from, then whole clips. Every fourth clip with the person,
+    /// and every fourth without, is held back for the self-check. A base that can enrol starts from one look at the first clip
+    /// with the person, and keeps that look where learning does not improve on it; any other starts from a
+    /// [blank subject](Vilm::blank_subject).
+    ///
+    /// # Errors
+    /// As [`learn`](Self::learn), apart from what concerns enrolment; [`pvchat_train::Error::Config`] without clips of both
+    /// kinds, and for a choice of what trains that reaches into an encoder whose frames are independent.
+    pub fn learn_from(&mut self, vilm: &Vilm, shots: &[Shot], name: &SubjectName) -> Result<LearnedFrom> {
+        vilm.codec().check_name(name)?;
+        let keep = self.options.run(self.checkpoints.clone())?;
+        let stream = SeededStream::new(self.options.seed).derive("learn from");
+        let trains = self.options.training.trains;
+        if trains.trains_vision() && sees_single_frames(vilm) {
+            return Err(pvchat_train::Error::Config {
+                key: "trains",
+                value: trains.to_string(),
+                remedy: "the encoder of this base stays frozen; choose at most `personal-and-bridge`".into(),
+            }
+            .into());
+        }
+        let mut data = self.look_at_shots(vilm, shots, name, &keep)?;
+        data.source = self.options.source(shots.iter().flat_map(|shot| &shot.frames))?;
+        let enrols = vilm.config().answer.personal().is_some();
+        let start = match shots.iter().find(|shot| shot.present) {
+            Some(shot) if enrols => vilm.enrol(&look(vilm, shot)?, 0, name)?,
+            _ => vilm.blank_subject(name, &stream.derive("start"))?,
+        };
+        let observe = &mut self.observe;
+        let config = LearnConfig { seed: stream.derive("training").next_seed(), ..self.options.training.clone() };
+        let (mut subject, mut report) =
+            learn(vilm, &start, &data, &config, &keep, |progress| observe(LearnEvent::Training(progress)))?;
+        // A blank subject is nobody: there is no reason to keep it.
+        if !enrols && !report.learned.is_empty() {
+            report.kept_learned = true;
+            subject = report.learned[0].clone();
+        }
+        refuse_chance(Some(if report.kept_learned { report.after } else { report.before }), &data, || name.to_string())?;
+        if !report.kept_learned {
+            subject.info.origin = Origin::Enrolled;
+        }
+        Ok(LearnedFrom { subject, report })
+    }
+
+    /// Looks at every clip once and sorts the clips into stages and the self-check.
+    fn look_at_shots(&mut self, vilm: &Vilm, shots: &[Shot], name: &SubjectName, keep: &LearnRun) -> Result<LearnData> {
+        let mut data = LearnData { features: self.options.features(keep)?, ..LearnData::default() };
+        let (names, title) = ([name.clone()], name.to_string());
+        let mut counts = [0; 2];
+        for (done, shot) in shots.iter().enumerate() {
+            let pairs = shot.asked(&title, vilm.codec().format());
+            let of_looks = |pair: &&QaPair| matches!(pair.kind, Some(QaKind::Existence | QaKind::Appearance));
+            let still_pairs: Vec<QaPair> = pairs.iter().filter(of_looks).cloned().collect();
+            let sight = look(vilm, shot)?;
+            let still = still(vilm, shot, &sight)?;
+            let number = counts[usize::from(shot.present)];
+            counts[usize::from(shot.present)] += 1;
+            for (video, sight, pairs) in [(false, still, still_pairs), (true, sight, pairs)] {
+                if pairs.is_empty() {
+                    continue;
+                }
+                let joint = vilm.codec().joint(&sight.shown);
+                let texts = encode_pairs(vilm, joint, &pairs, &names, pairs.len())?;
+                let lower = match self.options.training.trains.trains_vision() {
+                    true => Some(vilm.lower(&[&if video { shot.frames.clone() } else { repeated(shot) }])?),
+                    false => None,
+                };
+                let features = insert(&mut data, sight, lower)?;
+                sort(&mut data, video, number, LearnClip { features, asked: vec![0], present: vec![shot.present], texts });
+            }
+            self.tell(LearnEvent::Encoding(done + 1, shots.len()), keep)?;
+        }
+        Ok(data)
+    }
+}
+
+/// Whether the encoder sees every frame by itself.
+fn sees_single_frames(vilm: &Vilm) -> bool {
+    vilm.config().vision.most_frames().is_some()
+}
+
+fn look(vilm: &Vilm, shot: &Shot) -> Result<Sight> {
+    match sees_single_frames(vilm) {
+        true => Ok(vilm.look_at(&shot.frames, &shot.seconds, shot.duration)?),
+        false => Ok(vilm.look(&[&shot.frames])?),
+    }
+}
+
+/// The middle frame in place of the clip.
+fn repeated(shot: &Shot) -> Vec<RgbImage> {
+    image_clip(&shot.frames, shot.frames.len())
+}
+
+/// What the encoder makes of the middle frame alone: a part of what it made of the clip, where it sees every frame by itself.
+fn still(vilm: &Vilm, shot: &Shot, clip: &Sight) -> Result<Sight> {
+    if !sees_single_frames(vilm) {
+        return Ok(vilm.look(&[&repeated(shot)])?);
+    }
+    let (frames, [_, count, _]) = (shot.frames.len().max(1), clip.tokens.dims());
+    let each = count / frames;
+    Ok(Sight {
+        tokens: clip.tokens.clone().narrow(1, frames / 2 * each, each),
+        identity: clip.identity.clone(),
+        shown: vec![Shown::Picture],
+    })
+}
+
+/// Puts what the encoder made of one clip, and its lower part where that is needed, into the data.
+fn insert(data: &mut LearnData, sight: Sight, lower: Option<Tensor<3>>) -> Result<FeatureId> {
+    let shape = |tensor: &Tensor<3>| [tensor.dims()[1], tensor.dims()[2]];
+    let values = |tensor: Tensor<3>| tensor.into_data().iter::<f32>().collect::<Vec<f32>>();
+    (data.token_shape, data.identity_shape) = (shape(&sight.tokens), shape(&sight.identity));
+    if let Some(lower) = &lower {
+        data.lower_shape = shape(lower);
+    }
+    let features = ClipFeatures {
+        tokens: values(sight.tokens),
+        identity: values(sight.identity),
+        lower: lower.map(values).unwrap_or_default(),
+    };
+    let features = data.features.insert(features)?;
+    match data.shown.is_empty() {
+        true => data.shown = sight.shown,
+        false if data.shown != sight.shown => drop(data.own_shown.insert(features, sight.shown)),
+        false => {}
+    }
+    Ok(features)
+}

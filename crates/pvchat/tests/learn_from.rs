@@ -1,0 +1,192 @@
+//! Somebody is learned from clips on a base without queries, a tiny SmolVLM2 with random weights, and asked about.
+#![cfg(feature = "flex")]
+
+#[path = "../../pvchat-model/tests/published/tiny_smolvlm2.rs"]
+#[allow(dead_code)] // the tests of the model use all of it
+mod tiny_smolvlm2;
+
+use std::{fs, ops::ControlFlow};
+
+use image::{Rgb, RgbImage};
+use pvchat::{
+    Error, LearnEvent, LearnOptions, Pvchat, Shot, SubjectFolder, SubjectName, Vilm,
+    augment::{Corpus, Failure},
+    burn::{
+        module::{Module, ModuleVisitor, Param},
+        prelude::*,
+    },
+    data::{QaKind, QaPair},
+    model::subject::WORD_ROWS,
+    train::personal::{AdaptationConfig, LearnConfig, Trains},
+};
+use sha2::{Digest, Sha256};
+use tiny_smolvlm2::{folder_drawn, published};
+
+struct Nobody;
+
+impl Corpus for Nobody {
+    fn len(&self) -> usize {
+        0
+    }
+
+    fn people(&self, _clip: usize) -> Vec<&[f32]> {
+        Vec::new()
+    }
+
+    fn frames(&self, _clip: usize) -> Result<Vec<RgbImage>, Failure> {
+        Err("nobody is here".into())
+    }
+}
+
+/// What the base is asked for presence.
+const QUESTION: &str = "Is <Aa> in this video? Answer with yes or no.";
+
+fn name() -> SubjectName {
+    "Aa".parse().unwrap()
+}
+
+/// The person is bright above and dark below; a stranger the other way round. Every clip has other colours and times.
+fn shot(number: u8, present: bool) -> Shot {
+    let pixel = |frame: u8, x: u32, y: u32| {
+        let is_bright = (y < 15) == present;
+        let base = if is_bright { 200 } else { 20 };
+        Rgb([base + number * 3 + frame * 4, base + (x / 4) as u8, base + number])
+    };
+    let frames = (0..2).map(|frame| RgbImage::from_fn(40, 30, |x, y| pixel(frame, x, y))).collect();
+    let second = 1.0 + f64::from(number);
+    let answer = if present { "Yes <Aa>" } else { "No <Aa>" };
+    let pairs = vec![QaPair::new(QaKind::Existence, QUESTION, answer)];
+    Shot { frames, seconds: vec![0.0, second], duration: second, present, pairs }
+}
+
+/// That many clips with the person and as many without.
+fn shots(count: u8) -> Vec<Shot> {
+    (0..count).flat_map(|number| [shot(number, true), shot(number, false)]).collect()
+}
+
+fn options(trains: Trains, steps: usize) -> LearnOptions {
+    LearnOptions {
+        training: LearnConfig {
+            trains,
+            image_steps: steps,
+            clip_steps: 2 * steps,
+            batch: 4,
+            accumulation: 2,
+            learning_rate: 2e-2,
+            adaptation: AdaptationConfig { lora_rate: 1e-2, router_rate: 1e-2, ..AdaptationConfig::default() },
+            ..LearnConfig::in_decoder()
+        },
+        checkpoint_seconds: 0.0,
+        ..LearnOptions::default()
+    }
+}
+
+fn base() -> (tempfile::TempDir, Pvchat) {
+    // A head of small random weights could not say anything with confidence.
+    let folder = folder_drawn(&published(), usize::MAX, 0.6);
+    let vilm = Vilm::open(folder.path(), &Device::flex()).unwrap();
+    (folder, Pvchat::new(vilm, Box::new(Nobody)))
+}
+
+/// A digest of every parameter of a base.
+fn digest(vilm: &Vilm) -> String {
+    struct Hash(Sha256);
+    impl ModuleVisitor for Hash {
+        fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
+            parameter.val().into_data().iter::<f32>().for_each(|value| self.0.update(value.to_le_bytes()));
+        }
+    }
+    let mut hash = Hash(Sha256::new());
+    vilm.parameters().visit(&mut hash);
+    format!("{:?}", hash.0.finalize())
+}
+
+fn mean(losses: &[f32]) -> f32 {
+    losses.iter().sum::<f32>() / losses.len() as f32
+}
+
+#[test]
+fn somebody_is_learned_from_clips_and_asked_about() {
+    let (_folder, pvchat) = base();
+    let before = digest(pvchat.vilm());
+    let kept = tempfile::tempdir().unwrap();
+    let folder = SubjectFolder::new(kept.path());
+    let (steps, mut encoded) = (40, 0);
+    let learned = folder.learn_from(&pvchat, &shots(8), &name(), &options(Trains::Personal, steps), |event| {
+        encoded += usize::from(matches!(event, LearnEvent::Encoding(..)));
+        ControlFlow::Continue(())
+    });
+    let learned = learned.unwrap();
+    assert_eq!(encoded, 16, "every clip once");
+    assert_eq!(digest(pvchat.vilm()), before, "the base stays as it was");
+    let losses: Vec<f32> = learned.report.steps.iter().map(|step| step.loss).collect();
+    let (first, last) = (losses[0], mean(&losses[losses.len() - 5..]));
+    println!("{first} to {last}, {:?} to {:?}", learned.report.before, learned.report.after);
+    assert!(last < 0.05 * first, "{first} to {last}");
+    assert_eq!(learned.report.steps.iter().filter(|step| step.video).count(), 2 * steps);
+    assert_eq!(learned.report.steps[0].objective.modules.len(), 1, "the routers are held to one target together");
+
+    let subject = folder.load(&name(), pvchat.vilm()).unwrap();
+    assert_eq!(subject, learned.subject);
+    assert_eq!(subject.tensors[WORD_ROWS].shape[0], 17);
+    assert_eq!(subject.adaptation.as_ref().and_then(|own| own.routed.clone()).map(|routed| routed.heads), Some(vec![2]));
+    let subjects = [subject];
+    let view = pvchat.vilm().with_subjects(&subjects);
+    for present in [true, false] {
+        let Shot { frames, seconds, duration, .. } = shot(9, present);
+        let sight = pvchat.vilm().look_at(&frames, &seconds, duration).unwrap();
+        let answer = view.ask(&sight, QUESTION, &view.default_options(), |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(answer.presence[0].1 > 0.5, present, "{answer:?}");
+        assert_eq!(answer.text, if present { "Yes <Aa>" } else { "No <Aa>" });
+    }
+}
+
+#[test]
+fn rows_alone_can_be_learned_too() {
+    let (_folder, pvchat) = base();
+    let before = digest(pvchat.vilm());
+    let learned = pvchat.learn_from(&shots(3), &name(), &options(Trains::Composable, 10), |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!(digest(pvchat.vilm()), before, "the base stays as it was");
+    assert!(learned.subject.is_composable());
+    let losses: Vec<f32> = learned.report.steps[10..].iter().map(|step| step.loss).collect();
+    assert!(mean(&losses[15..]) < 0.97 * mean(&losses[..5]), "{losses:?}");
+}
+
+#[test]
+fn a_run_that_was_interrupted_ends_with_the_same_bytes() {
+    let (_folder, pvchat) = base();
+    let options = options(Trains::Personal, 12);
+    let learn = |folder: &std::path::Path, stop_after: Option<usize>| {
+        let subjects = SubjectFolder::new(folder);
+        let result = subjects.learn_from(&pvchat, &shots(3), &name(), &options, |event| match (event, stop_after) {
+            (LearnEvent::Training(now), Some(last)) if now.step >= last => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+        (result, subjects.file(&name()))
+    };
+    let unbroken = tempfile::tempdir().unwrap();
+    let (result, file) = learn(unbroken.path(), None);
+    result.unwrap();
+    let expected = fs::read(file).unwrap();
+    let broken = tempfile::tempdir().unwrap();
+    for step in [5, 17] {
+        let (result, _) = learn(broken.path(), Some(step));
+        assert!(matches!(result, Err(Error::Train(pvchat::train::Error::Stopped { step: at })) if at == step), "{result:?}");
+    }
+    let (result, file) = learn(broken.path(), None);
+    assert_eq!(result.unwrap().report.steps.len(), 36);
+    assert!(fs::read(file).unwrap() == expected, "not the bytes of an unbroken run");
+}
+
+#[test]
+fn clips_of_one_kind_and_an_encoder_that_stays_frozen_are_named() {
+    let (_folder, pvchat) = base();
+    let learn = |shots: &[Shot], trains| {
+        let result = pvchat.learn_from(shots, &name(), &options(trains, 1), |_| ControlFlow::Continue(()));
+        result.unwrap_err().to_string()
+    };
+    let error = learn(&[shot(0, true), shot(1, true)], Trains::Composable);
+    assert!(error.contains("clips with the person and clips without"), "{error}");
+    let error = learn(&shots(2), Trains::PersonalBridgeAndVision);
+    assert!(error.contains("personal-and-bridge"), "{error}");
+}
