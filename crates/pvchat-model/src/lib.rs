@@ -1,4 +1,4 @@
-//! The video language model: vision encoder, bridge to the language model, prompts and subjects.
+#![doc = include_str!("../README.md")]
 
 pub mod adaptation;
 pub mod answer;
