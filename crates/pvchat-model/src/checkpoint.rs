@@ -4,11 +4,15 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     io::{Read, Write},
     path::{Component, Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use burn::{
     module::Module,
-    store::{BurnToPyTorchAdapter, KeyRemapper, ModuleSnapshot, bridge, burn_pack::Tensor as StoredTensor},
+    store::{
+        BurnToPyTorchAdapter, KeyRemapper, ModuleSnapshot, bridge,
+        burn_pack::{Error as PackError, Tensor as StoredTensor},
+    },
     tensor::{DType, FloatDType, TensorData},
 };
 use rayon::prelude::*;
@@ -53,6 +57,8 @@ struct Index {
 pub struct Checkpoint {
     origin: PathBuf,
     source: TensorSource,
+    /// The file of each tensor, where there are several.
+    homes: HashMap<String, PathBuf>,
     fingerprint: String,
     precision: FloatDType,
 }
@@ -99,12 +105,12 @@ impl Checkpoint {
         if files.is_empty() {
             return Err(wrong("lists no file".into()));
         }
-        let mut homes: HashMap<String, &Path> = HashMap::new();
+        let mut homes: HashMap<String, PathBuf> = HashMap::new();
         let mut source: Option<TensorSource> = None;
         for file in &files {
             let shard = if is_pickled(file) { TensorSource::open_pytorch(file)? } else { TensorSource::open(file)? };
             for name in shard.names() {
-                if let Some(other) = homes.insert(name.to_string(), file) {
+                if let Some(other) = homes.insert(name.to_string(), file.clone()) {
                     return Err(wrong(format!("`{name}` stands in {} and in {}", other.display(), file.display())));
                 }
             }
@@ -120,7 +126,7 @@ impl Checkpoint {
         }
         let Some(source) = source else { return Err(wrong("lists no file".into())) };
         let fingerprint = fingerprint_of(&files)?;
-        Ok(Self { origin, source, fingerprint, precision: FloatDType::F32 })
+        Ok(Self { origin, source, homes, fingerprint, precision: FloatDType::F32 })
     }
 
     /// A checkpoint in memory; `name` is what errors call it.
@@ -130,14 +136,18 @@ impl Checkpoint {
     pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
         let fingerprint = hexadecimal(&Sha256::digest(&bytes));
         let source = TensorSource::from_bytes(name, bytes)?;
-        Ok(Self { origin: name.into(), source, fingerprint, precision: FloatDType::F32 })
+        Ok(Self { origin: name.into(), source, homes: HashMap::new(), fingerprint, precision: FloatDType::F32 })
     }
 
     /// Adds the tensors of another checkpoint, the language model of a plain Mistral file for example; where both have
     /// one, `other`'s is used. The fingerprint is that of both.
     pub fn join(self, other: Self) -> Self {
         let fingerprint = hexadecimal(&Sha256::digest(format!("{} {}", self.fingerprint, other.fingerprint)));
-        Self { source: self.source.join(other.source), fingerprint, ..self }
+        let (mut homes, theirs) = (self.homes, other.source.names().map(String::from).collect::<Vec<_>>());
+        // A checkpoint in memory has one home for all of its tensors.
+        homes.extend(theirs.into_iter().map(|name| (name, other.origin.clone())));
+        homes.extend(other.homes);
+        Self { source: self.source.join(other.source), homes, fingerprint, ..self }
     }
 
     /// Identifies the weights: the first 8 bytes of the SHA-256 of the file, or of those of the files in the order of their
@@ -161,7 +171,8 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Checkpoint`] with all keys that are missing, unexpected or of another shape; [`Error::File`] when two
-    /// names mean the same parameter, values are no floats or cannot be read.
+    /// names mean the same parameter, values are no floats, are not finite or cannot be read. The module is then to be thrown
+    /// away: some of its parameters may have been filled.
     pub fn load<M: Module>(&self, module: &mut M, names: &NameTable) -> Result<Loaded> {
         let specs: BTreeMap<String, Vec<usize>> =
             parameters(module).into_iter().map(|ParameterSpec { name, shape }| (name, shape)).collect();
@@ -180,6 +191,7 @@ impl Checkpoint {
         let (mut unexpected, mut mismatched) = (Vec::new(), Vec::new());
         let mut loaded = Loaded::default();
         let mut grown: BTreeMap<&str, StoredTensor> = BTreeMap::new();
+        let damaged = Damaged::default();
         for (public, tensor) in self.source.tensors().iter().map(|tensor| &tensor.name).zip(renamed) {
             if (names.ignored)(public) {
                 loaded.ignored.push(public.clone());
@@ -197,10 +209,11 @@ impl Checkpoint {
             }
             let found = tensor.shape.to_vec();
             match GROWING.iter().find(|name| **name == tensor.name && is_grown(&found, expected)) {
-                _ if found == *expected => chosen.push(tensor),
+                _ if found == *expected => chosen.push(finite(tensor, public, &damaged)),
                 Some(name) => {
-                    chosen.push(rows(&tensor, 0, expected[0]));
-                    grown.insert(name, rows(&tensor, expected[0], found[0] - expected[0]));
+                    chosen.push(finite(rows(&tensor, 0, expected[0]), public, &damaged));
+                    let added = rows(&tensor, expected[0], found[0] - expected[0]);
+                    grown.insert(name, finite(added, public, &damaged));
                 }
                 None => mismatched.push(ShapeMismatch { key: public.clone(), found, expected: expected.clone() }),
             }
@@ -225,9 +238,17 @@ impl Checkpoint {
             let missing = absent.into_iter().map(|name| (names.public_name)(name)).collect();
             return Err(Error::Checkpoint { file: self.origin.clone(), missing, unexpected, mismatched });
         }
+        let not_finite = |name: String| Error::File {
+            file: self.homes.get(&name).unwrap_or(&self.origin).clone(),
+            problem: format!("`{name}` holds a value that is not finite"),
+            remedy: "fetch the file again; if it stays so, the weights are broken where they were published".into(),
+        };
         if let (Some(words), Some(head)) = (grown.get(GROWING[0]), grown.get(GROWING[1])) {
             let values = |tensor: &StoredTensor| {
-                let data = bridge::to_data(tensor).map_err(|error| wrong(format!("`{}`: {error:?}", tensor.name)))?;
+                let data = bridge::to_data(tensor).map_err(|error| match damaged.take() {
+                    Some(name) => not_finite(name),
+                    None => wrong(format!("`{}`: {error:?}", tensor.name)),
+                })?;
                 let values: Vec<f32> = data.iter::<f32>().collect();
                 Ok::<Vec<Vec<f32>>, Error>(values.chunks(tensor.shape.to_vec()[1].max(1)).map(<[f32]>::to_vec).collect())
             };
@@ -236,7 +257,11 @@ impl Checkpoint {
         let (large, small): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|tensor| is_large_part(&tensor.name));
         for (tensors, precision) in [(large, self.precision), (small, FloatDType::F32)] {
             let source = self.source.with_tensors(tensors).with_dtype(Some(precision.into()));
-            let applied = apply_tensors(module, &source, &[])?;
+            let applied = apply_tensors(module, &source, &[]);
+            if let Some(name) = damaged.take() {
+                return Err(not_finite(name));
+            }
+            let applied = applied?;
             // Shapes and names were compared above; what is left would be a mistake of this program.
             if let Some(name) = applied.unused.first() {
                 return Err(wrong(format!("`{name}` found no place")));
@@ -247,7 +272,7 @@ impl Checkpoint {
 }
 
 /// Whether a parameter is one of the encoder's or the language model's own, which may be in half precision.
-fn is_large_part(name: &str) -> bool {
+pub(crate) fn is_large_part(name: &str) -> bool {
     (name.starts_with("vision_encoder.") || name.starts_with("answer.lm.")) && !name.contains(".lora.")
 }
 
@@ -259,6 +284,50 @@ fn is_grown(found: &[usize], expected: &[usize]) -> bool {
         && expected.len() == 2
         && found[1] == expected[1]
         && (expected[0]..=expected[0] + MOST_SUBJECT_ROWS).contains(&found[0])
+}
+
+/// The name of a tensor whose values were read and are not finite.
+#[derive(Clone, Default)]
+struct Damaged(Arc<Mutex<Option<String>>>);
+
+impl Damaged {
+    fn note(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| name.into());
+    }
+
+    fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The tensor, as lazy as before; whoever reads its values gets an error, and `damaged` the name, where one is not finite.
+fn finite(tensor: StoredTensor, public: &str, damaged: &Damaged) -> StoredTensor {
+    let (public, damaged) = (public.to_string(), damaged.clone());
+    bridge::deferred(tensor.name.clone(), tensor.dtype, tensor.shape.clone(), None, move || {
+        let data = bridge::to_data(&tensor)?;
+        if is_finite(&data) {
+            return Ok(data);
+        }
+        damaged.note(&public);
+        Err(PackError::ValidationError("not finite".into()))
+    })
+}
+
+/// Whether no value is an infinity or none at all: of both, and of no other, every bit of the exponent is set.
+fn is_finite(data: &TensorData) -> bool {
+    fn any<const N: usize>(bytes: &[u8], is_wrong: impl Fn([u8; N]) -> bool) -> bool {
+        // Some thousands at a time without a branch, so that they are compared in wide registers.
+        let wrong = |part: &[u8]| part.as_chunks::<N>().0.iter().fold(false, |found, value| found | is_wrong(*value));
+        bytes.chunks(N << 12).any(wrong)
+    }
+    let bytes = data.as_bytes();
+    !match data.dtype() {
+        DType::F64 => any(bytes, |value| !(f64::from_ne_bytes(value) as f32).is_finite()),
+        DType::F32 => any(bytes, |value| u32::from_ne_bytes(value) & 0x7f80_0000 == 0x7f80_0000),
+        DType::F16 => any(bytes, |value| u16::from_ne_bytes(value) & 0x7c00 == 0x7c00),
+        DType::BF16 => any(bytes, |value| u16::from_ne_bytes(value) & 0x7f80 == 0x7f80),
+        _ => false,
+    }
 }
 
 /// `count` rows of a matrix from row `start` on, as lazy as the matrix.

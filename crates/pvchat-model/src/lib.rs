@@ -4,6 +4,7 @@ pub mod adaptation;
 pub mod answer;
 pub mod bridge;
 pub mod checkpoint;
+pub mod compare;
 pub mod error;
 pub mod families;
 pub mod llama;

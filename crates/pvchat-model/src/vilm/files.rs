@@ -1,6 +1,6 @@
 //! A model in files: config.json, tokenizer.json, weights.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use burn::{prelude::*, tensor::FloatDType};
 use pvchat_data::random::SeededStream;
@@ -11,11 +11,20 @@ use crate::{
     checkpoint::{self, Checkpoint, Loaded},
     families::Files,
     prompt::TextCodec,
+    sight::Shown,
 };
-use pvchat_nn::file::{LARGEST_TEXT_FILE, read_regular, write_whole};
+use pvchat_nn::{
+    device,
+    file::{LARGEST_TEXT_FILE, read_regular, write_whole},
+    weights::inventory::parameters,
+};
 
 /// Files of weights are at most that large, in bytes; a larger model is written into several.
 const SHARD_BYTES: usize = 4_000_000_000;
+/// What decides the shape of a model.
+const CONFIG: &str = "config.json";
+/// What a machine is believed to have that does not say.
+const UNKNOWN_MEMORY: u64 = 1 << 40;
 
 impl Vilm {
     /// Opens a model from its three parts in memory.
@@ -35,7 +44,8 @@ impl Vilm {
     /// public checkpoints.
     ///
     /// # Errors
-    /// As [`from_bytes`](Self::from_bytes), and [`Error::Io`] for files that cannot be read.
+    /// As [`from_bytes`](Self::from_bytes), [`Error::Io`] for files that cannot be read, and [`Error::File`] for a model that this
+    /// machine's memory cannot hold, before anything of it is read.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
         Self::open_in(FloatDType::F32, folder, device)
     }
@@ -47,14 +57,12 @@ impl Vilm {
     /// As [`open`](Self::open), and [`Error::Config`] when the device does not compute in `precision` or the encoder is the
     /// miniature's.
     pub fn open_in(precision: FloatDType, folder: &Path, device: &Device) -> Result<Self> {
-        let read = |name: &str| read_regular(&folder.join(name), LARGEST_TEXT_FILE, "use the file that came with the weights");
-        let beside = |name: &str| match folder.join(name).exists() {
-            true => Ok(Some(read(name)?)),
-            false => Ok(None),
-        };
-        let name = folder.join("config.json").display().to_string();
-        let config = VilmConfig::read(&Files { name: &name, config: &read("config.json")?, beside: &beside })?;
-        let codec = TextCodec::from_bytes("tokenizer.json", &read("tokenizer.json")?, config.prompt.clone())?;
+        let config = VilmConfig::open(folder)?;
+        let codec = TextCodec::open(&folder.join("tokenizer.json"), config.prompt.clone())?;
+        if let Some(pictures) = &config.prompt.pictures {
+            // A tokenizer without the tokens of a picture is refused here and not at the first question.
+            (pictures.prefix)(&codec, &[Shown::Picture])?;
+        }
         let wrong =
             |remedy: &str| Err(Error::Config { key: "precision", value: format!("{precision:?}"), remedy: remedy.into() });
         if precision != FloatDType::F32 && config.vision.needs_f32() {
@@ -63,6 +71,7 @@ impl Vilm {
         if !device.supports_dtype(precision) {
             return wrong("this device does not compute in it; use F32");
         }
+        check_memory(&config, precision, folder, device)?;
         Ok(Self::from_checkpoint(config, codec, &Checkpoint::open(folder)?.in_precision(precision), device)?.0)
     }
 
@@ -80,7 +89,8 @@ impl Vilm {
         let device = device.clone().inner();
         let mut parameters = config.init(&SeededStream::new(0), &device)?;
         let loaded = checkpoint.load(&mut parameters, config.family()?.names)?;
-        let vilm = Self::from_parts(parameters, config, codec, checkpoint.fingerprint().to_string(), device)?;
+        let mut vilm = Self::from_parts(parameters, config, codec, checkpoint.fingerprint().to_string(), device)?;
+        vilm.found = loaded.subject_rows.clone().map(Arc::new);
         Ok((vilm, loaded))
     }
 
@@ -98,4 +108,53 @@ impl Vilm {
         }
         Ok(())
     }
+}
+
+impl VilmConfig {
+    /// Reads the config.json of a folder, of any family, with the small files beside it.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and [`Error::Io`] for files that cannot be read.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let read = |name: &str| read_regular(&folder.join(name), LARGEST_TEXT_FILE, "use the file that came with the weights");
+        let beside = |name: &str| match folder.join(name).exists() {
+            true => Ok(Some(read(name)?)),
+            false => Ok(None),
+        };
+        let name = folder.join(CONFIG).display().to_string();
+        Self::read(&Files { name: &name, config: &read(CONFIG)?, beside: &beside })
+    }
+}
+
+/// Refuses a model on the processor whose parameters are more than the memory of the machine, before any of it is read.
+pub(crate) fn check_memory(config: &VilmConfig, precision: FloatDType, folder: &Path, device: &Device) -> Result<()> {
+    let is_processor = ["flex", "ndarray"].iter().any(|name| device::named(name).is_ok_and(|found| found == *device));
+    if !is_processor {
+        return Ok(());
+    }
+    let bytes = |shape: &[usize], size: usize| shape.iter().fold(size as u64, |all, &axis| all.saturating_mul(axis as u64));
+    let size = |name: &str| if checkpoint::is_large_part(name) { burn::tensor::DType::from(precision).size() } else { 4 };
+    // Nothing is allocated: parameters take memory when they are used.
+    let found = parameters(&config.init(&SeededStream::new(0), device)?);
+    let needed = found.iter().map(|found| bytes(&found.shape, size(&found.name))).fold(0, u64::saturating_add);
+    let memory = memory().unwrap_or(UNKNOWN_MEMORY);
+    if needed <= memory {
+        return Ok(());
+    }
+    let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
+    Err(Error::File {
+        file: folder.join(CONFIG),
+        problem: format!("describes a model of {}, more than the memory of {}", gigabytes(needed), gigabytes(memory)),
+        remedy: "use a smaller model, half precision, or the config.json that came with the weights".into(),
+    })
+}
+
+/// Memory and swap of this machine, in bytes, where the system says how much there is.
+fn memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kibibytes = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        line.trim_end_matches("kB").trim().parse::<u64>().ok()
+    };
+    Some((kibibytes("MemTotal:")? + kibibytes("SwapTotal:").unwrap_or(0)) << 10)
 }
