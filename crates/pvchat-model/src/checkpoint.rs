@@ -92,6 +92,13 @@ impl Checkpoint {
         } else {
             let [path, pickled] = indices;
             let path = if !path.is_file() && pickled.is_file() { pickled } else { path };
+            if !path.exists() {
+                return Err(Error::File {
+                    file: folder.to_path_buf(),
+                    problem: format!("holds no weights, neither {SINGLE} nor {INDEX}, and none of PyTorch"),
+                    remedy: "name the folder that the weights lie in, or fetch them".into(),
+                });
+            }
             let index = read_index(&path)?;
             let names: BTreeSet<&String> = index.weight_map.values().collect();
             let files = names.into_iter().map(|name| inside(&path, folder, name)).collect::<Result<Vec<_>>>()?;

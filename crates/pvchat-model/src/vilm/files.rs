@@ -58,10 +58,14 @@ impl Vilm {
     /// miniature's.
     pub fn open_in(precision: FloatDType, folder: &Path, device: &Device) -> Result<Self> {
         let config = VilmConfig::open(folder)?;
-        let codec = TextCodec::open(&folder.join("tokenizer.json"), config.prompt.clone())?;
+        let tokenizer = folder.join("tokenizer.json");
+        let codec = TextCodec::open(&tokenizer, config.prompt.clone())?;
         if let Some(pictures) = &config.prompt.pictures {
             // A tokenizer without the tokens of a picture is refused here and not at the first question.
-            (pictures.prefix)(&codec, &[Shown::Picture])?;
+            (pictures.prefix)(&codec, &[Shown::Picture]).map_err(|error| match error {
+                Error::File { problem, remedy, .. } => Error::File { file: tokenizer, problem, remedy },
+                other => other,
+            })?;
         }
         let wrong =
             |remedy: &str| Err(Error::Config { key: "precision", value: format!("{precision:?}"), remedy: remedy.into() });
