@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use burn::prelude::*;
 use pvchat_model::{
     Error,
     compare::{Deviation, TOLERANCE, compare, first_deviating},
 };
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
-use crate::support::{Golden, own_directory};
+use crate::support::{Golden, devices, own_directory};
 
 /// One of the tiny models in the published layout; of the tensor `changed`, every value is multiplied by 1.5.
 fn base(golden: &Golden, changed: Option<&str>) -> tempfile::TempDir {
@@ -31,25 +30,29 @@ fn base(golden: &Golden, changed: Option<&str>) -> tempfile::TempDir {
     folder
 }
 
-fn compared(base: &Path) -> pvchat_model::Result<Vec<Deviation>> {
-    compare(base, &own_directory().join("smolvlm/smolvlm_tiny_b.safetensors"), &Device::flex())
+/// The same on every backend.
+fn compared(base: &Path) -> Vec<Vec<Deviation>> {
+    let dump = own_directory().join("smolvlm/smolvlm_tiny_b.safetensors");
+    devices().into_iter().map(|(_, device)| compare(base, &dump, &device).unwrap()).collect()
 }
 
 #[test]
 fn every_golden_state_is_compared_and_a_changed_weight_is_found_in_its_layer() {
     let golden = Golden::open_own("smolvlm/smolvlm_tiny_b");
-    let states = compared(base(&golden, None).path()).unwrap();
-    assert_eq!(first_deviating(&states), None, "{states:?}");
-    assert!(states.iter().all(|state| state.relative < TOLERANCE / 10.0), "{states:?}");
-    let of = |case: &str| states.iter().filter(|found| found.case == case).map(|found| found.state.as_str()).collect::<Vec<_>>();
-    let text = ["merged", "text.layer0", "text.layer1", "text.normalized", "logits"];
-    let vision = ["embeddings", "layer0", "layer1", "last_hidden_state"].map(|state| format!("vision.{state}"));
-    let all: Vec<&str> = vision.iter().map(String::as_str).chain(["pixel_shuffle", "connector"]).chain(text).collect();
-    for case in ["batch", "frames", "partial"] {
-        assert_eq!(of(case), all, "{case}");
+    for states in compared(base(&golden, None).path()) {
+        assert_eq!(first_deviating(&states), None, "{states:?}");
+        assert!(states.iter().all(|state| state.relative < TOLERANCE / 10.0), "{states:?}");
+        let of =
+            |case: &str| states.iter().filter(|found| found.case == case).map(|found| found.state.as_str()).collect::<Vec<_>>();
+        let text = ["merged", "text.layer0", "text.layer1", "text.normalized", "logits"];
+        let vision = ["embeddings", "layer0", "layer1", "last_hidden_state"].map(|state| format!("vision.{state}"));
+        let all: Vec<&str> = vision.iter().map(String::as_str).chain(["pixel_shuffle", "connector"]).chain(text).collect();
+        for case in ["batch", "frames", "partial"] {
+            assert_eq!(of(case), all, "{case}");
+        }
+        assert_eq!(of("text"), text);
+        assert_eq!(states.len(), 3 * all.len() + text.len());
     }
-    assert_eq!(of("text"), text);
-    assert_eq!(states.len(), 3 * all.len() + text.len());
     let layers = [
         ("model.vision_model.embeddings.patch_embedding.weight", "vision.embeddings"),
         ("model.vision_model.encoder.layers.1.mlp.fc2.weight", "vision.layer1"),
@@ -60,9 +63,10 @@ fn every_golden_state_is_compared_and_a_changed_weight_is_found_in_its_layer() {
         ("lm_head.weight", "logits"),
     ];
     for (weight, state) in layers {
-        let states = compared(base(&golden, Some(weight)).path()).unwrap();
-        let first = first_deviating(&states).unwrap_or_else(|| panic!("{weight}"));
-        assert_eq!((first.case.as_str(), first.state.as_str()), ("batch", state), "{weight}");
+        for states in compared(base(&golden, Some(weight)).path()) {
+            let first = first_deviating(&states).unwrap_or_else(|| panic!("{weight}"));
+            assert_eq!((first.case.as_str(), first.state.as_str()), ("batch", state), "{weight}");
+        }
     }
 }
 
@@ -70,6 +74,7 @@ fn every_golden_state_is_compared_and_a_changed_weight_is_found_in_its_layer() {
 fn files_that_cannot_be_compared_are_refused() {
     let golden = Golden::open_own("smolvlm/smolvlm_tiny_b");
     let (base, folder) = (base(&golden, None), tempfile::tempdir().unwrap());
+    let device = &devices()[0].1;
     let file = folder.path().join("states.safetensors");
     let bytes = std::fs::read(own_directory().join("smolvlm/smolvlm_tiny_b.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
@@ -80,7 +85,7 @@ fn files_that_cannot_be_compared_are_refused() {
         let mut kept: Vec<_> = tensors.iter().filter(|(name, _)| keep(name)).collect();
         kept.extend(other.map(|view| ("inputs.frames.input_ids", view)));
         std::fs::write(&file, safetensors::serialize(kept, None).unwrap()).unwrap();
-        let error = compare(base.path(), &file, &Device::flex()).unwrap_err();
+        let error = compare(base.path(), &file, device).unwrap_err();
         assert!(matches!(&error, Error::File { file: named, .. } if *named == file), "{error}");
         error.to_string()
     };
@@ -90,5 +95,5 @@ fn files_that_cannot_be_compared_are_refused() {
     assert!(said(&frames, Some(wide)).contains("holds 999"));
     assert!(said(&frames, Some(flat)).contains("where [batch, tokens] is needed"));
     std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
-    assert!(matches!(compare(base.path(), &file, &Device::flex()), Err(Error::File { .. })));
+    assert!(matches!(compare(base.path(), &file, device), Err(Error::File { .. })));
 }
