@@ -3,6 +3,7 @@
 #
 #   make demo        learns a real man from one clip and asks about him in others; then the same with a drawn character
 #   make test        every test
+#   make test-ndarray  the golden data on a second backend
 #   make test-vulkan  the kernels for GPUs, on Vulkan's driver for processors
 #   make test-onnx   a user's own networks for faces, as ONNX files
 #   make ptx         the kernels for GPUs, lowered to PTX without one and assembled (CUDA_PATH: a toolkit; fetches LLVM)
@@ -10,8 +11,9 @@
 #   make fuzz        broken video files and odd sampling plans, for FUZZ_SECONDS (120)
 #   make fuzz-guided  the same by cargo-fuzz, guided by the branches of our code, FUZZ_SECONDS for each of the two
 #   make lint        formatting, clippy, documentation, and the types of the cuda feature
+#   make deny        licences, sources and known faults of the dependencies, by cargo-deny
 #   make bench       Criterion benchmarks
-#   make tables      the tables of docs/results.md that train many bases and subjects (hours; goes on where it was stopped)
+#   make tables      the tables of docs/results.md that train many bases and subjects (hours; resumes where it was stopped)
 #   make moh-benchmarks  the attention kernels beside others: docs/moh-benchmarks.md (a quarter of an hour)
 #   make smolvlm-benchmarks  SmolVLM2 beside PyTorch: docs/smolvlm2-benchmarks.md (MODEL: its folder, VIDEO: a clip)
 #   make doc         the API documentation, in target/doc
@@ -30,7 +32,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # compiled once and not once per command. `cargo run --release --example NAME` resolves to the same.
 CARGO_FLAGS := --release --workspace
 
-.PHONY: help setup models demo test test-vulkan test-onnx ptx soak fuzz fuzz-guided lint check-cuda bench moh-benchmarks moh-report smolvlm-benchmarks tables doc miniature
+.PHONY: help setup models demo test test-ndarray test-vulkan test-onnx ptx soak fuzz fuzz-guided lint check-cuda deny bench moh-benchmarks moh-report smolvlm-benchmarks tables doc miniature
 
 help:
 	@sed -n 's/^#   make /make /p' $(firstword $(MAKEFILE_LIST))
@@ -52,11 +54,13 @@ demo: setup
 	$(call GET_MODELS,people clips)
 	@$(TARGET)/release/examples/demo
 
-# Without the registries and without models the tests that need them say "not run". The golden data is checked on a second
-# backend too.
+# Without the registries and without models the tests that need them say "not run".
 test: setup
 	@$(MAKE) --no-print-directory models || echo "make test: tests are not run whose models are absent" >&2
 	$(CARGO) test $(CARGO_FLAGS)
+
+# Another set of features, for which the crates of this workspace and burn's are compiled again.
+test-ndarray: setup
 	$(CARGO) test $(CARGO_FLAGS) --features pvchat/ndarray --test golden
 	PVCHAT_TEST_DEVICE=ndarray $(CARGO) test $(CARGO_FLAGS) --features pvchat/ndarray --test people_golden
 
@@ -108,6 +112,14 @@ lint: setup
 # nor a toolkit is needed. A folder of its own, because cuda would change the features of everything else.
 check-cuda: setup
 	DOCS_RS=1 CARGO_TARGET_DIR=$(TARGET)/cuda $(CARGO) clippy --release --package pvchat-nn --features cuda -- -D warnings
+
+# Not in .ci/run: to install cargo-deny takes minutes of compiling, and the database of known faults is fetched from GitHub.
+# Without a network: make deny DENY_CHECKS="bans licenses sources".
+DENY_CHECKS ?= advisories bans licenses sources
+
+deny:
+	cargo deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny
+	cargo deny --locked check $(DENY_CHECKS)
 
 # `cargo bench` has no --release: its profile is the release profile. Only targets named as benches run; arguments for
 # Criterion go into BENCH_ARGS. Criterion's own plots want a font that its plotting crate does not find.

@@ -1,10 +1,15 @@
 //! `pvchat doctor`: what is installed, and what is missing with the command that mends it.
 
-use std::{fmt::Display, path::Path};
+use std::{
+    fmt::Display,
+    path::{Path, PathBuf},
+};
 
 use pvchat::{
     Pvchat,
     faces::models::{self, State},
+    model::compare::{Deviation, TOLERANCE, compare, first_deviating},
+    nn::device,
     video,
 };
 use serde::Serialize;
@@ -22,13 +27,26 @@ const EXAMPLES: &str = "\
 Examples:
   pvchat doctor
   pvchat doctor --json
+  pvchat doctor --compare states.safetensors --base SmolVLM2-256M-Video-Instruct
 
-Exit codes: 0 everything is there, 3 something is missing; each line that says so names the command that mends it.";
+A file for --compare holds, for any CASE, inputs.CASE.input_ids, attention_mask, pixel_values and pixel_attention_mask, and the
+states outputs.CASE.STATE that another program computed: vision.embeddings, vision.layer0, ..., vision.last_hidden_state,
+pixel_shuffle, connector, merged, text.layer0, ..., text.normalized, logits.
+
+Exit codes: 0 everything is there, 3 something is missing, and the line that says so names the command that mends it; with
+--compare 0 no state deviates, 3 one does.";
 
 /// Checks what the program needs: models, folders, FFmpeg, processor.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Arguments {}
+pub struct Arguments {
+    /// Compares the states of a base with those in a file of another program, layer by layer, and checks nothing else.
+    #[arg(long, value_name = "FILE", requires = "base")]
+    compare: Option<PathBuf>,
+    /// The folder of the base that is compared, in the published layout of SmolVLM2.
+    #[arg(long, value_name = "DIR", requires = "compare")]
+    base: Option<PathBuf>,
+}
 
 /// Something that was looked at.
 #[derive(Serialize)]
@@ -59,6 +77,9 @@ struct DoctorBody<'a> {
 
 impl Arguments {
     pub fn run(&self, common: &Common) -> Outcome<Exit> {
+        if let (Some(dump), Some(base)) = (&self.compare, &self.base) {
+            return compared(common, base, dump);
+        }
         let system = format!("{} on {} {}", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
         let mut checks = vec![
             Check::fine("pvchat", system),
@@ -190,4 +211,56 @@ fn open_mode(folder: &Path) -> Option<u32> {
 #[cfg(not(unix))]
 fn open_mode(_folder: &Path) -> Option<u32> {
     None
+}
+
+#[derive(Serialize)]
+struct ComparisonBody<'a> {
+    #[serde(serialize_with = "words::lossy")]
+    base: &'a Path,
+    #[serde(serialize_with = "words::lossy")]
+    file: &'a Path,
+    /// The relative deviation from which on a state counts as another.
+    tolerance: f64,
+    first: Option<StateBody<'a>>,
+    states: Vec<StateBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct StateBody<'a> {
+    case: &'a str,
+    state: &'a str,
+    /// Null where a value is no number.
+    largest: Option<f64>,
+    relative: Option<f64>,
+}
+
+impl<'a> StateBody<'a> {
+    fn of(deviation: &'a Deviation) -> Self {
+        let number = |value: f64| value.is_finite().then_some(value);
+        let Deviation { case, state, largest, relative } = deviation;
+        Self { case, state, largest: number(*largest), relative: number(*relative) }
+    }
+}
+
+/// The states of a base beside those of another program; the first that deviates is marked.
+fn compared(common: &Common, base: &Path, dump: &Path) -> Outcome<Exit> {
+    let device = device::default_device().map_err(pvchat::model::Error::from)?;
+    let deviations = compare(base, dump, &device)?;
+    let first = first_deviating(&deviations);
+    let row = |deviation: &Deviation| {
+        let mark = if first == Some(deviation) { format!("<- the first above {TOLERANCE:.0e}") } else { String::new() };
+        let Deviation { case, state, largest, relative } = deviation;
+        vec![words::clean(case), state.clone(), format!("{largest:.1e}"), format!("{relative:.1e}"), mark]
+    };
+    let mut rows = vec![["case", "state", "largest", "relative"].map(String::from).to_vec()];
+    rows.extend(deviations.iter().map(row));
+    let body = ComparisonBody {
+        base,
+        file: dump,
+        tolerance: TOLERANCE,
+        first: first.map(StateBody::of),
+        states: deviations.iter().map(StateBody::of).collect(),
+    };
+    common.output().result("comparison", &body, words::table(&rows))?;
+    Ok(if first.is_none() { Exit::Answered } else { Exit::Refused })
 }

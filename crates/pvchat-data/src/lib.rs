@@ -1,18 +1,4 @@
-//! The dataset of personalised video chat: schema, validation, splits, seeded random streams.
-//!
-//! [`Dataset`] is a list of [`Video`]s with their questions and answers, read from and written to JSON;
-//! [`SubjectName`] is the name of a learned person. This crate knows nothing of tensors or models.
-//! [`random::SeededStream`] is the one source of randomness of the whole project.
-//!
-//! ```
-//! use pvchat_data::{Dataset, QaKind, QaPair, SubjectName, Video};
-//! let subject: SubjectName = "Aa".parse()?;
-//! let question = QaPair::new(QaKind::Existence, "Is <Aa> here?", "Yes, <Aa> is here.");
-//! let video = Video::of(&subject, "clips/aa-0.mp4", true, vec![question]);
-//! let dataset = Dataset { videos: vec![video] };
-//! assert_eq!(dataset.subjects(), vec![subject]);
-//! # Ok::<(), pvchat_data::Error>(())
-//! ```
+#![doc = include_str!("../README.md")]
 
 pub mod error;
 pub mod file;

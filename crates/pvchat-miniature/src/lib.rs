@@ -1,4 +1,4 @@
-//! The rendered miniature world, and the base model trained on it.
+#![doc = include_str!("../README.md")]
 
 pub mod base;
 pub mod corpus;

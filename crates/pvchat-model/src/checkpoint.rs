@@ -4,11 +4,15 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     io::{Read, Write},
     path::{Component, Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use burn::{
     module::Module,
-    store::{BurnToPyTorchAdapter, KeyRemapper, ModuleSnapshot, bridge, burn_pack::Tensor as StoredTensor},
+    store::{
+        BurnToPyTorchAdapter, KeyRemapper, ModuleSnapshot, bridge,
+        burn_pack::{Error as PackError, Tensor as StoredTensor},
+    },
     tensor::{DType, FloatDType, TensorData},
 };
 use rayon::prelude::*;
@@ -54,6 +58,8 @@ struct Index {
 pub struct Checkpoint {
     origin: PathBuf,
     source: TensorSource,
+    /// The file of each tensor, where there are several.
+    homes: HashMap<String, PathBuf>,
     fingerprint: String,
     precision: FloatDType,
     packing: Option<Precision>,
@@ -88,6 +94,13 @@ impl Checkpoint {
         } else {
             let [path, pickled] = indices;
             let path = if !path.is_file() && pickled.is_file() { pickled } else { path };
+            if !path.exists() {
+                return Err(Error::File {
+                    file: folder.to_path_buf(),
+                    problem: format!("holds no weights, neither {SINGLE} nor {INDEX}, and none of PyTorch"),
+                    remedy: "name the folder that the weights lie in, or fetch them".into(),
+                });
+            }
             let index = read_index(&path)?;
             let names: BTreeSet<&String> = index.weight_map.values().collect();
             let files = names.into_iter().map(|name| inside(&path, folder, name)).collect::<Result<Vec<_>>>()?;
@@ -101,12 +114,12 @@ impl Checkpoint {
         if files.is_empty() {
             return Err(wrong("lists no file".into()));
         }
-        let mut homes: HashMap<String, &Path> = HashMap::new();
+        let mut homes: HashMap<String, PathBuf> = HashMap::new();
         let mut source: Option<TensorSource> = None;
         for file in &files {
             let shard = if is_pickled(file) { TensorSource::open_pytorch(file)? } else { TensorSource::open(file)? };
             for name in shard.names() {
-                if let Some(other) = homes.insert(name.to_string(), file) {
+                if let Some(other) = homes.insert(name.to_string(), file.clone()) {
                     return Err(wrong(format!("`{name}` stands in {} and in {}", other.display(), file.display())));
                 }
             }
@@ -122,7 +135,7 @@ impl Checkpoint {
         }
         let Some(source) = source else { return Err(wrong("lists no file".into())) };
         let fingerprint = fingerprint_of(&files)?;
-        Ok(Self { origin, source, fingerprint, precision: FloatDType::F32, packing: None })
+        Ok(Self { origin, source, homes, fingerprint, precision: FloatDType::F32, packing: None })
     }
 
     /// A checkpoint in memory; `name` is what errors call it.
@@ -132,14 +145,18 @@ impl Checkpoint {
     pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
         let fingerprint = hexadecimal(&Sha256::digest(&bytes));
         let source = TensorSource::from_bytes(name, bytes)?;
-        Ok(Self { origin: name.into(), source, fingerprint, precision: FloatDType::F32, packing: None })
+        Ok(Self { origin: name.into(), source, homes: HashMap::new(), fingerprint, precision: FloatDType::F32, packing: None })
     }
 
     /// Adds the tensors of another checkpoint, the language model of a plain Mistral file for example; where both have
     /// one, `other`'s is used. The fingerprint is that of both.
     pub fn join(self, other: Self) -> Self {
         let fingerprint = hexadecimal(&Sha256::digest(format!("{} {}", self.fingerprint, other.fingerprint)));
-        Self { source: self.source.join(other.source), fingerprint, ..self }
+        let (mut homes, theirs) = (self.homes, other.source.names().map(String::from).collect::<Vec<_>>());
+        // A checkpoint in memory has one home for all of its tensors.
+        homes.extend(theirs.into_iter().map(|name| (name, other.origin.clone())));
+        homes.extend(other.homes);
+        Self { source: self.source.join(other.source), homes, fingerprint, ..self }
     }
 
     /// Identifies the weights: the first 8 bytes of the SHA-256 of the file, or of those of the files in the order of their
@@ -177,17 +194,18 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Checkpoint`] with all keys that are missing, unexpected or of another shape; [`Error::File`] when two
-    /// names mean the same parameter, values are no floats or cannot be read.
+    /// names mean the same parameter, values are no floats, are not finite or cannot be read. The module is then to be thrown
+    /// away: some of its parameters may have been filled.
     pub fn load<M: Module>(&self, module: &mut M, names: &NameTable) -> Result<Loaded> {
-        let (loaded, chosen) = self.choose(module, names)?;
-        self.fill(module, chosen)?;
+        let (loaded, chosen, damaged) = self.choose(module, names)?;
+        self.fill(module, chosen, &damaged)?;
         Ok(loaded)
     }
 
     /// As [`load`](Self::load), but matrices are packed as they are read: beside the model never more than one layer's values are in
     /// memory. The word table is kept as the file has it.
     fn load_packed(&self, module: &mut VilmParameters, names: &NameTable, precision: Precision) -> Result<Loaded> {
-        let (loaded, chosen) = self.choose(module, names)?;
+        let (loaded, chosen, damaged) = self.choose(module, names)?;
         let has_tower = module.vision_encoder.can_pack();
         let of_bridge = module.answer.bridge.packable().map(|name| format!("answer.{name}"));
         let is_packed = |name: &str| {
@@ -197,13 +215,17 @@ impl Checkpoint {
         };
         let (matrices, others): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|tensor| is_packed(&tensor.name));
         let (table, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|tensor| tensor.name == GROWING[0]);
-        self.fill(module, others)?;
+        self.fill(module, others, &damaged)?;
         for tensor in table {
             let dtype = if precision == Precision::F32 { DType::F32 } else { tensor.dtype };
             let source = self.source.with_tensors(vec![tensor]).with_dtype(Some(dtype));
-            check_placed(&apply_tensors(module, &source, &[])?, &self.origin)?;
+            let applied = apply_tensors(module, &source, &[]);
+            if let Some(name) = damaged.take() {
+                return Err(self.not_finite(&name));
+            }
+            check_placed(&applied?, &self.origin)?;
         }
-        let get = |name: String| self.weights(&matrices, &name);
+        let get = |name: String| self.weights(&matrices, &name, &damaged);
         if has_tower {
             module.vision_encoder.pack(precision, &mut |name| get(format!("vision_encoder.{name}")))?;
         }
@@ -226,21 +248,25 @@ impl Checkpoint {
     }
 
     /// One matrix in PyTorch's layout.
-    fn weights(&self, matrices: &[StoredTensor], name: &str) -> Result<Weights> {
+    fn weights(&self, matrices: &[StoredTensor], name: &str, damaged: &Damaged) -> Result<Weights> {
         let wrong = |problem: String| Error::File {
             file: self.origin.clone(),
             problem: format!("`{name}` {problem}"),
             remedy: "fetch it again".into(),
         };
         let found = matrices.iter().find(|tensor| tensor.name == name).ok_or_else(|| wrong("is missing".into()))?;
-        let data = bridge::to_data(found).map_err(|error| wrong(format!("cannot be read: {error:?}")))?.convert::<f32>();
+        let data = bridge::to_data(found).map_err(|error| match damaged.take() {
+            Some(name) => self.not_finite(&name),
+            None => wrong(format!("cannot be read: {error:?}")),
+        })?;
         let [outputs, inputs] = found.shape.to_vec()[..] else { return Err(wrong("is no matrix".into())) };
-        let numbers = data.try_into_vec::<f32>().map_err(|error| wrong(format!("holds no floats: {error:?}")))?;
+        let numbers =
+            data.convert::<f32>().try_into_vec::<f32>().map_err(|error| wrong(format!("holds no floats: {error:?}")))?;
         Ok(Weights { numbers, order: Order::OutputsInputs, sizes: [inputs, outputs] })
     }
 
     /// What the checkpoint has for each parameter, compared by names and shapes.
-    fn choose<M: Module>(&self, module: &M, names: &NameTable) -> Result<(Loaded, Vec<StoredTensor>)> {
+    fn choose<M: Module>(&self, module: &M, names: &NameTable) -> Result<(Loaded, Vec<StoredTensor>, Damaged)> {
         let specs: BTreeMap<String, Vec<usize>> =
             parameters(module).into_iter().map(|ParameterSpec { name, shape }| (name, shape)).collect();
         let table = KeyRemapper::from_patterns(names.renames.to_vec()).map_err(|error| Error::Config {
@@ -258,6 +284,7 @@ impl Checkpoint {
         let (mut unexpected, mut mismatched) = (Vec::new(), Vec::new());
         let mut loaded = Loaded::default();
         let mut grown: BTreeMap<&str, StoredTensor> = BTreeMap::new();
+        let damaged = Damaged::default();
         for (public, tensor) in self.source.tensors().iter().map(|tensor| &tensor.name).zip(renamed) {
             if (names.ignored)(public) {
                 loaded.ignored.push(public.clone());
@@ -275,10 +302,11 @@ impl Checkpoint {
             }
             let found = tensor.shape.to_vec();
             match GROWING.iter().find(|name| **name == tensor.name && is_grown(&found, expected)) {
-                _ if found == *expected => chosen.push(tensor),
+                _ if found == *expected => chosen.push(finite(tensor, public, &damaged)),
                 Some(name) => {
-                    chosen.push(rows(&tensor, 0, expected[0]));
-                    grown.insert(name, rows(&tensor, expected[0], found[0] - expected[0]));
+                    chosen.push(finite(rows(&tensor, 0, expected[0]), public, &damaged));
+                    let added = rows(&tensor, expected[0], found[0] - expected[0]);
+                    grown.insert(name, finite(added, public, &damaged));
                 }
                 None => mismatched.push(ShapeMismatch { key: public.clone(), found, expected: expected.clone() }),
             }
@@ -305,21 +333,36 @@ impl Checkpoint {
         }
         if let (Some(words), Some(head)) = (grown.get(GROWING[0]), grown.get(GROWING[1])) {
             let values = |tensor: &StoredTensor| {
-                let data = bridge::to_data(tensor).map_err(|error| wrong(format!("`{}`: {error:?}", tensor.name)))?;
+                let data = bridge::to_data(tensor).map_err(|error| match damaged.take() {
+                    Some(name) => self.not_finite(&name),
+                    None => wrong(format!("`{}`: {error:?}", tensor.name)),
+                })?;
                 let values: Vec<f32> = data.iter::<f32>().collect();
                 Ok::<Vec<Vec<f32>>, Error>(values.chunks(tensor.shape.to_vec()[1].max(1)).map(<[f32]>::to_vec).collect())
             };
             loaded.subject_rows = Some([values(words)?, values(head)?]);
         }
-        Ok((loaded, chosen))
+        Ok((loaded, chosen, damaged))
+    }
+
+    fn not_finite(&self, name: &str) -> Error {
+        Error::File {
+            file: self.homes.get(name).unwrap_or(&self.origin).clone(),
+            problem: format!("`{name}` holds a value that is not finite"),
+            remedy: "fetch the file again; if it stays so, the weights are broken where they were published".into(),
+        }
     }
 
     /// Puts values into their parameters.
-    fn fill<M: Module>(&self, module: &mut M, chosen: Vec<StoredTensor>) -> Result<()> {
+    fn fill<M: Module>(&self, module: &mut M, chosen: Vec<StoredTensor>, damaged: &Damaged) -> Result<()> {
         let (large, small): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|tensor| is_large_part(&tensor.name));
         for (tensors, precision) in [(large, self.precision), (small, FloatDType::F32)] {
             let source = self.source.with_tensors(tensors).with_dtype(Some(precision.into()));
-            check_placed(&apply_tensors(module, &source, &[])?, &self.origin)?;
+            let applied = apply_tensors(module, &source, &[]);
+            if let Some(name) = damaged.take() {
+                return Err(self.not_finite(&name));
+            }
+            check_placed(&applied?, &self.origin)?;
         }
         Ok(())
     }
@@ -338,7 +381,7 @@ fn check_placed(applied: &Applied, file: &Path) -> Result<()> {
 }
 
 /// Whether a parameter is one of the encoder's or the language model's own, which may be in half precision.
-fn is_large_part(name: &str) -> bool {
+pub(crate) fn is_large_part(name: &str) -> bool {
     (name.starts_with("vision_encoder.") || name.starts_with("answer.lm.")) && !name.contains(".lora.")
 }
 
@@ -350,6 +393,50 @@ fn is_grown(found: &[usize], expected: &[usize]) -> bool {
         && expected.len() == 2
         && found[1] == expected[1]
         && (expected[0]..=expected[0] + MOST_SUBJECT_ROWS).contains(&found[0])
+}
+
+/// The name of a tensor whose values were read and are not finite.
+#[derive(Clone, Default)]
+struct Damaged(Arc<Mutex<Option<String>>>);
+
+impl Damaged {
+    fn note(&self, name: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| name.into());
+    }
+
+    fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// The tensor, as lazy as before; whoever reads its values gets an error, and `damaged` the name, where one is not finite.
+fn finite(tensor: StoredTensor, public: &str, damaged: &Damaged) -> StoredTensor {
+    let (public, damaged) = (public.to_string(), damaged.clone());
+    bridge::deferred(tensor.name.clone(), tensor.dtype, tensor.shape.clone(), None, move || {
+        let data = bridge::to_data(&tensor)?;
+        if is_finite(&data) {
+            return Ok(data);
+        }
+        damaged.note(&public);
+        Err(PackError::ValidationError("not finite".into()))
+    })
+}
+
+/// Whether no value is an infinity or none at all: of both, and of no other, every bit of the exponent is set.
+fn is_finite(data: &TensorData) -> bool {
+    fn any<const N: usize>(bytes: &[u8], is_wrong: impl Fn([u8; N]) -> bool) -> bool {
+        // Some thousands at a time without a branch, so that they are compared in wide registers.
+        let wrong = |part: &[u8]| part.as_chunks::<N>().0.iter().fold(false, |found, value| found | is_wrong(*value));
+        bytes.chunks(N << 12).any(wrong)
+    }
+    let bytes = data.as_bytes();
+    !match data.dtype() {
+        DType::F64 => any(bytes, |value| !(f64::from_ne_bytes(value) as f32).is_finite()),
+        DType::F32 => any(bytes, |value| u32::from_ne_bytes(value) & 0x7f80_0000 == 0x7f80_0000),
+        DType::F16 => any(bytes, |value| u16::from_ne_bytes(value) & 0x7c00 == 0x7c00),
+        DType::BF16 => any(bytes, |value| u16::from_ne_bytes(value) & 0x7f80 == 0x7f80),
+        _ => false,
+    }
 }
 
 /// `count` rows of a matrix from row `start` on, as lazy as the matrix.

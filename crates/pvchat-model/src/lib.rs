@@ -1,9 +1,10 @@
-//! The video language model: vision encoder, bridge to the language model, prompts and subjects.
+#![doc = include_str!("../README.md")]
 
 pub mod adaptation;
 pub mod answer;
 pub mod bridge;
 pub mod checkpoint;
+pub mod compare;
 pub mod error;
 pub mod families;
 pub mod llama;

@@ -21,7 +21,7 @@ use crate::{
 use pvchat_nn::{init, language::PersonalRows, operations::LayerNorm};
 
 mod config;
-mod files;
+pub(crate) mod files;
 mod view;
 
 pub use config::VilmConfig;
@@ -52,6 +52,8 @@ pub struct Vilm {
     fingerprint: String,
     device: Device,
     adapted: Option<Arc<Adaptation>>,
+    /// Rows of the word table and of the head that fine-tuning added, one per subject.
+    found: Option<Arc<[Vec<Vec<f32>>; 2]>>,
 }
 
 impl Vilm {
@@ -73,7 +75,7 @@ impl Vilm {
                 remedy: format!("the tokenizer has {} tokens", codec.vocabulary()),
             });
         }
-        Ok(Self { parameters: parameters.no_grad(), config, codec, fingerprint, device, adapted: None })
+        Ok(Self { parameters: parameters.no_grad(), config, codec, fingerprint, device, adapted: None, found: None })
     }
 
     /// The configuration.
@@ -273,6 +275,24 @@ impl Vilm {
         Ok(Subject::from_tensors(info, &personal))
     }
 
+    /// A subject that the checkpoint itself holds: fine-tuning as published adds a row per subject to the word table and to
+    /// the head, and trains the personal query tokens of the base. `index` counts these rows; `None` beyond the last.
+    ///
+    /// The checkpoint knows no names: `name` is what the subject is to be called.
+    pub fn found_subject(&self, index: usize, name: &SubjectName) -> Option<Subject> {
+        let [words, head] = self.found.as_deref()?;
+        let (word, head) = (words.get(index)?, head.get(index)?);
+        let row = |row: &Vec<f32>| Tensor::from_data(TensorData::new(row.clone(), [1, 1, row.len()]), &self.device);
+        let identity = self.config.vision.identity_width().unwrap_or(0);
+        let personal = PersonalTensors {
+            tokens: self.parameters.answer.bridge.personal_tokens().unsqueeze_dim::<4>(0),
+            identity: Tensor::zeros([1, 1, identity], &self.device),
+            word_row: row(word),
+            head_row: row(head),
+        };
+        Some(Subject::from_tensors(self.subject_info(name, Origin::Learned), &personal))
+    }
+
     /// What a new subject file of this model says about itself.
     pub fn subject_info(&self, name: &SubjectName, origin: Origin) -> SubjectInfo {
         SubjectInfo {
@@ -302,6 +322,7 @@ impl Vilm {
             fingerprint: self.fingerprint.clone(),
             device: self.device.clone(),
             adapted: subject.adaptation.clone(),
+            found: self.found.clone(),
         })
     }
 

@@ -1,5 +1,4 @@
-//! The layers that a video language model is made of: Mixture-of-Heads attention and its kernels, the decoder with
-//! LoRA and key-value cache, fused operations, and reading weights. Nothing here knows people or a whole model.
+#![doc = include_str!("../README.md")]
 
 pub mod device;
 pub mod dropout;

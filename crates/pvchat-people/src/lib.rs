@@ -1,8 +1,4 @@
-//! Who is in a clip, where and when: faces are detected, aligned, embedded, linked into tracks and compared with people that
-//! are kept in a [`Gallery`].
-//!
-//! With the feature `onnx` a user's own detector and embedder (YuNet, SCRFD, SFace, ArcFace) take the place of the shipped
-//! networks, see `onnx`.
+#![doc = include_str!("../README.md")]
 
 mod align;
 mod calibration;

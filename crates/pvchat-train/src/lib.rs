@@ -1,9 +1,4 @@
-//! Objectives and the two-stage training schedule of personalised video chat.
-//!
-//! [`objective::Objective`] holds the routers of the Mixture-of-Heads attention to a target share of
-//! active heads; its loss is added to that of the language model. [`run::run`] is the training loop,
-//! with checkpoints that a killed process resumes from. [`personal::learn`] trains one person, [`personal::learn_together`]
-//! several; [`features::FeatureCache`] holds what the frozen encoder made of their clips.
+#![doc = include_str!("../README.md")]
 
 pub mod checkpoint;
 pub mod error;

@@ -1,25 +1,4 @@
-//! Video files to frames and back: open, probe, sample, decode, write.
-//!
-//! [`VideoReader`] opens a file, says what is in it ([`VideoInfo`]) and gives its frames, all of them one by one
-//! ([`VideoReader::frames`]), the ones that a [`SamplingPlan`] picks, as a [`Clip`], or a few per second of long footage
-//! ([`VideoReader::stream`]), with memory that does not grow with its length. [`VideoWriter`] writes frames as an
-//! H.264 mp4. A frame is an [`image::RgbImage`], upright (rotated as its file asks) and 8 bits per channel, whatever the
-//! file holds.
-//!
-//! ```no_run
-//! use pvchat_video::{Clip, write_clip};
-//!
-//! let clip = Clip::open("holiday.mp4", 8)?; // eight frames, evenly spread
-//! println!("{} frames at {:?} seconds", clip.frames.len(), clip.times);
-//! write_clip("eight.mp4", &clip.frames, 2.0)?;
-//! # Ok::<(), pvchat_video::Error>(())
-//! ```
-//!
-//! Files are opened by this crate and handed to FFmpeg as a stream of bytes: FFmpeg itself cannot open anything, neither
-//! another file that a playlist names nor a network address. [`Limits`] bound what a hostile file can cost. FFmpeg's log is
-//! switched off for the whole process when the first file is opened.
-//!
-//! Deliberately absent: audio, streaming from the network, hardware decoding, tone mapping of HDR video.
+#![doc = include_str!("../README.md")]
 
 mod cache;
 mod clip;

@@ -1,10 +1,4 @@
-//! Personalised video chat: learn a person from one video, ask about that person in others.
-//!
-//! [`Pvchat`] is a base model, [`Pvchat::clip`] opens a clip, [`Pvchat::enrol`] and [`Pvchat::learn`] turn a
-//! clip of a person into a [`Subject`], [`Pvchat::ask`] answers questions about subjects in other clips, and
-//! [`SubjectFolder`] keeps and forgets them. Everything else is in the crates below, which are
-//! re-exported here: [`video`], [`data`], [`model`], [`augment`], [`train`], [`eval`], `miniature` (a feature, on by default), and
-//! [`burn`] and [`image`], whose types stand in their interfaces.
+#![doc = include_str!("../README.md")]
 
 mod base_folder;
 mod describe;

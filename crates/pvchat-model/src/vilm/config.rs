@@ -69,8 +69,16 @@ impl VilmConfig {
     /// contradict each other.
     pub fn read(files: &Files<'_>) -> Result<Self> {
         let json: Value = serde_json::from_slice(files.config).map_err(|error| not_a_config(files.name, &error))?;
-        // A file that no family knows is read as our own, which says where it is wrong.
         let family = FAMILIES.iter().find(|family| (family.recognises)(&json));
+        if let (None, Some(kind)) = (family, json.get("model_type")) {
+            let known: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
+            return Err(Error::File {
+                file: files.name.into(),
+                problem: format!("describes a model of the type {kind}"),
+                remedy: format!("use a model of one of these families: {}", known.join(", ")),
+            });
+        }
+        // Another file that no family knows is read as our own, which says where it is wrong.
         let config = family.map_or_else(|| Self::from_own(files.name, files.config), |family| (family.read)(files))?;
         config.validate()?;
         Ok(config)

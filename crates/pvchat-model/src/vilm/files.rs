@@ -1,6 +1,6 @@
 //! A model in files: config.json, tokenizer.json, weights.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use burn::{prelude::*, tensor::FloatDType};
 use pvchat_data::random::SeededStream;
@@ -11,14 +11,21 @@ use crate::{
     checkpoint::{self, Checkpoint, Loaded},
     families::Files,
     prompt::TextCodec,
+    sight::Shown,
 };
 use pvchat_nn::{
+    device,
     file::{LARGEST_TEXT_FILE, read_regular, write_whole},
     packed::Precision,
+    weights::inventory::parameters,
 };
 
 /// Files of weights are at most that large, in bytes; a larger model is written into several.
 const SHARD_BYTES: usize = 4_000_000_000;
+/// What decides the shape of a model.
+const CONFIG: &str = "config.json";
+/// What a machine is believed to have that does not say.
+const UNKNOWN_MEMORY: u64 = 1 << 40;
 
 impl Vilm {
     /// Opens a model from its three parts in memory.
@@ -38,7 +45,8 @@ impl Vilm {
     /// public checkpoints.
     ///
     /// # Errors
-    /// As [`from_bytes`](Self::from_bytes), and [`Error::Io`] for files that cannot be read.
+    /// As [`from_bytes`](Self::from_bytes), [`Error::Io`] for files that cannot be read, and [`Error::File`] for a model that this
+    /// machine's memory cannot hold, before anything of it is read.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
         Self::open_in(FloatDType::F32, folder, device)
     }
@@ -59,6 +67,7 @@ impl Vilm {
         if !device.supports_dtype(precision) {
             return wrong("this device does not compute in it; use F32");
         }
+        check_memory(&config, 8 * burn::tensor::DType::from(precision).size(), folder, device)?;
         Ok(Self::from_checkpoint(config, codec, &Checkpoint::open(folder)?.in_precision(precision), device)?.0)
     }
 
@@ -70,6 +79,7 @@ impl Vilm {
     /// As [`open`](Self::open), and [`Error::Nn`] for weights that cannot be rounded.
     pub fn open_packed(precision: Precision, folder: &Path, device: &Device) -> Result<Self> {
         let (config, codec) = read_texts(folder)?;
+        check_memory(&config, precision.bits(), folder, device)?;
         Ok(Self::from_checkpoint(config, codec, &Checkpoint::open(folder)?.packed(precision), device)?.0)
     }
 
@@ -87,7 +97,8 @@ impl Vilm {
         let device = device.clone().inner();
         let mut parameters = config.init(&SeededStream::new(0), &device)?;
         let loaded = checkpoint.load_model(&mut parameters, config.family()?.names)?;
-        let vilm = Self::from_parts(parameters, config, codec, checkpoint.fingerprint().to_string(), device)?;
+        let mut vilm = Self::from_parts(parameters, config, codec, checkpoint.fingerprint().to_string(), device)?;
+        vilm.found = loaded.subject_rows.clone().map(Arc::new);
         Ok((vilm, loaded))
     }
 
@@ -113,13 +124,64 @@ impl Vilm {
 
 /// What a folder says about its model, and how it reads and writes.
 fn read_texts(folder: &Path) -> Result<(VilmConfig, TextCodec)> {
-    let read = |name: &str| read_regular(&folder.join(name), LARGEST_TEXT_FILE, "use the file that came with the weights");
-    let beside = |name: &str| match folder.join(name).exists() {
-        true => Ok(Some(read(name)?)),
-        false => Ok(None),
-    };
-    let name = folder.join("config.json").display().to_string();
-    let config = VilmConfig::read(&Files { name: &name, config: &read("config.json")?, beside: &beside })?;
-    let codec = TextCodec::from_bytes("tokenizer.json", &read("tokenizer.json")?, config.prompt.clone())?;
+    let config = VilmConfig::open(folder)?;
+    let tokenizer = folder.join("tokenizer.json");
+    let codec = TextCodec::open(&tokenizer, config.prompt.clone())?;
+    if let Some(pictures) = &config.prompt.pictures {
+        // A tokenizer without the tokens of a picture is refused here and not at the first question.
+        (pictures.prefix)(&codec, &[Shown::Picture]).map_err(|error| match error {
+            Error::File { problem, remedy, .. } => Error::File { file: tokenizer, problem, remedy },
+            other => other,
+        })?;
+    }
     Ok((config, codec))
+}
+
+impl VilmConfig {
+    /// Reads the config.json of a folder, of any family, with the small files beside it.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and [`Error::Io`] for files that cannot be read.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let read = |name: &str| read_regular(&folder.join(name), LARGEST_TEXT_FILE, "use the file that came with the weights");
+        let beside = |name: &str| match folder.join(name).exists() {
+            true => Ok(Some(read(name)?)),
+            false => Ok(None),
+        };
+        let name = folder.join(CONFIG).display().to_string();
+        Self::read(&Files { name: &name, config: &read(CONFIG)?, beside: &beside })
+    }
+}
+
+/// Refuses a model on the processor whose parameters are more than the memory of the machine, before any of it is read; those of
+/// encoder and language model take so many `bits`.
+pub(crate) fn check_memory(config: &VilmConfig, bits: usize, folder: &Path, device: &Device) -> Result<()> {
+    if !device::is_processor(device) {
+        return Ok(());
+    }
+    let bits = |name: &str| if checkpoint::is_large_part(name) { bits as u64 } else { 32 };
+    let size = |bits: u64, shape: &[usize]| shape.iter().fold(bits, |all, &axis| all.saturating_mul(axis as u64)) / 8;
+    // Nothing is allocated: parameters take memory when they are used.
+    let found = parameters(&config.init(&SeededStream::new(0), device)?);
+    let needed = found.iter().map(|found| size(bits(&found.name), &found.shape)).fold(0, u64::saturating_add);
+    let memory = memory().unwrap_or(UNKNOWN_MEMORY);
+    if needed <= memory {
+        return Ok(());
+    }
+    let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
+    Err(Error::File {
+        file: folder.join(CONFIG),
+        problem: format!("describes a model of {}, more than the memory of {}", gigabytes(needed), gigabytes(memory)),
+        remedy: "use a smaller model, half precision, or the config.json that came with the weights".into(),
+    })
+}
+
+/// Memory and swap of this machine, in bytes, where the system says how much there is.
+fn memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kibibytes = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        line.trim_end_matches("kB").trim().parse::<u64>().ok()
+    };
+    Some((kibibytes("MemTotal:")? + kibibytes("SwapTotal:").unwrap_or(0)) << 10)
 }

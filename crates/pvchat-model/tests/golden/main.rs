@@ -6,6 +6,7 @@
 mod support;
 
 // One module per subject:
+mod compare;
 mod language;
 mod preprocess;
 mod qformer;

@@ -1,6 +1,7 @@
 //! The published model: its names and shapes, and all of its parts at work at sizes that fit into a test.
 #![cfg(feature = "flex")]
 
+mod bad_folders;
 mod decoder_subjects;
 mod hostile;
 mod names;

@@ -7,12 +7,14 @@ use burn::{
 };
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
+    Error,
     checkpoint::{self, Checkpoint, INDEX, SINGLE},
     families::internvideo2_chat::{
         self, FAMILY,
         names::{is_ignored, public_name},
     },
-    vilm::Vilm,
+    subject::{HEAD_ROW, TOKENS, WORD_ROW},
+    vilm::{Vilm, VilmConfig},
 };
 use pvchat_nn::weights::inventory;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -154,6 +156,22 @@ fn rows_that_fine_tuning_added_come_out_as_subject_rows() {
     let (vilm, loaded) = load(&tensors);
     assert_eq!(saved(&vilm), expected);
     assert_eq!(loaded.subject_rows, Some([vec![vec![0.5; 32]], vec![vec![-2.0; 32]]]));
+    // And the model hands them out as a subject, with the personal query tokens of the checkpoint.
+    let name = "Aa".parse().unwrap();
+    let found = vilm.found_subject(0, &name).unwrap();
+    assert_eq!((found.values(WORD_ROW), found.values(HEAD_ROW)), ([0.5; 32].as_slice(), [-2.0; 32].as_slice()));
+    let tokens = entries(&original.path().join(SINGLE)).into_iter().find(|(name, ..)| name == "personal_query_tokens").unwrap().3;
+    let tokens: Vec<f32> = tokens.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect();
+    assert_eq!(found.values(TOKENS), tokens);
+    assert_eq!(found.info.base, vilm.fingerprint());
+    assert_eq!(vilm.found_subject(1, &name), None);
+    assert_eq!(load(&entries(&original.path().join(SINGLE))).0.found_subject(0, &name), None);
+    let frames = vec![image::RgbImage::from_pixel(28, 28, image::Rgb([90, 120, 150])); vilm.frames()];
+    let sight = vilm.look(&[&vilm.prepare(&frames)]).unwrap();
+    let subjects = [found];
+    let view = vilm.with_subjects(&subjects);
+    let answer = view.ask(&sight, "Is <Aa> in this video?", &view.default_options(), |_| std::ops::ControlFlow::Continue(()));
+    assert_eq!(answer.unwrap().presence.len(), 1);
 }
 
 #[test]
@@ -172,4 +190,62 @@ fn half_precision_files_are_widened_or_read_as_they_are() {
     let file = Checkpoint::from_bytes("bf16", written(&tensors)).unwrap().in_precision(FloatDType::BF16);
     file.load(&mut narrow, FAMILY.names).unwrap();
     assert_eq!(narrow.answer.lm.norm.gamma.val().dtype(), DType::BF16);
+}
+
+/// The form and the values of the config.json that lies beside the released model of one person.
+fn released() -> serde_json::Value {
+    serde_json::json!({
+        "model_path": "/somewhere/else", "sks_name": "<Aa>", "model_cls": "InternVideo2_VideoChat2",
+        "num_personal_token": 16, "num_prefix_token": 0, "personal_token_lr": 1e-4, "num_epochs": 8, "torch_dtype": "float32",
+        "auto_map": { "AutoConfig": "model_config.VideoChat2Config" },
+        "model_config": {
+            "sks_name": "<Aa>", "initializer_range": 0.02, "freeze_vision_encoder": true, "use_flash_attention": true,
+            "pretrained_paths": {}, "loss": { "use_vision_regression_loss": false },
+            "vision_encoder": {
+                "name": "internvideo2-1B", "d_model": 1408, "encoder_embed_dim": 1408, "img_size": 224, "patch_size": 14,
+                "num_frames": 8, "origin_num_frames": 4, "tubelet_size": 1, "x_vis_only": true, "x_vis_return_idx": -2,
+                "vit_add_ln": true, "sep_image_video_pos_embed": true, "use_checkpoint": true, "checkpoint_num": 48,
+                "pretrained": null,
+            },
+            "bridge": {
+                "name": "qformer", "num_query_token": 32, "extra_num_query_token": 64, "num_personal_token": 16,
+                "num_prefix_token": 0, "qformer_hidden_dropout_prob": 0.1, "qformer_attention_probs_dropout_prob": 0.1,
+                "qformer_drop_path_rate": 0.2,
+            },
+            "llm": {
+                "name": "mistral_7b", "pretrained_llm_path": "mistralai/Mistral-7B-Instruct-v0.3", "use_lora": true,
+                "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.1,
+            },
+        },
+    })
+}
+
+#[test]
+fn the_released_configuration_is_read_as_it_is() {
+    let read = |json: &serde_json::Value| VilmConfig::from_json("config.json", json.to_string().as_bytes());
+    assert_eq!(read(&released()).unwrap(), internvideo2_chat::config());
+    // The base that it was fine-tuned from says nothing of people.
+    let mut base = released();
+    base["model_config"]["bridge"].as_object_mut().unwrap().retain(|key, _| !key.contains("personal") && !key.contains("prefix"));
+    assert_eq!(read(&base).unwrap(), internvideo2_chat::config());
+    let changes: [(&str, serde_json::Value, &str); 8] = [
+        ("vision_encoder/name", "internvideo2-6B".into(), "internvideo2-1B"),
+        ("bridge/name", "linear".into(), "qformer"),
+        ("llm/name", "internlm2_5_7b".into(), "mistral_7b"),
+        ("vision_encoder/tubelet_size", 2.into(), "spans one frame"),
+        ("vision_encoder/vit_add_ln", false.into(), "has it on"),
+        ("vision_encoder/encoder_embed_dim", 1024.into(), "d_model"),
+        ("bridge/num_prefix_token", 16.into(), "prefix tokens"),
+        ("bridge/num_query_token", 0.into(), "query_tokens"),
+    ];
+    for (place, value, said) in changes {
+        let mut other = released();
+        *other.pointer_mut(&format!("/model_config/{place}")).unwrap() = value;
+        let error = read(&other).unwrap_err();
+        assert!(matches!(error, Error::Config { .. }) && error.to_string().contains(said), "{place}: {error}");
+    }
+    let mut damaged = released();
+    damaged["model_config"]["llm"] = serde_json::Value::Null;
+    let error = read(&damaged).unwrap_err().to_string();
+    assert!(error.contains("config.json") && error.contains("that came with the weights"), "{error}");
 }

@@ -68,6 +68,16 @@ impl Precision {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::Int8, Self::Int4];
 
+    /// Bits of a weight, without the scales.
+    pub fn bits(self) -> usize {
+        match self {
+            Self::F32 => 32,
+            Self::Bf16 => 16,
+            Self::Int8 => 8,
+            Self::Int4 => 4,
+        }
+    }
+
     fn panel_bytes(self, inputs: usize) -> usize {
         match self {
             Self::F32 => f32::panel_bytes(inputs),

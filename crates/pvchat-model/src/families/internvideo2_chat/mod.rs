@@ -1,8 +1,11 @@
 //! The paper's base: InternVideo2-1B on two tiles and the whole picture, the Q-Former with ReMoH from layer 6 on,
 //! Mistral-7B-Instruct-v0.3 with adapters. 8.5e9 parameters.
 
-use super::{Family, NameTable};
+use serde_json::Value;
+
+use super::{Family, Files, NameTable};
 use crate::{
+    Result,
     answer::AnswerConfig,
     preprocess::{PreprocessConfig, Preprocessing},
     prompt::PromptFormat,
@@ -13,6 +16,7 @@ use crate::{
 mod encoder;
 pub mod names;
 mod positions;
+mod published;
 
 pub use encoder::*;
 
@@ -21,8 +25,8 @@ pub const FAMILY: Family = Family {
     name: NAME,
     filmed: true,
     free_wording: true,
-    recognises: |config| config.pointer("/vision/internvideo2").is_some(),
-    read: |files| VilmConfig::from_own(files.name, files.config),
+    recognises: |config| is_own(config) || config.pointer("/model_config/vision_encoder").is_some(),
+    read,
     write: |config| config.to_own(),
     names: &NAMES,
 };
@@ -36,6 +40,18 @@ pub(super) const NAMES: NameTable = NameTable {
     tied: &[],
     public_name: names::public_name,
 };
+
+fn is_own(config: &Value) -> bool {
+    config.pointer("/vision/internvideo2").is_some()
+}
+
+/// Either form: this project's, or the published one.
+fn read(files: &Files<'_>) -> Result<VilmConfig> {
+    match serde_json::from_slice(files.config).is_ok_and(|config| !is_own(&config)) {
+        true => published::read(files.name, files.config),
+        false => VilmConfig::from_own(files.name, files.config),
+    }
+}
 
 /// The published sizes.
 pub fn config() -> VilmConfig {
