@@ -216,22 +216,7 @@ impl Checkpoint {
         let (matrices, others): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|tensor| is_packed(&tensor.name));
         let (table, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|tensor| tensor.name == GROWING[0]);
         self.fill(module, others, &damaged)?;
-        for tensor in table {
-            let dtype = if precision == Precision::F32 { DType::F32 } else { tensor.dtype };
-            let source = self.source.with_tensors(vec![tensor]).with_dtype(Some(dtype));
-            let applied = apply_tensors(module, &source, &[]);
-            if let Some(name) = damaged.take() {
-                return Err(self.not_finite(&name));
-            }
-            check_placed(&applied?, &self.origin)?;
-        }
         let get = |name: String| self.weights(&matrices, &name, &damaged);
-        if has_tower {
-            module.vision_encoder.pack(precision, &mut |name| get(format!("vision_encoder.{name}")))?;
-        }
-        if let Some(name) = &of_bridge {
-            module.answer.bridge.pack(precision, &get(name.clone())?)?;
-        }
         // The language model's own error has a place for that of the file.
         let mut failure = None;
         let packed = module.answer.lm.pack(precision, &mut |name| {
@@ -241,10 +226,26 @@ impl Checkpoint {
                 pvchat_nn::Error::Config { key: "weights", value: name.into(), remedy: text }
             })
         });
-        match failure {
-            Some(error) => Err(error),
-            None => Ok(packed.map(|()| loaded)?),
+        if let Some(error) = failure {
+            return Err(error);
         }
+        packed?;
+        for tensor in table {
+            let dtype = if precision == Precision::F32 { DType::F32 } else { tensor.dtype };
+            let source = self.source.with_tensors(vec![tensor]).with_dtype(Some(dtype));
+            let applied = apply_tensors(module, &source, &[]);
+            if let Some(name) = damaged.take() {
+                return Err(self.not_finite(&name));
+            }
+            check_placed(&applied?, &self.origin)?;
+        }
+        if has_tower {
+            module.vision_encoder.pack(precision, &mut |name| get(format!("vision_encoder.{name}")))?;
+        }
+        if let Some(name) = &of_bridge {
+            module.answer.bridge.pack(precision, &get(name.clone())?)?;
+        }
+        Ok(loaded)
     }
 
     /// One matrix in PyTorch's layout.

@@ -62,6 +62,9 @@ impl PackedDecoder {
             Ok(weights)
         };
         let (hidden, intermediate) = (config.hidden, config.intermediate);
+        // The largest matrix comes first, when nothing else takes memory. What is lost in the head is lost of every word: four bits are too few.
+        let of_head = if precision == Precision::Int4 { Precision::Int8 } else { precision };
+        let head = get("lm_head.base.weight".into(), [hidden, config.vocabulary])?.pack(of_head)?;
         let mut layers = Vec::with_capacity(model.layers.len());
         for (index, layer) in model.layers.iter().enumerate() {
             let mut of = |name: &str, sizes| get(format!("layers.{index}.{name}.base.weight"), sizes);
@@ -88,9 +91,6 @@ impl PackedDecoder {
                 down: of("mlp.down_proj", [intermediate, hidden])?.pack(precision)?,
             });
         }
-        // What is lost in the head is lost of every word: four bits are too few.
-        let of_head = if precision == Precision::Int4 { Precision::Int8 } else { precision };
-        let head = get("lm_head.base.weight".into(), [hidden, config.vocabulary])?.pack(of_head)?;
         Ok(Self { config: config.clone(), precision, layers, norm: Norm::rms(&model.norm), head })
     }
 
