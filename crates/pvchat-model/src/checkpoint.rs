@@ -23,7 +23,7 @@ use safetensors::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result, error::ShapeMismatch, families::NameTable, vilm::VilmParameters};
+use crate::{Error, Result, error::ShapeMismatch, families::NameTable, vilm::VilmParameters, vision::VisionEncoder};
 use pvchat_nn::{
     file::{open_regular, read_regular, write_whole},
     packed::{Order, Precision, Weights},

@@ -124,7 +124,7 @@ impl VilmConfig {
     /// [`Error::Config`] with the value at fault and what it contradicts.
     pub fn validate(&self) -> Result<()> {
         self.preprocess.validate()?;
-        self.vision.validate()?;
+        self.vision.check()?;
         let language = &self.answer.language;
         self.answer.validate()?;
         let (depth, feed_forward) = self.vision.depth_and_feed_forward();
@@ -192,7 +192,7 @@ impl VilmConfig {
         self.validate()?;
         let vision_layernorm = self.vision.has_layernorm().then(|| vision_layernorm(self.vision.width(), device));
         Ok(VilmParameters {
-            vision_encoder: self.vision.init(&mut stream.clone(), device)?,
+            vision_encoder: self.vision.tower(&mut stream.clone(), device)?,
             vision_layernorm,
             answer: self.answer.init(stream, device)?,
         })

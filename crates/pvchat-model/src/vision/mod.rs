@@ -4,9 +4,13 @@ pub mod tower;
 
 pub use tower::{VisionConfig, VisionTower};
 
-use crate::Result;
+use crate::{Error, Result};
 use burn::prelude::*;
-use pvchat_nn::operations::LayerNorm;
+use pvchat_data::random::SeededStream;
+use pvchat_nn::{
+    operations::LayerNorm,
+    packed::{Precision, Weights},
+};
 
 /// Epsilon of [`vision_layernorm`].
 pub const VISION_LAYERNORM_EPSILON: f64 = 1e-12;
@@ -21,6 +25,69 @@ pub struct Encoded {
     pub identity: Tensor<3>,
 }
 
+/// The sizes of an encoder, of which it is made: what a family says about its own.
+pub trait EncoderConfig {
+    /// The family whose encoder it is.
+    fn family(&self) -> &'static str;
+
+    /// Whether a [layer norm](vision_layernorm) stands behind the encoder.
+    fn has_layernorm(&self) -> bool {
+        false
+    }
+
+    /// The most frames of a clip, for encoders that see every frame by itself and so take any number; `None` for those that
+    /// take exactly [`frames`](Self::frames).
+    fn most_frames(&self) -> Option<usize> {
+        None
+    }
+
+    /// Whether it has no form in half precision.
+    fn needs_f32(&self) -> bool {
+        false
+    }
+
+    /// Layers, and the width inside their feed-forward networks.
+    fn depth_and_feed_forward(&self) -> (usize, usize);
+
+    /// Height and width of the images that the encoder sees, in pixels.
+    fn image_size(&self) -> usize;
+
+    /// Frames per clip.
+    fn frames(&self) -> usize;
+
+    /// Width of a token.
+    fn width(&self) -> usize;
+
+    /// Tokens of one clip of images; of one frame for encoders that see every frame by itself.
+    fn tokens(&self) -> usize;
+
+    /// Width of the identity embedding of a person; `None` for encoders that do not distinguish people.
+    fn identity_width(&self) -> Option<usize> {
+        None
+    }
+
+    /// A regular expression for the names of the parameters that [`VisionEncoder::upper`] uses, without
+    /// what names the encoder in a model.
+    fn upper_part(&self) -> String;
+
+    /// Checks that the sizes fit together.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the value at fault.
+    fn check(&self) -> Result<()>;
+
+    /// Builds the encoder; parameters are a function of the stream.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    fn tower(&self, stream: &mut SeededStream, device: &Device) -> Result<VisionTower>;
+}
+
+/// Numbers as the alternatives of a regular expression.
+pub(crate) fn alternatives(range: std::ops::Range<usize>) -> String {
+    range.map(|index| index.to_string()).collect::<Vec<_>>().join("|")
+}
+
 /// Something that turns frames into a sequence of tokens for the Q-Former.
 pub trait VisionEncoder {
     /// The part that stays frozen whatever is trained: `pixels` `[batch, channels, frames, height, width]`, normalised
@@ -28,7 +95,7 @@ pub trait VisionEncoder {
     /// `[batch, tokens, width]`.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) when the pixels do not fit the encoder.
+    /// [`Error::Shape`] when the pixels do not fit the encoder.
     fn lower(&self, pixels: Tensor<5>) -> Result<Tensor<3>>;
 
     /// The rest, from what [`lower`](Self::lower) gave: the tokens that the Q-Former reads, and the identity
@@ -48,6 +115,20 @@ pub trait VisionEncoder {
 
     /// Number of tokens of a clip with that many frames.
     fn tokens(&self, frames: usize) -> usize;
+
+    /// Whether its weights can be packed.
+    fn can_pack(&self) -> bool {
+        false
+    }
+
+    /// Packs its weights for inference on the CPU; `weights` is asked for each matrix by the name of its parameter.
+    ///
+    /// # Errors
+    /// Those of `weights`; [`Error::Config`] for an encoder that cannot be packed.
+    fn pack(&mut self, _precision: Precision, _weights: &mut dyn FnMut(&str) -> Result<Weights>) -> Result<()> {
+        let remedy = "only the language model of this base can be packed".into();
+        Err(Error::Config { key: "packed weights", value: "in this encoder".into(), remedy })
+    }
 }
 
 /// The layer norm that stands between a vision encoder and the Q-Former: over the last axis of all tokens,

@@ -1,6 +1,8 @@
 //! The paper's base: InternVideo2-1B on two tiles and the whole picture, the Q-Former with ReMoH from layer 6 on,
 //! Mistral-7B-Instruct-v0.3 with adapters. 8.5e9 parameters.
 
+use burn::prelude::Device;
+use pvchat_data::random::SeededStream;
 use serde_json::Value;
 
 use super::{Family, Files, NameTable};
@@ -10,7 +12,7 @@ use crate::{
     preprocess::{PreprocessConfig, Preprocessing},
     prompt::PromptFormat,
     vilm::VilmConfig,
-    vision::VisionConfig,
+    vision::{EncoderConfig, VisionConfig, VisionTower, alternatives},
 };
 
 mod encoder;
@@ -62,5 +64,48 @@ pub fn config() -> VilmConfig {
         vision: VisionConfig::InternVideo2(InternVideo2Config::full()),
         prompt: PromptFormat::full(),
         answer: AnswerConfig::full(),
+    }
+}
+
+impl EncoderConfig for InternVideo2Config {
+    fn family(&self) -> &'static str {
+        NAME
+    }
+
+    fn has_layernorm(&self) -> bool {
+        true
+    }
+
+    fn depth_and_feed_forward(&self) -> (usize, usize) {
+        (self.depth, self.mlp_hidden)
+    }
+
+    fn image_size(&self) -> usize {
+        self.image_size
+    }
+
+    fn frames(&self) -> usize {
+        self.frames
+    }
+
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn tokens(&self) -> usize {
+        self.tokens(self.frames)
+    }
+
+    fn upper_part(&self) -> String {
+        let built = self.built_blocks();
+        format!(r"blocks\.({})\.", alternatives(first_upper_block(built)..built))
+    }
+
+    fn check(&self) -> Result<()> {
+        self.validate()
+    }
+
+    fn tower(&self, stream: &mut SeededStream, device: &Device) -> Result<VisionTower> {
+        Ok(VisionTower::InternVideo2(self.init(stream, device)?))
     }
 }

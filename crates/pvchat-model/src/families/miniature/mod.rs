@@ -1,10 +1,13 @@
 //! The drawn miniature: an encoder that distinguishes people, a Q-Former with ReMoH in every layer, a small decoder. Its
 //! world, training and weights are in the crate `pvchat-miniature`.
 
+use burn::prelude::Device;
+use pvchat_data::random::SeededStream;
 use pvchat_nn::{language::MistralConfig, moh::Routing};
 
 use super::{Family, NameTable, internvideo2_chat};
 use crate::{
+    Result,
     answer::{AnswerConfig, BridgeConfig},
     bridge::QFormerBridgeConfig,
     personal::PersonalConfig,
@@ -12,7 +15,7 @@ use crate::{
     prompt::PromptFormat,
     qformer::{Activation, DropoutRates, NormPlacement, QFormerConfig},
     vilm::VilmConfig,
-    vision::VisionConfig,
+    vision::{EncoderConfig, VisionConfig, VisionTower, alternatives},
 };
 
 mod encoder;
@@ -95,5 +98,53 @@ pub fn config(vocabulary: usize, routing: Routing) -> VilmConfig {
             },
         },
         vision: VisionConfig::Miniature(vision),
+    }
+}
+
+impl EncoderConfig for MiniatureEncoderConfig {
+    fn family(&self) -> &'static str {
+        NAME
+    }
+
+    fn needs_f32(&self) -> bool {
+        true
+    }
+
+    fn depth_and_feed_forward(&self) -> (usize, usize) {
+        (self.blocks_inside.saturating_add(self.blocks_across), self.intermediate)
+    }
+
+    fn image_size(&self) -> usize {
+        self.frame_side
+    }
+
+    fn frames(&self) -> usize {
+        self.frames
+    }
+
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn tokens(&self) -> usize {
+        self.memory_tokens()
+    }
+
+    fn identity_width(&self) -> Option<usize> {
+        Some(self.identity_width)
+    }
+
+    fn upper_part(&self) -> String {
+        let across = alternatives(self.blocks_inside..self.blocks_inside + self.blocks_across);
+        format!(r"(blocks\.({across})\.|norm\.|readout\.)")
+    }
+
+    fn check(&self) -> Result<()> {
+        self.validate()
+    }
+
+    fn tower(&self, stream: &mut SeededStream, device: &Device) -> Result<VisionTower> {
+        self.validate()?;
+        Ok(VisionTower::Miniature(self.init(stream, device)))
     }
 }

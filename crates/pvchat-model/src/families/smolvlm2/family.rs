@@ -1,5 +1,7 @@
 //! SmolVLM2 among the other families: its files, its names, its prompts.
 
+use burn::prelude::Device;
+use pvchat_data::random::SeededStream;
 use pvchat_nn::language::PersonalRows;
 use serde_json::{Value, json};
 
@@ -16,7 +18,7 @@ use crate::{
     prompt::{PictureText, PromptFormat, Segment, TextCodec},
     sight::Shown,
     vilm::VilmConfig,
-    vision::VisionConfig,
+    vision::{EncoderConfig, VisionConfig, VisionTower, alternatives},
 };
 
 /// The family.
@@ -220,4 +222,48 @@ fn write(config: &VilmConfig) -> Result<Vec<(&'static str, Vec<u8>)>> {
         files.push(("generation_config.json", json!({ "eos_token_id": published.end_tokens })));
     }
     Ok(files.into_iter().map(|(name, json)| (name, format!("{json:#}\n").into_bytes())).collect())
+}
+
+impl EncoderConfig for SmolVlm2Config {
+    fn family(&self) -> &'static str {
+        NAME
+    }
+
+    fn most_frames(&self) -> Option<usize> {
+        Some(MOST_FRAMES)
+    }
+
+    fn depth_and_feed_forward(&self) -> (usize, usize) {
+        (self.vision.layers, self.vision.mlp_hidden)
+    }
+
+    fn image_size(&self) -> usize {
+        self.vision.image_size
+    }
+
+    fn frames(&self) -> usize {
+        self.sampling.most.min(FRAMES)
+    }
+
+    fn width(&self) -> usize {
+        self.vision.width
+    }
+
+    fn tokens(&self) -> usize {
+        self.vision.tokens()
+    }
+
+    fn upper_part(&self) -> String {
+        let layers = self.vision.layers;
+        format!(r"encoder\.layers\.({})\.", alternatives(layers / 2..layers))
+    }
+
+    fn check(&self) -> Result<()> {
+        self.validate()
+    }
+
+    fn tower(&self, stream: &mut SeededStream, device: &Device) -> Result<VisionTower> {
+        self.validate()?;
+        Ok(VisionTower::SmolVlm2(self.vision.init(stream, device)?))
+    }
 }

@@ -24,7 +24,6 @@ pub mod vision;
 pub use config::SmolVlm2Config;
 pub use connector::{Connector, ConnectorConfig};
 pub use family::{FAMILY, config};
-pub(crate) use family::{FRAMES, MOST_FRAMES, NAME};
 pub use frames::FrameSampling;
 pub use packed::PackedTower;
 pub use preprocess::{ImageTiles, Preprocess};

@@ -492,4 +492,12 @@ impl VisionEncoder for SiglipTower {
     fn tokens(&self, frames: usize) -> usize {
         frames * self.embeddings.position_embedding.weight.lazy_shape()[0]
     }
+
+    fn can_pack(&self) -> bool {
+        true
+    }
+
+    fn pack(&mut self, precision: Precision, weights: &mut dyn FnMut(&str) -> Result<Weights>) -> Result<()> {
+        self.pack(precision, weights)
+    }
 }
