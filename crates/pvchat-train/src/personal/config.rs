@@ -339,3 +339,32 @@ impl LearnConfig {
         Ok(adaptation.lora.validate()?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_presets_carry_the_published_constants() {
+        for preset in [LearnConfig::released(), LearnConfig::paper()] {
+            preset.validate().unwrap();
+            let its = &preset.adaptation;
+            assert_eq!([preset.learning_rate, its.bridge_rate, its.lora_rate, its.router_rate], [1e-4, 1e-5, 1e-5, 1e-6]);
+            assert_eq!([preset.personal_decay, its.weight_decay, preset.clip, preset.last_rate], [0.01, 0.01, 0.0, 1.0]);
+            assert_eq!((its.lora, its.projection_rate, preset.warm_up), (LoraConfig::full(), Some(0.0), 0));
+        }
+    }
+
+    #[test]
+    fn what_is_as_usual_is_not_written() {
+        let written = serde_json::to_value(LearnConfig::default()).unwrap();
+        let keys = ["row_rate", "last_rate", "personal_decay"];
+        assert!(keys.iter().all(|key| written.get(key).is_none()), "{written}");
+        let keys = ["projection_rate", "head"];
+        assert!(keys.iter().all(|key| written["adaptation"].get(key).is_none()), "{written}");
+        for config in [LearnConfig::default(), LearnConfig::released(), LearnConfig::paper()] {
+            let text = serde_json::to_string(&config).unwrap();
+            assert_eq!(serde_json::from_str::<LearnConfig>(&text).unwrap(), config);
+        }
+    }
+}
