@@ -83,6 +83,7 @@ impl Trains {
 
 const ROUTERS: &str = r"^answer\.(qformer\..*\.router_alpha|lm\..*\.routed)\.";
 const ADAPTERS: &str = r"^answer\.lm\..*\.lora\.";
+const PROJECTION: &str = r"^answer\.(project_up|modality_projection)\.";
 const BRIDGE: &str = r"^answer\.(qformer|project_up|modality_projection)\.";
 
 fn upper_vision(vision: &VisionConfig) -> String {
@@ -119,6 +120,14 @@ pub fn adapters() -> Result<ParamGroup> {
 /// As [`Trains::group`].
 pub fn bridge() -> Result<ParamGroup> {
     group(&[BRIDGE.into()])
+}
+
+/// The projection behind the Q-Former, or what stands in place of both.
+///
+/// # Errors
+/// As [`Trains::group`].
+pub fn projection() -> Result<ParamGroup> {
+    group(&[PROJECTION.into()])
 }
 
 /// The upper part of the vision encoder.
@@ -198,6 +207,11 @@ impl Adaptation {
             if self.parameters.contains_key(&format!("answer.lm.{name}.lora.a.weight")) {
                 let [inputs, outputs] = layer.sizes();
                 layer.lora = Some(LoraAdapter::zeros(inputs, outputs, self.lora, &device));
+                let adapted = self.parameters.get(&format!("answer.lm.{name}.lora.b.weight"));
+                if name == "lm_head" && adapted.is_some_and(|values| values.shape.last() == Some(&(outputs + 1))) {
+                    // The adapter acts on the subject's row too.
+                    layer.widen(1);
+                }
             }
         }
         self.apply(ANSWER, model)

@@ -146,6 +146,101 @@ fn the_fused_kernel_equals_the_reference() {
     assert!(fused.iter().all(|kernel| seen.contains(kernel)), "{seen:?}");
 }
 
+/// Queries and keys whose products are whole, so that scores have no error in f32 and what differs is what the kernel adds.
+/// Scores reach about `apart` from those of other keys, and all of a head's are larger by what its queries and keys have in
+/// `common`.
+fn sharp(seed: u64, [apart, common]: [f32; 2], keys: usize) -> Case {
+    const WIDTH: usize = 64;
+    let mut stream = SeededStream::new(seed).derive("sharp");
+    let (sizes, key_sizes) = ([1, 4, 130, WIDTH], [1, 2, keys, WIDTH]);
+    // The largest of a row is about three and a half deviations out, and a deviation is the product of both.
+    let deviation = (apart / 3.5).sqrt();
+    let shared = (common / (WIDTH as f32).sqrt()).sqrt().round();
+    let mut whole = |sizes: [usize; 4]| {
+        let count = sizes.iter().product();
+        TensorData::new((0..count).map(|_| (stream.normal() * deviation).round() + shared).collect::<Vec<f32>>(), sizes)
+    };
+    let (q, k) = (whole(sizes), whole(key_sizes));
+    let mut normal =
+        |sizes: [usize; 4]| TensorData::new((0..sizes.iter().product()).map(|_| stream.normal()).collect::<Vec<f32>>(), sizes);
+    let (v, slope) = (normal(key_sizes), normal(sizes));
+    let scales = (0..4 * 130).map(|_| if stream.chance(0.8) { stream.range(0.1f32, 2.0) } else { 0.0 }).collect::<Vec<f32>>();
+    let scales = Some(TensorData::new(scales, [1, 4, 130]));
+    Case { sizes, key_sizes, q, k, v, scales, hidden: None, hidden_pairs: None, slope, causal: false, dtype: DType::F32 }
+}
+
+/// The largest score, and output and gradients of an attention without masks, in f64.
+fn exact(case: &Case) -> (f64, Vec<Vec<f64>>) {
+    let wide = |data: &TensorData| data.iter::<f64>().collect::<Vec<f64>>();
+    let [q, k, v, slope] = [&case.q, &case.k, &case.v, &case.slope].map(wide);
+    let scales = wide(case.scales.as_ref().expect("gated"));
+    let ([_, heads, tokens, width], [_, key_heads, keys, _]) = (case.sizes, case.key_sizes);
+    let factor = (width as f64).sqrt().recip();
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let add = |to: &mut [f64], times: f64, from: &[f64]| to.iter_mut().zip(from).for_each(|(to, from)| *to += times * from);
+    let zeros = |like: &Vec<f64>| vec![0.0; like.len()];
+    let (mut output, mut dq, mut dk, mut dv, mut ds) = (zeros(&q), zeros(&q), zeros(&k), zeros(&v), zeros(&scales));
+    let mut largest = 0.0f64;
+    for row in 0..heads * tokens {
+        let place = row * width..(row + 1) * width;
+        let first = row / tokens / (heads / key_heads) * keys;
+        let of = |key: usize| (first + key) * width..(first + key + 1) * width;
+        let mut weights: Vec<f64> = (0..keys).map(|key| factor * dot(&q[place.clone()], &k[of(key)])).collect();
+        let maximum = weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        largest = largest.max(maximum);
+        weights.iter_mut().for_each(|weight| *weight = (*weight - maximum).exp());
+        let sum: f64 = weights.iter().sum();
+        weights.iter_mut().for_each(|weight| *weight /= sum);
+        let mut context = vec![0.0; width];
+        weights.iter().enumerate().for_each(|(key, weight)| add(&mut context, *weight, &v[of(key)]));
+        add(&mut output[place.clone()], scales[row], &context);
+        let slope = &slope[place.clone()];
+        let offset = dot(slope, &context);
+        // A scale of zero gets no gradient, see the module documentation.
+        ds[row] = if scales[row] == 0.0 { 0.0 } else { offset };
+        for (key, weight) in weights.iter().enumerate() {
+            let change = scales[row] * weight * (dot(slope, &v[of(key)]) - offset);
+            add(&mut dq[place.clone()], factor * change, &k[of(key)]);
+            add(&mut dk[of(key)], factor * change, &q[place.clone()]);
+            add(&mut dv[of(key)], scales[row] * weight, slope);
+        }
+    }
+    (largest, vec![output, dq, dk, dv, ds])
+}
+
+#[test]
+fn large_scores_lose_no_digits() {
+    let device = Device::flex().autodiff();
+    let cases = [
+        ([50.0, 0.0], 90),
+        ([120.0, 0.0], 700),
+        ([200.0, 0.0], 256),
+        ([500.0, 0.0], 90),
+        ([500.0, 0.0], 1300),
+        ([8.0, 200.0], 120),
+        ([20.0, 500.0], 900),
+        ([100.0, 400.0], 300),
+    ];
+    for (seed, (size, keys)) in cases.into_iter().enumerate() {
+        let case = sharp(seed as u64, size, keys);
+        let (largest, expected) = exact(&case);
+        assert!(largest >= 50.0, "{largest}");
+        let ((plain, _), (found, _)) = (case.run(&device, true), case.run(&device, false));
+        for (index, what) in ["output", "q", "k", "v", "scales"].into_iter().enumerate() {
+            let worst = |found: &[f32]| -> f64 {
+                let pairs = found.iter().zip(&expected[index]);
+                // A scale of zero gets no gradient, see the module documentation.
+                let scale = |exact: &f64| if what == "scales" && *exact == 0.0 { f64::INFINITY } else { 1.0 + exact.abs() };
+                pairs.map(|(found, exact)| (f64::from(*found) - exact).abs() / scale(exact)).fold(0.0, f64::max)
+            };
+            let (found, plain) = (worst(&found[index]), worst(&plain[index]));
+            // What queries have in common multiplies the rests of rows without a heavy key, in the gradients of the keys only.
+            let limit = if what == "k" { 3.0 * plain } else { 1.2 * plain + 1e-6 };
+            assert!(found <= limit, "scores to {largest:.0}, {keys} keys, {what}: {found:.1e}, plain {plain:.1e}");
+        }
+    }
+}
+
 #[test]
 fn half_precision_goes_to_the_reference_and_is_as_near_as_it_can_be() {
     // A few units in the last place of each.

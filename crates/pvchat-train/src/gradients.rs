@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::{
-    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamGroup},
     optim::GradientsParams,
     prelude::*,
     tensor::GradientCheckpointingStrategy,
@@ -120,17 +120,47 @@ pub fn add<M: Module>(model: &M, sum: &mut GradientsParams, other: GradientsPara
     model.visit(&mut Add(sum, other));
 }
 
-/// Scales all gradients so that their joint norm is at most `limit`; returns the norm before.
-pub fn clip_global<M: Module>(model: &M, gradients: &mut GradientsParams, limit: f64) -> f64 {
-    struct Norm<'a>(&'a GradientsParams, f64, Vec<ParamId>);
-    impl ModuleVisitor for Norm<'_> {
+/// The norm of the gradients of each of `groups`, and last that of all other parameters; a parameter belongs to the last group
+/// that it matches. The joint norm is the norm of these.
+pub fn group_norms<M: Module>(model: &M, gradients: &GradientsParams, groups: &[&ParamGroup]) -> Vec<f64> {
+    struct Squares<'a> {
+        gradients: &'a GradientsParams,
+        groups: &'a [&'a ParamGroup],
+        path: Vec<String>,
+        sums: Vec<f64>,
+    }
+    impl ModuleVisitor for Squares<'_> {
+        fn enter_module(&mut self, name: &str, _container: &str) {
+            self.path.push(name.into());
+        }
+
+        fn exit_module(&mut self, _name: &str, _container: &str) {
+            self.path.pop();
+        }
+
         fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
-            if let Some(gradient) = self.0.get::<D>(parameter.id) {
-                self.1 += f64::from(gradient.square().sum().into_scalar::<f32>());
-                self.2.push(parameter.id);
+            if let Some(gradient) = self.gradients.get::<D>(parameter.id) {
+                let path = self.path.join(".");
+                let place = self.groups.iter().rposition(|group| group.matches(&parameter.id, Some(&path)));
+                let sum = f64::from(gradient.square().sum().into_scalar::<f32>());
+                self.sums[place.unwrap_or(self.groups.len())] += sum;
             }
         }
     }
+    let mut squares = Squares { gradients, groups, path: Vec::new(), sums: vec![0.0; groups.len() + 1] };
+    model.visit(&mut squares);
+    squares.sums.into_iter().map(f64::sqrt).collect()
+}
+
+/// Scales all gradients so that their joint norm is at most `limit`; returns the norm before.
+pub fn clip_global<M: Module>(model: &M, gradients: &mut GradientsParams, limit: f64) -> f64 {
+    let norm = group_norms(model, gradients, &[])[0];
+    shorten(model, gradients, norm, limit);
+    norm
+}
+
+/// Scales gradients with the joint norm `norm` so that it is at most `limit`.
+pub(crate) fn shorten<M: Module>(model: &M, gradients: &mut GradientsParams, norm: f64, limit: f64) {
     struct Scale<'a>(&'a mut GradientsParams, f64);
     impl ModuleVisitor for Scale<'_> {
         fn visit_float<const D: usize>(&mut self, parameter: &Param<Tensor<D>>) {
@@ -139,11 +169,7 @@ pub fn clip_global<M: Module>(model: &M, gradients: &mut GradientsParams, limit:
             }
         }
     }
-    let mut norm = Norm(gradients, 0.0, Vec::new());
-    model.visit(&mut norm);
-    let total = norm.1.sqrt();
-    if total > limit {
-        model.visit(&mut Scale(gradients, limit / (total + 1e-6)));
+    if norm > limit {
+        model.visit(&mut Scale(gradients, limit / (norm + 1e-6)));
     }
-    total
 }

@@ -17,7 +17,7 @@ use burn::{
 use crate::{
     Error, Result,
     checkpoint::{CheckpointFolder, RunState},
-    gradients::{add, batch_gradients, clip_global},
+    gradients::{add, batch_gradients, group_norms, shorten},
 };
 
 /// What a run trains: where its batches come from and what their loss is.
@@ -81,6 +81,31 @@ impl Schedule {
     }
 }
 
+impl Schedule {
+    /// The same rates from the first step to the last.
+    pub const CONSTANT: Self = Self { warm_up: 0, constant: 0.0, last: 1.0 };
+}
+
+/// Parameters that are trained alike.
+#[derive(Clone, Debug)]
+pub struct RateGroup {
+    /// What they are called where their gradients are told of.
+    pub name: &'static str,
+    /// Which they are.
+    pub parameters: ParamGroup,
+    /// Their learning rate.
+    pub rate: f64,
+    /// The step that they are trained from, counted from 0: before, they are frozen, and the optimiser knows nothing of them.
+    pub first: usize,
+}
+
+impl RateGroup {
+    /// Parameters that are trained from the first step on.
+    pub fn new(name: &'static str, parameters: ParamGroup, rate: f64) -> Self {
+        Self { name, parameters, rate, first: 0 }
+    }
+}
+
 /// Everything about a run that is not its task.
 #[derive(Clone, Debug)]
 pub struct RunConfig {
@@ -89,10 +114,10 @@ pub struct RunConfig {
     /// Learning rate of everything outside `groups`.
     pub learning_rate: f64,
     /// Parameter groups with learning rates of their own; the last that matches wins.
-    pub groups: Vec<(ParamGroup, f64)>,
+    pub groups: Vec<RateGroup>,
     /// How the rates move.
     pub schedule: Schedule,
-    /// Limit of the joint gradient norm.
+    /// Limit of the joint gradient norm; zero for none.
     pub clip: f64,
     /// Where checkpoints are kept, if anywhere.
     pub checkpoints: Option<CheckpointFolder>,
@@ -100,6 +125,14 @@ pub struct RunConfig {
     pub checkpoint_every: Duration,
     /// What identifies the run; a checkpoint with another fingerprint is refused.
     pub fingerprint: BTreeMap<String, String>,
+}
+
+impl RunConfig {
+    /// `model` with the parameters frozen that are not trained yet at `step`, and those trained whose first step it is.
+    pub fn at_step<M: Module>(&self, model: M, step: usize) -> M {
+        let late = self.groups.iter().filter(|group| group.first > 0);
+        late.fold(model, |model, group| model.set_require_grad_group(group.parameters.clone(), step >= group.first))
+    }
 }
 
 /// What the observer is told after every step.
@@ -115,6 +148,8 @@ pub struct Progress<'a, M, R> {
     pub loss: f32,
     /// Joint gradient norm before clipping.
     pub gradient_norm: f64,
+    /// The same of the parameters of each group, and last of those of none.
+    pub group_norms: &'a [f64],
     /// The shards' reports.
     pub reports: &'a [R],
 }
@@ -152,26 +187,42 @@ where
         }
     }
     let mut saved = Instant::now();
+    model = config.at_step(model, first);
+    let groups: Vec<&ParamGroup> = config.groups.iter().map(|group| &group.parameters).collect();
     for step in first..config.steps {
+        if config.groups.iter().any(|group| group.first == step) {
+            model = config.at_step(model, step);
+        }
         let (mut gradients, losses, reports) = gradients(&model, task, step, device);
         let diverged = |task: &T, what, value| Error::Diverged { step, what, value, batch: task.batch(step), kept };
         let loss: f32 = losses.iter().sum();
         if !loss.is_finite() {
             return Err(task.failure(reports).unwrap_or_else(|| diverged(task, "loss", f64::from(loss))));
         }
-        let gradient_norm = clip_global(&model, &mut gradients, config.clip);
+        let group_norms = group_norms(&model, &gradients, &groups);
+        let gradient_norm = group_norms.iter().map(|norm| norm * norm).sum::<f64>().sqrt();
         if !gradient_norm.is_finite() {
             return Err(diverged(task, "norm of the gradients", gradient_norm));
         }
+        if config.clip > 0.0 {
+            shorten(&model, &mut gradients, gradient_norm, config.clip);
+        }
         let factor = config.schedule.factor(step, config.steps);
         let mut rates = ModuleLrScheduler::new(config.learning_rate * factor);
-        for (group, rate) in &config.groups {
-            rates = rates.with_group(group.clone(), rate * factor);
+        for group in &config.groups {
+            rates = rates.with_group(group.parameters.clone(), group.rate * factor);
         }
         model = optimizer.step(rates.step(), model, gradients);
         task.after_step(step, &reports);
-        let flow =
-            observe(Progress { model: &model, step: step + 1, steps: config.steps, loss, gradient_norm, reports: &reports });
+        let flow = observe(Progress {
+            model: &model,
+            step: step + 1,
+            steps: config.steps,
+            loss,
+            gradient_norm,
+            group_norms: &group_norms,
+            reports: &reports,
+        });
         if let Some(folder) = &folder
             && (flow.is_break() || step + 1 == config.steps || saved.elapsed() >= config.checkpoint_every)
         {

@@ -1,17 +1,18 @@
-//! Learning a person on a base whose large weights are in half precision: every choice of what trains, the published form.
+//! Learning a person on the published form of a base: every choice of what trains, with the large weights in half precision, and
+//! learning as published.
 #![cfg(feature = "flex")]
 
 #[path = "../../pvchat-model/tests/published/small.rs"]
 #[allow(dead_code)] // the tests of the model use all of it
 mod small;
 
-use std::{ops::ControlFlow, time::Duration};
+use std::{collections::BTreeSet, ops::ControlFlow, time::Duration};
 
 use burn::{prelude::*, tensor::FloatDType};
 use image::RgbImage;
 use pvchat_data::{SubjectName, random::SeededStream};
 use pvchat_model::{
-    subject::{Subject, TOKENS},
+    subject::{HEAD_ROW, Subject, TOKENS, WORD_ROW},
     vilm::Vilm,
 };
 use pvchat_train::{
@@ -54,10 +55,6 @@ fn data(vilm: &Vilm, name: &SubjectName) -> LearnData {
 }
 
 fn learned(precision: FloatDType, trains: Trains) -> (Subject, Vec<LearnProgress>) {
-    let folder = small::folder(1, usize::MAX);
-    let vilm = Vilm::open_in(precision, folder.path(), &Device::flex()).unwrap();
-    let name: SubjectName = "<Aa>".parse().unwrap();
-    let start = vilm.blank_subject(&name, &SeededStream::new(5)).unwrap();
     let config = LearnConfig {
         trains,
         image_steps: 3,
@@ -67,9 +64,59 @@ fn learned(precision: FloatDType, trains: Trains) -> (Subject, Vec<LearnProgress
         anchor: 0.0,
         ..LearnConfig::default()
     };
+    let (_, subject, steps) = learned_with(precision, &config);
+    (subject, steps)
+}
+
+/// Who is learned, from whom, and every step.
+fn learned_with(precision: FloatDType, config: &LearnConfig) -> (Subject, Subject, Vec<LearnProgress>) {
+    let folder = small::folder(1, usize::MAX);
+    let vilm = Vilm::open_in(precision, folder.path(), &Device::flex()).unwrap();
+    let name: SubjectName = "<Aa>".parse().unwrap();
+    let start = vilm.blank_subject(&name, &SeededStream::new(5)).unwrap();
     let (_, mut report) =
-        learn(&vilm, &start, &data(&vilm, &name), &config, &LearnRun::default(), |_| ControlFlow::Continue(())).unwrap();
-    (report.learned.swap_remove(0), report.steps)
+        learn(&vilm, &start, &data(&vilm, &name), config, &LearnRun::default(), |_| ControlFlow::Continue(())).unwrap();
+    (start, report.learned.swap_remove(0), report.steps)
+}
+
+/// The parameters of the base that learning as `config` says has changed.
+fn changed(config: &LearnConfig, subject: &Subject) -> BTreeSet<String> {
+    let untouched = LearnConfig { image_steps: 0, clip_steps: 0, ..config.clone() };
+    let (_, before, _) = learned_with(FloatDType::F32, &untouched);
+    let [before, after] = [&before, subject].map(|subject| &subject.adaptation.as_ref().expect("of the base").parameters);
+    assert!(before.keys().eq(after.keys()));
+    after.iter().filter(|(name, values)| before[*name] != **values).map(|(name, _)| name.clone()).collect()
+}
+
+#[test]
+fn learning_as_published_trains_what_it_says() {
+    let short = |config| LearnConfig { image_steps: 2, clip_steps: 2, ..config };
+    let has = |names: &BTreeSet<String>, start: &str| names.iter().any(|name| name.starts_with(start));
+
+    let config = short(LearnConfig::released());
+    let (start, subject, _) = learned_with(FloatDType::F32, &config);
+    let names = changed(&config, &subject);
+    assert_ne!(subject.values(TOKENS), start.values(TOKENS));
+    assert_eq!([WORD_ROW, HEAD_ROW].map(|row| subject.values(row)), [WORD_ROW, HEAD_ROW].map(|row| start.values(row)));
+    assert!(has(&names, "answer.qformer.") && has(&names, "answer.lm.layers."), "{names:?}");
+    assert!(!has(&names, "answer.project_up.") && !has(&names, "vision_encoder.") && !has(&names, "answer.lm.lm_head."));
+
+    let config = short(LearnConfig::paper());
+    let (start, subject, _) = learned_with(FloatDType::F32, &config);
+    let names = changed(&config, &subject);
+    assert_ne!(subject.values(WORD_ROW), start.values(WORD_ROW));
+    assert!(has(&names, "vision_encoder.blocks.1.") && !has(&names, "answer.project_up."), "{names:?}");
+    let parameters = &subject.adaptation.as_ref().unwrap().parameters;
+    let adapter = &parameters["answer.lm.lm_head.lora.b.weight"];
+    let of_the_subject = adapter.values.iter().skip(adapter.shape[1] - 1).step_by(adapter.shape[1]);
+    assert_eq!(adapter.shape[1], small::config().answer.language.vocabulary + 1);
+    assert!(of_the_subject.copied().any(|value| value != 0.0), "the head's adapter acts on the subject's row");
+
+    // The vision encoder is frozen in the first stage.
+    let config = LearnConfig { clip_steps: 0, ..config };
+    let (_, subject, _) = learned_with(FloatDType::F32, &config);
+    let names = changed(&config, &subject);
+    assert!(has(&names, "answer.qformer.") && !has(&names, "vision_encoder."), "{names:?}");
 }
 
 /// A run that was begun on one base does not go on where the base is of another precision.

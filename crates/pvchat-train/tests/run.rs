@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, ops::ControlFlow, path::Path, time::Duration};
 
 use burn::{
-    module::{Module, Param},
+    module::{Module, Param, ParamGroup},
     optim::AdamWConfig,
     prelude::*,
 };
@@ -14,7 +14,7 @@ use pvchat_train::{
     Error,
     checkpoint::CheckpointFolder,
     gradients::{batch_gradients, clip_global},
-    run::{RunConfig, Schedule, Task, run},
+    run::{RateGroup, RunConfig, Schedule, Task, run},
 };
 
 #[derive(Module, Debug)]
@@ -258,4 +258,60 @@ fn the_schedule_warms_up_stays_and_falls() {
     assert!((schedule.factor(0, 100) - 0.1).abs() < 1e-9);
     assert!((schedule.factor(30, 100) - 1.0).abs() < 1e-9);
     assert!(schedule.factor(99, 100) < 0.11 && schedule.factor(99, 100) >= 0.1);
+}
+
+/// Two numbers that are pulled to one.
+#[derive(Module, Debug)]
+struct Pair {
+    early: Param<Tensor<1>>,
+    late: Param<Tensor<1>>,
+}
+
+struct Pull;
+
+impl Task<Pair> for Pull {
+    type Shard = ();
+    type Report = ();
+
+    fn shards(&self, _step: usize) -> Vec<()> {
+        vec![()]
+    }
+
+    fn loss(&self, model: &Pair, (): ()) -> (Tensor<1>, ()) {
+        ((model.early.val() - 1.0).square() + (model.late.val() - 1.0).square() * 9.0, ())
+    }
+}
+
+/// What `late` was after every step, and the norm of its gradient; with a folder the run stops and goes on after each step.
+fn late_steps(folder: Option<&Path>) -> Vec<(f32, f64)> {
+    const STEPS: usize = 4;
+    let device = Device::flex().autodiff();
+    let zero = || Param::from_tensor(Tensor::<1>::zeros([1], &device));
+    let late = RateGroup { first: 2, ..RateGroup::new("late", ParamGroup::from_path("late"), 0.01) };
+    let config = RunConfig { schedule: Schedule::CONSTANT, groups: vec![late], clip: 0.0, ..config(folder, STEPS, "late") };
+    let mut seen = Vec::new();
+    for _ in 0..STEPS {
+        let model = Pair { early: zero(), late: zero() };
+        let result = run(model, AdamWConfig::new().with_weight_decay(0.0).init(), &config, &mut Pull, &device, |progress| {
+            seen.push((progress.model.late.val().into_scalar::<f32>(), progress.group_norms[0]));
+            let all = progress.group_norms.iter().map(|norm| norm * norm).sum::<f64>().sqrt();
+            assert!((progress.gradient_norm - all).abs() < 1e-9 && progress.group_norms[1] > 1.0);
+            if folder.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        if result.is_ok() {
+            break;
+        }
+    }
+    seen
+}
+
+#[test]
+fn a_group_is_frozen_before_its_first_step_and_the_optimiser_begins_with_it_there() {
+    let steps = late_steps(None);
+    assert_eq!(steps[..2], [(0.0, 0.0); 2]);
+    // A first step of AdamW is as long as the rate, whatever the gradient; a later one would not be.
+    assert!((steps[2].0 - 0.01).abs() < 1e-6 && (steps[2].1 - 18.0).abs() < 1e-4, "{steps:?}");
+    assert!(steps[3].0 > steps[2].0);
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(late_steps(Some(folder.path())), steps, "stopped and resumed after every step");
 }

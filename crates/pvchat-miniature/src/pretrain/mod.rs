@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use burn::module::ParamGroup;
 use pvchat_train::{
     checkpoint::CheckpointFolder,
-    run::{RunConfig, Schedule},
+    run::{RateGroup, RunConfig, Schedule},
 };
 
 /// Time between checkpoints.
@@ -32,7 +32,7 @@ fn run_config(
     Ok(RunConfig {
         steps,
         learning_rate,
-        groups: muon.into_iter().collect(),
+        groups: muon.into_iter().map(|(matrices, rate)| RateGroup::new("matrices", matrices, rate)).collect(),
         schedule: Schedule { warm_up: 50, constant: 0.5, last: 0.02 },
         clip: 1.0,
         checkpoints: checkpoints.map(CheckpointFolder::new).transpose()?,

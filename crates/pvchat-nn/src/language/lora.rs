@@ -36,6 +36,16 @@ impl LoraConfig {
         self.alpha / self.rank as f64
     }
 
+    /// Rank and strength of the adapters that a model has, the dropout too; `None` where it has none.
+    pub fn of(model: &super::Mistral) -> Option<Self> {
+        let adapter = |(_, layer): (String, &LoraLinear)| {
+            let lora = layer.lora.as_ref()?;
+            let [_, rank, _] = lora.sizes();
+            Some(Self { rank, alpha: lora.scale * rank as f64, dropout: lora.dropout })
+        };
+        model.linears().into_iter().find_map(adapter)
+    }
+
     /// Checks that the numbers can work.
     ///
     /// # Errors
@@ -134,20 +144,50 @@ impl LoraLinear {
         self.base.weight.lazy_shape().dims()
     }
 
-    /// `[.., inputs]` to `[.., outputs]`.
-    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        let [inputs, outputs] = self.sizes();
-        let mut shape = x.dims();
-        let rows = shape.iter().take(D - 1).product::<usize>();
-        shape[D - 1] = outputs;
-        // One product of all rows; a batched one would repeat the weight under autodiff.
-        self.forward_rows(x.reshape([rows, inputs])).reshape(shape)
+    /// Outputs that the adapter has beyond those of the layer; see [`widen`](Self::widen).
+    fn beyond(&self) -> usize {
+        self.lora.as_ref().map_or(0, |lora| lora.sizes()[2].saturating_sub(self.sizes()[1]))
     }
 
-    fn forward_rows(&self, rows: Tensor<2>) -> Tensor<2> {
-        match &self.lora {
-            Some(lora) => self.base.forward(rows.clone()) + lora.forward(rows),
-            None => self.base.forward(rows),
+    /// `[.., inputs]` to `[.., outputs]`.
+    pub fn forward<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        self.forward_beyond(x).0
+    }
+
+    /// [`forward`](Self::forward), and what a [wider](Self::widen) adapter gives beyond the outputs, `[.., others]`.
+    pub fn forward_beyond<const D: usize>(&self, x: Tensor<D>) -> (Tensor<D>, Option<Tensor<D>>) {
+        let [inputs, outputs] = self.sizes();
+        let mut shape = x.dims();
+        let count = shape.iter().take(D - 1).product::<usize>();
+        // One product of all rows; a batched one would repeat the weight under autodiff.
+        let rows = x.reshape([count, inputs]);
+        let side = self.lora.as_ref().map(|lora| lora.forward(rows.clone()));
+        let words = self.base.forward(rows);
+        shape[D - 1] = outputs;
+        let beyond = self.beyond();
+        match side {
+            None => (words.reshape(shape), None),
+            Some(side) if beyond == 0 => ((words + side).reshape(shape), None),
+            Some(side) => {
+                let words = (words + side.clone().narrow(1, 0, outputs)).reshape(shape);
+                shape[D - 1] = beyond;
+                (words, Some(side.narrow(1, outputs, beyond).reshape(shape)))
+            }
+        }
+    }
+
+    /// Gives the adapter `others` more outputs than the layer has, zero at the start: for rows that are not the layer's, such as
+    /// a subject's row of the head. Without an adapter nothing happens.
+    pub fn widen(&mut self, others: usize) {
+        let outputs = self.sizes()[1] + others;
+        if let Some(lora) = &mut self.lora {
+            let [_, rank, found] = lora.sizes();
+            if found < outputs {
+                lora.b.weight = lora.b.weight.clone().map(|weight| {
+                    let zeros = Tensor::zeros([rank, outputs - found], (&weight.device(), weight.dtype()));
+                    Tensor::cat(vec![weight.detach(), zeros], 1).detach()
+                });
+            }
         }
     }
 
@@ -181,8 +221,12 @@ impl LoraLinear {
         Ok(())
     }
 
-    /// The plain layer with the side path added into its weight: `W + scale A B`.
+    /// The plain layer with the side path added into its weight: `W + scale A B`. A [wider](Self::widen) adapter stays: the
+    /// weight has no place for all of it.
     pub fn merge(mut self) -> Self {
+        if self.beyond() > 0 {
+            return self;
+        }
         if let Some(lora) = self.lora.take() {
             let delta = lora.a.weight.val().matmul(lora.b.weight.val()).detach() * lora.scale;
             let delta = delta.cast(self.base.weight.val().dtype());

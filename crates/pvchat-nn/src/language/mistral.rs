@@ -305,15 +305,16 @@ impl Mistral {
     /// Logits `[batch, tokens, vocabulary + subjects]` of hidden states `[batch, tokens, hidden]`.
     ///
     /// `extra_rows` `[batch or 1, subjects, hidden]` are the head's rows of the active subjects, for
-    /// the ids `vocabulary`, `vocabulary + 1`, ..; the adapter of the head does not act on them.
+    /// the ids `vocabulary`, `vocabulary + 1`, ..; the adapter of the head does not act on them, if it was not
+    /// [widened](LoraLinear::widen) for as many.
     ///
     /// # Panics
     ///
     /// As [`forward`](Self::forward).
     pub fn logits(&self, hidden: Tensor<3>, extra_rows: Option<Tensor<3>>) -> Tensor<3> {
-        let words = match &self.packed {
-            Some(packed) => packed.logits(hidden.clone()).unwrap_or_else(|error| panic!("{error}")),
-            None => self.lm_head.forward(hidden.clone()),
+        let (words, beyond) = match &self.packed {
+            Some(packed) => (packed.logits(hidden.clone()).unwrap_or_else(|error| panic!("{error}")), None),
+            None => self.lm_head.forward_beyond(hidden.clone()),
         };
         let Some(rows) = extra_rows else { return words };
         let [batch, tokens, width] = hidden.dims();
@@ -323,6 +324,10 @@ impl Mistral {
             hidden.reshape([1, batch * tokens, width]).matmul(columns).reshape([batch, tokens, subjects])
         } else {
             hidden.matmul(columns)
+        };
+        let personal = match beyond {
+            Some(beyond) => personal + beyond,
+            None => personal,
         };
         Tensor::cat(vec![words, personal], 2)
     }
@@ -367,6 +372,22 @@ impl Mistral {
         }
         for (name, layer) in self.linears_mut() {
             layer.attach(&stream.derive(format_args!("{name}.lora")), config);
+        }
+        Ok(())
+    }
+
+    /// [`attach`](Self::attach) for the layers without an adapter; the others keep theirs, which then drops as much.
+    ///
+    /// # Errors
+    ///
+    /// As [`attach`](Self::attach).
+    pub fn attach_missing(&mut self, stream: &SeededStream, config: LoraConfig) -> Result<()> {
+        let found = self.adapters();
+        self.attach(stream, config)?;
+        for (name, layer) in self.linears_mut() {
+            if let Some((_, adapter)) = found.iter().find(|(found, _)| *found == name) {
+                layer.lora = Some(LoraAdapter { dropout: config.dropout, ..adapter.clone() });
+            }
         }
         Ok(())
     }
@@ -426,7 +447,7 @@ impl Mistral {
         }
     }
 
-    /// The same function as a model without adapters.
+    /// The same function as a model without adapters, but for [wider](LoraLinear::widen) ones, which stay.
     pub fn merge(mut self) -> Self {
         for (_, layer) in self.linears_mut() {
             *layer = layer.clone().merge();

@@ -23,7 +23,8 @@ use pvchat_model::{
 };
 use serde::{Deserialize, Serialize};
 
-pub use config::{AdaptationConfig, LearnConfig};
+pub use config::{AdaptationConfig, HeadAdapter, LearnConfig};
+pub use parameters::{LearnParameters, PersonalParameters};
 pub use pvchat_model::adaptation::Trains;
 
 use crate::{
@@ -31,9 +32,8 @@ use crate::{
     checkpoint::CheckpointFolder,
     features::{FeatureCache, FeatureId},
     objective::{Objective, ObjectiveReport},
-    run::{RunConfig, Schedule, run},
+    run::{RunConfig, run},
 };
-use parameters::LearnParameters;
 use task::LearnTask;
 
 /// A clip to learn from, and the questions about it. A clip that is asked about in several ways is there several times; its
@@ -184,7 +184,8 @@ pub fn learn_together(
     let device = if config.activation_checkpointing { device.gradient_checkpointing() } else { device };
     let stream = SeededStream::new(config.seed).derive("learn");
     let tensors = Subject::tensors(starts, vilm.device())?;
-    let model = LearnParameters::new(vilm, &tensors, config, &stream, &device)?;
+    let vision = &vilm.config().vision;
+    let model = LearnParameters::new(vilm.parameters(), vision, &tensors, config, &stream, &device)?;
     let modules = vilm.config().answer.qformer().map_or(0, |bridge| bridge.qformer.routed_modules()) + model.routed_layers();
     let mut task = LearnTask {
         vilm,
@@ -197,21 +198,17 @@ pub fn learn_together(
         steps: Vec::new(),
     };
     let checkpoints = match &keep.checkpoints {
-        Some(folder) => Some(folder.locked()?.only(LearnParameters::trained(vilm, config)?)),
+        Some(folder) => Some(folder.locked()?.only(config.trained(vision)?)),
         None => None,
     };
     let run_config = RunConfig {
-        steps: config.steps(),
-        learning_rate: config.learning_rate,
-        groups: parameters::rates(vilm, config)?,
-        schedule: Schedule { warm_up: config.warm_up, constant: 0.0, last: 0.1 },
-        clip: config.clip,
         checkpoints,
         checkpoint_every: keep.checkpoint_every,
         fingerprint: fingerprint::fingerprint(vilm, starts, data, config),
+        ..config.run_config(vision)?
     };
     let mut late = None;
-    let optimizer = parameters::optimizer(vilm, config)?;
+    let optimizer = config.optimizer(vision)?;
     let trained = run(model, optimizer, &run_config, &mut task, &device, |progress| {
         let flow =
             LearnTask::progress(config, progress.step, progress.reports).map_or(ControlFlow::Continue(()), |now| observe(&now));
@@ -232,7 +229,7 @@ pub fn learn_together(
             Subject::from_tensors(info, &trained.personal.tensors(&[number], starts.len(), 1))
         })
         .collect();
-    if let Some(adaptation) = trained.adaptation(vilm, config)? {
+    if let Some(adaptation) = trained.adaptation(vision, config)? {
         learned = learned.into_iter().map(|subject| subject.with_adaptation(adaptation.clone())).collect();
     }
     let steps = task.steps;

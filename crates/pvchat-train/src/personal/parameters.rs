@@ -2,82 +2,94 @@
 
 use burn::{
     module::{Module, Param, ParamGroup},
-    optim::{AdamWConfig, ModuleOptimizer},
     prelude::*,
 };
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
-    adaptation::{self, Adaptation, Trains},
+    adaptation::{self, Adaptation},
     answer::AnswerModel,
+    bridge::Bridge,
     personal::PersonalTensors,
-    vilm::Vilm,
-    vision::VisionTower,
+    vilm::VilmParameters,
+    vision::{VisionConfig, VisionTower},
 };
-use pvchat_nn::language::RoutedHeadsConfig;
+use pvchat_nn::language::{LoraConfig, RoutedHeadsConfig};
 
-use super::LearnConfig;
+use super::{HeadAdapter, LearnConfig};
 use crate::Result;
+
+/// The rows of the people who are learned.
+pub(super) const ROWS: [&str; 2] = ["personal.word_row", "personal.head_row"];
 
 /// Everything that is trained, with the frozen rest of the parts that it belongs to. The fields of the base have the
 /// names that they have there.
 #[derive(Module, Debug)]
-pub(super) struct LearnParameters {
-    pub(super) personal: PersonalParameters,
+pub struct LearnParameters {
+    /// Tokens and rows.
+    pub personal: PersonalParameters,
     /// The answer model, when some of it is trained.
-    pub(super) answer: Option<AnswerModel>,
+    pub answer: Option<AnswerModel>,
     /// The vision encoder, when some of it is trained.
-    pub(super) vision_encoder: Option<VisionTower>,
+    pub vision_encoder: Option<VisionTower>,
 }
 
 /// Tokens and rows of the people who are learned, one after another in the second dimension.
 #[derive(Module, Debug)]
-pub(super) struct PersonalParameters {
+pub struct PersonalParameters {
     /// None on bases without queries.
     tokens: Option<Param<Tensor<4>>>,
     /// None on bases that know no identities.
     identity: Option<Param<Tensor<3>>>,
     /// One row or several of each person.
-    pub(super) word_row: Param<Tensor<3>>,
+    word_row: Param<Tensor<3>>,
     head_row: Param<Tensor<3>>,
 }
 
 impl LearnParameters {
-    /// Tokens and rows from `start`, and what else `config` trains from the base; adapters are drawn from `stream`.
-    pub(super) fn new(
-        vilm: &Vilm,
+    /// Tokens and rows from `start`, and what else `config` trains from the base. Layers whose adapter the base has already go on
+    /// with it, as published; the adapters of the others are drawn from `stream`.
+    ///
+    /// # Errors
+    /// Those of [`LoraConfig::validate`] and of [`Trains::group`](adaptation::Trains::group).
+    pub fn new(
+        base: &VilmParameters,
+        vision: &VisionConfig,
         start: &PersonalTensors,
         config: &LearnConfig,
         stream: &SeededStream,
         device: &Device,
     ) -> Result<Self> {
-        let personal = PersonalParameters::new(start, device);
-        let Some(group) = config.trains.group(&vilm.config().vision)? else {
+        let mut personal = PersonalParameters::new(start, device);
+        if config.row_rate == Some(0.0) {
+            personal.word_row = personal.word_row.set_require_grad(false);
+            personal.head_row = personal.head_row.set_require_grad(false);
+        }
+        let Some(group) = config.trains.group(vision)? else {
             return Ok(Self { personal, answer: None, vision_encoder: None });
         };
-        let mut answer = vilm.parameters().answer.clone();
-        answer.lm.attach(&stream.derive("lora"), config.adaptation.lora)?;
-        let language = &vilm.config().answer.language;
-        let has_queries = vilm.config().answer.qformer().is_some();
-        if !has_queries {
-            // As in the follow-up, which does not adapt the head.
-            answer.lm.lm_head.detach();
+        let mut answer = base.answer.clone();
+        let has_queries = matches!(answer.bridge, Bridge::QFormer(_));
+        let own = config.adaptation.lora;
+        let lora = LoraConfig::of(&answer.lm).map_or(own, |found| LoraConfig { dropout: own.dropout, ..found });
+        answer.lm.attach_missing(&stream.derive("lora"), lora)?;
+        // The follow-up, for bases without queries, does not adapt the head.
+        match if has_queries { config.adaptation.head } else { HeadAdapter::Absent } {
+            HeadAdapter::Absent => drop(answer.lm.lm_head.detach()),
+            HeadAdapter::Words => {}
+            HeadAdapter::WordsAndSubject => answer.lm.lm_head.widen(1),
         }
-        let default = || RoutedHeadsConfig::for_decoder(language.layers, language.heads).filter(|_| !has_queries);
+        let (layers, heads) = (answer.lm.config.layers, answer.lm.config.heads);
+        let default = || RoutedHeadsConfig::for_decoder(layers, heads).filter(|_| !has_queries);
         if let Some(routed) = config.adaptation.routed.clone().or_else(default) {
             answer.lm.attach_routers(&routed)?;
         }
-        let vision_encoder = config.trains.trains_vision().then(|| vilm.parameters().vision_encoder.clone().train());
-        let base = Self { personal, answer: Some(answer.train()), vision_encoder }.no_grad();
-        Ok(adaptation::in_f32(base, &group).set_require_grad_group(group.fuse(&personal_group()), true))
-    }
-
-    /// The names that checkpoints need: everything that is trained.
-    pub(super) fn trained(vilm: &Vilm, config: &LearnConfig) -> Result<ParamGroup> {
-        let own = personal_group();
-        Ok(match config.trains.group(&vilm.config().vision)? {
-            Some(group) => group.fuse(&own),
-            None => own,
-        })
+        let vision_encoder = config.trains.trains_vision().then(|| base.vision_encoder.clone().train());
+        let frozen = Self { personal: personal.clone(), answer: Some(answer.train()), vision_encoder }.no_grad();
+        let mut model = adaptation::in_f32(frozen, &group).set_require_grad_group(group, true);
+        if config.adaptation.projection_rate == Some(0.0) {
+            model = model.set_require_grad_group(adaptation::projection()?, false);
+        }
+        Ok(Self { personal, ..model })
     }
 
     /// Layers of the decoder whose heads are routed.
@@ -87,42 +99,15 @@ impl LearnParameters {
     }
 
     /// What was trained of the base; `None` when nothing was.
-    pub(super) fn adaptation(&self, vilm: &Vilm, config: &LearnConfig) -> Result<Option<Adaptation>> {
+    pub(super) fn adaptation(&self, vision: &VisionConfig, config: &LearnConfig) -> Result<Option<Adaptation>> {
         let Some(answer) = &self.answer else { return Ok(None) };
-        let vision = self.vision_encoder.as_ref();
-        let lora = config.adaptation.lora;
-        Ok(Some(Adaptation::collect(config.trains, lora, answer, vision, &vilm.config().vision)?))
+        let lora = LoraConfig::of(&answer.lm).unwrap_or(config.adaptation.lora);
+        Ok(Some(Adaptation::collect(config.trains, lora, answer, self.vision_encoder.as_ref(), vision)?))
     }
 }
 
-/// Learning rates of the parameter groups; the last group that matches a parameter wins.
-pub(super) fn rates(vilm: &Vilm, config: &LearnConfig) -> Result<Vec<(ParamGroup, f64)>> {
-    let mut rates = vec![(ParamGroup::from_path("personal.identity"), config.identity_rate)];
-    let its = &config.adaptation;
-    match config.trains {
-        Trains::Composable => return Ok(rates),
-        Trains::Personal => {}
-        Trains::PersonalAndBridge => rates.push((adaptation::bridge()?, its.bridge_rate)),
-        Trains::PersonalBridgeAndVision => rates
-            .extend([(adaptation::bridge()?, its.bridge_rate), (adaptation::vision(&vilm.config().vision)?, its.vision_rate)]),
-    }
-    rates.extend([(adaptation::adapters()?, its.lora_rate), (adaptation::routers()?, its.router_rate)]);
-    Ok(rates)
-}
-
-/// AdamW, with weight decay for the trained parts of the base that are no routers.
-pub(super) fn optimizer(vilm: &Vilm, config: &LearnConfig) -> Result<ModuleOptimizer> {
-    let adamw = AdamWConfig::new().with_epsilon(1e-8).with_weight_decay(0.0);
-    let optimizer = adamw.clone().init();
-    if config.trains.is_composable() {
-        return Ok(optimizer);
-    }
-    let decayed = adaptation::adapters()?.fuse(&adaptation::bridge()?).fuse(&adaptation::vision(&vilm.config().vision)?);
-    let decay = adamw.clone().with_weight_decay(config.adaptation.weight_decay as f32);
-    Ok(optimizer.with_group(decayed, decay.build(), None).with_group(adaptation::routers()?, adamw.build(), None))
-}
-
-fn personal_group() -> ParamGroup {
+/// Tokens, identity and rows.
+pub(super) fn personal_group() -> ParamGroup {
     ParamGroup::from_paths(vec!["personal.tokens", "personal.identity", "personal.word_row", "personal.head_row"])
 }
 
@@ -141,7 +126,7 @@ impl PersonalParameters {
 
     /// The parameters of the people with these numbers, of `people` in all, in this order, for a batch, their identities
     /// brought back to unit length.
-    pub(super) fn tensors(&self, asked: &[usize], people: usize, batch: usize) -> PersonalTensors {
+    pub fn tensors(&self, asked: &[usize], people: usize, batch: usize) -> PersonalTensors {
         let (device, rows) = (self.word_row.device(), self.word_row.dims()[1] / people.max(1));
         // An empty axis cannot be expanded.
         let repeat = |tensor: Tensor<3>, each: usize| {
@@ -169,6 +154,15 @@ impl PersonalParameters {
         };
         let [word_row, head_row] = [&self.word_row, &self.head_row].map(|parameter| repeat(parameter.val(), rows));
         PersonalTensors { tokens, identity, word_row, head_row }
+    }
+
+    /// No number, which comes from what is trained.
+    pub(super) fn no_number(&self) -> Tensor<1> {
+        let sum = match &self.tokens {
+            Some(tokens) => tokens.val().sum(),
+            None => self.word_row.val().sum(),
+        };
+        sum * f32::NAN
     }
 
     /// The squared distance to `start`.

@@ -222,7 +222,7 @@ impl Task<LearnParameters> for LearnTask<'_> {
         match self.losses(model, &shard) {
             Ok((loss, report)) => (loss, Ok(report)),
             // The run ends at a loss that is not a number and asks `failure` why.
-            Err(error) => (model.personal.word_row.val().sum() * f32::NAN, Err(error)),
+            Err(error) => (model.personal.no_number(), Err(error)),
         }
     }
 

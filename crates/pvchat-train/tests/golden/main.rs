@@ -5,6 +5,7 @@
 #[path = "../../../pvchat-model/tests/golden/support.rs"]
 mod support;
 
+mod learning_published;
 mod learning_r1;
 mod losses;
 mod qformer;

@@ -295,6 +295,45 @@ fn adapters_can_be_taken_inserted_and_merged() {
 }
 
 #[test]
+fn a_wider_adapter_of_the_head_acts_on_a_subjects_row() {
+    let device = Device::flex();
+    let mut model = model(&device);
+    let (hidden, row) = (random(20, [2, 3, HIDDEN], &device), random(21, [1, 1, HIDDEN], &device));
+    let before = model.logits(hidden.clone(), Some(row.clone()));
+    let words = model.logits(hidden.clone(), None);
+    model.lm_head.widen(1);
+    assert_equal("zeros", model.logits(hidden.clone(), Some(row.clone())), before.clone(), 0.0);
+    assert_equal("without the subject", model.logits(hidden.clone(), None), words, 0.0);
+
+    let lora = model.lm_head.lora.as_mut().unwrap();
+    let column = random(22, [3, 1], &device);
+    let of_words = lora.b.weight.val().narrow(1, 0, VOCABULARY);
+    lora.b.weight = Param::from_tensor(Tensor::cat(vec![of_words, column.clone()], 1));
+    let rows = hidden.clone().reshape([6, HIDDEN]);
+    let side = (rows.matmul(lora.a.weight.val()).matmul(column) * lora.scale).reshape([2, 3, 1]);
+    let expected = Tensor::cat(vec![before.clone().narrow(2, 0, VOCABULARY), before.narrow(2, VOCABULARY, 1) + side], 2);
+    assert_equal("trained", model.logits(hidden.clone(), Some(row.clone())), expected.clone(), 1e-5);
+    assert_equal("merged", model.merge().logits(hidden, Some(row)), expected, 1e-4);
+}
+
+#[test]
+fn layers_with_an_adapter_keep_it_where_the_others_get_one() {
+    let device = Device::flex();
+    let mut model = model(&device);
+    model.lm_head.detach();
+    let before = model.adapters();
+    model.attach_missing(&SeededStream::new(2), LoraConfig { rank: 3, alpha: 6.0, dropout: 0.1 }).unwrap();
+    let after = model.adapters();
+    assert_eq!((before.len(), after.len()), (14, 15));
+    for ((name, before), (other, after)) in before.iter().zip(&after) {
+        assert_eq!((name, after.dropout), (other, 0.1));
+        assert_equal(name, after.a.weight.val(), before.a.weight.val(), 0.0);
+        assert_equal(name, after.b.weight.val(), before.b.weight.val(), 0.0);
+    }
+    assert_eq!(after[14].1.b.weight.val().abs().max().into_scalar::<f32>(), 0.0, "a fresh one changes nothing");
+}
+
+#[test]
 fn a_model_is_a_function_of_its_seed() {
     let device = Device::flex();
     let weights = |seed| {

@@ -14,12 +14,15 @@ use super::{
 };
 use crate::{
     graph::FlexTensor,
-    simd::{exponentials, for_the_widest_registers, largest, product_sum},
+    simd::{exponentials, for_the_widest_registers, largest, product_sum, sum as total},
 };
 
 /// Keys that are looked at together: with the scores of a block they fit the second-level cache. Of 128, 192, 256 and 512, and of 64
 /// and 128 rows, 256 keys and 128 rows are the fastest on a Zen core with AVX-512; more keys for fewer rows gain nothing.
 const KEYS: usize = 256;
+
+/// A weight above this share of a row's makes its key heavy; there are fewer than sixteen of them.
+const HEAVY: f32 = 1.0 / 16.0;
 
 /// What both passes read. Shapes `[batch, heads, tokens, width]`, `[batch, key heads, keys, width]`.
 #[derive(Debug)]
@@ -86,6 +89,10 @@ struct Back<'a> {
     gates: Vec<f32>,
     /// Gradients of the scaled queries.
     dq: Vec<f32>,
+    /// What the gradients of the scores sum up to, row by row, so far as these keys go.
+    rests: Vec<f32>,
+    /// Keys with much of a row's weight: the row, the key, the weight.
+    heavy: Vec<(usize, usize, f32)>,
 }
 
 impl Inputs {
@@ -255,7 +262,8 @@ impl Inputs {
             offsets.push(offset);
             to.iter_mut().zip(&slope[place]).for_each(|(to, slope)| *to = slope * scale);
         }
-        Back { block, queries: self.queries(block), slopes, offsets, gates, dq: vec![0.0; rows * width] }
+        let (dq, rests) = (vec![0.0; rows * width], vec![0.0; rows]);
+        Back { block, queries: self.queries(block), slopes, offsets, gates, dq, rests, heavy: Vec::new() }
     }
 
     /// Gradients of blocks that look at the same keys, as far as they come from the keys from `start` on that `dk` and `dv`
@@ -299,14 +307,22 @@ impl Inputs {
                 self.fill_hidden(state.block, [start + first, count], (&mut *weights, stride), HIDDEN);
                 scratch.values.product((&mut *changes, stride), slopes, rows, &of_values, index > 0, None);
                 let parts = weights.chunks_exact_mut(stride).zip(changes.chunks_exact_mut(stride));
-                for ((weights, changes), (&token, &offset)) in parts.zip(state.block.tokens.iter().zip(&state.offsets)) {
+                let rows_of_tokens = state.block.tokens.iter().zip(&state.offsets).enumerate();
+                for ((weights, changes), (row, (&token, &offset))) in parts.zip(rows_of_tokens) {
                     let [maximum, sum] = forward.statistics[self.row(state.block, token)];
                     let (weights, changes) = (&mut weights[..count], &mut changes[..count]);
                     exponentials(weights, maximum);
                     softmax_slopes(weights, changes, sum.recip(), offset);
+                    if sum.recip() > HEAVY && largest(weights) > HEAVY {
+                        let heavy = weights.iter().enumerate().filter(|(_, weight)| **weight > HEAVY);
+                        state.heavy.extend(heavy.map(|(key, &weight)| (row, start + first + key, weight)));
+                    }
                 }
                 // A replaced score passes nothing on, also in a row whose keys are all hidden.
                 self.fill_hidden(state.block, [start + first, count], (&mut *changes, stride), 0.0);
+                for (changes, rest) in changes.chunks_exact(stride).zip(&mut state.rests) {
+                    *rest += total(&changes[..count]);
+                }
                 let [weights, changes] = [&*weights, &*changes].map(|scores| Matrix::new(scores, stride));
                 dv = dv.add([count, rows, width], weights.transposed(), slopes);
                 dk = dk.add([count, rows, width], changes.transposed(), queries);
@@ -349,11 +365,18 @@ impl Inputs {
         let (mut q, mut scales) = (vec![0.0; rows * width], vec![0.0; scaled]);
         let factor = (width as f32).sqrt().recip();
         let of_heads = self.by_head(results.into_iter().flatten().map(|state| (state.block, state)));
-        q.par_chunks_exact_mut(tokens * width).zip(&of_heads).for_each(|(q, states)| {
-            for state in states {
-                for (&token, dq) in state.block.tokens.iter().zip(state.dq.chunks_exact(width)) {
-                    q[token * width..(token + 1) * width].iter_mut().zip(dq).for_each(|(to, value)| *to += factor * value);
+        let group = heads / key_heads;
+        let of_key_heads = q.par_chunks_exact_mut(group * tokens * width).zip(k.par_chunks_exact_mut(keys * width));
+        of_key_heads.zip(of_heads.par_chunks(group)).enumerate().for_each(|(pair, ((q, dk), of_heads))| {
+            let matrix = Matrix::of(&self.k, pair / key_heads, pair % key_heads);
+            let middle = self.middle(pair / key_heads, matrix);
+            for (q, states) in q.chunks_exact_mut(tokens * width).zip(of_heads) {
+                for state in states {
+                    for (&token, dq) in state.block.tokens.iter().zip(state.dq.chunks_exact(width)) {
+                        add(&mut q[token * width..][..width], factor, dq);
+                    }
                 }
+                self.take_rests(states, q, dk, matrix, &middle);
             }
         });
         for (scales, states) in scales.chunks_exact_mut(tokens).zip(of_heads) {
@@ -363,6 +386,59 @@ impl Inputs {
         }
         Slopes { q, k, v, scales }
     }
+}
+
+impl Inputs {
+    /// Takes from the gradients `q` of a head's queries and `dk` of its keys what comes from offsets that are not quite those of
+    /// the weights.
+    ///
+    /// The gradients of a row's scores sum up to zero in exact numbers. Here the offset is found from the context, not from the
+    /// very products that it is subtracted from, and a rest stays, which is multiplied by a mean of the keys: much where keys are
+    /// large. Every key owes its weight's share of the rest; those with much weight pay it themselves, the others are taken
+    /// together as if they were in the `middle` of all keys.
+    fn take_rests(&self, states: &[Back], q: &mut [f32], dk: &mut [f32], keys: Matrix, middle: &[f32]) {
+        let [.., tokens, width] = self.sizes;
+        let factor = (width as f32).sqrt().recip();
+        let (mut rests, mut others) = (vec![0.0; tokens], vec![1.0; tokens]);
+        for state in states {
+            state.block.tokens.iter().zip(&state.rests).for_each(|(&token, rest)| rests[token] += rest);
+        }
+        let mut key_row = vec![0.0; width];
+        for state in states {
+            for &(row, key, weight) in &state.heavy {
+                let token = state.block.tokens[row];
+                let share = -rests[token] * weight;
+                others[token] -= weight;
+                keys.copy_row(key, factor, &mut key_row);
+                add(&mut q[token * width..][..width], share, &key_row);
+                add(&mut dk[key * width..][..width], share, &state.queries[row * width..][..width]);
+            }
+        }
+        for (q, (rest, share)) in q.chunks_exact_mut(width).zip(rests.into_iter().zip(others)) {
+            if rest != 0.0 {
+                add(q, -rest * share * factor, middle);
+            }
+        }
+    }
+
+    /// The mean of the keys of a head that are not hidden from all tokens.
+    fn middle(&self, batch: usize, matrix: Matrix) -> Vec<f32> {
+        let (keys, width) = (self.key_sizes[2], self.sizes[3]);
+        let seen = |key: &usize| self.hidden.as_ref().is_none_or(|hidden| hidden[batch * keys + key] == 0);
+        let (mut middle, mut row, mut count) = (vec![0.0; width], vec![0.0; width], 0.0);
+        for key in (0..keys).filter(seen) {
+            matrix.copy_row(key, 1.0, &mut row);
+            add(&mut middle, 1.0, &row);
+            count += 1.0f32;
+        }
+        middle.iter_mut().for_each(|value| *value /= count.max(1.0));
+        middle
+    }
+}
+
+/// Adds `factor` times `from`.
+fn add(to: &mut [f32], factor: f32, from: &[f32]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to += factor * from);
 }
 
 /// The factor for exponentials less `maximum` that makes them those less `next`, which is not smaller.
