@@ -82,6 +82,7 @@ impl Failure {
 fn sort(error: &Error) -> (Exit, &'static str) {
     match error {
         Error::NobodyFound { .. } => (Exit::Refused, "nobody_found"),
+        Error::ForeignClip { .. } => (Exit::Refused, "filmed"),
         Error::SeveralPeople { .. } => (Exit::Refused, "several_people"),
         Error::NotChosen { .. } => (Exit::Refused, "not_chosen"),
         Error::PoorFaces { .. } => (Exit::Refused, "poor_faces"),
