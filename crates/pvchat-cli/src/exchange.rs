@@ -28,9 +28,9 @@ const LARGEST: u64 = 16 << 20;
 
 #[derive(Args)]
 pub struct ExportArguments {
-    /// Who.
+    /// The person.
     name: SubjectName,
-    /// A new file.
+    /// The file to write; it must not exist.
     file: PathBuf,
 }
 
@@ -38,7 +38,7 @@ pub struct ExportArguments {
 pub struct ImportArguments {
     /// A file that `export` wrote.
     file: PathBuf,
-    /// Another name than the one in the file.
+    /// A name to use instead of the one in the file.
     #[arg(long, value_name = "NAME")]
     name: Option<SubjectName>,
 }

@@ -196,7 +196,7 @@ impl Hub {
         let wrong = |problem: String| {
             let (repository, name, base) = (&origin.repository, &file.name, &known.name);
             let message = format!(
-                "{name} of {repository} {problem}; check the network, the same command goes on from what is there: \
+                "{name} of {repository} {problem}; check the network, the same command resumes the download: \
                  `pvchat base get {base}`"
             );
             let message = words::clean(&message.split_whitespace().collect::<Vec<_>>().join(" "));
