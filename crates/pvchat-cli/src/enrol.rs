@@ -347,7 +347,7 @@ impl CorrectArguments {
         let (name, corrections) = (self.not.bare(), person.not.len());
         let body = CorrectedBody { not: name, file: &seen.source, seen: seen.candidates().len(), corrections };
         let noted = words::count(corrections, "correction");
-        let text = format!("Noted: the person in {} is not {name} ({noted} by now).", words::shown(&seen.source));
+        let text = format!("Recorded: the person in {} is not {name} ({noted} in all).", words::shown(&seen.source));
         output.result("corrected", &body, text)?;
         Ok(Exit::Answered)
     }

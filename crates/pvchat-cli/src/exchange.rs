@@ -84,7 +84,7 @@ impl ImportArguments {
         let is_drawn = is_drawn(&bytes);
         let (name, by) = if is_drawn { (self.import_drawn(common)?, "drawn") } else { (self.import(common, &bytes)?, "face") };
         let body = ExchangedBody { name: name.bare(), by, file: &self.file, bytes: bytes.len() as u64 };
-        common.output().result("imported", &body, format!("{} is known now", name.bare()))?;
+        common.output().result("imported", &body, format!("imported {}", name.bare()))?;
         Ok(Exit::Answered)
     }
 

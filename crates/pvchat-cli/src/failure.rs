@@ -88,6 +88,7 @@ fn sort(error: &Error) -> (Exit, &'static str) {
         Error::PoorFaces { .. } => (Exit::Refused, "poor_faces"),
         Error::Question { .. } => (Exit::Refused, "question"),
         Error::Base { .. } => (Exit::Refused, "base_refused"),
+        Error::NotLearned { .. } | Error::NotTogether { .. } => (Exit::Refused, "not_learned"),
         Error::Outdated { .. } => (Exit::Failed, "outdated"),
         Error::UnknownSubject { .. } | Error::UnknownPerson { .. } => (Exit::Refused, "unknown_person"),
         Error::NameTaken { .. } => (Exit::Refused, "name_taken"),

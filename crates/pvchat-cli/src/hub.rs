@@ -247,7 +247,7 @@ fn needs_network(known: &Known, flaw: &Flaw) -> Failure {
         Flaw::Damaged(Damage { file, problem }) => ("base_damaged", format!("{} {problem}", words::shown(file))),
     };
     let command = format!("`HF_HUB_OFFLINE=0 pvchat base get {name}`");
-    Failure::refused(reason, format!("{problem}, and HF_HUB_OFFLINE forbids to fetch it: {command}"))
+    Failure::refused(reason, format!("{problem}, and HF_HUB_OFFLINE forbids the download: {command}"))
 }
 
 /// The message of an installed base with a damaged file.

@@ -122,7 +122,7 @@ impl Command {
             Self::Undo => {
                 let undone = common.gallery()?.undo()?;
                 let what = undone.ok_or_else(|| Failure::refused("nothing_to_undo", "there is no change to take back"))?;
-                changed(common, &format!("taken back: {}", words::clean(&what)))
+                changed(common, &format!("undone: {}", words::clean(&what)))
             }
             Self::Export(arguments) => arguments.run(common),
             Self::Import(arguments) => arguments.run(common),
@@ -313,5 +313,5 @@ fn split(common: &Common, arguments: &SplitArguments) -> Outcome<Exit> {
     }
     let other = common.gallery()?.split(from, &places, to)?;
     let looks = words::count(other.templates.len(), "look");
-    changed(common, &format!("{} is known from {looks} that were of {}", to.bare(), from.bare()))
+    changed(common, &format!("{} has {looks} now, moved from {}", to.bare(), from.bare()))
 }
