@@ -5,6 +5,7 @@ mod support;
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
+    path::Path,
     process::Stdio,
 };
 
@@ -152,8 +153,8 @@ fn the_drawn_base_refuses_other_footage_and_clips_without_anybody() {
         (0..12).map(|_| RgbImage::from_fn(128, 128, |_, _| Rgb([0; 3].map(|_| stream.below(256) as u8)))).collect();
     let wall = vec![RgbImage::from_pixel(128, 128, Rgb([255; 3])); 12];
     let [noise_file, wall_file] = ["noise.mp4", "wall.mp4"].map(|name| home.path().join(name).to_str().unwrap().to_string());
-    pvchat::video::write_clip(noise_file.as_ref(), &noise, 8.0).unwrap();
-    pvchat::video::write_clip(wall_file.as_ref(), &wall, 8.0).unwrap();
+    pvchat::video::write_clip(Path::new(&noise_file), &noise, 8.0).unwrap();
+    pvchat::video::write_clip(Path::new(&wall_file), &wall, 8.0).unwrap();
     let beside = support::project().join("../shared/media");
     let media = std::env::var_os("PVCHAT_MEDIA").map_or(beside, Into::into);
     let mut foreign = vec![noise_file];
