@@ -41,22 +41,21 @@ impl ClipKinds {
             return None;
         }
         let size = features + 1;
-        let (mut normal, mut right) = (vec![0.0; size * size], vec![[0.0; 3]; size]);
+        let (mut normal, mut right) = (vec![0.0; size * size], std::array::from_fn(|_| vec![0.0; size]));
         for (kind, clips) in kinds.into_iter().enumerate() {
             let weight = 1.0 / clips.len() as f64;
             for clip in clips {
                 let row: Vec<f64> = clip.iter().map(|&value| f64::from(value)).chain([1.0]).collect();
                 for (at, &value) in row.iter().enumerate() {
-                    right[at][kind] += weight * value;
+                    right[kind][at] += weight * value;
                     normal[at * size..][..=at].iter_mut().zip(&row).for_each(|(sum, &other)| *sum += weight * value * other);
                 }
             }
         }
         let mean_square = (0..features).map(|at| normal[at * size + at]).sum::<f64>() / features.max(1) as f64;
         (0..features).for_each(|at| normal[at * size + at] += RIDGE * mean_square / 3.0);
-        solve(&mut normal, &mut right)?;
-        let weights = std::array::from_fn(|kind| right.iter().map(|row| row[kind] as f32).collect());
-        Self::from_weights(weights)
+        solve(&mut normal, size, &mut right)?;
+        Self::from_weights(right.map(|side| side.into_iter().map(|weight| weight as f32).collect()))
     }
 
     /// From the weights that [`weights`](Self::weights) gives; `None` where they are not finite, or not equally many.
@@ -92,28 +91,27 @@ impl ClipKinds {
     }
 }
 
-/// Solves a symmetric positive definite system, of which the lower triangle is given, by Cholesky's decomposition; the
-/// solution takes the place of the right side. `None` where it is not positive definite.
-fn solve(matrix: &mut [f64], right: &mut [[f64; 3]]) -> Option<()> {
-    let size = right.len();
+/// Solves systems of one symmetric positive definite matrix, of which the lower triangle is given, by Cholesky's decomposition;
+/// the solutions take the place of the right sides. `None` where it is not positive definite.
+fn solve(matrix: &mut [f64], size: usize, right: &mut [Vec<f64>; 3]) -> Option<()> {
     for row in 0..size {
         for column in 0..=row {
             let (above, below) = (&matrix[column * size..][..column], &matrix[row * size..][..column]);
             let rest = matrix[row * size + column] - above.iter().zip(below).map(|(a, b)| a * b).sum::<f64>();
-            if row == column && !(rest > 0.0) {
+            if row == column && (rest <= 0.0 || rest.is_nan()) {
                 return None;
             }
             matrix[row * size + column] = if row == column { rest.sqrt() } else { rest / matrix[column * size + column] };
         }
     }
-    for kind in 0..3 {
+    for side in right {
         for row in 0..size {
-            let known: f64 = (0..row).map(|column| matrix[row * size + column] * right[column][kind]).sum();
-            right[row][kind] = (right[row][kind] - known) / matrix[row * size + row];
+            let known: f64 = (0..row).map(|column| matrix[row * size + column] * side[column]).sum();
+            side[row] = (side[row] - known) / matrix[row * size + row];
         }
         for row in (0..size).rev() {
-            let known: f64 = (row + 1..size).map(|column| matrix[column * size + row] * right[column][kind]).sum();
-            right[row][kind] = (right[row][kind] - known) / matrix[row * size + row];
+            let known: f64 = (row + 1..size).map(|column| matrix[column * size + row] * side[column]).sum();
+            side[row] = (side[row] - known) / matrix[row * size + row];
         }
     }
     Some(())

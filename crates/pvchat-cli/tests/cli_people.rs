@@ -231,7 +231,7 @@ fn an_interrupted_timeline_goes_on() {
     assert!(kill.success());
     let run = ended(child.wait_with_output().unwrap());
     run.ends_with(130);
-    assert!(run.err.contains("pvchat: stopped at ") && run.err.contains("run the same again"), "{run:?}");
+    assert!(run.err.contains("pvchat: stopped at ") && run.err.contains("run the same command again"), "{run:?}");
     assert_eq!(run.json()["reason"], "interrupted");
     let index: Value = serde_json::from_slice(&fs::read(files(&indices).pop().unwrap()).unwrap()).unwrap();
     assert!(index["timeline"]["until"].as_f64().unwrap() >= 60.0 && index["finished"] == false);
