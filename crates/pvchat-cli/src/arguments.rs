@@ -46,7 +46,7 @@ pub struct Common {
     /// The folder of models; by default pvchat/models in the user's data folder.
     #[arg(long, global = true, env = "PVCHAT_MODELS", hide_env_values = true, value_name = "DIR")]
     pub models: Option<PathBuf>,
-    /// The network that compares faces; a person enrolled with one is not recognised by the other.
+    /// The network that compares faces; people must be enrolled again for another one.
     #[arg(
         long,
         global = true,
