@@ -185,7 +185,7 @@ doc: setup
 
 # The allocator keeps freed pages: giving them back and asking again costs a good part of the training time.
 miniature: export MIMALLOC_PURGE_DELAY := -1
-miniature: setup
+miniature: models
 	$(CARGO) build $(CARGO_FLAGS) --examples
 	$(TARGET)/release/examples/miniature encoder
 	$(TARGET)/release/examples/miniature answer

@@ -14,9 +14,11 @@ use burn::{module::Module, prelude::*};
 use clap::{Parser, Subcommand, ValueEnum};
 use pvchat::{
     data::random::SeededStream,
+    image::RgbImage,
     miniature::{
         base::{self, Design},
         corpus::MiniatureCorpus,
+        footage,
         pretrain::{
             answer::{AnswerPretraining, AnswerReport},
             answer_run::{AnswerClips, AnswerEvent, AnswerRun},
@@ -35,8 +37,9 @@ use pvchat::{
     nn::weights,
     nn::{device::default_device, moh::Routing},
     train::checkpoint::CheckpointFolder,
+    video::Clip,
 };
-use pvchat_examples::{at, exit_code};
+use pvchat_examples::{at, exit_code, real_clips_folder};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -95,6 +98,12 @@ enum Command {
         #[arg(long)]
         encoder_of: Option<PathBuf>,
     },
+    /// Measures anew what tells drawn clips from others, which packaging does too, and writes it into the corpus of a base.
+    Kinds {
+        /// The folder of the base.
+        #[arg(default_value = "crates/pvchat-miniature/weights")]
+        base: PathBuf,
+    },
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -138,11 +147,49 @@ fn run(arguments: Arguments) -> Outcome {
             let encoder = encoder(&arguments.folder, encoder_of.as_deref(), 256, &device)?;
             package(&arguments.folder, arguments.seed, &output, encoder, routing, corpus, &device)
         }
+        Command::Kinds { base } => {
+            let vilm = Vilm::open(&base, &device.inner())?;
+            let file = base.join("corpus.safetensors");
+            let strangers = MiniatureCorpus::from_bytes(&std::fs::read(&file).map_err(at(&file))?, vilm.image_size() as u32)?;
+            write(&base, "corpus.safetensors", &strangers.with_kinds(&vilm, &footage(arguments.seed)?)?.to_bytes()?)
+        }
         Command::Answer { steps, groups, routing, encoder_of } => {
             let encoder = encoder(&arguments.folder, encoder_of.as_deref(), 64, &device)?.parameters;
             train_answer(&arguments.folder, arguments.seed, &encoder, steps, groups, routing, &device)
         }
     }
+}
+
+/// Cuttings of each filmed clip that drawn clips are told from.
+const CUTTINGS: usize = 200;
+/// Frames that they are cut from.
+const FILMED_FRAMES: usize = 160;
+
+/// Filmed clips: parts of those that the demo fetches.
+fn footage(seed: u64) -> Result<Vec<Vec<RgbImage>>, Box<dyn Error>> {
+    let folder = real_clips_folder(None);
+    let entries = std::fs::read_dir(&folder).map_err(at(&folder))?;
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.retain(|file| file.extension().is_some_and(|kind| kind == "mp4"));
+    files.sort();
+    if files.is_empty() {
+        return Err(format!("{} has no clips; `make models` fetches them", folder.display()).into());
+    }
+    let mut stream = SeededStream::new(seed).derive("footage");
+    let mut made = Vec::new();
+    for file in files {
+        made.extend(footage::cuttings(&Clip::open(&file, FILMED_FRAMES)?.frames, CUTTINGS, &mut stream));
+    }
+    Ok(made)
+}
+
+/// Writes a file of a base: to a temporary name beside it first, so that nothing half-written remains.
+fn write(folder: &Path, name: &str, bytes: &[u8]) -> Outcome {
+    println!("{name}: {} KiB", bytes.len() / 1024);
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(at(folder))?;
+    std::io::Write::write_all(&mut file, bytes)?;
+    file.persist(folder.join(name))?;
+    Ok(())
 }
 
 /// Running means of named figures, printed every so many steps.
@@ -310,7 +357,7 @@ fn package(
     let weights = weights::to_bytes(&parameters)?;
     let config_json = serde_json::to_vec_pretty(&config)?;
     let vilm = Vilm::from_bytes(&config_json, tokenizer.as_bytes(), weights.clone(), &plain)?;
-    let strangers = MiniatureCorpus::make(&vilm, CORPUS_SEED, corpus)?;
+    let strangers = MiniatureCorpus::make(&vilm, CORPUS_SEED, corpus, &footage(seed)?)?;
     report["fingerprint"] = vilm.fingerprint().into();
     let files = [
         ("config.json", config_json),
@@ -320,10 +367,7 @@ fn package(
         ("report.json", serde_json::to_vec_pretty(&report)?),
     ];
     for (name, bytes) in files {
-        println!("{name}: {} KiB", bytes.len() / 1024);
-        let mut file = tempfile::NamedTempFile::new_in(output).map_err(at(output))?;
-        std::io::Write::write_all(&mut file, &bytes)?;
-        file.persist(output.join(name))?;
+        write(output, name, &bytes)?;
     }
     println!("fingerprint {}", vilm.fingerprint());
     Ok(())

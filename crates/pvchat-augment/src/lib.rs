@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod clip_kind;
 mod colour_odds;
 pub mod error;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod tests;
 pub mod together;
 pub mod training_set;
 
+pub use clip_kind::{ClipKind, ClipKinds};
 pub use error::{Error, Failure, Result};
 pub use negatives::{Corpus, Negative, NegativeConfig, NegativeKind, choose_negatives};
 pub use positive_config::PositiveConfig;

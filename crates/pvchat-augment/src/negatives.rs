@@ -4,7 +4,7 @@ use image::RgbImage;
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Failure, Result, SimilarityScale};
+use crate::{ClipKind, Error, Failure, Result, SimilarityScale};
 
 /// Clips of other people, known by the identity embeddings of the people in them; only chosen clips are ever drawn or
 /// decoded.
@@ -34,6 +34,11 @@ pub trait Corpus: Sync {
     /// What a similarity means for the encoder that made the embeddings, if somebody has measured it.
     fn similarity(&self) -> Option<SimilarityScale> {
         None
+    }
+
+    /// What kind of clip it is of which the encoder made `tokens`, if somebody has measured that for the encoder.
+    fn kind(&self, _tokens: &[f32]) -> ClipKind {
+        ClipKind::Unknown
     }
 }
 

@@ -18,15 +18,15 @@ Examples:
   pvchat ask lunch.mp4 \"Is Aa in it, and when?\"
   pvchat base get smolvlm2-256m                      fetches a base that says what people wear and do, once
   pvchat who lunch.mp4                               everybody who is seen, with times
-  pvchat timeline *.mp4 --format csv > who.csv       long footage; goes on after an interruption
-  pvchat subjects forget Aa                          deletes all that is kept of a person
+  pvchat timeline *.mp4 --format csv > who.csv       long footage; resumes after an interruption
+  pvchat subjects forget Aa                          deletes everything that is kept about a person
 
-People are recognised by their faces. Nothing leaves this machine; what is kept of a person is one small file.
+People are recognised by their faces. Nothing leaves this machine; a person is kept as one small file.
 
 Exit codes: 0 answered, 1 failed, 2 wrong usage, 3 the data do not allow an answer (nobody found, several people, models
 absent, ...), 4 not sure, 130 interrupted.";
 
-/// Learns people from footage and answers questions about them: is Aa there, since when, who else.
+/// Recognises enrolled people in footage and answers questions about them: is Aa there, when, and with whom.
 #[derive(Parser)]
 #[command(name = "pvchat", version, after_help = EXAMPLES, arg_required_else_help = true, subcommand_required = true)]
 pub struct Arguments {
@@ -46,7 +46,7 @@ pub struct Common {
     /// The folder of models; by default pvchat/models in the user's data folder.
     #[arg(long, global = true, env = "PVCHAT_MODELS", hide_env_values = true, value_name = "DIR")]
     pub models: Option<PathBuf>,
-    /// The network that compares faces; people are enrolled for one of them.
+    /// The network that compares faces; people must be enrolled again for another one.
     #[arg(
         long,
         global = true,
@@ -56,7 +56,7 @@ pub struct Common {
         value_name = "NET"
     )]
     pub embedder: Embedder,
-    /// Frames that are looked at side by side; 0 for one per core.
+    /// Frames processed in parallel; 0: one per core.
     #[arg(long, global = true, env = "PVCHAT_THREADS", hide_env_values = true, default_value_t = 0, value_name = "N")]
     pub threads: usize,
     /// Writes JSON, and nothing else, to standard output.
@@ -94,13 +94,13 @@ enum Command {
     Chat(ask::ChatArguments),
     Who(who::Arguments),
     Timeline(timeline::Arguments),
-    /// Looks after the people who are kept: list, show, rename, merge, split, undo, export, import, forget.
+    /// Manages enrolled people: list, show, rename, merge, split, undo, export, import, forget.
     #[command(subcommand)]
     Subjects(subjects::Command),
     /// Installs the networks that find and compare faces.
     #[command(subcommand)]
     Models(models::Command),
-    /// Looks after the bases: models that describe what people wear and do.
+    /// Manages bases: models that describe what people wear and do.
     #[command(subcommand)]
     Base(crate::bases::Command),
     Doctor(doctor::Arguments),

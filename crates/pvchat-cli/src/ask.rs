@@ -28,7 +28,7 @@ Examples:
   pvchat ask lunch.mp4 \"What is Aa doing?\" --base my/folder   a base of your own
   pvchat ask fixtures/clips/clip-03.mp4 \"What is <Aa> wearing?\" --base miniature
 
-The video is watched once; what was seen is kept, so that the next question about it is answered at once.
+The video is processed once; the result is kept, so further questions about it are answered at once.
 Exit codes: 0 answered yes or no, 3 the question cannot be answered, 4 not sure.";
 
 /// Answers a question about a video or picture.
@@ -37,7 +37,7 @@ Exit codes: 0 answered yes or no, 3 the question cannot be answered, 4 not sure.
 pub struct AskArguments {
     /// A video or picture.
     video: PathBuf,
-    /// The question, with the names of people who are enrolled.
+    /// The question, with the names of enrolled people.
     question: String,
     /// The base that says what people wear and do: a name of `pvchat base list`, or a folder; by default the smallest SmolVLM2
     /// that is installed. For drawn clips: miniature.
@@ -50,10 +50,10 @@ Examples:
   pvchat chat lunch.mp4
   printf 'Is Aa there?\\nAnd when?\\n' | pvchat chat lunch.mp4 --json
 
-One question a line; a question may leave out the name once somebody was named. A line that cannot be answered does not end
+One question per line. A question may leave out the name once somebody was named. A line that cannot be answered does not end
 the conversation.";
 
-/// Answers questions about a video or picture, one a line, until the input ends.
+/// Answers questions about a video or picture, one per line, until the input ends.
 #[derive(Args)]
 #[command(after_help = CHAT_EXAMPLES)]
 pub struct ChatArguments {

@@ -125,7 +125,7 @@ impl Known {
     /// It is not installed, or not whole.
     pub fn absent(&self, state: State) -> Failure {
         let (name, size, licence) = (&self.name, self.size(), &self.licence);
-        let what = if state == State::Incomplete { "is not complete, go on with" } else { "is not installed:" };
+        let what = if state == State::Incomplete { "is not complete; resume with" } else { "is not installed:" };
         Failure::refused("base_absent", format!("{name} {what} `pvchat base get {name}` ({size}, {licence})"))
     }
 
@@ -221,12 +221,12 @@ const EXAMPLES: &str = "\
 Examples:
   pvchat base list
   pvchat base get smolvlm2-256m                      once; 1.0 GB, Apache-2.0
-  pvchat ask lunch.mp4 \"What is Aa wearing?\"         an installed base is used by itself
+  pvchat ask lunch.mp4 \"What is Aa wearing?\"         an installed base is used automatically
   pvchat ask lunch.mp4 \"What is Aa doing?\" --base smolvlm2-500m
   pvchat base path smolvlm2-256m
 
 Bases are kept in the cache of the Hugging Face hub (HF_HUB_CACHE, HF_HOME), which other programs share. Only `get` opens a
-connection; with HF_HUB_OFFLINE=1 it opens none. Recognising people needs no base: see `pvchat models`.";
+network connection; with HF_HUB_OFFLINE=1 it opens none. Recognising people needs no base: see `pvchat models`.";
 
 /// The commands about bases.
 #[derive(Subcommand)]
@@ -234,7 +234,7 @@ connection; with HF_HUB_OFFLINE=1 it opens none. Recognising people needs no bas
 pub enum Command {
     /// Lists the bases, what each can do, and whether it is installed.
     List,
-    /// Installs a base from the Hugging Face hub; goes on after an interruption, and checks what is there.
+    /// Installs a base from the Hugging Face hub and verifies its files; resumes after an interruption.
     #[command(after_help = EXAMPLES)]
     Get(NameArguments),
     /// Prints the folder of an installed base.
@@ -361,7 +361,7 @@ fn fetch(base: &Known, origin: &Origin, hub: &Hub, output: &Output) -> Outcome<(
             Err(RecvTimeoutError::Timeout) if !stoppable.is_stopped() => {}
             Err(RecvTimeoutError::Timeout) => {
                 let name = &base.name;
-                let message = format!("interrupted; what was fetched is kept, go on with `pvchat base get {name}`");
+                let message = format!("interrupted; what was fetched is kept; resume with `pvchat base get {name}`");
                 break Err(Failure { exit: Exit::Interrupted, reason: "interrupted", ..Failure::failed(message) });
             }
             Err(RecvTimeoutError::Disconnected) => break Err(Failure::failed("fetching ended without a reason; try again")),

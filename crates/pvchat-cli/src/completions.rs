@@ -13,7 +13,7 @@ Examples:
   pvchat completions zsh > ~/.zfunc/_pvchat
   pvchat completions fish > ~/.config/fish/completions/pvchat.fish";
 
-/// Writes a script that completes commands and options in a shell.
+/// Prints a completion script for a shell.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {

@@ -7,7 +7,7 @@ use crate::{
     failure::{Exit, Outcome},
 };
 
-/// Says how to see what the program can do.
+/// Prints how to run the demonstration.
 #[derive(clap::Args)]
 pub struct Arguments {}
 

@@ -29,18 +29,18 @@ Examples:
   pvchat doctor --json
   pvchat doctor --compare states.safetensors --base SmolVLM2-256M-Video-Instruct
 
-A file for --compare holds, for any CASE, inputs.CASE.input_ids, attention_mask, pixel_values and pixel_attention_mask, and the
+A file for --compare holds, for each CASE, inputs.CASE.input_ids, attention_mask, pixel_values and pixel_attention_mask, and the
 states outputs.CASE.STATE that another program computed: vision.embeddings, vision.layer0, ..., vision.last_hidden_state,
 pixel_shuffle, connector, merged, text.layer0, ..., text.normalized, logits.
 
-Exit codes: 0 everything is there, 3 something is missing, and the line that says so names the command that mends it; with
---compare 0 no state deviates, 3 one does.";
+Exit codes: 0 everything is there, 3 something is missing (the line names the command that fixes it); with --compare: 0 no
+state deviates, 3 one does.";
 
 /// Checks what the program needs: models, folders, FFmpeg, processor.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Compares the states of a base with those in a file of another program, layer by layer, and checks nothing else.
+    /// Compares the internal states of a base, layer by layer, with those that another program wrote to FILE; checks nothing else.
     #[arg(long, value_name = "FILE", requires = "base")]
     compare: Option<PathBuf>,
     /// The folder of the base that is compared, in the published layout of SmolVLM2.
@@ -92,7 +92,7 @@ impl Arguments {
         checks.push(subjects(common)?);
         let is_fine = checks.iter().all(|check| check.is_fine);
         let row = |check: &Check| {
-            let mend = check.mend.as_ref().map(|mend| format!("; mend it: {mend}")).unwrap_or_default();
+            let mend = check.mend.as_ref().map(|mend| format!("; fix: {mend}")).unwrap_or_default();
             let mark = if check.is_fine { "ok" } else { "--" };
             vec![mark.to_string(), check.what.to_string(), format!("{}{mend}", check.found)]
         };

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use pvchat::{Answer, LearnOptions, Obtained, Pvchat, SeenClip, SubjectFolder, SubjectName, train::personal::Trains};
+use pvchat::{Answer, LearnOptions, Obtained, Pvchat, SubjectFolder, SubjectName, train::personal::Trains};
 use serde::Serialize;
 
 use crate::{
@@ -39,31 +39,10 @@ struct KeptBody<'a> {
     data: Option<String>,
 }
 
-/// Frames in which real faces are looked for before the drawn base is asked, and from how many on a clip counts as filmed:
-/// of a drawn clip hardly a frame has a confirmed face.
-const CHECKED_FRAMES: usize = 5;
-/// See `CHECKED_FRAMES`.
-const FILMED_FRAMES: usize = 3;
-
-/// Opens a clip for the drawn base. Filmed footage is refused, because what that base says of it is noise; it is recognised by
-/// real faces, where the networks that find them are installed.
-fn drawn_clip(common: &Common, pvchat: &Pvchat, file: &Path) -> Outcome<SeenClip> {
-    let clip = pvchat.clip(file)?;
-    let Ok(people) = common.people() else { return Ok(clip) };
-    let frames = pvchat::video::Clip::open(file, CHECKED_FRAMES).map_err(pvchat::Error::from)?.frames;
-    let seen = people.finder().faces_of(&frames.iter().collect::<Vec<_>>()).map_err(pvchat::Error::from)?;
-    if seen.iter().filter(|faces| faces.iter().any(|face| face.flaws.is_empty())).count() >= FILMED_FRAMES.min(frames.len()) {
-        let shown = words::shown(file);
-        let message = format!("{shown} is filmed, and the base `miniature` knows drawn clips only; leave out --base miniature");
-        return Err(crate::failure::Failure::refused("filmed", message));
-    }
-    Ok(clip)
-}
-
 /// One look at a clip.
 pub fn enrol(common: &Common, clip: &Path, name: &SubjectName) -> Outcome<Exit> {
     let (pvchat, folder) = (Pvchat::miniature()?, common.drawn_subjects()?);
-    let subject = pvchat.enrol(&drawn_clip(common, &pvchat, clip)?, name)?;
+    let subject = pvchat.enrol(&pvchat.clip(clip)?, name)?;
     make_private(folder.path())?;
     let kept_in = folder.save(&subject)?;
     let text = format!("Enrolled as {name} by one look (miniature: drawn clips only), kept in {}.", words::shown(&kept_in));
@@ -77,7 +56,7 @@ pub fn enrol(common: &Common, clip: &Path, name: &SubjectName) -> Outcome<Exit> 
 pub fn learn(common: &Common, file: &Path, name: &SubjectName, (seed, trains, keep_data): (u64, Trains, bool)) -> Outcome<Exit> {
     let (started, output, folder) = (Instant::now(), common.output(), common.drawn_subjects()?);
     let pvchat = Pvchat::miniature()?;
-    let clip = drawn_clip(common, &pvchat, file)?;
+    let clip = pvchat.clip(file)?;
     make_private(folder.path())?;
     let mut options = LearnOptions { seed, ..LearnOptions::default() };
     options.training.trains = trains;
@@ -90,7 +69,7 @@ pub fn learn(common: &Common, file: &Path, name: &SubjectName, (seed, trains, ke
     let learned = learned.map_err(|error| {
         let mut failure = crate::failure::Failure::from(error);
         if failure.exit == Exit::Interrupted {
-            failure.message = format!("stopped learning {name}; run the same again to go on from there");
+            failure.message = format!("stopped learning {name}; run the same command again to resume");
         }
         failure
     })?;
@@ -146,7 +125,7 @@ pub fn ask(common: &Common, file: &Path, question: &str) -> Outcome<Exit> {
     let (output, folder) = (common.output(), common.drawn_subjects()?);
     let pvchat = Pvchat::miniature()?;
     let subjects = named(question).iter().map(|name| folder.load(name, pvchat.vilm())).collect::<Result<Vec<_>, _>>()?;
-    let clip = drawn_clip(common, &pvchat, file)?;
+    let clip = pvchat.clip(file)?;
     let mut written = Ok(());
     let answer = pvchat.ask_streaming(&subjects, &clip, question, |word| {
         if !output.json {
@@ -174,7 +153,7 @@ pub fn chat(common: &Common, file: &Path) -> Outcome<Exit> {
             Err(error) => output.note(format!("{name} is left out: {}", crate::failure::Failure::from(error).message)),
         }
     }
-    let clip = drawn_clip(common, &pvchat, file)?;
+    let clip = pvchat.clip(file)?;
     let mut conversation = pvchat.chat(&subjects, &clip);
     let known: Vec<String> = subjects.iter().map(|subject| subject.info.name.to_string()).collect();
     converse(&output, &known, |question| {

@@ -26,13 +26,13 @@ use crate::{
 const ENROL_EXAMPLES: &str = "\
 Examples:
   pvchat enrol reference.mp4 --name Aa
-  pvchat enrol passport.jpg --name Aa               a picture does too; a second look is added to the first
-  pvchat enrol party.mp4 --name Bb --person 2       several people: the list says who has which number
-  pvchat enrol party.mp4 --name Bb --at 240,120     the person whose face is there, in pixels
+  pvchat enrol passport.jpg --name Aa               a picture works too; a second look is added to the first
+  pvchat enrol party.mp4 --name Bb --person 2       several people: the list gives their numbers
+  pvchat enrol party.mp4 --name Bb --at 240,120     the person whose face is at that point, in pixels
 
 Exit codes: 0 enrolled, 3 nobody found, several people, or no face that is good enough.";
 
-/// Makes a person known from one clip or picture; a person who is known gets a further look.
+/// Enrols a person from one clip or picture; adds another look if the person is enrolled already.
 #[derive(Args)]
 #[command(after_help = ENROL_EXAMPLES)]
 pub struct EnrolArguments {
@@ -50,18 +50,18 @@ pub struct EnrolArguments {
 
 const CORRECT_EXAMPLES: &str = "\
 Examples:
-  pvchat correct street.mp4 --not Bb                the person in street.mp4 was taken for Bb, and is not
+  pvchat correct street.mp4 --not Bb                the person in street.mp4 was taken for Bb by mistake
   pvchat correct party.mp4 --not Bb --person 2
 
-Whoever looks more like this person than like Bb is not called Bb any more. `pvchat subjects undo` takes it back.";
+From then on, a person who looks more like this one than like Bb is not reported as Bb. `pvchat subjects undo` reverts it.";
 
-/// Notes that the person in a clip or picture is not somebody.
+/// Records that the person in a clip or picture is not the named one.
 #[derive(Args)]
 #[command(after_help = CORRECT_EXAMPLES)]
 pub struct CorrectArguments {
     /// A video or picture that shows the person.
     clip: PathBuf,
-    /// Who the person is not.
+    /// The name of the person it is not.
     #[arg(long, value_name = "NAME")]
     not: SubjectName,
     #[command(flatten)]
@@ -71,7 +71,7 @@ pub struct CorrectArguments {
 /// Which of several people is meant.
 #[derive(Args)]
 struct Which {
-    /// The number of the person, where there are several.
+    /// The person's number, when there are several people.
     #[arg(long, value_name = "N", group = "which")]
     person: Option<usize>,
     /// A point in the person's face, in pixels.
@@ -80,7 +80,7 @@ struct Which {
     /// A box around the person's face, in pixels.
     #[arg(long = "box", value_name = "L,T,R,B", value_parser = numbers::<4>, group = "which")]
     around: Option<[f32; 4]>,
-    /// Where pictures of the faces go when there are several people; by default a new private folder for temporary files.
+    /// The folder for pictures of the faces when there are several people; by default a new private temporary folder.
     #[arg(long, env = "PVCHAT_THUMBNAILS", hide_env_values = true, value_name = "DIR")]
     thumbnails: Option<PathBuf>,
 }
@@ -347,7 +347,7 @@ impl CorrectArguments {
         let (name, corrections) = (self.not.bare(), person.not.len());
         let body = CorrectedBody { not: name, file: &seen.source, seen: seen.candidates().len(), corrections };
         let noted = words::count(corrections, "correction");
-        let text = format!("Noted: the person in {} is not {name} ({noted} by now).", words::shown(&seen.source));
+        let text = format!("Recorded: the person in {} is not {name} ({noted} in all).", words::shown(&seen.source));
         output.result("corrected", &body, text)?;
         Ok(Exit::Answered)
     }

@@ -28,9 +28,9 @@ const LARGEST: u64 = 16 << 20;
 
 #[derive(Args)]
 pub struct ExportArguments {
-    /// Who.
+    /// The person.
     name: SubjectName,
-    /// A new file.
+    /// The file to write; it must not exist.
     file: PathBuf,
 }
 
@@ -38,7 +38,7 @@ pub struct ExportArguments {
 pub struct ImportArguments {
     /// A file that `export` wrote.
     file: PathBuf,
-    /// Another name than the one in the file.
+    /// A name to use instead of the one in the file.
     #[arg(long, value_name = "NAME")]
     name: Option<SubjectName>,
 }
@@ -84,7 +84,7 @@ impl ImportArguments {
         let is_drawn = is_drawn(&bytes);
         let (name, by) = if is_drawn { (self.import_drawn(common)?, "drawn") } else { (self.import(common, &bytes)?, "face") };
         let body = ExchangedBody { name: name.bare(), by, file: &self.file, bytes: bytes.len() as u64 };
-        common.output().result("imported", &body, format!("{} is known now", name.bare()))?;
+        common.output().result("imported", &body, format!("imported {}", name.bare()))?;
         Ok(Exit::Answered)
     }
 

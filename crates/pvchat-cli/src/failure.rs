@@ -82,11 +82,13 @@ impl Failure {
 fn sort(error: &Error) -> (Exit, &'static str) {
     match error {
         Error::NobodyFound { .. } => (Exit::Refused, "nobody_found"),
+        Error::ForeignClip { .. } => (Exit::Refused, "filmed"),
         Error::SeveralPeople { .. } => (Exit::Refused, "several_people"),
         Error::NotChosen { .. } => (Exit::Refused, "not_chosen"),
         Error::PoorFaces { .. } => (Exit::Refused, "poor_faces"),
         Error::Question { .. } => (Exit::Refused, "question"),
         Error::Base { .. } => (Exit::Refused, "base_refused"),
+        Error::NotLearned { .. } | Error::NotTogether { .. } => (Exit::Refused, "not_learned"),
         Error::Outdated { .. } => (Exit::Failed, "outdated"),
         Error::UnknownSubject { .. } | Error::UnknownPerson { .. } => (Exit::Refused, "unknown_person"),
         Error::NameTaken { .. } => (Exit::Refused, "name_taken"),

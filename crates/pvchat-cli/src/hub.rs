@@ -196,7 +196,7 @@ impl Hub {
         let wrong = |problem: String| {
             let (repository, name, base) = (&origin.repository, &file.name, &known.name);
             let message = format!(
-                "{name} of {repository} {problem}; check the network, the same command goes on from what is there: \
+                "{name} of {repository} {problem}; check the network, the same command resumes the download: \
                  `pvchat base get {base}`"
             );
             let message = words::clean(&message.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -247,7 +247,7 @@ fn needs_network(known: &Known, flaw: &Flaw) -> Failure {
         Flaw::Damaged(Damage { file, problem }) => ("base_damaged", format!("{} {problem}", words::shown(file))),
     };
     let command = format!("`HF_HUB_OFFLINE=0 pvchat base get {name}`");
-    Failure::refused(reason, format!("{problem}, and HF_HUB_OFFLINE forbids to fetch it: {command}"))
+    Failure::refused(reason, format!("{problem}, and HF_HUB_OFFLINE forbids the download: {command}"))
 }
 
 /// The message of an installed base with a damaged file.

@@ -20,19 +20,19 @@ Examples:
 Learning by gradient trains the personal tokens of a base. In this version it is that of the miniature, which knows drawn
 characters; clips of them are in the repository. Real people are enrolled: `pvchat enrol`.";
 
-/// Learns a drawn character by training on clips made from one clip; goes on after an interruption.
+/// Learns a drawn character by training on clips made from one clip; resumes after an interruption.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// A video that shows one character.
     clip: PathBuf,
-    /// The character's name: 1 to 16 letters and digits. One of that name is replaced.
+    /// The character's name: 1 to 16 letters and digits. An existing character of that name is replaced.
     #[arg(long, value_name = "NAME")]
     name: SubjectName,
     /// The base that learns: miniature.
     #[arg(long, env = "PVCHAT_BASE", hide_env_values = true, value_name = "BASE")]
     base: Option<Base>,
-    /// Seed of everything random; the same seed learns the same.
+    /// Seed of all random choices; the same seed gives the same result.
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
     /// What is trained: composable, personal, personal-and-bridge or personal-bridge-and-vision. Only characters of the first

@@ -16,9 +16,9 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  pvchat models get people                     finds and compares faces; 8 MB
+  pvchat models get people                     to find and compare faces; 8 MB
   pvchat models get people-clear               the same with dlib's network, whose weights are in the public domain
-  pvchat models get people --from archives     from archives that you have: nothing is fetched
+  pvchat models get people --from archives     from archives on disk: nothing is downloaded
   pvchat models list";
 
 /// The commands about models.
@@ -38,7 +38,7 @@ pub struct GetArguments {
     /// The sets people and people-clear, or single models.
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
-    /// A folder with the published archives, under the names that their registries give them.
+    /// A folder with the published archives, under the names they have in their registries.
     #[arg(long, env = "PVCHAT_ARCHIVES", hide_env_values = true, value_name = "DIR")]
     from: Option<PathBuf>,
 }

@@ -113,7 +113,7 @@ impl WatchBar {
                 let until = words::clock(last.duration.unwrap_or(last.seconds));
                 self.output.note(format!("{name}: watched to {until} in {took:.1} s{times}"));
             }
-            None => self.output.note(format!("{name}: known from before, not watched again")),
+            None => self.output.note(format!("{name}: processed before, the stored result is used")),
         }
     }
 

@@ -19,34 +19,34 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   pvchat subjects list
-  pvchat subjects show Aa                         where each look comes from, and how good it is
+  pvchat subjects show Aa                         the origin and quality of each look
   pvchat subjects merge Bb Aa                     Bb is Aa: all looks of Bb become Aa's
-  pvchat subjects split Aa --look 2 --to Cc       the second look of Aa is somebody else
-  pvchat subjects undo                            takes back the last change
+  pvchat subjects split Aa --look 2 --to Cc       the second look of Aa shows somebody else
+  pvchat subjects undo                            undoes the last change
   pvchat subjects export Aa aa.person             one file, to be imported elsewhere
-  pvchat subjects forget Aa                       deletes all that is kept, with a receipt";
+  pvchat subjects forget Aa                       deletes everything that is kept, and lists it";
 
 /// The commands about people.
 #[derive(Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub enum Command {
-    /// Lists who is kept.
+    /// Lists enrolled people.
     List,
-    /// Shows the looks that somebody is known from.
+    /// Shows the looks by which a person is recognised.
     Show(One),
-    /// Gives somebody another name.
+    /// Renames a person.
     Rename(FromTo),
-    /// Makes two people one: the first becomes the second.
+    /// Merges two people: the looks of the first are added to the second.
     Merge(FromTo),
-    /// Makes another person of some looks of somebody.
+    /// Moves some looks of a person to a new person.
     Split(SplitArguments),
-    /// Takes back the last change of a real person: enrolled, corrected, renamed, merged, split, imported.
+    /// Undoes the last change of a real person: enrolled, corrected, renamed, merged, split, imported.
     Undo,
-    /// Writes somebody to a file.
+    /// Exports a person to a file.
     Export(exchange::ExportArguments),
-    /// Reads somebody from a file.
+    /// Imports a person from a file.
     Import(exchange::ImportArguments),
-    /// Deletes all that is kept of somebody, and prints every file. Asks nothing.
+    /// Deletes everything that is kept about a person and lists the deleted files; does not ask for confirmation.
     Forget(One),
 }
 
@@ -60,20 +60,20 @@ pub struct One {
 /// Two people.
 #[derive(Args)]
 pub struct FromTo {
-    /// Who changes.
+    /// The person to rename or to merge.
     from: SubjectName,
-    /// The name from now on.
+    /// The new name, or the person who receives the looks.
     to: SubjectName,
 }
 
 #[derive(Args)]
 pub struct SplitArguments {
-    /// Who is divided.
+    /// The person to split.
     from: SubjectName,
-    /// A look that is somebody else's, by its number in `show`; may be repeated.
+    /// The number of a look, as `show` lists it, that belongs to the new person; may be repeated.
     #[arg(long, value_name = "N", required = true)]
     look: Vec<usize>,
-    /// The name of the somebody else.
+    /// The name of the new person.
     #[arg(long, value_name = "NAME")]
     to: SubjectName,
 }
@@ -122,7 +122,7 @@ impl Command {
             Self::Undo => {
                 let undone = common.gallery()?.undo()?;
                 let what = undone.ok_or_else(|| Failure::refused("nothing_to_undo", "there is no change to take back"))?;
-                changed(common, &format!("taken back: {}", words::clean(&what)))
+                changed(common, &format!("undone: {}", words::clean(&what)))
             }
             Self::Export(arguments) => arguments.run(common),
             Self::Import(arguments) => arguments.run(common),
@@ -313,5 +313,5 @@ fn split(common: &Common, arguments: &SplitArguments) -> Outcome<Exit> {
     }
     let other = common.gallery()?.split(from, &places, to)?;
     let looks = words::count(other.templates.len(), "look");
-    changed(common, &format!("{} is known from {looks} that were of {}", to.bare(), from.bare()))
+    changed(common, &format!("{} has {looks} now, moved from {}", to.bare(), from.bare()))
 }

@@ -19,25 +19,25 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   pvchat timeline lunch.mp4
-  pvchat timeline lunch.mp4 --unknown --format srt > lunch.srt     subtitles that name who is seen
+  pvchat timeline lunch.mp4 --unknown --format srt > lunch.srt     subtitles with the names of the people seen
   pvchat timeline cam1.mp4 cam2.mp4 --format csv > who.csv         each row names its file
 
-A row is somebody in a stretch of a video: subject, start, end, confidence, and the box of the best face. A run that was
-interrupted or killed goes on when it is started again. A video that was watched before is not watched again, unless
-somebody was enrolled, corrected or forgotten since.
+A row is one person in one interval of a video: subject, start, end, confidence, and the box of the best face. A run that was
+interrupted or killed resumes when it is started again. A video is not processed again unless somebody was enrolled,
+corrected or forgotten since.
 Exit codes: 0 done, 130 interrupted.";
 
-/// Lists who is in videos, when and where in the picture.
+/// Lists who is in one or more videos, when, and where in the picture.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// Videos or pictures.
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// How the rows are written.
+    /// The output format of the rows.
     #[arg(long, env = "PVCHAT_FORMAT", hide_env_values = true, default_value = "text", value_name = "FORMAT")]
     format: Format,
-    /// Lists people who are not enrolled too, as person 1, 2, ...
+    /// Also lists people who are not enrolled, as person 1, 2, ...
     #[arg(long)]
     unknown: bool,
 }
@@ -45,7 +45,7 @@ pub struct Arguments {
 /// How rows are written.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// A table to read.
+    /// A plain table.
     Text,
     /// Subtitles, SubRip.
     Srt,
@@ -53,7 +53,7 @@ pub enum Format {
     Vtt,
     /// Comma-separated values, with a header.
     Csv,
-    /// One JSON object a row and line.
+    /// One JSON object per row, one per line.
     Jsonl,
     /// One JSON object.
     Json,

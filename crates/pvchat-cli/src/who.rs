@@ -23,10 +23,10 @@ Examples:
   pvchat who lunch.mp4
   pvchat who group.jpg --json
 
-People who are like nobody that is enrolled are called person 1, 2, ...; \"maybe Aa\" is somebody who may be Aa.
+People who match nobody enrolled are called person 1, 2, ...; \"maybe Aa\" is a person who may be Aa.
 Exit codes: 0 somebody was found, 3 nobody.";
 
-/// Says who is in a video or picture, and when.
+/// Lists who is in a video or picture, and when.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
@@ -101,7 +101,7 @@ pub fn watch(people: &People, output: &Output, file: &Path) -> Outcome<Footage> 
             if let Some(at) = stopped {
                 let file = words::shown(file);
                 failure.message =
-                    format!("stopped at {at} of {file}; run the same again, it goes on with what was seen until then");
+                    format!("stopped at {at} of {file}; run the same command again; what was seen until then is kept");
             }
             Err(failure)
         }

@@ -5,9 +5,14 @@ mod support;
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
+    path::Path,
     process::Stdio,
 };
 
+use pvchat::{
+    data::random::SeededStream,
+    image::{Rgb, RgbImage},
+};
 use serde_json::Value;
 use support::{Home, drawn};
 
@@ -136,6 +141,48 @@ fn completions_know_the_commands() {
         run.ends_with(0);
         assert!(run.out.contains("timeline") && run.out.contains("--thumbnails") | run.out.contains("thumbnails"), "{shell}");
     }
+}
+
+/// A filmed-like clip of noise, one of a white wall, and filmed clips where there are some.
+#[test]
+fn the_drawn_base_refuses_other_footage_and_clips_without_anybody() {
+    let home = Home::new();
+    home.run(&["enrol", &drawn("clip-00.mp4"), "--name", "Aa", "--base", "miniature"]).ends_with(0);
+    let mut stream = SeededStream::new(6);
+    let noise: Vec<RgbImage> =
+        (0..12).map(|_| RgbImage::from_fn(128, 128, |_, _| Rgb([0; 3].map(|_| stream.below(256) as u8)))).collect();
+    let wall = vec![RgbImage::from_pixel(128, 128, Rgb([255; 3])); 12];
+    let [noise_file, wall_file] = ["noise.mp4", "wall.mp4"].map(|name| home.path().join(name).to_str().unwrap().to_string());
+    pvchat::video::write_clip(Path::new(&noise_file), &noise, 8.0).unwrap();
+    pvchat::video::write_clip(Path::new(&wall_file), &wall, 8.0).unwrap();
+    let beside = support::project().join("../shared/media");
+    let media = std::env::var_os("PVCHAT_MEDIA").map_or(beside, Into::into);
+    let mut foreign = vec![noise_file];
+    for name in ["lp_d0.mp4", "lp_s32.mp4", "iv_example1.mp4"] {
+        match media.join(name) {
+            file if file.exists() => foreign.push(file.to_str().unwrap().into()),
+            file => println!("not run: there is no {}; PVCHAT_MEDIA names a folder with filmed clips", file.display()),
+        }
+    }
+    for file in &foreign {
+        for command in [
+            vec!["ask", file, "Is <Aa> in this video?"],
+            vec!["enrol", file, "--name", "Bb"],
+            vec!["learn", file, "--name", "Bb"],
+        ] {
+            let run = home.run(&[&command[..], &["--base", "miniature"]].concat());
+            run.ends_with(3);
+            assert!(run.err.contains("knows drawn clips only") && run.err.contains("--base"), "{command:?}: {}", run.err);
+            let json = home.run(&[&command[..], &["--base", "miniature", "--json"]].concat()).json();
+            assert_eq!(json["reason"], "filmed", "{command:?}");
+        }
+    }
+    for command in [["enrol", &wall_file, "--name", "Bb"], ["learn", &wall_file, "--name", "Bb"]] {
+        let run = home.run(&[&command[..], &["--base", "miniature"]].concat());
+        run.ends_with(3);
+        assert!(run.err.contains("nobody found in") && run.err.contains("8 frames"), "{command:?}: {}", run.err);
+    }
+    assert_eq!(home.run(&["subjects", "list"]).out, "Aa  drawn character, by one look\n");
 }
 
 /// The drawn laboratory: enrolled, asked word by word, talked about, renamed, taken away and back, forgotten.

@@ -280,7 +280,7 @@ fn a_base_is_fetched_and_goes_on_where_the_connection_was_cut() {
     failed.ends_with(1);
     assert_eq!(failed.json()["reason"], "not_fetched");
     assert!(
-        failed.err.contains("model.safetensors of somebody/tiny") && failed.err.contains("goes on from what is there"),
+        failed.err.contains("model.safetensors of somebody/tiny") && failed.err.contains("the same command resumes the download"),
         "{failed:?}"
     );
     assert!(failed.err.contains("licence CC0-1.0"), "{failed:?}");
@@ -288,7 +288,7 @@ fn a_base_is_fetched_and_goes_on_where_the_connection_was_cut() {
     assert_eq!((&base["state"], &base["usable"]), (&"incomplete".into(), &false.into()));
     let incomplete = online(&["ask", "x.mp4", "What is Aa wearing?", "--base", NAME]);
     incomplete.ends_with(3);
-    assert!(incomplete.err.contains("is not complete, go on with `pvchat base get smolvlm2-256m`"), "{incomplete:?}");
+    assert!(incomplete.err.contains("is not complete; resume with `pvchat base get smolvlm2-256m`"), "{incomplete:?}");
     let before = server.ranges(weights);
     assert_eq!(&before[..2], ["bytes=0-", &format!("bytes={piece}-")], "each piece behind the one before");
 

@@ -74,7 +74,7 @@ fn a_person_is_enrolled_asked_about_and_forgotten() {
     assert!(run.out.starts_with("person 1  0:00 to 0:30  nobody who is enrolled"), "{run:?}");
     let run = home.run(&["enrol", &other, "--name", "Aa"]);
     assert!(run.err.contains("unlike the other looks of Aa") && run.err.contains("subjects undo"), "{run:?}");
-    assert_eq!(home.run(&["subjects", "undo"]).out, "taken back: added a template to Aa\n");
+    assert_eq!(home.run(&["subjects", "undo"]).out, "undone: added a template to Aa\n");
 
     let receipt = home.run(&["subjects", "forget", "Aa", "--json"]).json();
     assert!(receipt["deleted"].as_array().unwrap().len() >= 3, "{receipt}");
@@ -208,7 +208,7 @@ fn file_names_that_are_no_text_are_watched_too() {
     let run = home.run(&["--json".as_ref(), "who".as_ref(), name]);
     run.ends_with(0);
     assert_eq!(run.json()["file"], "x\u{fffd}\n.mp4");
-    assert!(home.run(&["who".as_ref(), name]).err.contains("known from before"));
+    assert!(home.run(&["who".as_ref(), name]).err.contains("processed before"));
 }
 
 #[cfg(unix)]
@@ -231,7 +231,7 @@ fn an_interrupted_timeline_goes_on() {
     assert!(kill.success());
     let run = ended(child.wait_with_output().unwrap());
     run.ends_with(130);
-    assert!(run.err.contains("pvchat: stopped at ") && run.err.contains("run the same again"), "{run:?}");
+    assert!(run.err.contains("pvchat: stopped at ") && run.err.contains("run the same command again"), "{run:?}");
     assert_eq!(run.json()["reason"], "interrupted");
     let index: Value = serde_json::from_slice(&fs::read(files(&indices).pop().unwrap()).unwrap()).unwrap();
     assert!(index["timeline"]["until"].as_f64().unwrap() >= 60.0 && index["finished"] == false);
@@ -239,7 +239,7 @@ fn an_interrupted_timeline_goes_on() {
     let gone_on = home.run(&arguments);
     gone_on.ends_with(0);
     let again = home.run(&arguments);
-    assert!(again.err.contains("known from before"), "{again:?}");
+    assert!(again.err.contains("processed before"), "{again:?}");
     assert_eq!(again.out, gone_on.out);
     let json = again.json();
     assert_eq!((&json["videos"][0]["frames"], &json["videos"][0]["faces"]), (&180.into(), &180.into()), "each frame once");

@@ -4,6 +4,7 @@ pub mod base;
 pub mod corpus;
 pub mod embedded;
 pub mod exam;
+pub mod footage;
 pub mod pretrain;
 pub mod tokenizer;
 pub mod words;

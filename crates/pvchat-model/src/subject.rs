@@ -81,6 +81,9 @@ pub const HEAD_ROWS: &str = "head_rows";
 
 const INFO: &str = "subject";
 const ADAPTATION: &str = "adaptation";
+/// The greatest magnitude of a value: parameters that were trained stay below a thousandth of it, and with larger ones a base
+/// computes nothing that means anything.
+const LARGEST_VALUE: f32 = 1e4;
 /// The digits of a checksum.
 const CHECKSUM_DIGITS: usize = 64;
 /// The order in which noise is drawn for them, whatever their names; the others follow in the order of theirs.
@@ -227,8 +230,13 @@ impl Subject {
     /// Writes the file: to a temporary name beside it first, so that nothing half-written remains.
     ///
     /// # Errors
-    /// [`Error::Io`] when it cannot be written.
+    /// [`Error::Io`] when it cannot be written; [`Error::File`] for values that [`load`](Self::load) would refuse.
     pub fn save(&self, path: &Path) -> Result<()> {
+        let adapted = self.adaptation.iter().flat_map(|adaptation| &adaptation.parameters);
+        if let Some(problem) = self.tensors.iter().chain(adapted).find_map(|(name, tensor)| beyond(name, &tensor.values)) {
+            let remedy = "it is not saved; learn the person again, at a lower learning rate".into();
+            return Err(Error::File { file: path.to_path_buf(), problem, remedy });
+        }
         let io = |source: std::io::Error| Error::Io { file: path.to_path_buf(), source };
         let bytes = self.to_bytes().map_err(|problem| io(std::io::Error::other(problem)))?;
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -276,7 +284,8 @@ impl Subject {
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be read; [`Error::File`] when it is no subject file, is cut
-    /// short, is not what was written, has another format version, or was made for another base model.
+    /// short, is not what was written, has another format version, was made for another base model, or holds values that are
+    /// not finite or too large for any parameter.
     pub fn load(path: &Path, base: &str) -> Result<Self> {
         Self::parse(&read_regular(path, LARGEST_FILE, "choose a subject file")?, path, base)
     }
@@ -321,8 +330,8 @@ impl Subject {
             }
             let values: Vec<f32> =
                 view.data().chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect();
-            if values.iter().any(|value| !value.is_finite()) {
-                return Err(broken(format!("`{name}` has values that are not finite")));
+            if let Some(problem) = beyond(name, &values) {
+                return Err(file(problem, "restore it from a copy, or learn the person again"));
             }
             Ok(Values { shape: view.shape().to_vec(), values })
         };
@@ -350,6 +359,12 @@ impl Subject {
         }
         Ok(Self { info, tensors: own, adaptation })
     }
+}
+
+/// What is wrong with the values of a tensor: one that is not finite, or too large for a parameter.
+fn beyond(name: &str, values: &[f32]) -> Option<String> {
+    let wrong = values.iter().find(|value| !value.is_finite() || value.abs() > LARGEST_VALUE)?;
+    Some(format!("`{name}` holds the value {wrong:e}; parameters of people are at most {LARGEST_VALUE:e} in size"))
 }
 
 /// Where the digits of the checksum stand in the header; `None` for what is none.
@@ -412,6 +427,30 @@ mod tests {
                 bytes[bit / 8] ^= 1 << (bit % 8);
                 assert!(error.contains("Aa.subject") && error.contains("learn the person again"), "bit {bit}: {error}");
             }
+        }
+    }
+
+    #[test]
+    fn absurd_values_are_refused_with_the_name_of_their_tensor_and_not_saved() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("Aa.subject.safetensors");
+        for (name, value) in [
+            (TOKENS, 1e30),
+            (TOKENS, f32::NAN),
+            (IDENTITY, f32::NEG_INFINITY),
+            (WORD_ROW, -1e30),
+            (HEAD_ROW, 2e4),
+            ("answer.project_up.bias", 1e30),
+        ] {
+            let mut absurd = subject(true);
+            let adaptation = Arc::make_mut(absurd.adaptation.as_mut().unwrap());
+            let tensor = absurd.tensors.get_mut(name).or_else(|| adaptation.parameters.get_mut(name)).unwrap();
+            *tensor.values.last_mut().unwrap() = value;
+            let error = absurd.save(&file).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("not saved") && !file.exists(), "{name}: {error}");
+            // A file with a checksum that fits, as another program could write it.
+            let error = Subject::parse(&absurd.to_bytes().unwrap(), &file, "base").unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("Aa.subject") && error.contains("learn the person again"), "{error}");
         }
     }
 

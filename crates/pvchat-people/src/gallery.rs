@@ -167,6 +167,11 @@ impl Person {
             for (template, row) in into.iter_mut().zip(view.data().chunks(4 * width.max(1))) {
                 template.embedding =
                     row.chunks_exact(4).map(|four| f32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect();
+                let length = template.embedding.iter().map(|value| value * value).sum::<f32>().sqrt();
+                // Any other, or none, would make similarities of anything.
+                if !(0.99..=1.01).contains(&length) {
+                    return Err(broken(format!("`{name}` holds an embedding of length {length:e}, not of length 1")));
+                }
             }
             Ok(view.data().to_vec())
         };
@@ -607,6 +612,19 @@ mod tests {
             let read = Person::from_bytes(&damaged, Path::new("x"));
             assert!(read.is_err() || read.as_ref().is_ok_and(|read| *read == aa), "byte {byte}");
             assert!(Person::from_bytes(&bytes[..byte], Path::new("x")).is_err());
+        }
+    }
+
+    #[test]
+    fn embeddings_that_are_not_of_unit_length_are_refused_with_their_tensor() {
+        for (value, corrected) in [(1e30, false), (f32::NAN, false), (0.0, false), (2.0, true)] {
+            let mut aa = person("Aa", 0);
+            aa.not.push(template(1));
+            if corrected { &mut aa.not[0] } else { &mut aa.templates[0] }.embedding[usize::from(corrected)] = value;
+            // The checksum fits: the file was written so.
+            let error = Person::from_bytes(&aa.to_bytes().unwrap(), Path::new("Aa.person")).unwrap_err().to_string();
+            let tensor = if corrected { "`not`" } else { "`templates`" };
+            assert!(error.contains(tensor) && error.contains("Aa.person") && error.contains("enrol the person again"), "{error}");
         }
     }
 

@@ -26,9 +26,9 @@ pub enum Error {
     /// People in real footage.
     #[error(transparent)]
     People(#[from] pvchat_people::Error),
-    /// No face in a clip that somebody is to be enrolled from.
+    /// Nobody in a clip that somebody is to be enrolled or learned from.
     #[error(
-        "nobody found in {} ({frames} {} looked at, no face); enrol from footage that shows a face of 24 pixels or more",
+        "nobody found in {} ({frames} {} looked at, {seen}); {remedy}",
         path.display(), if *frames == 1 { "picture" } else { "frames" }
     )]
     NobodyFound {
@@ -36,6 +36,19 @@ pub enum Error {
         path: PathBuf,
         /// Frames that were looked at.
         frames: usize,
+        /// What was seen in them.
+        seen: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A clip that the base was not made for: what it would say of it means nothing.
+    #[error(
+        "{} is not a drawn clip, and this base knows drawn clips only; use a base for filmed footage (`--base`, see `pvchat base \
+         list`), or a drawn clip", path.display()
+    )]
+    ForeignClip {
+        /// The file.
+        path: PathBuf,
     },
     /// Several people where one is to be enrolled.
     #[error(

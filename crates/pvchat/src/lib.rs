@@ -38,6 +38,7 @@ pub use unfinished::Unfinished;
 pub use burn;
 pub use image;
 pub use pvchat_augment as augment;
+pub use pvchat_augment::ClipKind;
 pub use pvchat_data as data;
 pub use pvchat_data::SubjectName;
 pub use pvchat_eval as eval;

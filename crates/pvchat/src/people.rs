@@ -479,7 +479,12 @@ impl SeenPeople {
 
     fn choose(&self, mut candidates: Vec<Candidate>, choice: Option<Choice>) -> Result<Candidate> {
         if candidates.is_empty() {
-            return Err(Error::NobodyFound { path: self.source.clone(), frames: self.times.len() });
+            return Err(Error::NobodyFound {
+                path: self.source.clone(),
+                frames: self.times.len(),
+                seen: "no face",
+                remedy: "enrol from footage that shows a face of 24 pixels or more",
+            });
         }
         let found = match choice {
             None if candidates.len() == 1 => Some(0),

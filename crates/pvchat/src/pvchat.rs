@@ -7,7 +7,7 @@ use std::{
 
 use burn::prelude::*;
 use image::RgbImage;
-use pvchat_augment::{Corpus, Failure, free_text, questions};
+use pvchat_augment::{ClipKind, Corpus, Failure, free_text, questions};
 use pvchat_data::{SubjectName, text::Growing};
 #[cfg(feature = "miniature")]
 use pvchat_miniature::{corpus::MiniatureCorpus, embedded};
@@ -22,7 +22,7 @@ use pvchat_train::checkpoint::CheckpointFolder;
 use pvchat_video::Clip;
 
 use crate::{
-    Enrol, LearnEvent, LearnOptions, Learned, LearnedFrom, LearnedTogether, Learner, Personalizer, Remember, Result, Shot,
+    Enrol, Error, LearnEvent, LearnOptions, Learned, LearnedFrom, LearnedTogether, Learner, Personalizer, Remember, Result, Shot,
     learn::{cosine, identities},
     remember,
     wording::known_wording,
@@ -95,8 +95,42 @@ pub struct SeenClip {
     pub times: Vec<f64>,
     /// Where the clip comes from, when it comes from a file.
     pub source: Option<PathBuf>,
+    /// Whether the base was made for such a clip, and it shows somebody. [`ClipKind::Foreign`] is refused by all that is done with
+    /// it, [`ClipKind::Nobody`] where somebody is to be enrolled or learned; [`ClipKind::Unknown`], which you can put here, never.
+    pub kind: ClipKind,
     /// What the encoder makes of either half alone, where the halves show different people: it sees one cast in a clip.
     halves: Vec<Sight>,
+}
+
+impl SeenClip {
+    /// Refuses footage that the base was not made for.
+    fn check_footage(&self) -> Result<()> {
+        self.check(false)
+    }
+
+    /// Refuses that, and a clip with nobody in it.
+    fn check_person(&self) -> Result<()> {
+        self.check(true)
+    }
+
+    fn check(&self, needs_person: bool) -> Result<()> {
+        let path = self.source.clone().unwrap_or_else(|| "the given frames".into());
+        check(self.kind, path, self.frames.len(), needs_person)
+    }
+}
+
+/// Refuses a clip of a kind that the base was not made for, or with nobody in it where somebody is needed.
+fn check(kind: ClipKind, path: PathBuf, frames: usize, needs_person: bool) -> Result<()> {
+    match kind {
+        ClipKind::Foreign => Err(Error::ForeignClip { path }),
+        ClipKind::Nobody if needs_person => Err(Error::NobodyFound {
+            path,
+            frames,
+            seen: "an empty place or a plain surface",
+            remedy: "use a drawn clip that shows the character",
+        }),
+        ClipKind::Nobody | ClipKind::Person | ClipKind::Unknown => Ok(()),
+    }
 }
 
 impl Pvchat {
@@ -104,7 +138,7 @@ impl Pvchat {
     /// first backend that is compiled in (the CPU, unless features say otherwise).
     ///
     /// # Errors
-    /// [`Error::Model`](crate::Error::Model) for a device that is not compiled in, or when the embedded files do not fit
+    /// [`Error::Model`] for a device that is not compiled in, or when the embedded files do not fit
     /// together, which a test rules out.
     #[cfg(feature = "miniature")]
     pub fn miniature() -> Result<Self> {
@@ -127,7 +161,7 @@ impl Pvchat {
     /// yours ([`new`](Self::new)).
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) and [`Error::Model`](crate::Error::Model) for files that cannot be read, are
+    /// [`Error::Io`] and [`Error::Model`] for files that cannot be read, are
     /// damaged or do not fit together.
     pub fn open(folder: &Path, device: &Device) -> Result<Self> {
         let vilm = Vilm::open(folder, device)?;
@@ -154,7 +188,7 @@ impl Pvchat {
     /// Opens a clip: decodes the frames that the model samples and encodes them.
     ///
     /// # Errors
-    /// [`Error::Video`](crate::Error::Video), which names the file and what to do.
+    /// [`Error::Video`], which names the file and what to do.
     pub fn clip(&self, path: &Path) -> Result<SeenClip> {
         let clip = Clip::open(path, self.vilm.frames())?;
         let mut seen = self.see(&clip.frames)?;
@@ -165,13 +199,22 @@ impl Pvchat {
     /// Encodes frames that are in memory; as many as the model samples.
     ///
     /// # Errors
-    /// [`Error::Model`](crate::Error::Model) for another number of frames.
+    /// [`Error::Model`] for another number of frames.
     pub fn see(&self, frames: &[RgbImage]) -> Result<SeenClip> {
         let frames = self.vilm.prepare(frames);
         let memory = self.vilm.look(&[&frames])?;
         let halves = self.halves(&frames)?;
         let indices = (0..frames.len()).collect();
-        Ok(SeenClip { frames, memory, indices, times: Vec::new(), source: None, halves })
+        let kind = self.kind(&memory);
+        Ok(SeenClip { frames, memory, indices, times: Vec::new(), source: None, kind, halves })
+    }
+
+    /// What kind of clip it is that the encoder looked at; unknown for bases that know no people.
+    fn kind(&self, memory: &Sight) -> ClipKind {
+        match self.vilm.config().vision.identity_width() {
+            Some(_) => self.corpus.kind(&memory.tokens.clone().into_data().iter::<f32>().collect::<Vec<_>>()),
+            None => ClipKind::Unknown,
+        }
     }
 
     /// The memories of both halves of prepared frames; none where they show the same person, or the base knows no people.
@@ -194,16 +237,19 @@ impl Pvchat {
     /// Makes a subject of the person in a clip in one look, without training.
     ///
     /// # Errors
-    /// [`Error::Model`](crate::Error::Model) when the model cannot do that.
+    /// [`Error::Model`] when the model cannot do that; [`Error::NobodyFound`] and [`Error::ForeignClip`] for a clip that shows
+    /// nobody, or that the base was not made for.
     pub fn enrol(&self, clip: &SeenClip, name: &SubjectName) -> Result<Subject> {
+        clip.check_person()?;
         Enrol.personalize(&self.vilm, &clip.frames, name)
     }
 
     /// Makes a subject that is recognised by comparing identity embeddings, without training; see [`Remember`].
     ///
     /// # Errors
-    /// [`Error::Model`](crate::Error::Model) when the model cannot do that, or the corpus does not say what a similarity means.
+    /// As [`enrol`](Self::enrol), or when the corpus does not say what a similarity means.
     pub fn remember(&self, clip: &SeenClip, name: &SubjectName) -> Result<Subject> {
+        clip.check_person()?;
         Remember::by(self.corpus.as_ref())?.personalize(&self.vilm, &clip.frames, name)
     }
 
@@ -211,8 +257,8 @@ impl Pvchat {
     /// [`SubjectFolder::learn`](crate::SubjectFolder::learn) for learning that survives being killed.
     ///
     /// # Errors
-    /// What augmentation and training report; [`Error::NotLearned`](crate::Error::NotLearned) when the clips held back judge what
-    /// came of it no better than chance.
+    /// What augmentation and training report; [`Error::NotLearned`] when the clips held back judge what came of it no better than
+    /// chance; [`Error::NobodyFound`] and [`Error::ForeignClip`] for a clip that shows nobody, or that the base was not made for.
     pub fn learn(
         &self,
         clip: &SeenClip,
@@ -236,6 +282,7 @@ impl Pvchat {
         options: &LearnOptions,
         mut observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
     ) -> Result<Learned> {
+        clip.check_person()?;
         self.learner(checkpoints, options, &mut observe, |learner| learner.learn(&self.vilm, &clip.frames, name))
     }
 
@@ -266,6 +313,14 @@ impl Pvchat {
         options: &LearnOptions,
         mut observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
     ) -> Result<LearnedFrom> {
+        // Only a base that knows people says what a clip shows, and looking twice costs it little.
+        if self.vilm.config().vision.identity_width().is_some() {
+            for (number, shot) in shots.iter().enumerate() {
+                let path = PathBuf::from(format!("clip {} of those given", number + 1));
+                let frames = self.vilm.prepare(&shot.frames);
+                check(self.kind(&self.vilm.look(&[&frames])?), path, frames.len(), shot.present)?;
+            }
+        }
         let (corpus, scenes, observe) = (self.corpus.as_ref(), &[], &mut observe);
         Learner { corpus, scenes, options, checkpoints, observe }.learn_from(&self.vilm, shots, name)
     }
@@ -274,7 +329,7 @@ impl Pvchat {
     /// clips that show one, two or none of them. The subjects are like those that are learned alone.
     ///
     /// # Errors
-    /// As [`learn`](Self::learn); [`Error::NotTogether`](crate::Error::NotTogether) where no clip of two of them could be made,
+    /// As [`learn`](Self::learn); [`Error::NotTogether`] where no clip of two of them could be made,
     /// [`pvchat_train::Error::Config`] for names that are not different, or too many.
     pub fn learn_together(
         &self,
@@ -297,6 +352,7 @@ impl Pvchat {
         options: &LearnOptions,
         mut observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
     ) -> Result<LearnedTogether> {
+        people.iter().try_for_each(|(clip, _)| clip.check_person())?;
         let people: Vec<(&[RgbImage], &SubjectName)> =
             people.iter().map(|(clip, name)| (clip.frames.as_slice(), *name)).collect();
         self.learner(checkpoints, options, &mut observe, |learner| learner.learn_together(&self.vilm, &people))
@@ -322,10 +378,10 @@ impl Pvchat {
     /// along when it is the only one in the question; where they reach into the vision encoder, the clip is looked at anew.
     ///
     /// # Errors
-    /// [`Error::Model`](crate::Error::Model) with [`NotComposable`](pvchat_model::Error::NotComposable) for a question about
+    /// [`Error::Model`] with [`NotComposable`](pvchat_model::Error::NotComposable) for a question about
     /// such a subject and another one;
-    /// [`Error::Model`](crate::Error::Model) for an empty question, one with control tokens, or one
-    /// that names too many people.
+    /// [`Error::Model`] for an empty question, one with control tokens, or one
+    /// that names too many people; [`Error::ForeignClip`] for a clip that the base was not made for.
     pub fn ask(&self, subjects: &[Subject], clip: &SeenClip, question: &str) -> Result<Answer> {
         self.ask_streaming(subjects, clip, question, |_| ControlFlow::Continue(()))
     }
@@ -342,6 +398,7 @@ impl Pvchat {
         mut on_piece: impl FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Answer> {
         self.vilm.codec().check_question(question)?;
+        clip.check_footage()?;
         let phrase: fn(&str) -> String = if needs_known_wording(&self.vilm) { questions::readable } else { str::to_string };
         let (mut so_far, mut growing) = (String::new(), Growing::default());
         let mut answer = self.answer(subjects, clip, question, |piece| {
@@ -415,8 +472,9 @@ impl Pvchat {
     /// The probability that a subject is in a clip.
     ///
     /// # Errors
-    /// [`Error::Model`](crate::Error::Model) when the clip was seen by another model.
+    /// [`Error::Model`] when the clip was seen by another model; [`Error::ForeignClip`] as by [`ask`](Self::ask).
     pub fn presence(&self, subject: &Subject, clip: &SeenClip) -> Result<f32> {
+        clip.check_footage()?;
         match &subject.adaptation {
             Some(adaptation) if adaptation.changes_vision() => {
                 let own = self.vilm.adapted(subject)?;

@@ -3,13 +3,25 @@
 
 mod support;
 
-use std::{fs, ops::ControlFlow, path::Path};
+use std::{
+    fs,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use image::{Rgb, RgbImage};
 
 use serde_json::Value;
 
 use pvchat::{
-    Error, LearnOptions, SeenClip, SubjectFolder, SubjectName, Vilm,
-    miniature::{embedded, tokenizer::SPECIAL_TOKENS},
+    ClipKind, Error, LearnOptions, SeenClip, SubjectFolder, SubjectName, Vilm,
+    augment::ClipKinds,
+    data::random::SeededStream,
+    miniature::{
+        embedded, exam, footage,
+        tokenizer::SPECIAL_TOKENS,
+        world::{Identity, Scene, SceneOptions},
+    },
     model::{self, vilm::VilmConfig},
     train::{
         Error as TrainError,
@@ -57,10 +69,138 @@ fn a_clip_that_may_not_be_read_is_named() {
 
 #[test]
 fn a_clip_with_another_number_of_frames_is_refused() {
-    let frames = vec![image::RgbImage::new(64, 64); 3];
+    let frames = vec![RgbImage::new(64, 64); 3];
     let error = pvchat().see(&frames).unwrap_err();
     assert!(message(&error).contains("8 frames"), "{error}");
     assert!(pvchat().see(&[]).is_err());
+}
+
+/// What comes of enrolling, remembering and learning somebody from a clip, alone and together with somebody of another clip.
+fn all_that_needs_a_person(clip: &SeenClip, other: &SeenClip) -> Vec<Error> {
+    let (name, second): (SubjectName, SubjectName) = ("Aa".parse().unwrap(), "Bb".parse().unwrap());
+    let (folder, options) = (tempfile::tempdir().unwrap(), LearnOptions::default());
+    let subjects = SubjectFolder::new(folder.path().join("subjects"));
+    let people = [(other, &second), (clip, &name)];
+    let errors = vec![
+        pvchat().enrol(clip, &name).unwrap_err(),
+        pvchat().remember(clip, &name).unwrap_err(),
+        pvchat().learn(clip, &name, &options, |_| ControlFlow::Continue(())).unwrap_err(),
+        subjects.learn(pvchat(), clip, &name, &options, |_| ControlFlow::Continue(())).unwrap_err(),
+        pvchat().learn_together(&people, &options, |_| ControlFlow::Continue(())).unwrap_err(),
+    ];
+    assert!(subjects.names().unwrap().is_empty() && subjects.unfinished().unwrap().is_empty(), "something is kept");
+    errors
+}
+
+#[test]
+fn nobody_is_enrolled_or_learned_from_a_clip_without_anybody() {
+    let (person, _, mut stream) = people(12);
+    let other = clip(&[person], &mut stream);
+    let subject = pvchat().enrol(&other, &"Cc".parse().unwrap()).unwrap();
+    let plain = |colour| vec![RgbImage::from_pixel(256, 256, Rgb(colour)); 8];
+    let room = Scene::random(&[], SceneOptions::default(), &mut stream).render(256).frames;
+    for (what, frames) in [("a white wall", plain([255; 3])), ("black frames", plain([0; 3])), ("an empty room", room)] {
+        let seen = pvchat().see(&frames).unwrap();
+        for error in all_that_needs_a_person(&seen, &other) {
+            assert!(matches!(error, Error::NobodyFound { frames: 8, .. }), "{what}: {error:?}");
+            let text = message(error);
+            assert!(text.contains("an empty place") && text.contains("use a drawn clip"), "{what}: {text}");
+        }
+        // Whether somebody is there can be asked of an empty place.
+        let answer = pvchat().ask(std::slice::from_ref(&subject), &seen, "Is <Cc> in this video?").unwrap();
+        assert!(answer.text.starts_with("no"), "{what}: {}", answer.text);
+    }
+}
+
+/// Checks that nothing is said of a clip, and nobody learned from it, unless its kind is not to be looked at.
+fn is_refused(mut seen: SeenClip, what: &str) {
+    let (person, _, mut stream) = people(13);
+    let other = clip(&[person], &mut stream);
+    let subject = pvchat().enrol(&other, &"Cc".parse().unwrap()).unwrap();
+    let mut errors = all_that_needs_a_person(&seen, &other);
+    errors.push(pvchat().ask(std::slice::from_ref(&subject), &seen, "Is <Cc> in this video?").unwrap_err());
+    errors.push(pvchat().presence(&subject, &seen).unwrap_err());
+    for error in errors {
+        assert!(matches!(error, Error::ForeignClip { .. }), "{what}: {error:?}");
+        let text = message(error);
+        assert!(text.contains("drawn clips only") && text.contains("--base"), "{what}: {text}");
+    }
+    seen.kind = ClipKind::Unknown;
+    pvchat().ask(&[subject], &seen, "Is <Cc> in this video?").unwrap();
+}
+
+#[test]
+fn footage_that_the_base_was_not_made_for_is_refused() {
+    let mut stream = SeededStream::new(31);
+    for (number, frames) in (0..12).map(|_| footage::imitation(&mut stream)).enumerate() {
+        let seen = pvchat().see(&frames).unwrap();
+        // A smooth gradient may pass for an empty place; somebody it never shows.
+        assert_ne!(seen.kind, ClipKind::Person, "imitation {number}");
+        if seen.kind == ClipKind::Foreign {
+            is_refused(seen, &format!("imitation {number}"));
+        }
+    }
+    let noise =
+        (0..8).map(|_| RgbImage::from_fn(256, 256, |_, _| Rgb([0; 3].map(|_| stream.below(256) as u8)))).collect::<Vec<_>>();
+    is_refused(pvchat().see(&noise).unwrap(), "noise");
+}
+
+/// The clips in the folder that PVCHAT_MEDIA names, or that lies beside the project.
+fn filmed() -> Vec<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/media");
+    let folder = std::env::var_os("PVCHAT_MEDIA").map_or(beside, Into::into);
+    let Ok(entries) = fs::read_dir(&folder) else {
+        println!("not run: {} has no filmed clips; PVCHAT_MEDIA names a folder with some", folder.display());
+        return Vec::new();
+    };
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|kind| kind == "mp4" || kind == "mkv"));
+    files.sort();
+    files
+}
+
+#[test]
+fn filmed_clips_are_refused() {
+    for file in filmed() {
+        match pvchat().clip(&file) {
+            Ok(seen) => is_refused(seen, &file.to_string_lossy()),
+            Err(error) => assert!(matches!(error, Error::Video(_)), "{}: {error}", file.display()),
+        }
+    }
+}
+
+/// By how much the score of `kind` is above the next.
+fn margin(kinds: &ClipKinds, seen: &SeenClip, kind: usize) -> f32 {
+    let tokens: Vec<f32> = seen.memory.tokens.clone().into_data().iter::<f32>().collect();
+    let scores = kinds.scores(&tokens[tokens.len() - kinds.features()..]);
+    let others = (0..3).filter(|&other| other != kind).map(|other| scores[other]).fold(f32::MIN, f32::max);
+    scores[kind] - others
+}
+
+/// The scores are about 1 apart on average; the least difference is printed.
+#[test]
+fn no_drawn_clip_is_refused() {
+    let corpus = embedded::corpus(pvchat().vilm()).unwrap();
+    let kinds = corpus.kinds().expect("the shipped corpus knows kinds of clips");
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/clips");
+    let mut files: Vec<PathBuf> = fs::read_dir(fixtures).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|kind| kind == "mp4"));
+    assert_eq!(files.len(), 17);
+    let least = files.iter().map(|file| margin(kinds, &pvchat().clip(file).unwrap(), 0)).fold(f32::MAX, f32::min);
+    println!("fixtures: the least margin of 17 is {least:.2}");
+    assert!(least > 0.3, "{least}");
+
+    let (folder, mut stream) = (tempfile::tempdir().unwrap(), SeededStream::new(32));
+    let mut least = [f32::MAX; 2];
+    for number in 0..120 {
+        let people: Vec<Identity> = (0..number % 3).map(|_| Identity::random(&mut stream)).collect();
+        let scene = Scene::random(&people, SceneOptions::default(), &mut stream);
+        let seen = pvchat().see(&exam::through_mp4(&scene, folder.path(), "clip").unwrap()).unwrap();
+        let kind = usize::from(people.is_empty());
+        assert_eq!(seen.kind, [ClipKind::Person, ClipKind::Nobody][kind], "scene {number}");
+        least[kind] = least[kind].min(margin(kinds, &seen, kind));
+    }
+    println!("drawn clips through mp4: the least margin is {:.2} of 80 with people, {:.2} of 40 without", least[0], least[1]);
 }
 
 #[test]
