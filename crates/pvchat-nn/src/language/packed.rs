@@ -42,7 +42,7 @@ impl PackedDecoder {
     ///
     /// # Errors
     /// Those of `weights`; [`Error::Shape`] for a matrix of another size, [`Error::NotFinite`] for weights that cannot be
-    /// rounded, [`Error::Config`] for a model with routers.
+    /// rounded, [`Error::Config`] for a model with routers or a wider adapter.
     pub fn new(model: &Mistral, precision: Precision, weights: &mut dyn FnMut(&str) -> Result<Weights>) -> Result<Self> {
         if model.layers.iter().any(|layer| layer.self_attn.routed.is_some()) {
             return Err(refused("with routed heads", "pack the base and ask about subjects without routers, or use f32"));
@@ -57,6 +57,9 @@ impl PackedDecoder {
                 return Err(Error::Shape { what: "a weight to be packed", found: weights.sizes.to_vec(), expected });
             }
             if let Some(adapter) = name.strip_suffix(".base.weight").and_then(|layer| adapters.get(layer)) {
+                if adapter.sizes()[2] != sizes[1] {
+                    return Err(refused("with an adapter that is wider than its layer", "ask with the model as it was opened"));
+                }
                 weights.add(adapter);
             }
             Ok(weights)

@@ -256,7 +256,7 @@ impl Trajectory {
         let stream = SeededStream::new(0);
         let answer = AnswerConfig { bridge: BridgeConfig::QFormer(bridge), language };
         let mut base = VilmParameters {
-            vision_encoder: vision.init(&mut stream.clone(), device).unwrap(),
+            vision_encoder: vision.tower(&mut stream.clone(), device).unwrap(),
             vision_layernorm: Some(vision_layernorm(vision.width(), device)),
             answer: answer.init(&stream, device).unwrap(),
         };
