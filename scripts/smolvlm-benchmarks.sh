@@ -6,7 +6,7 @@
 #
 # MODEL is a folder of SmolVLM2-256M in the published layout; random weights do. PYTHON names a Python with torch, transformers,
 # torchvision, num2words, pillow and av, otherwise a virtual environment is made in the target folder (a few GB are downloaded).
-# LARGER lists further folders, of larger models, that only ours opens (in 8 bits). THREADS (2), FRAMES (8), TOKENS (24).
+# LARGER lists further folders, of larger models, that only ours opens. THREADS (2), FRAMES (8), TOKENS (24).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -41,9 +41,11 @@ for round in $(seq "$rounds"); do
     done
 done
 for folder in ${LARGER:-}; do
-    echo "$folder" >&2
-    "$speed" --model "$folder" --video "$VIDEO" --precision int8 --frames "$frames" --repeats 1 --tokens "$tokens" |
-        sed "s|^{|{\"larger\": \"$(basename "$folder")\", |" >>"$lines"
+    for precision in bf16 int8; do
+        echo "$folder, $precision" >&2
+        "$speed" --model "$folder" --video "$VIDEO" --precision "$precision" --frames "$frames" --repeats 1 --tokens "$tokens" |
+            sed "s|^{|{\"larger\": \"$(basename "$folder")\", |" >>"$lines"
+    done
 done
 "$target/release/examples/language_speed" >"$quality"
 conditions="Measured on $(date +%F), commit $(git rev-parse --short HEAD), $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)"

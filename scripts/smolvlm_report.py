@@ -80,14 +80,15 @@ if larger:
     print("""
 ## Larger models
 
-8 bits, one run each.
+Random weights in the published layout, one run each.
 
-| folder | open | look | read | tokens per second | peak memory |
-|---|---:|---:|---:|---:|---:|""")
+| model | weights | open | look | read | tokens per second | whole answer | peak memory |
+|---|---|---:|---:|---:|---:|---:|---:|""")
     for run in larger:
         found = stages(run)
-        print(f"| {run['larger']} | {run['load_seconds']:.1f} s | {found['look']:.1f} s | {found['prompt']:.2f} s | "
-              f"{1 / found['step']:.1f} | {run['peak_mib']:.0f} MiB |")
+        whole = found["look"] + found["prompt"] + tokens * found["step"]
+        print(f"| {run['larger']} | {TITLES[run['precision']]} | {run['load_seconds']:.1f} s | {found['look']:.1f} s | "
+              f"{found['prompt']:.2f} s | {1 / found['step']:.1f} | {whole:.1f} s | {run['peak_mib']:.0f} MiB |")
 print("""
 ## What fewer bits cost
 
