@@ -9,12 +9,12 @@ use super::{
     super::reference::HIDDEN,
     matrix::Matrix,
     plan::{Block, Plan, keys_of_a_task, longest_first, rows_of},
-    product::{PART, Sum, padded, product},
+    product::{LANES, PART, Sum, padded, product},
     turned::Turned,
 };
 use crate::{
     graph::FlexTensor,
-    simd::{exponentials, for_the_widest_registers, largest, product_sum, sum as total},
+    simd::{exponentials, for_the_widest_registers, largest, multiply_add, product_sum},
 };
 
 /// Keys that are looked at together: with the scores of a block they fit the second-level cache. Of 128, 192, 256 and 512, and of 64
@@ -312,17 +312,18 @@ impl Inputs {
                     let [maximum, sum] = forward.statistics[self.row(state.block, token)];
                     let (weights, changes) = (&mut weights[..count], &mut changes[..count]);
                     exponentials(weights, maximum);
-                    softmax_slopes(weights, changes, sum.recip(), offset);
-                    if sum.recip() > HEAVY && largest(weights) > HEAVY {
-                        let heavy = weights.iter().enumerate().filter(|(_, weight)| **weight > HEAVY);
-                        state.heavy.extend(heavy.map(|(key, &weight)| (row, start + first + key, weight)));
+                    let rest = softmax_slopes(weights, changes, sum.recip(), offset);
+                    // A row whose keys are all hidden passes nothing on.
+                    if maximum > HIDDEN {
+                        state.rests[row] += rest;
+                        // Its largest weight.
+                        if sum.recip() > HEAVY {
+                            heavy(weights, [row, start + first], &mut state.heavy);
+                        }
                     }
                 }
                 // A replaced score passes nothing on, also in a row whose keys are all hidden.
                 self.fill_hidden(state.block, [start + first, count], (&mut *changes, stride), 0.0);
-                for (changes, rest) in changes.chunks_exact(stride).zip(&mut state.rests) {
-                    *rest += total(&changes[..count]);
-                }
                 let [weights, changes] = [&*weights, &*changes].map(|scores| Matrix::new(scores, stride));
                 dv = dv.add([count, rows, width], weights.transposed(), slopes);
                 dk = dk.add([count, rows, width], changes.transposed(), queries);
@@ -373,7 +374,7 @@ impl Inputs {
             for (q, states) in q.chunks_exact_mut(tokens * width).zip(of_heads) {
                 for state in states {
                     for (&token, dq) in state.block.tokens.iter().zip(state.dq.chunks_exact(width)) {
-                        add(&mut q[token * width..][..width], factor, dq);
+                        q[token * width..(token + 1) * width].iter_mut().zip(dq).for_each(|(to, value)| *to += factor * value);
                     }
                 }
                 self.take_rests(states, q, dk, matrix, &middle);
@@ -427,8 +428,12 @@ impl Inputs {
         let seen = |key: &usize| self.hidden.as_ref().is_none_or(|hidden| hidden[batch * keys + key] == 0);
         let (mut middle, mut row, mut count) = (vec![0.0; width], vec![0.0; width], 0.0);
         for key in (0..keys).filter(seen) {
-            matrix.copy_row(key, 1.0, &mut row);
-            add(&mut middle, 1.0, &row);
+            if matrix.column_stride == 1 {
+                add(&mut middle, 1.0, &matrix.starting_at(key).memory[..width]);
+            } else {
+                matrix.copy_row(key, 1.0, &mut row);
+                add(&mut middle, 1.0, &row);
+            }
             count += 1.0f32;
         }
         middle.iter_mut().for_each(|value| *value /= count.max(1.0));
@@ -436,9 +441,35 @@ impl Inputs {
     }
 }
 
-/// Adds `factor` times `from`.
-fn add(to: &mut [f32], factor: f32, from: &[f32]) {
-    to.iter_mut().zip(from).for_each(|(to, from)| *to += factor * from);
+for_the_widest_registers! {
+    /// Adds `factor` times `from`.
+    fn add(to: &mut [f32], factor: f32, from: &[f32]) = add_of
+}
+
+#[inline(always)]
+fn add_of<const FUSED: bool>(to: &mut [f32], factor: f32, from: &[f32]) {
+    to.iter_mut().zip(from).for_each(|(to, &from)| *to = multiply_add::<FUSED>(factor, from, *to));
+}
+
+for_the_widest_registers! {
+    /// Adds the row, the key and the weight of every heavy key to `found`; the row and the first key are given.
+    fn heavy(weights: &[f32], first: [usize; 2], found: &mut Vec<(usize, usize, f32)>) = heavy_of
+}
+
+#[inline(always)]
+fn heavy_of<const FUSED: bool>(weights: &[f32], [row, first]: [usize; 2], found: &mut Vec<(usize, usize, f32)>) {
+    let mut collect = |first: usize, weights: &[f32]| {
+        let heavy = weights.iter().enumerate().filter(|(_, weight)| **weight > HEAVY);
+        found.extend(heavy.map(|(key, &weight)| (row, first + key, weight)));
+    };
+    // Whole vectors are compared at once; few hold a heavy key.
+    let (blocks, rest) = weights.as_chunks::<LANES>();
+    for (block, weights) in blocks.iter().enumerate() {
+        if weights.iter().fold(false, |any, weight| any | (*weight > HEAVY)) {
+            collect(first + block * LANES, weights);
+        }
+    }
+    collect(first + blocks.len() * LANES, rest);
 }
 
 /// The factor for exponentials less `maximum` that makes them those less `next`, which is not smaller.
@@ -448,14 +479,27 @@ fn shrinks(maximum: f32, next: f32) -> f32 {
 }
 
 for_the_widest_registers! {
-    /// Exponentials times `factor` in place of `weights`; in place of their gradients, `changes`, those of the scores.
-    fn softmax_slopes(weights: &mut [f32], changes: &mut [f32], factor: f32, offset: f32) = softmax_slopes_of
+    /// Exponentials times `factor` in place of `weights`; in place of their gradients, `changes`, those of the scores, whose sum
+    /// is returned.
+    fn softmax_slopes(weights: &mut [f32], changes: &mut [f32], factor: f32, offset: f32) -> f32 = softmax_slopes_of
 }
 
 #[inline(always)]
-fn softmax_slopes_of<const FUSED: bool>(weights: &mut [f32], changes: &mut [f32], factor: f32, offset: f32) {
-    for (weight, change) in weights.iter_mut().zip(changes) {
+fn softmax_slopes_of<const FUSED: bool>(weights: &mut [f32], changes: &mut [f32], factor: f32, offset: f32) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    let one = |weight: &mut f32, change: &mut f32, sum: &mut f32| {
         *weight *= factor;
         *change = *weight * (*change - offset);
+        *sum += *change;
+    };
+    let ((blocks, rest), (others, other_rest)) = (weights.as_chunks_mut::<LANES>(), changes.as_chunks_mut::<LANES>());
+    for (weights, changes) in blocks.iter_mut().zip(others) {
+        for ((weight, change), sum) in weights.iter_mut().zip(changes).zip(&mut sums) {
+            one(weight, change, sum);
+        }
     }
+    for ((weight, change), sum) in rest.iter_mut().zip(other_rest).zip(&mut sums) {
+        one(weight, change, sum);
+    }
+    sums.iter().sum()
 }

@@ -7,6 +7,9 @@
 //! than those of one block per thread. For the backward pass two numbers per row and the result are kept; it computes
 //! the scores again.
 //!
+//! **Large scores.** The gradients of a row's scores sum up to zero. What they sum up to in f32 is taken off the gradients of queries
+//! and keys at the end, row by row, because it is multiplied by keys and queries, which are large where scores are.
+//!
 //! **Nothing in vain.** Queries, keys and values stay where the projections left them; only for the scores the keys are
 //! transposed (backward the values, too), some at a time; the rows that come next are fetched meanwhile. Products take any number
 //! of rows, so that a head costs as many as it has. The threads share out heads, and the keys of a head where the heads are too
