@@ -81,8 +81,8 @@ pub const HEAD_ROWS: &str = "head_rows";
 
 const INFO: &str = "subject";
 const ADAPTATION: &str = "adaptation";
-/// The greatest magnitude of a value: parameters that were trained stay below a thousandth of it, and with larger ones a base
-/// computes nothing that means anything.
+/// The greatest magnitude of a value: 500 times the largest one in subjects of the miniature, and far beyond any parameter of
+/// a language model. With larger ones a base computes nothing that means anything.
 const LARGEST_VALUE: f32 = 1e4;
 /// The digits of a checksum.
 const CHECKSUM_DIGITS: usize = 64;

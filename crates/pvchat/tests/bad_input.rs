@@ -295,6 +295,15 @@ fn a_subject_of_another_base_a_damaged_and_an_unknown_one_are_refused() {
         let error = subjects.load(&name, pvchat().vilm()).unwrap_err();
         assert!(matches!(error, Error::Model(model::Error::File { .. })), "{length}: {error:?}");
     }
+    // One bit in the header, the tensors or the checksum.
+    for _ in 0..256 {
+        let bit = stream.below(8 * bytes.len());
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&file, &flipped).unwrap();
+        let error = subjects.load(&name, pvchat().vilm()).unwrap_err();
+        assert!(matches!(error, Error::Model(model::Error::File { .. })), "bit {bit}: {error:?}");
+    }
     subject.info.base = "0123456789abcdef".into();
     subjects.save(&subject).unwrap();
     let error = message(subjects.load(&name, pvchat().vilm()).unwrap_err());
