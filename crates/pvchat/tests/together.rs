@@ -123,7 +123,10 @@ fn people_who_cannot_be_learned_together_are_refused() {
     assert!(error.contains("`trains` is personal") && error.contains("composable"), "{error}");
     // A wall without anybody: nobody can be cut out of it.
     let blank = vec![image::RgbImage::from_pixel(64, 64, image::Rgb([120, 130, 140])); 8];
-    let nobody = pvchat().see(&blank).unwrap();
+    let mut nobody = pvchat().see(&blank).unwrap();
+    let error = refused(&[(&clips[0], &first), (&nobody, &second)], &options());
+    assert!(error.contains("nobody found in the given frames"), "{error}");
+    nobody.kind = pvchat::ClipKind::Unknown;
     let mut lenient = options();
     lenient.least_similarity = -1.0;
     let error = refused(&[(&clips[0], &first), (&nobody, &second)], &lenient);
