@@ -186,7 +186,7 @@ impl Checkpoint {
         }
     }
 
-    /// Fills the parameters of `module`, whose names are those of [`VilmParameters`](crate::vilm::VilmParameters); `names` says
+    /// Fills the parameters of `module`, whose names are those of [`VilmParameters`]; `names` says
     /// what they are called in the checkpoint.
     ///
     /// Everything is compared by names and shapes before the first value is read. Values are then read, converted and

@@ -153,8 +153,8 @@ impl VilmConfig {
     }
 }
 
-/// Refuses a model on the processor whose parameters are more than the memory of the machine, before any of it is read; those of
-/// encoder and language model take so many `bits`.
+/// Refuses a model on the processor that does not fit into the memory of the machine, before any of it is read. A parameter of the
+/// encoder or the language model takes `bits` bits.
 pub(crate) fn check_memory(config: &VilmConfig, bits: usize, folder: &Path, device: &Device) -> Result<()> {
     if !device::is_processor(device) {
         return Ok(());

@@ -207,7 +207,7 @@ impl PackedDecoder {
     }
 }
 
-/// Sees to it that a sequence is nobody else's and has room for so many numbers in each of its parts.
+/// Makes a sequence unshared, with room for `room` numbers in each of its parts.
 fn make_own(sequence: &mut Sequence, room: usize) {
     match Arc::get_mut(sequence) {
         Some(own) => {

@@ -48,7 +48,7 @@ impl<'a> Heads<'a> {
     }
 }
 
-/// `softmax(q kᵀ / sqrt(width)) v`, of queries `[batch, heads, tokens, width]` and so many `keys` and values:
+/// `softmax(q kᵀ / sqrt(width)) v`, of queries `[batch, heads, tokens, width]` and `keys` keys and values:
 /// `[batch, tokens, heads * width]`, in f32 or, where the precision is any other and the processor has them, by products of bf16.
 ///
 /// # Errors
@@ -185,7 +185,7 @@ struct Task<'a> {
     tokens: std::ops::Range<usize>,
     /// How many, and as many as fill their panels.
     keys: [usize; 2],
-    /// Of the last so many keys, each token sees those up to its own; the last token sees all.
+    /// The tokens of this part when a token sees no key behind its own, else 0.
     hidden: usize,
     width: usize,
     /// Length of a row of the result.

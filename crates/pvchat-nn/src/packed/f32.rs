@@ -118,7 +118,7 @@ impl<V: Vector> Packing for F32<V> {
     }
 }
 
-/// Four numbers of each row side by side, so many times, with zeros after the end.
+/// Four numbers of each row side by side, that many times, with zeros after the end.
 ///
 /// # Safety
 /// `to` must have room for `M` rows of so many chunks.

@@ -213,7 +213,7 @@ impl PackedMatrix {
     /// Packs `weight [inputs, outputs]`, the layout of burn's linear layers.
     ///
     /// # Errors
-    /// [`Error::Shape`] where a size is zero or the weights are not so many; [`Error::NotFinite`] where a weight is infinite or
+    /// [`Error::Shape`] where a size is zero or there is another number of weights; [`Error::NotFinite`] where a weight is infinite or
     /// NaN and the precision is of whole numbers.
     pub fn pack(weight: &[f32], inputs: usize, outputs: usize, precision: Precision) -> Result<Self> {
         Self::pack_ordered(weight, Order::InputsOutputs, [inputs, outputs], precision)
@@ -529,7 +529,7 @@ fn check_length(what: &'static str, length: usize, sizes: [usize; 2]) -> Result<
 const BLOCK_BYTES: usize = 1 << 18;
 /// Bytes of rows between two layers that go through both together.
 const BETWEEN_BYTES: usize = 1 << 21;
-/// Rearranged rows of at most so many bytes are shared by all threads: they lie in the cache that all cores share.
+/// Rearranged rows of at most this many bytes are shared by all threads: they lie in the cache that all cores share.
 const SHARED_BYTES: usize = 1 << 22;
 /// Bytes of weights of which the products with a few rows are worth the start of a task.
 const TASK_BYTES: usize = 1 << 17;
@@ -541,7 +541,7 @@ thread_local! {
     static MEMORY: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
 }
 
-/// What it finds in memory of so many bytes. It may compute other products while it waits; they take other memory.
+/// What `find` returns, given memory of that many bytes. It may compute other products while it waits; they take other memory.
 fn with_memory<R>(bytes: usize, find: impl FnOnce(&mut [Line]) -> R) -> R {
     let mut memory = MEMORY.take();
     let lines = bytes.div_ceil(size_of::<Line>());
@@ -579,7 +579,7 @@ impl Product<'_> {
     /// By this thread.
     ///
     /// # Safety
-    /// The processor must have the instructions of the routine; `arranged` must have room for so many rows and those that fill up
+    /// The processor must have the instructions of the routine; `arranged` must have room for that many rows and those that fill up
     /// a tile, `out` for their outputs.
     unsafe fn compute_alone(&self, routine: Routine, rows: &[f32], numbers: Range<usize>, arranged: *mut u8, out: *mut f32) {
         // SAFETY: as the caller promises.

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use crate::{
     Error, Result,
-    simd::{exponential, for_the_widest_registers, multiply_add},
+    simd::{exponentials, for_the_widest_registers, largest, multiply_add},
 };
 
 /// Keys that one task takes: the order of all sums depends on it and not on the number of threads.
@@ -66,9 +66,8 @@ fn attend_by<const FUSED: bool>(q: &[f32], k: &[f32], v: &[f32], kv_heads: usize
     }
     let mut scales = Vec::with_capacity(heads);
     for scores in scores.chunks_exact_mut(keys) {
-        let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        scores.iter_mut().for_each(|score| *score = exponential::<FUSED>(*score - largest));
-        scales.push([largest, scores.iter().sum()]);
+        let largest = largest(scores);
+        scales.push([largest, exponentials(scores, largest)]);
     }
     let mut out = vec![0.0; heads * width];
     for (key, v) in v.chunks_exact(row).enumerate() {

@@ -35,7 +35,7 @@ pub(super) trait Kernel {
     /// The products of `M` rows with a panel.
     ///
     /// # Safety
-    /// `rows` and `panel` must have been arranged for this kernel and so many inputs.
+    /// `rows` and `panel` must have been arranged for this kernel and this number of inputs.
     unsafe fn tile<const M: usize>(inputs: usize, rows: *const u8, panel: *const u8) -> [[Self::Vector; 2]; M];
 }
 
@@ -61,7 +61,7 @@ pub(super) struct Routine {
     pub row_bytes: fn(usize) -> usize,
     /// Rearranges `rows [count, inputs]`.
     pub arrange: unsafe fn(&[f32], usize, *mut u8),
-    /// Multiplies so many rearranged rows by these panels; see [`multiply_by`].
+    /// Multiplies rearranged rows by these panels; see [`multiply_by`].
     pub multiply: unsafe fn(&Product<'_>, *const u8, Range<usize>, Range<usize>, *mut f32),
 }
 
