@@ -186,7 +186,7 @@ struct Server {
     address: String,
     /// What was asked for: file and range.
     asked: Arc<Mutex<Vec<(String, String)>>>,
-    /// A connection is cut after so many bytes of a body.
+    /// A connection is cut after this many bytes of a body.
     cut: Arc<AtomicUsize>,
 }
 

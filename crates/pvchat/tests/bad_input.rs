@@ -145,7 +145,7 @@ fn footage_that_the_base_was_not_made_for_is_refused() {
     is_refused(pvchat().see(&noise).unwrap(), "noise");
 }
 
-/// The clips in the folder that PVCHAT_MEDIA names, or that lies beside the project.
+/// The clips in the folder that PVCHAT_MEDIA names, by default the one next to the project.
 fn filmed() -> Vec<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/media");
     let folder = std::env::var_os("PVCHAT_MEDIA").map_or(beside, Into::into);

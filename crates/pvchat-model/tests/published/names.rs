@@ -192,7 +192,7 @@ fn half_precision_files_are_widened_or_read_as_they_are() {
     assert_eq!(narrow.answer.lm.norm.gamma.val().dtype(), DType::BF16);
 }
 
-/// The form and the values of the config.json that lies beside the released model of one person.
+/// Keys and values as in the config.json of the released model of one person.
 fn released() -> serde_json::Value {
     serde_json::json!({
         "model_path": "/somewhere/else", "sks_name": "<Aa>", "model_cls": "InternVideo2_VideoChat2",
