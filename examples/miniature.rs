@@ -22,14 +22,14 @@ use pvchat::{
         pretrain::{
             answer::{AnswerPretraining, AnswerReport},
             answer_run::{AnswerClips, AnswerEvent, AnswerRun},
-            encoder::{EncoderLosses, EncoderPretraining},
+            encoder::{EncoderLosses, EncoderPretraining, Supervision},
             encoder_run::EncoderRun,
             encoder_task,
         },
         tokenizer,
     },
     model::{
-        families::miniature::{MiniatureEncoder, MiniatureEncoderConfig},
+        families::miniature::MiniatureEncoder,
         prompt::{PromptFormat, TextCodec},
         vilm::{Vilm, VilmParameters},
         vision::VisionTower,
@@ -49,9 +49,12 @@ type Outcome = Result<(), Box<dyn Error>>;
 /// Trains the base model of the miniature world; a killed run resumes where it was.
 #[derive(Parser)]
 struct Arguments {
-    /// Folder for checkpoints and logs.
-    #[arg(long, default_value = "target/miniature")]
-    folder: PathBuf,
+    /// Trains `plain`, the base that sees and describes people and knows nobody in particular.
+    #[arg(long)]
+    plain: bool,
+    /// Folder for checkpoints and logs; target/miniature, for `--plain` target/plain.
+    #[arg(long)]
+    folder: Option<PathBuf>,
     /// Seed of everything random.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -117,13 +120,13 @@ enum RoutingName {
 }
 
 impl RoutingName {
-    fn design(self) -> Design {
+    fn design(self, supervision: Supervision) -> Design {
         let routing = match self {
             Self::Dense => Routing::Dense,
             Self::TopK => Routing::TopK { shared: 4, active: 2 },
             Self::Relu => base::ROUTING,
         };
-        Design { routing, ..Design::default() }
+        Design { routing, people: supervision == Supervision::People, ..Design::default() }
     }
 
     fn name(self) -> &'static str {
@@ -141,11 +144,16 @@ fn main() -> ExitCode {
 
 fn run(arguments: Arguments) -> Outcome {
     let device = default_device()?.autodiff();
+    let (supervision, name) = match arguments.plain {
+        false => (Supervision::People, "target/miniature"),
+        true => (Supervision::Descriptions, "target/plain"),
+    };
+    let folder = arguments.folder.unwrap_or_else(|| name.into());
     match arguments.command {
-        Command::Encoder { steps } => train_encoder(&arguments.folder, arguments.seed, steps, &device),
+        Command::Encoder { steps } => train_encoder(&folder, arguments.seed, steps, supervision, &device),
         Command::Package { output, routing, corpus, encoder_of } => {
-            let encoder = encoder(&arguments.folder, encoder_of.as_deref(), 256, &device)?;
-            package(&arguments.folder, arguments.seed, &output, encoder, routing, corpus, &device)
+            let encoder = encoder(&folder, encoder_of.as_deref(), 256, supervision, &device)?;
+            package(&folder, arguments.seed, &output, encoder, (routing, supervision), corpus, &device)
         }
         Command::Kinds { base } => {
             let vilm = Vilm::open(&base, &device.inner())?;
@@ -154,8 +162,8 @@ fn run(arguments: Arguments) -> Outcome {
             write(&base, "corpus.safetensors", &strangers.with_kinds(&vilm, &footage(arguments.seed)?)?.to_bytes()?)
         }
         Command::Answer { steps, groups, routing, encoder_of } => {
-            let encoder = encoder(&arguments.folder, encoder_of.as_deref(), 64, &device)?.parameters;
-            train_answer(&arguments.folder, arguments.seed, &encoder, steps, groups, routing, &device)
+            let encoder = encoder(&folder, encoder_of.as_deref(), 64, supervision, &device)?.parameters;
+            train_answer(&folder, arguments.seed, &encoder, steps, groups, (routing, supervision), &device)
         }
     }
 }
@@ -220,8 +228,8 @@ impl Log {
     }
 }
 
-fn train_encoder(folder: &Path, seed: u64, steps: usize, device: &Device) -> Outcome {
-    let config = MiniatureEncoderConfig::default();
+fn train_encoder(folder: &Path, seed: u64, steps: usize, supervision: Supervision, device: &Device) -> Outcome {
+    let config = supervision.encoder();
     let run = EncoderRun { config: config.clone(), seed, steps, checkpoints: Some(folder.join("encoder")) };
     let mut log = Log::new(20);
     let trained = run
@@ -252,7 +260,13 @@ struct TrainedEncoder {
 }
 
 /// The encoder of a packaged base, or of phase A, which is judged on `groups` groups of clips.
-fn encoder(folder: &Path, base: Option<&Path>, groups: usize, device: &Device) -> Result<TrainedEncoder, Box<dyn Error>> {
+fn encoder(
+    folder: &Path,
+    base: Option<&Path>,
+    groups: usize,
+    supervision: Supervision,
+    device: &Device,
+) -> Result<TrainedEncoder, Box<dyn Error>> {
     let plain = device.clone().inner();
     if let Some(base) = base {
         let read = |name: &str| std::fs::read(base.join(name)).map_err(|error| format!("{}: {error}", base.join(name).display()));
@@ -264,7 +278,7 @@ fn encoder(folder: &Path, base: Option<&Path>, groups: usize, device: &Device) -
         return Ok(TrainedEncoder { parameters, figures: report["encoder"].clone(), run: report["encoder_run"].clone() });
     }
     let checkpoints = CheckpointFolder::new(folder.join("encoder"))?;
-    let config = MiniatureEncoderConfig::default();
+    let config = supervision.encoder();
     let fresh = EncoderPretraining::init(&config, &mut SeededStream::new(0), &plain);
     let trained = checkpoints.load_model(fresh)?.ok_or("train the encoder first")?;
     let figures = encoder_task::evaluate(&trained, &config, groups, 1000, &plain);
@@ -279,7 +293,7 @@ fn train_answer(
     encoder: &MiniatureEncoder,
     steps: usize,
     groups: usize,
-    routing: RoutingName,
+    (routing, supervision): (RoutingName, Supervision),
     device: &Device,
 ) -> Outcome {
     let (started, done) = (Instant::now(), AtomicUsize::new(0));
@@ -290,7 +304,7 @@ fn train_answer(
         }
     });
     let checkpoints = Some(folder.join(format!("answer-{}", routing.name())));
-    let run = AnswerRun { design: routing.design(), steps, checkpoints };
+    let run = AnswerRun { design: routing.design(supervision), steps, checkpoints };
     let mut log = Log::new(20);
     let trained = run.train(&clips, device, |event| {
         match event {
@@ -327,20 +341,20 @@ fn package(
     seed: u64,
     output: &Path,
     encoder: TrainedEncoder,
-    routing: RoutingName,
+    (routing, supervision): (RoutingName, Supervision),
     corpus: usize,
     device: &Device,
 ) -> Outcome {
     let plain = device.clone().inner();
     let tokenizer = tokenizer::train().map_err(|error| error.to_string())?;
     let codec = TextCodec::from_bytes("tokenizer.json", tokenizer.as_bytes(), PromptFormat::miniature())?;
-    let config = routing.design().config(codec.vocabulary());
+    let config = routing.design(supervision).config(codec.vocabulary());
     let checkpoints = CheckpointFolder::new(folder.join(format!("answer-{}", routing.name())))?;
     let answer = AnswerPretraining::init(&config.answer, &SeededStream::new(0), &plain)?;
     let answer = checkpoints.load_model(answer)?.ok_or("train the answer model first")?;
     let answer = answer.model.valid();
     let clips = AnswerClips::make(&encoder.parameters, seed, 0, &plain, |_| ());
-    let run = AnswerRun { design: routing.design(), steps: 0, checkpoints: None };
+    let run = AnswerRun { design: routing.design(supervision), steps: 0, checkpoints: None };
     let validation = run.validate(&clips, &answer, &plain).map_err(|error| error.to_string())?;
     let vision_encoder = VisionTower::Miniature(encoder.parameters);
     let parameters = VilmParameters { vision_encoder, vision_layernorm: None, answer };
@@ -357,15 +371,18 @@ fn package(
     let weights = weights::to_bytes(&parameters)?;
     let config_json = serde_json::to_vec_pretty(&config)?;
     let vilm = Vilm::from_bytes(&config_json, tokenizer.as_bytes(), weights.clone(), &plain)?;
-    let strangers = MiniatureCorpus::make(&vilm, CORPUS_SEED, corpus, &footage(seed)?)?;
     report["fingerprint"] = vilm.fingerprint().into();
-    let files = [
+    let mut files = vec![
         ("config.json", config_json),
         ("tokenizer.json", tokenizer.into_bytes()),
         ("model.safetensors", weights),
-        ("corpus.safetensors", strangers.to_bytes()?),
         ("report.json", serde_json::to_vec_pretty(&report)?),
     ];
+    // A corpus is searched by identity embeddings.
+    if supervision == Supervision::People {
+        let strangers = MiniatureCorpus::make(&vilm, CORPUS_SEED, corpus, &footage(seed)?)?;
+        files.push(("corpus.safetensors", strangers.to_bytes()?));
+    }
     for (name, bytes) in files {
         write(output, name, &bytes)?;
     }

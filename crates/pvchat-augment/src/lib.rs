@@ -3,6 +3,7 @@
 pub mod clip_kind;
 mod colour_odds;
 pub mod error;
+pub mod exchange;
 #[cfg(test)]
 mod figures;
 pub mod foreground;

@@ -119,6 +119,19 @@ pub fn balanced_estimate(answers: &[ExistenceAnswer], resamples: usize, stream: 
     resampler(answers).estimate(statistic, resamples, stream)
 }
 
+/// The same with its interval over clusters of answers, for example the characters that are asked for: clips of one character
+/// resemble each other, so that an interval over clips is too narrow for a claim about people. All classes of a cluster are
+/// drawn together, and answers of several trainings about one character belong to one cluster.
+pub fn balanced_estimate_over<C: Ord>(
+    answers: &[ExistenceAnswer],
+    cluster: impl Fn(&ExistenceAnswer) -> C,
+    resamples: usize,
+    stream: &mut SeededStream,
+) -> Option<Estimate> {
+    let statistic = |items: &[usize]| ExistenceScore::of(items.iter().map(|&index| &answers[index])).balanced();
+    Resampler::new(answers.iter().map(|answer| ((), cluster(answer)))).estimate(statistic, resamples, stream)
+}
+
 /// How much better the second model is than the first in balanced existence accuracy, on the same questions:
 /// a paired bootstrap, both models scored on the same resampled clips.
 ///
@@ -130,6 +143,34 @@ pub fn balanced_difference(
     resamples: usize,
     stream: &mut SeededStream,
 ) -> Result<Option<Estimate>> {
+    check_paired(first, second)?;
+    Ok(resampler(first).estimate(difference(first, second), resamples, stream))
+}
+
+/// The same with its interval over clusters of answers; see [`balanced_estimate_over`].
+///
+/// # Errors
+/// As [`balanced_difference`].
+pub fn balanced_difference_over<C: Ord>(
+    first: &[ExistenceAnswer],
+    second: &[ExistenceAnswer],
+    cluster: impl Fn(&ExistenceAnswer) -> C,
+    resamples: usize,
+    stream: &mut SeededStream,
+) -> Result<Option<Estimate>> {
+    check_paired(first, second)?;
+    let clusters = Resampler::new(first.iter().map(|answer| ((), cluster(answer))));
+    Ok(clusters.estimate(difference(first, second), resamples, stream))
+}
+
+/// The second model's balanced accuracy on some answers less that of the first.
+fn difference(first: &[ExistenceAnswer], second: &[ExistenceAnswer]) -> impl Fn(&[usize]) -> Option<f64> {
+    let score =
+        |answers: &[ExistenceAnswer], items: &[usize]| ExistenceScore::of(items.iter().map(|&index| &answers[index])).balanced();
+    move |items: &[usize]| Some(score(second, items)? - score(first, items)?)
+}
+
+fn check_paired(first: &[ExistenceAnswer], second: &[ExistenceAnswer]) -> Result<()> {
     let describe = |answer: Option<&ExistenceAnswer>| match answer {
         Some(answer) => format!("{}, {}", answer.clip, answer.class),
         None => "none".into(),
@@ -140,10 +181,7 @@ pub fn balanced_difference(
             return Err(Error::Unpaired { index, first: describe(one), second: describe(other) });
         }
     }
-    let score =
-        |answers: &[ExistenceAnswer], items: &[usize]| ExistenceScore::of(items.iter().map(|&index| &answers[index])).balanced();
-    let statistic = |items: &[usize]| Some(score(second, items)? - score(first, items)?);
-    Ok(resampler(first).estimate(statistic, resamples, stream))
+    Ok(())
 }
 
 fn resampler(answers: &[ExistenceAnswer]) -> Resampler {

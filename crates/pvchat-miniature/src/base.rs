@@ -4,13 +4,18 @@ use pvchat_model::{
     families::miniature,
     qformer::{Activation, NormPlacement},
     vilm::VilmConfig,
+    vision::VisionConfig,
 };
 use pvchat_nn::moh::Routing;
 use pvchat_train::objective::ObjectiveConfig;
 
+use crate::pretrain::encoder::Supervision;
+
 /// What bases are compared in; the default is the shipped one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Design {
+    /// Whether the base is taught who people are; [`plain`](Self::plain) is not.
+    pub people: bool,
     /// Routing of the Q-Former's heads.
     pub routing: Routing,
     /// Personal query tokens of a subject.
@@ -29,6 +34,7 @@ impl Default for Design {
     fn default() -> Self {
         let objective = ObjectiveConfig { initial_lambda: 1e-4, adaptation_rate: 0.01, ..ObjectiveConfig::straight_through() };
         Self {
+            people: true,
             routing: ROUTING,
             personal_tokens: 16,
             objective,
@@ -40,10 +46,21 @@ impl Default for Design {
 }
 
 impl Design {
+    /// The base that sees and describes people and knows nobody in particular: no identity embedding, no part that makes
+    /// personal parameters from a look, and nothing named in its pretraining.
+    pub fn plain() -> Self {
+        Self { people: false, ..Self::default() }
+    }
+
     /// The miniature's configuration for a vocabulary of that size.
     pub fn config(&self, vocabulary: usize) -> VilmConfig {
         let mut config = miniature::config(vocabulary, self.routing);
+        if !self.people {
+            config.name = "plain".into();
+            config.vision = VisionConfig::Miniature(Supervision::Descriptions.encoder());
+        }
         if let Some(bridge) = config.answer.qformer_mut() {
+            bridge.personal = bridge.personal.take().filter(|_| self.people);
             bridge.personal_query_tokens = self.personal_tokens;
             let qformer = &mut bridge.qformer;
             (qformer.norm, qformer.activation) = (self.norm, self.activation);

@@ -13,8 +13,16 @@ pub fn clothes(person: &Person) -> String {
     }
 }
 
+/// The attributes that [`face`] names, as indices into [`Identity::attributes`].
+pub const DESCRIBED_ATTRIBUTES: [usize; 6] = [0, 1, 2, 3, 4, 5];
+
 /// The description of a face: "round face , tan skin , green curly hair , round glasses , a beard".
 pub fn face(identity: &Identity) -> String {
+    features(identity).join(" , ")
+}
+
+/// The parts of the description of a face.
+pub fn features(identity: &Identity) -> Vec<String> {
     let mut parts = vec![format!("{} face", identity.face.word()), format!("{} skin", identity.skin.word())];
     parts.push(match identity.hair_style {
         HairStyle::Bald => "a bald head".to_string(),
@@ -28,7 +36,18 @@ pub fn face(identity: &Identity) -> String {
     if identity.facial_hair != FacialHair::None {
         parts.push(format!("a {}", identity.facial_hair.word()));
     }
-    parts.join(" , ")
+    parts
+}
+
+/// Whether a person has all of some [features](features).
+pub fn fits(identity: &Identity, description: &[String]) -> bool {
+    let own = features(identity);
+    description.iter().all(|feature| own.contains(feature))
+}
+
+/// How a question without a name calls somebody of whom some features are known.
+pub fn someone(features: &[String]) -> String {
+    format!("a person , {} ,", features.join(" , "))
 }
 
 /// What is true of the `position`-th person of a scene, as descriptions say it: "waving". `None` for

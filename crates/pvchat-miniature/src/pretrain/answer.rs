@@ -1,5 +1,6 @@
 //! Phase B: the Q-Former, the personal part and the language model learn to answer, on the frozen
-//! encoder's features. Every clip is looked at with the eyes of one or two enrolled people.
+//! encoder's features. Every clip is looked at with the eyes of one or two enrolled people; with nobody's for the base that
+//! knows nobody in particular, which is asked about descriptions instead of names.
 
 use std::{ops::Range, sync::Arc};
 
@@ -24,7 +25,10 @@ use pvchat_train::{
 };
 
 use super::clips::{EncodedClips, GROUP};
-use crate::words;
+use crate::{
+    words,
+    world::{Identity, Scene},
+};
 
 /// The answer model with the head that only its training needs.
 #[derive(Module, Debug)]
@@ -51,7 +55,7 @@ impl AnswerPretraining {
 pub struct Episode {
     /// The clip.
     pub clip: usize,
-    /// The clips that the subjects were enrolled from; they are alone there.
+    /// The clips that the subjects were enrolled from; they are alone there. None without subjects.
     pub references: Vec<usize>,
     /// The subjects' name slots.
     pub slots: Vec<usize>,
@@ -76,6 +80,8 @@ pub struct AnswerReport {
 
 /// The run of phase B.
 pub struct AnswerTask {
+    /// Whether questions are about enrolled people; otherwise about descriptions.
+    pub people: bool,
     /// The encoded clips.
     pub clips: Arc<EncodedClips>,
     /// Words to ids.
@@ -101,6 +107,8 @@ const REFERENCES: [&[usize]; 3] = [&[0, 1], &[2, 3], &[5]];
 /// How often a clip with a single person is drawn again: clips with two are rare, and saying who of
 /// them wears what has to be learned from those.
 const REDRAW_LONE: f32 = 0.5;
+/// The most features of a description that is asked for.
+const MOST_FEATURES: usize = 3;
 /// Weight of yes and no against other words.
 const EXISTENCE_WEIGHT: f32 = 4.0;
 
@@ -161,6 +169,10 @@ impl AnswerTask {
             let clip = stream.below(self.clips.clips.len());
             if self.clips.clips[clip].people.len() == 1 && stream.chance(REDRAW_LONE) {
                 continue;
+            }
+            if !self.people {
+                let (texts, kinds) = self.plain_texts(clip, stream)?;
+                return Ok(Episode { clip, references: Vec::new(), slots: Vec::new(), present: Vec::new(), texts, kinds });
             }
             let mut members: Vec<(usize, usize)> = Vec::new();
             let mut references = Vec::new();
@@ -234,11 +246,68 @@ impl AnswerTask {
         Ok((encoded?, texts.iter().map(|text| text.2).collect()))
     }
 
+    /// Whether somebody of a description is there, twice, and descriptions of the people of the clip.
+    fn plain_texts(
+        &self,
+        clip: usize,
+        stream: &mut SeededStream,
+    ) -> pvchat_model::Result<(Vec<EncodedText>, Vec<&'static str>)> {
+        let scene = &self.clips.clips[clip].scene;
+        let company = scene.people.len() > 1;
+        let mut texts = Vec::with_capacity(self.questions);
+        for present in [stream.chance(0.5), stream.chance(0.5)] {
+            let description = self.some_features(scene, present, stream);
+            let there = scene.people.iter().any(|person| words::fits(&person.identity, &description));
+            let subject = words::someone(&description);
+            let question = questions::question(Aspect::Existence, stream.below(questions::variants(Aspect::Existence)), &subject);
+            let answer = questions::existence_answer(questions::GENERIC_SUBJECTS[0], there);
+            texts.push((question, answer, if there { "yes" } else { "no" }));
+        }
+        while texts.len() < self.questions {
+            let position = stream.below(scene.people.len());
+            let subject = words::generic_subject(position, scene.people.len());
+            let aspect = draw_aspects(company, stream)[0];
+            if let Some(answer) = words::answer(aspect, scene, position, subject) {
+                let question = questions::question(aspect, stream.below(questions::variants(aspect)), subject);
+                texts.push((question, answer, described(aspect, company)));
+            }
+        }
+        let encoded: pvchat_model::Result<Vec<EncodedText>> =
+            texts.iter().map(|(question, answer, _)| self.codec.encode_question(question, Some(answer), &[])).collect();
+        Ok((encoded?, texts.iter().map(|text| text.2).collect()))
+    }
+
+    /// Up to three features: of somebody in the scene, or, for an absent one, every second time those with one of them of
+    /// somebody else, otherwise all of somebody else.
+    fn some_features(&self, scene: &Scene, present: bool, stream: &mut SeededStream) -> Vec<String> {
+        let own = words::features(&scene.people[stream.below(scene.people.len())].identity);
+        let count = 1 + stream.below(MOST_FEATURES);
+        let mut chosen = stream.sample(own.len(), count.min(own.len()));
+        chosen.sort_unstable();
+        if present {
+            return chosen.into_iter().map(|index| own[index].clone()).collect();
+        }
+        let other = words::features(&Identity::unreserved(|| Identity::random(stream)));
+        if stream.chance(0.5) {
+            return chosen.into_iter().filter_map(|index| other.get(index).cloned()).collect();
+        }
+        let exchanged = stream.choose(&chosen).copied();
+        let feature = |index: usize| if Some(index) == exchanged { other.get(index) } else { own.get(index) };
+        chosen.into_iter().filter_map(|index| feature(index).cloned()).collect()
+    }
+
     /// What the model makes of the episodes' clips, and the cross entropy of their answers.
     pub(super) fn forward(&self, model: &AnswerModel, episodes: &[Episode]) -> pvchat_model::Result<(Visual, AnswerLosses)> {
         let (batch, subjects) = (episodes.len(), episodes[0].slots.len());
         let clips: Vec<usize> = episodes.iter().map(|episode| episode.clip).collect();
         let memory = self.clips.memory(&clips, &self.device);
+        let texts: Vec<Vec<EncodedText>> = episodes.iter().map(|episode| episode.texts.clone()).collect();
+        let begin = self.codec.prefix(&memory.shown)?;
+        if subjects == 0 {
+            let visual = model.visual(&memory, None)?;
+            let answers = model.losses(&visual, &begin, &texts, None)?;
+            return Ok((visual, answers));
+        }
         let looks: Vec<(usize, usize)> =
             episodes.iter().flat_map(|episode| episode.references.iter().map(|&clip| (clip, 0))).collect();
         let [readout, identity] = self.clips.looks(&looks, [batch, subjects], &self.device);
@@ -252,8 +321,6 @@ impl AnswerTask {
         let slots: Vec<i32> = episodes.iter().flat_map(|episode| episode.slots.iter().map(|&slot| slot as i32)).collect();
         let slots = Tensor::<2, Int>::from_data(TensorData::new(slots, [batch, subjects]), &self.device);
         let visual = model.visual(&memory, Some((&personal, slots.clone())))?;
-        let texts: Vec<Vec<EncodedText>> = episodes.iter().map(|episode| episode.texts.clone()).collect();
-        let begin = self.codec.prefix(&memory.shown)?;
         let answers = model.losses(&visual, &begin, &texts, Some((&personal, slots)))?;
         Ok((visual, answers))
     }

@@ -134,6 +134,7 @@ impl AnswerRun {
         let (codec, _) = codec()?;
         let config = self.design.config(codec.vocabulary());
         Ok(AnswerTask {
+            people: self.design.people,
             clips: clips.training.clone(),
             codec,
             slots: config.answer.slots(),

@@ -107,7 +107,7 @@ impl EncodedClips {
         (self.memory_tokens, self.width, self.identity_width) = (count, width, identity_width);
         let rows = |tensor: Tensor<3>, size: usize| {
             let values: Vec<f32> = tensor.into_data().iter::<f32>().collect();
-            values.chunks(size).map(<[f32]>::to_vec).collect::<Vec<_>>()
+            (0..scenes.len()).map(|clip| values[clip * size..(clip + 1) * size].to_vec()).collect::<Vec<_>>()
         };
         self.tokens.extend(rows(memory.tokens, count * width));
         self.identity.extend(rows(memory.identity, people * identity_width));
@@ -126,6 +126,7 @@ impl EncodedClips {
             let values: Vec<f32> = clips.iter().flat_map(|&clip| rows[clip].iter().copied()).collect();
             Tensor::from_data(TensorData::new(values, shape), device)
         };
+        // None for an encoder that distinguishes nobody.
         let people = self.identity.first().map_or(0, Vec::len) / self.identity_width.max(1);
         Sight {
             tokens: gather(&self.tokens, [clips.len(), self.memory_tokens, self.width]),

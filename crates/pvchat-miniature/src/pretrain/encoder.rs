@@ -10,6 +10,7 @@ use pvchat_data::random::SeededStream;
 use pvchat_model::families::miniature::{MiniatureEncoder, MiniatureEncoderConfig, stack_clips};
 use pvchat_nn::init;
 
+use crate::words;
 use crate::world::{
     ATTRIBUTE_SIZES, Action, ClothColour, Garment, Identity, Pattern, Person, PersonTruth, Place, Scene, SceneOptions, Truth,
 };
@@ -20,6 +21,37 @@ const FACTS: usize = FACT_SIZES[0] + FACT_SIZES[1] + FACT_SIZES[2] + FACT_SIZES[
 
 fn identity_classes() -> usize {
     ATTRIBUTE_SIZES.iter().sum()
+}
+
+/// What the encoder is told about the people of its clips.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Supervision {
+    /// Every attribute, and which clips show the same person.
+    #[default]
+    People,
+    /// What descriptions name, and nothing about who anybody is: everybody is a stranger in every clip.
+    Descriptions,
+}
+
+impl Supervision {
+    /// Sizes of the encoder: without identities it has no identity embedding.
+    pub fn encoder(self) -> MiniatureEncoderConfig {
+        let config = MiniatureEncoderConfig::default();
+        match self {
+            Self::People => config,
+            Self::Descriptions => MiniatureEncoderConfig { identity_width: None, ..config },
+        }
+    }
+
+    /// What an encoder of these sizes is told: whether it has an identity embedding decides it.
+    pub fn of(config: &MiniatureEncoderConfig) -> Self {
+        if config.identity_width.is_some() { Self::People } else { Self::Descriptions }
+    }
+
+    /// Whether the attribute of that index is told.
+    fn tells(self, attribute: usize) -> bool {
+        self == Self::People || words::DESCRIBED_ATTRIBUTES.contains(&attribute)
+    }
 }
 
 /// The encoder with the heads that only its training needs.
@@ -71,14 +103,20 @@ pub struct EncoderBatch {
     clips: usize,
 }
 
-/// Groups of four clips: a person twice, then a look-alike of 1 to 3 differences twice.
-pub fn draw_scenes(groups: usize, stream: &mut SeededStream) -> Vec<Scene> {
+/// Groups of four clips: a person twice, then a look-alike of 1 to 3 differences twice; without identities four people.
+pub fn draw_scenes(groups: usize, supervision: Supervision, stream: &mut SeededStream) -> Vec<Scene> {
     let mut scenes = Vec::with_capacity(4 * groups);
     for _ in 0..groups {
         let person = Identity::unreserved(|| Identity::random(stream));
-        let differences = 1 + stream.below(3);
-        let other = Identity::unreserved(|| person.look_alike(differences, stream));
-        for identity in [person, person, other, other] {
+        let people = match supervision {
+            Supervision::People => {
+                let differences = 1 + stream.below(3);
+                let other = Identity::unreserved(|| person.look_alike(differences, stream));
+                [person, person, other, other]
+            }
+            Supervision::Descriptions => [0; 4].map(|_| Identity::unreserved(|| Identity::random(stream))),
+        };
+        for identity in people {
             let mut people = vec![identity];
             if stream.chance(0.25) {
                 people.push(Identity::unreserved(|| Identity::random(stream)));
@@ -113,6 +151,7 @@ fn cells(point: (f32, f32), grid: usize) -> [usize; 4] {
 impl EncoderBatch {
     /// Renders scenes and prepares their targets.
     pub fn render(scenes: &[Scene], config: &MiniatureEncoderConfig, device: &Device) -> Self {
+        let supervision = Supervision::of(config);
         let rendered: Vec<_> = scenes.iter().map(|scene| scene.render(config.frame_side as u32)).collect();
         let clips: Vec<_> = rendered.iter().map(|one| one.frames.as_slice()).collect();
         let pixels = stack_clips(&clips, device);
@@ -148,7 +187,7 @@ impl EncoderBatch {
         for (row, person) in people.iter().enumerate() {
             let visible = person.identity.visible();
             one_hot(&mut identity[row * classes..][..classes], &ATTRIBUTE_SIZES, &person.identity.attributes(), |index| {
-                visible[index]
+                visible[index] && supervision.tells(index)
             });
             one_hot(&mut clothing[row * FACTS..][..FACTS], &FACT_SIZES, &facts(person), |_| true);
             for (column, other) in people.iter().enumerate() {
@@ -262,9 +301,13 @@ impl EncoderPretraining {
         let second = -log_sigmoid(scene_logits.narrow(1, places, 1).reshape([clips]) * sign).mean();
         let scene = place + second;
         let embeddings = self.encoder.identity(features.readouts.clone());
-        let identity_width = embeddings.dims()[2];
-        let embeddings = embeddings.reshape([clips * 2, identity_width]).select(0, batch.people_rows.clone());
-        let contrast = contrastive(embeddings, &batch, 0.1);
+        let contrast = match embeddings.dims()[2] {
+            0 => embeddings.sum(),
+            identity_width => {
+                let embeddings = embeddings.reshape([clips * 2, identity_width]).select(0, batch.people_rows.clone());
+                contrastive(embeddings, &batch, 0.1)
+            }
+        };
         let tokens = features.tokens.clone();
         let flat = tokens.clone().reshape([clips * tokens.dims()[1], width]);
         let dense = grouped_cross_entropy(
@@ -300,7 +343,7 @@ pub struct Reading {
     pub facts: Vec<Vec<usize>>,
     /// Per clip the place.
     pub places: Vec<usize>,
-    /// Per clip the embeddings of the left and the right person.
+    /// Per clip the unit-length embeddings of the left and the right person; without an identity embedding their read-outs.
     pub embeddings: Vec<[Vec<f32>; 2]>,
 }
 
@@ -332,7 +375,11 @@ impl EncoderPretraining {
         let pair = |start: i32| batch.of_people(&features.readouts, start);
         let places = Place::ALL.len();
         let scene = self.scene_head.forward(features.readouts.clone().slice(s![.., 4..5]).reshape([clips, width]));
-        let embeddings = self.encoder.identity(features.readouts.clone());
+        let mut embeddings = self.encoder.identity(features.readouts.clone());
+        if embeddings.dims()[2] == 0 {
+            let looks = features.readouts.clone().slice(s![.., 0..2]);
+            embeddings = looks.clone() / looks.square().sum_dim(2).add_scalar(1e-6).sqrt();
+        }
         let size = embeddings.dims()[2];
         let flat: Vec<f32> = embeddings.into_data().iter::<f32>().collect();
         Reading {

@@ -9,12 +9,12 @@ use pvchat_data::random::SeededStream;
 use pvchat_model::families::miniature::MiniatureEncoderConfig;
 use pvchat_train::run::Task;
 
-use super::encoder::{EncoderBatch, EncoderLosses, EncoderPretraining, draw_scenes, facts};
+use super::encoder::{EncoderBatch, EncoderLosses, EncoderPretraining, Supervision, draw_scenes, facts};
 use crate::world::{Identity, Scene, SceneOptions};
 
 /// Renders fresh clips for every step, so that no clip is ever seen twice.
 pub struct EncoderTask {
-    /// Sizes of the encoder.
+    /// Sizes of the encoder; see [`Supervision::of`].
     pub config: MiniatureEncoderConfig,
     /// Groups of four clips per step and thread.
     pub groups: usize,
@@ -32,7 +32,7 @@ impl Task<EncoderPretraining> for EncoderTask {
 
     fn shards(&self, step: usize) -> Vec<Vec<Scene>> {
         let mut stream = self.stream.derive(format_args!("step {step}"));
-        (0..self.shards).map(|_| draw_scenes(self.groups, &mut stream)).collect()
+        (0..self.shards).map(|_| draw_scenes(self.groups, Supervision::of(&self.config), &mut stream)).collect()
     }
 
     fn loss(&self, model: &EncoderPretraining, scenes: Vec<Scene>) -> (Tensor<1>, EncoderLosses) {

@@ -41,8 +41,8 @@ pub struct MiniatureEncoderConfig {
     pub blocks_inside: usize,
     /// Blocks that attend over the whole clip.
     pub blocks_across: usize,
-    /// Width of the identity embedding.
-    pub identity_width: usize,
+    /// Width of the identity embedding; `None` for an encoder that distinguishes nobody in particular.
+    pub identity_width: Option<usize>,
 }
 
 impl Default for MiniatureEncoderConfig {
@@ -57,7 +57,7 @@ impl Default for MiniatureEncoderConfig {
             intermediate: 384,
             blocks_inside: 2,
             blocks_across: 2,
-            identity_width: 64,
+            identity_width: Some(64),
         }
     }
 }
@@ -100,7 +100,7 @@ pub struct MiniatureEncoder {
     blocks: Vec<Block>,
     norm: Norm,
     readout: ReadoutPool,
-    identity: Linear,
+    identity: Option<Linear>,
     #[module(skip)]
     frames: usize,
     #[module(skip)]
@@ -126,7 +126,7 @@ impl MiniatureEncoderConfig {
             ("frames", self.frames, self.tubelet),
             ("width", self.width, self.heads),
             ("intermediate", self.intermediate, 1),
-            ("identity_width", self.identity_width, 1),
+            ("identity_width", self.identity_width.unwrap_or(1), 1),
             ("stem", self.stem.iter().copied().min().unwrap_or(1), 1),
         ];
         let fits = |value: usize, unit: usize| value > 0 && unit > 0 && value.is_multiple_of(unit);
@@ -154,7 +154,9 @@ impl MiniatureEncoderConfig {
             blocks: (0..self.blocks_inside + self.blocks_across).map(|_| Block::init(self, stream, device)).collect(),
             norm: Norm::init(width, device),
             readout: ReadoutPool::init(self, stream, device),
-            identity: init::linear(stream, width, self.identity_width, false, (width as f32).powf(-0.5), device),
+            identity: self
+                .identity_width
+                .map(|outputs| init::linear(stream, width, outputs, false, (width as f32).powf(-0.5), device)),
             frames: self.frames,
             tubelet: self.tubelet,
             blocks_inside: self.blocks_inside,
@@ -192,9 +194,13 @@ impl MiniatureEncoder {
         MiniatureFeatures { tokens, readouts }
     }
 
-    /// Unit-length identity embeddings `[batch, 2, identity_width]` of the left and right person.
+    /// Unit-length identity embeddings `[batch, 2, identity_width]` of the left and right person; `[batch, 0, 0]` for an
+    /// encoder without them.
     pub fn identity(&self, readouts: Tensor<3>) -> Tensor<3> {
-        let embedding = self.identity.forward(readouts.slice(s![.., 0..2]));
+        let Some(identity) = &self.identity else {
+            return Tensor::zeros([readouts.dims()[0], 0, 0], (&readouts.device(), readouts.dtype()));
+        };
+        let embedding = identity.forward(readouts.slice(s![.., 0..2]));
         let length = embedding.clone().square().sum_dim(2).add_scalar(1e-6).sqrt();
         embedding / length
     }

@@ -61,7 +61,7 @@ pub fn config(vocabulary: usize, routing: Routing) -> VilmConfig {
                     people: 2,
                     slots: 4,
                     readout_width: vision.width,
-                    identity_width: vision.identity_width,
+                    identity_width: vision.identity_width.unwrap_or(0),
                     hidden: WIDTH,
                 }),
                 qformer: QFormerConfig {
@@ -131,7 +131,7 @@ impl EncoderConfig for MiniatureEncoderConfig {
     }
 
     fn identity_width(&self) -> Option<usize> {
-        Some(self.identity_width)
+        self.identity_width
     }
 
     fn upper_part(&self) -> String {

@@ -1,0 +1,241 @@
+//! A training set from one clip in which clips with the person and clips without are made by the same steps.
+
+use image::RgbImage;
+use pvchat_data::random::SeededStream;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::{Cast, Figure, Part, compose};
+use crate::{Error, PositiveConfig, PositiveMaker, Result};
+
+/// Where the middle of the left one of two people is, as a share of the width; the right one mirrors it.
+const LEFT: [f32; 2] = [0.25, 0.31];
+/// Factor on the size of either of two people.
+const PAIR_SCALE: [f32; 2] = [0.78, 0.95];
+/// The L1 distance in red, green and blue beyond which a pixel has changed.
+const CHANGED: i32 = 60;
+/// How often a look-alike is drawn again that hardly differs, before a stranger takes its place.
+const REDRAWS: usize = 60;
+
+/// How clips are made. Shares are of the clips with the person and of those without, each of which is half of all.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExchangeConfig {
+    /// Share of clips that are somebody's own clip, varied as positives are.
+    pub own_clip: f32,
+    /// Share of clips of the person's head on the person's body, and of strangers' heads on that body.
+    pub own_body: f32,
+    /// Share, of the clips without, of strangers' heads on other strangers' bodies. What is left are look-alikes: the person's
+    /// head with a part of a stranger's; with the person, the rest are the person's head on strangers' bodies.
+    pub strangers: f32,
+    /// Probability of company in a clip that is composed.
+    pub company: f32,
+    /// The share of pixels that a look-alike has to differ in.
+    pub least_change: f32,
+    /// How a clip is varied after it was composed; backgrounds are exchanged already.
+    pub variation: PositiveConfig,
+}
+
+impl Default for ExchangeConfig {
+    fn default() -> Self {
+        let variation = PositiveConfig { recolour: 0.5, composite: 0.0, ..PositiveConfig::default() };
+        Self { own_clip: 0.22, own_body: 0.25, strangers: 0.1, company: 0.3, least_change: 0.01, variation }
+    }
+}
+
+/// How a clip was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Making {
+    /// Somebody's own clip, varied.
+    OwnClip,
+    /// The person's body with the person's head, or a stranger's.
+    OwnBody,
+    /// A stranger's body with the person's head, or another stranger's.
+    OtherBody,
+    /// The person's head with this part of a stranger's.
+    LookAlike(Part),
+}
+
+/// What kind of composition is made.
+#[derive(Clone, Copy)]
+enum Kind {
+    OwnBody,
+    OtherBody,
+    LookAlike,
+}
+
+/// A made clip.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exchanged {
+    /// As many frames as the body's clip has.
+    pub frames: Vec<RgbImage>,
+    /// Whether the person is in it.
+    pub present: bool,
+    /// How it was made.
+    pub making: Making,
+    /// Whether a stranger stands beside.
+    pub company: bool,
+}
+
+/// Strangers, each alone in a clip, and empty places.
+#[derive(Clone, Debug, Default)]
+pub struct Strangers {
+    figures: Vec<Figure>,
+    scenes: Vec<Vec<RgbImage>>,
+}
+
+impl Strangers {
+    /// Finds the people of `clips`; those that show nobody clearly are left out. All frames of clips and `scenes` are of one size.
+    ///
+    /// # Errors
+    /// Those of [`Figure::find`]; [`Error::NoStrangers`] with fewer than two people or without scenes.
+    pub fn find(clips: &[Vec<RgbImage>], scenes: Vec<Vec<RgbImage>>) -> Result<Self> {
+        let found: Result<Vec<Option<Figure>>> = clips.par_iter().map(|clip| Figure::find(clip)).collect();
+        let figures: Vec<Figure> = found?.into_iter().flatten().collect();
+        if figures.len() < 2 || scenes.iter().all(Vec::is_empty) {
+            return Err(Error::NoStrangers { clips: clips.len(), ceiling: 1.0 });
+        }
+        Ok(Self { figures, scenes })
+    }
+
+    /// People.
+    pub fn len(&self) -> usize {
+        self.figures.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.figures.is_empty()
+    }
+}
+
+/// Makes clips of one person and of strangers alike.
+pub struct ExchangeMaker<'a> {
+    own: Figure,
+    strangers: &'a Strangers,
+    config: ExchangeConfig,
+}
+
+impl<'a> ExchangeMaker<'a> {
+    /// Finds the person of `reference`, whose frames have the size of the strangers'; `None` where nobody stands out clearly.
+    ///
+    /// # Errors
+    /// Those of [`Figure::find`]; [`Error::Setting`] for settings out of range.
+    pub fn new(reference: &[RgbImage], strangers: &'a Strangers, config: ExchangeConfig) -> Result<Option<Self>> {
+        let shares = [
+            ("own_clip", config.own_clip),
+            ("own_clip + own_body + strangers", config.own_clip + config.own_body + config.strangers),
+            ("company", config.company),
+            ("least_change", config.least_change),
+        ];
+        if let Some((key, value)) = shares.into_iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {
+            return Err(Error::Setting { key, value: value.to_string(), expected: "a number from 0 to 1" });
+        }
+        config.variation.check()?;
+        Ok(Figure::find(reference)?.map(|own| Self { own, strangers, config }))
+    }
+
+    /// Makes `count` clips, every second one with the person; the `n`-th depends on `stream` and `n` only.
+    ///
+    /// # Errors
+    /// [`Error::FrameSize`] when reference, strangers and scenes are not of one size.
+    pub fn make(&self, count: usize, stream: &SeededStream) -> Result<Vec<Exchanged>> {
+        let one = |number: usize| self.clip(number.is_multiple_of(2), &mut stream.derive(format_args!("clip {number}")));
+        (0..count).into_par_iter().map(one).collect()
+    }
+
+    /// Makes one clip with the person or without. What kind it is of is drawn once, so that a look-alike that does not differ
+    /// enough is followed by another look-alike, and the kinds keep their shares.
+    fn clip(&self, present: bool, stream: &mut SeededStream) -> Result<Exchanged> {
+        let config = &self.config;
+        let mut left = stream.unit();
+        let mut falls = |share: f32| {
+            left -= share;
+            left < 0.0
+        };
+        let kind = match (falls(config.own_clip), falls(config.own_body), present || falls(config.strangers)) {
+            (true, ..) => return self.own_clip(present, stream),
+            (_, true, _) => Kind::OwnBody,
+            (.., true) => Kind::OtherBody,
+            _ => Kind::LookAlike,
+        };
+        let company = stream.chance(config.company);
+        for _ in 0..REDRAWS {
+            if let Some(made) = self.draw(present, kind, company, stream)? {
+                return Ok(made);
+            }
+        }
+        // No stranger differs enough in any part.
+        Ok(match self.draw(present, Kind::OtherBody, company, stream)? {
+            Some(made) => made,
+            None => self.own_clip(present, stream)?,
+        })
+    }
+
+    /// The person's own clip or a stranger's.
+    fn own_clip(&self, present: bool, stream: &mut SeededStream) -> Result<Exchanged> {
+        let figure = if present { &self.own } else { self.stranger(stream) };
+        let frames = PositiveMaker::new(&figure.frames, &self.strangers.scenes, PositiveConfig::default())?.draw(stream).frames;
+        Ok(Exchanged { frames, present, making: Making::OwnClip, company: false })
+    }
+
+    /// Draws a composed clip; `None` where a part of the head would change too little.
+    fn draw(&self, present: bool, kind: Kind, company: bool, stream: &mut SeededStream) -> Result<Option<Exchanged>> {
+        let config = &self.config;
+        let (one, two) = (self.stranger(stream), self.stranger(stream));
+        let (body, head, other) = match (kind, present) {
+            (Kind::OwnBody, true) => (&self.own, &self.own, None),
+            (Kind::OwnBody, false) => (&self.own, one, None),
+            (Kind::OtherBody, true) => (two, &self.own, None),
+            (Kind::OtherBody, false) => (two, one, None),
+            (Kind::LookAlike, _) => {
+                let part = Part::ALL[stream.below(Part::ALL.len())];
+                (if stream.chance(0.5) { &self.own } else { two }, &self.own, Some((part, one)))
+            }
+        };
+        let making = match other {
+            Some((part, _)) => Making::LookAlike(part),
+            None if matches!(kind, Kind::OwnBody) => Making::OwnBody,
+            None => Making::OtherBody,
+        };
+        let scene = &self.strangers.scenes[stream.below(self.strangers.scenes.len())];
+        let place = stream.range(LEFT[0], LEFT[1]);
+        let place = if stream.chance(0.5) { place } else { 1.0 - place };
+        let scale = stream.range(PAIR_SCALE[0], PAIR_SCALE[1]);
+        let placed = company.then(|| body.placed(scale, place));
+        let cast = Cast { body: placed.as_ref().unwrap_or(body), head, other };
+        let Some(mut frames) = compose(cast, scene) else { return Ok(None) };
+        if other.is_some() {
+            let whole = compose(Cast { other: None, ..cast }, scene).unwrap_or_default();
+            // In company a head is smaller.
+            let least = if company { config.least_change * scale * scale } else { config.least_change };
+            if changed(&frames, &whole) < least {
+                return Ok(None);
+            }
+        }
+        let mut variation = config.variation.clone();
+        if company {
+            let (body, head) = (self.stranger(stream), self.stranger(stream));
+            let beside = body.placed(stream.range(PAIR_SCALE[0], PAIR_SCALE[1]), 1.0 - place);
+            let Some(both) = compose(Cast { body: &beside, head, other: None }, &frames) else { return Ok(None) };
+            frames = both;
+            // Clothes are looked for on the lone person of a clip, and there is no room to move.
+            variation.recolour = 0.0;
+            variation.shift = variation.shift.map(|share| share / 3.0);
+        }
+        let frames = PositiveMaker::new(&frames, &[], variation)?.draw(stream).frames;
+        Ok(Some(Exchanged { frames, present, making, company }))
+    }
+
+    fn stranger(&self, stream: &mut SeededStream) -> &'a Figure {
+        &self.strangers.figures[stream.below(self.strangers.figures.len())]
+    }
+}
+
+/// The share of pixels that differ clearly.
+fn changed(one: &[RgbImage], other: &[RgbImage]) -> f32 {
+    let pairs = || one.iter().zip(other).flat_map(|(one, other)| one.pixels().zip(other.pixels()));
+    let apart = |a: &image::Rgb<u8>, b: &image::Rgb<u8>| a.0.iter().zip(b.0).map(|(&a, b)| i32::from(a.abs_diff(b))).sum::<i32>();
+    pairs().filter(|(a, b)| apart(a, b) > CHANGED).count() as f32 / pairs().count().max(1) as f32
+}

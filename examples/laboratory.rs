@@ -1,0 +1,631 @@
+//! The laboratory of the method: can a person be learned from one clip, by gradient, in a base that knows people in general
+//! and nobody in particular?
+//!
+//! `learn` learns the characters of an examination in the ways that are asked for and writes every answer into a file, from
+//! which `table` makes the tables; what the file holds already is not done again.
+
+use std::{
+    error::Error,
+    fs::{self, OpenOptions},
+    io::Write,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Instant,
+};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use image::{RgbImage, imageops};
+use pvchat::{
+    LearnEvent, LearnOptions, Pvchat, SeenClip, Shot, Subject, SubjectName,
+    augment::{
+        Corpus, Failure,
+        exchange::{ExchangeConfig, ExchangeMaker, Exchanged, Making, Strangers},
+        questions::{self, Aspect},
+    },
+    data::{QaKind, QaPair, random::SeededStream},
+    eval::{
+        accuracy::{ClipClass, ExistenceAnswer, ExistenceScore, balanced_difference_over, balanced_estimate_over},
+        presence::Presence,
+        table::{Table, fraction, with_interval},
+    },
+    miniature::{
+        corpus::{self, empty_scenes},
+        exam::{self, Cast, Character, Counts},
+        words,
+    },
+    model::{
+        personal::PersonalTensors,
+        sight::Sight,
+        vilm::Vilm,
+    },
+    nn::device::default_device,
+    train::{
+        objective::ObjectiveConfig,
+        personal::{AdaptationConfig, LearnConfig, Trains},
+    },
+};
+use pvchat_examples::{at, examination::Outcome, exit_code, progress::bar};
+use serde::{Deserialize, Serialize};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Learns people in a base that knows nobody in particular, and examines what came of it.
+#[derive(Parser)]
+struct Arguments {
+    /// The folder of the base; `miniature --plain` trains one.
+    #[arg(long, default_value = "target/plain/base", global = true)]
+    base: PathBuf,
+    /// Characters of the examination.
+    #[arg(long, default_value_t = 8, global = true)]
+    characters: usize,
+    /// Seed of the characters: 2026 for trying things out, 2028 for the final figures.
+    #[arg(long, default_value_t = 2026, global = true)]
+    exam: u64,
+    /// Made clips to learn a character from, half with the character and half without.
+    #[arg(long, default_value_t = 480, global = true)]
+    clips: usize,
+    /// The file of answers.
+    #[arg(long, default_value = "target/plain/answers.jsonl", global = true)]
+    answers: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A picture: the reference of each character and clips made of it, with the character first.
+    Sheet {
+        /// The picture, a PNG.
+        output: PathBuf,
+    },
+    /// Learns and examines.
+    Learn(Learning),
+    /// Prints the tables.
+    Table,
+}
+
+/// How characters are learned.
+#[derive(Args, Clone)]
+struct Learning {
+    /// What is trained; several may be given.
+    #[arg(long, value_enum, value_delimiter = ',', default_values = ["bridge"])]
+    trains: Vec<Mode>,
+    /// Seeds of the training.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// What the rows are called in the table, where more than the mode distinguishes them.
+    #[arg(long, default_value = "")]
+    label: String,
+    /// Optimiser steps on images.
+    #[arg(long, default_value_t = 20)]
+    image_steps: usize,
+    /// Optimiser steps on clips.
+    #[arg(long, default_value_t = 200)]
+    clip_steps: usize,
+    /// Clips per step.
+    #[arg(long, default_value_t = 32)]
+    batch: usize,
+    /// Learning rate of tokens and rows.
+    #[arg(long, default_value_t = 1e-2)]
+    rate: f64,
+    /// Learning rate of the Q-Former and its routers.
+    #[arg(long, default_value_t = 2e-3)]
+    bridge_rate: f64,
+    /// Learning rate of the adapters.
+    #[arg(long, default_value_t = 2e-3)]
+    lora_rate: f64,
+    /// Learning rate of the upper part of the encoder.
+    #[arg(long, default_value_t = 2e-4)]
+    vision_rate: f64,
+    /// Weight decay of bridge and adapters.
+    #[arg(long, default_value_t = 0.05)]
+    decay: f64,
+    /// Leaves out look-alikes made of parts.
+    #[arg(long)]
+    no_look_alikes: bool,
+    /// Without SPR and HAE.
+    #[arg(long)]
+    no_objective: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Tokens and rows.
+    Tokens,
+    /// And routers and LoRA.
+    Personal,
+    /// And the Q-Former.
+    Bridge,
+    /// And the upper part of the encoder.
+    Vision,
+}
+
+impl Mode {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tokens => "tokens and rows",
+            Self::Personal => "routers and LoRA too",
+            Self::Bridge => "Q-Former too",
+            Self::Vision => "upper encoder too",
+        }
+    }
+
+    fn trains(self) -> Trains {
+        match self {
+            Self::Tokens => Trains::Composable,
+            Self::Personal => Trains::Personal,
+            Self::Bridge => Trains::PersonalAndBridge,
+            Self::Vision => Trains::PersonalBridgeAndVision,
+        }
+    }
+}
+
+/// All answers of one way about one character.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Row {
+    way: String,
+    exam: u64,
+    character: usize,
+    seed: u64,
+    /// Of every clip of the examination who is in it, and how probable it is that the character is; a similarity for cosines.
+    clips: Vec<(Cast, f32)>,
+    /// Of newly made clips how they were made, whether the character is there, and the same.
+    made: Vec<(Making, bool, f32)>,
+    seconds: f64,
+    last_loss: f32,
+}
+
+/// The laboratory's strangers are chosen by nobody, so there is nothing to search.
+struct Nobody;
+
+impl Corpus for Nobody {
+    fn len(&self) -> usize {
+        0
+    }
+
+    fn people(&self, _: usize) -> Vec<&[f32]> {
+        Vec::new()
+    }
+
+    fn frames(&self, _: usize) -> Result<Vec<RgbImage>, Failure> {
+        Err("there is nobody".into())
+    }
+}
+
+/// Side of the frames that clips are made in; the base sees half of it.
+const SIDE: u32 = 128;
+/// Strangers that clips are made with.
+const STRANGERS: usize = 240;
+/// Seed of the strangers and of the empty places.
+const STRANGERS_SEED: u64 = 99;
+/// Newly made clips that controls are asked about.
+const NEW_CLIPS: usize = 64;
+/// Resamples of intervals.
+const RESAMPLES: usize = 2000;
+
+fn main() -> ExitCode {
+    exit_code(run(&Arguments::parse()).map_err(|error| error as Box<dyn Error>))
+}
+
+fn run(arguments: &Arguments) -> Outcome<()> {
+    match &arguments.command {
+        Command::Sheet { output } => Laboratory::new()?.sheet(arguments, output),
+        Command::Learn(learning) => Laboratory::new()?.learn(arguments, learning),
+        Command::Table => table(&rows(&arguments.answers)?, arguments.exam),
+    }
+}
+
+struct Laboratory {
+    strangers: Strangers,
+    folder: tempfile::TempDir,
+}
+
+impl Laboratory {
+    fn new() -> Outcome<Self> {
+        let clips: Vec<Vec<RgbImage>> = (0..)
+            .map(|number| corpus::scene(STRANGERS_SEED, number))
+            .filter(|scene| scene.people.len() == 1 && !scene.people[0].identity.is_reserved())
+            .take(STRANGERS)
+            .map(|scene| scene.render(SIDE).frames)
+            .collect();
+        let strangers = Strangers::find(&clips, empty_scenes(40, SIDE, STRANGERS_SEED))?;
+        Ok(Self { strangers, folder: tempfile::tempdir()? })
+    }
+
+    fn reference(&self, character: &Character) -> Outcome<Vec<RgbImage>> {
+        let frames = exam::through_mp4(&character.reference, self.folder.path(), "reference")?;
+        Ok(frames.iter().map(|frame| imageops::resize(frame, SIDE, SIDE, imageops::FilterType::Triangle)).collect())
+    }
+
+    fn make(&self, reference: &[RgbImage], config: ExchangeConfig, count: usize, stream: &SeededStream) -> Outcome<Vec<Exchanged>> {
+        let maker = ExchangeMaker::new(reference, &self.strangers, config)?.ok_or("nobody stands out in the reference")?;
+        Ok(maker.make(count, stream)?)
+    }
+
+    fn sheet(&self, arguments: &Arguments, output: &Path) -> Outcome<()> {
+        const COLUMNS: usize = 23;
+        let mut sheet = RgbImage::new(SIDE * (COLUMNS as u32 + 1), SIDE * arguments.characters as u32);
+        for number in 0..arguments.characters {
+            let reference = self.reference(&Character::draw(number, arguments.exam, Counts::default()))?;
+            let mut made = self.make(&reference, ExchangeConfig::default(), 2 * COLUMNS, &made_stream(number))?;
+            made.sort_by_key(|made| !made.present);
+            let pictures = std::iter::once(&reference[3]).chain(made.iter().step_by(2).map(|made| &made.frames[3]));
+            for (column, picture) in pictures.enumerate() {
+                imageops::replace(&mut sheet, picture, i64::from(SIDE) * column as i64, i64::from(SIDE) * number as i64);
+            }
+        }
+        Ok(sheet.save(output)?)
+    }
+
+    fn learn(&self, arguments: &Arguments, learning: &Learning) -> Outcome<()> {
+        let pvchat = Pvchat::new(Vilm::open(&arguments.base, &default_device()?)?, Box::new(Nobody));
+        let done = rows(&arguments.answers)?;
+        let has = |way: &str, character: usize, seed: u64| {
+            done.iter().any(|row| row.way == way && row.exam == arguments.exam && row.character == character && row.seed == seed)
+        };
+        let mut file = OpenOptions::new().create(true).append(true).open(&arguments.answers).map_err(at(&arguments.answers))?;
+        let mut write = |row: &Row| -> Outcome<()> {
+            eprintln!("{} {}: {}", row.character, row.way, score(std::slice::from_ref(row), threshold(&[row.clone()])));
+            writeln!(file, "{}", serde_json::to_string(row)?)?;
+            Ok(())
+        };
+        for number in 0..arguments.characters {
+            let ways: Vec<(Mode, u64)> =
+                learning.trains.iter().flat_map(|mode| (0..learning.seeds).map(move |seed| (*mode, seed))).collect();
+            let open: Vec<(Mode, u64)> =
+                ways.into_iter().filter(|(mode, seed)| !has(&learned(*mode, learning), number, *seed)).collect();
+            let plain = !has(DESCRIBED, number, 0);
+            if open.is_empty() && !plain {
+                continue;
+            }
+            let character = Character::draw(number, arguments.exam, Counts::default());
+            let reference = self.reference(&character)?;
+            let clips: Outcome<Vec<SeenClip>> = character
+                .clips
+                .iter()
+                .map(|clip| Ok(pvchat.see(&exam::through_mp4(&clip.scene, self.folder.path(), "clip")?)?))
+                .collect();
+            let examination = Examination { number, seed: arguments.exam, character: &character, clips: clips? };
+            if plain {
+                for row in self.without_learning(&pvchat, &examination, &reference)? {
+                    write(&row)?;
+                }
+            }
+            if open.is_empty() {
+                continue;
+            }
+            let mut config = ExchangeConfig::default();
+            if learning.no_look_alikes {
+                config.strangers = 1.0 - config.own_clip - config.own_body;
+            }
+            let started = Instant::now();
+            let made = self.make(&reference, config, arguments.clips, &made_stream(number))?;
+            let new = self.make(&reference, ExchangeConfig::default(), NEW_CLIPS, &made_stream(number).derive("new"))?;
+            let shots: Vec<Shot> = made.into_iter().map(shot).collect();
+            let making = started.elapsed().as_secs_f64();
+            for (mode, seed) in open {
+                let started = Instant::now();
+                let way = learned(mode, learning);
+                let bar = bar("learning", learning.image_steps + learning.clip_steps);
+                bar.set_message(format!("character {number}, {way}"));
+                let mut last = Vec::new();
+                let learned = pvchat.learn_from(&shots, &"Aa".parse()?, &options(mode, learning, seed), |event| {
+                    if let LearnEvent::Training(progress) = event {
+                        bar.set_position(progress.step as u64);
+                        last.push(progress.loss);
+                    }
+                    ControlFlow::Continue(())
+                });
+                bar.finish_and_clear();
+                let subject = match learned {
+                    Ok(learned) => learned.subject,
+                    Err(error) => {
+                        eprintln!("{number} {way}: {error}");
+                        let means: Vec<String> = last.chunks(20).map(|part| format!("{:.3}", part.iter().sum::<f32>() / part.len() as f32)).collect();
+                        eprintln!("{} {:.0} s making {making:.0}", means.join(" "), started.elapsed().as_secs_f64());
+                        continue;
+                    }
+                };
+                let seconds = making + started.elapsed().as_secs_f64();
+                let last = &last[last.len().saturating_sub(20)..];
+                let last_loss = last.iter().sum::<f32>() / last.len().max(1) as f32;
+                let row = |way: String, subject: &Subject| -> Outcome<Row> {
+                    let clips = examination.asked(|seen| Ok(pvchat.presence(subject, seen)?))?;
+                    let made: Outcome<Vec<(Making, bool, f32)>> = new
+                        .iter()
+                        .map(|made| Ok((made.making, made.present, pvchat.presence(subject, &pvchat.see(&made.frames)?)?)))
+                        .collect();
+                    Ok(Row { way, exam: arguments.exam, character: number, seed, clips, made: made?, seconds, last_loss })
+                };
+                write(&row(way.clone(), &subject)?)?;
+                write(&row(format!("{way}{ZEROED}"), &zeroed(&subject)?)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What can be said without learning: by the cosine of what the frozen encoder sees, and by the base's own description of the
+    /// reference in the prompt.
+    fn without_learning(&self, pvchat: &Pvchat, examination: &Examination<'_>, reference: &[RgbImage]) -> Outcome<Vec<Row>> {
+        let row = |way: &str, clips| Row {
+            way: way.into(),
+            exam: examination.seed,
+            character: examination.number,
+            seed: 0,
+            clips,
+            made: Vec::new(),
+            seconds: 0.0,
+            last_loss: 0.0,
+        };
+        let seen = pvchat.see(reference)?;
+        let view = pvchat.vilm().with_subjects(&[]);
+        let ask = |clip: &SeenClip, question: &str| -> Outcome<String> {
+            let reading = view.read(&clip.memory, &[])?;
+            Ok(view.generate(&reading, question, &view.default_options(), |_| ControlFlow::Continue(()))?.text)
+        };
+        let said = ask(&seen, &questions::question(Aspect::Face, 0, questions::GENERIC_SUBJECTS[0]))?;
+        let features: Vec<String> = said
+            .trim_start_matches("the person has a ")
+            .trim_end_matches(" .")
+            .split(" , ")
+            .map(str::to_string)
+            .collect();
+        let question = questions::question(Aspect::Existence, 0, &words::someone(&features));
+        let described = examination.asked(|clip| Ok(if ask(clip, &question)?.starts_with("yes") { 1.0 } else { 0.0 }))?;
+        let start = pvchat.vilm().blank_subject(&"Aa".parse::<SubjectName>()?, &SeededStream::new(0))?;
+        let blank = examination.asked(|clip| Ok(pvchat.presence(&start, clip)?))?;
+        let mut rows = vec![row(DESCRIBED, described), row("before learning", blank)];
+        for (way, pool) in [(POOLED, pooled as fn(&Sight) -> Vec<Vec<f32>>), (READ_OUTS, read_outs)] {
+            let own = pool(&seen.memory).swap_remove(0);
+            let near = |clip: &SeenClip| {
+                Ok(pool(&clip.memory).iter().map(|other| cosine(&own, other)).fold(f32::NEG_INFINITY, f32::max))
+            };
+            rows.push(row(way, examination.asked(near)?));
+        }
+        Ok(rows)
+    }
+}
+
+/// What every character is called.
+const NAME: &str = "<Aa>";
+const DESCRIBED: &str = "the base's description in the prompt";
+const POOLED: &str = "cosine of the mean of the grid's tokens";
+const READ_OUTS: &str = "cosine of the read-outs of people";
+/// What is added to the name of a way whose tokens and rows were zeroed after learning.
+const ZEROED: &str = ", tokens and rows zeroed";
+
+/// A character and its clips, seen.
+struct Examination<'a> {
+    number: usize,
+    seed: u64,
+    character: &'a Character,
+    clips: Vec<SeenClip>,
+}
+
+impl Examination<'_> {
+    fn asked(&self, presence: impl Fn(&SeenClip) -> Outcome<f32>) -> Outcome<Vec<(Cast, f32)>> {
+        self.clips.iter().zip(&self.character.clips).map(|(seen, clip)| Ok((clip.cast, presence(seen)?))).collect()
+    }
+}
+
+fn made_stream(character: usize) -> SeededStream {
+    SeededStream::new(character as u64).derive("made")
+}
+
+fn shot(made: Exchanged) -> Shot {
+    let (question, answer) = (questions::question(Aspect::Existence, 0, NAME), questions::existence_answer(NAME, made.present));
+    let pairs = vec![QaPair::new(QaKind::Existence, question, answer)];
+    Shot { frames: made.frames, seconds: Vec::new(), duration: 1.0, present: made.present, pairs }
+}
+
+fn learned(mode: Mode, learning: &Learning) -> String {
+    match learning.label.as_str() {
+        "" => format!("learned: {}", mode.name()),
+        label => format!("learned: {}, {label}", mode.name()),
+    }
+}
+
+fn options(mode: Mode, learning: &Learning, seed: u64) -> LearnOptions {
+    let objective = ObjectiveConfig { initial_lambda: 1e-4, adaptation_rate: 0.01, ..ObjectiveConfig::straight_through() };
+    let training = LearnConfig {
+        trains: mode.trains(),
+        image_steps: learning.image_steps,
+        clip_steps: learning.clip_steps,
+        batch: learning.batch,
+        learning_rate: learning.rate,
+        anchor: 0.0,
+        warm_up: 10,
+        adaptation: AdaptationConfig {
+            lora_rate: learning.lora_rate,
+            router_rate: learning.bridge_rate,
+            bridge_rate: learning.bridge_rate,
+            vision_rate: learning.vision_rate,
+            weight_decay: learning.decay,
+            ..AdaptationConfig::default()
+        },
+        objective: if learning.no_objective { objective.without_sparsity().without_hae() } else { objective },
+        ..LearnConfig::default()
+    };
+    LearnOptions { training, seed, ..LearnOptions::default() }
+}
+
+/// A subject without what it knows: tokens and rows are zero, everything that was trained of the base stays.
+fn zeroed(subject: &Subject) -> Outcome<Subject> {
+    let tensors = Subject::tensors(std::slice::from_ref(subject), &default_device()?)?;
+    let zero = PersonalTensors {
+        tokens: tensors.tokens.zeros_like(),
+        identity: tensors.identity,
+        word_row: tensors.word_row.zeros_like(),
+        head_row: tensors.head_row.zeros_like(),
+    };
+    let zeroed = Subject::from_tensors(subject.info.clone(), &zero);
+    Ok(match &subject.adaptation {
+        Some(adaptation) => zeroed.with_adaptation(adaptation.as_ref().clone()),
+        None => zeroed,
+    })
+}
+
+/// The tokens of a clip.
+fn tokens(sight: &Sight) -> Vec<Vec<f32>> {
+    let width = sight.tokens.dims()[2];
+    let values: Vec<f32> = sight.tokens.clone().into_data().iter::<f32>().collect();
+    values.chunks(width).map(<[f32]>::to_vec).collect()
+}
+
+/// The mean of the grid's tokens.
+fn pooled(sight: &Sight) -> Vec<Vec<f32>> {
+    let tokens = tokens(sight);
+    let grid = &tokens[..tokens.len() - pvchat::model::families::miniature::Readout::COUNT];
+    vec![(0..grid[0].len()).map(|place| grid.iter().map(|token| token[place]).sum::<f32>() / grid.len() as f32).collect()]
+}
+
+/// The read-outs of the left and the right person.
+fn read_outs(sight: &Sight) -> Vec<Vec<f32>> {
+    let mut tokens = tokens(sight);
+    let first = tokens.len() - pvchat::model::families::miniature::Readout::COUNT;
+    tokens.drain(first..first + 2).collect()
+}
+
+fn cosine(one: &[f32], other: &[f32]) -> f32 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    dot(one, other) / (dot(one, one) * dot(other, other)).sqrt().max(1e-12)
+}
+
+/// The answers so far; none when there is no file.
+fn rows(file: &Path) -> Outcome<Vec<Row>> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).map_err(at(folder))?;
+    }
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(at(file)(error).into()),
+    };
+    // A line that was being written when the program was killed.
+    let whole = text.lines().filter(|line| line.ends_with('}'));
+    whole.map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+/// Answers about the clips of the examination, yes above `threshold`.
+fn answers(rows: &[Row], threshold: f32) -> Vec<ExistenceAnswer> {
+    let one = |(row, number, cast, presence): (&Row, usize, Cast, f32)| {
+        let class = match cast {
+            Cast::Positive => ClipClass::Positive,
+            Cast::LookAlike1 | Cast::LookAlike2 => ClipClass::LookAlike,
+            Cast::Random => ClipClass::Random,
+        };
+        let found = if presence > threshold { Presence::Present } else { Presence::Absent };
+        ExistenceAnswer { clip: format!("{}-{number}", row.character), class, found }
+    };
+    rows.iter()
+        .flat_map(|row| row.clips.iter().enumerate().map(move |(number, (cast, presence))| (row, number, *cast, *presence)))
+        .map(one)
+        .collect()
+}
+
+/// Where yes begins: at even odds for probabilities; for cosines where it is best for these very answers, which favours them.
+fn threshold(rows: &[Row]) -> f32 {
+    if !rows.iter().any(|row| row.way.starts_with("cosine")) {
+        return 0.5;
+    }
+    let candidates = (0..200).map(|step| step as f32 / 100.0 - 1.0);
+    let right = |threshold: f32| ExistenceScore::of(&answers(rows, threshold)).balanced().unwrap_or(0.0);
+    candidates.max_by(|one, other| right(*one).total_cmp(&right(*other))).unwrap_or(0.5)
+}
+
+fn score(rows: &[Row], threshold: f32) -> String {
+    let cells = shares(rows, threshold);
+    let balanced = fraction(ExistenceScore::of(&answers(rows, threshold)).balanced());
+    format!("positives {}  look-alikes 2 {}  1 {}  random {}  balanced {balanced}", cells[0], cells[1], cells[2], cells[3])
+}
+
+/// Shares right of positives, look-alikes with two and with one difference, and random people.
+fn shares(rows: &[Row], threshold: f32) -> [String; 4] {
+    [Cast::Positive, Cast::LookAlike2, Cast::LookAlike1, Cast::Random].map(|cast| {
+        let of: Vec<f32> = rows.iter().flat_map(|row| &row.clips).filter(|clip| clip.0 == cast).map(|clip| clip.1).collect();
+        let right = of.iter().filter(|presence| (**presence > threshold) == (cast == Cast::Positive)).count();
+        fraction((!of.is_empty()).then(|| right as f64 / of.len() as f64))
+    })
+}
+
+fn table(all: &[Row], exam: u64) -> Outcome<()> {
+    let all: Vec<&Row> = all.iter().filter(|row| row.exam == exam).collect();
+    let mut ways: Vec<&str> = Vec::new();
+    for row in &all {
+        if !ways.contains(&row.way.as_str()) {
+            ways.push(&row.way);
+        }
+    }
+    let of = |way: &str| -> Vec<Row> {
+        let mut rows: Vec<Row> = all.iter().filter(|row| row.way == way).map(|row| (*row).clone()).collect();
+        rows.sort_by_key(|row| (row.seed, row.character));
+        rows
+    };
+    let mut stream = SeededStream::new(1);
+    let mut main = Table::new([
+        "way",
+        "characters x seeds",
+        "positives",
+        "look-alikes 2",
+        "look-alikes 1",
+        "random",
+        "balanced [95 %]",
+        "seconds",
+    ]);
+    let mut made = Table::new(["way", "made with the character", "made look-alikes", "made strangers"]);
+    let character = |answer: &ExistenceAnswer| answer.clip.split('-').next().unwrap_or_default().to_string();
+    for way in &ways {
+        let rows = of(way);
+        let at = threshold(&rows);
+        let estimate = balanced_estimate_over(&answers(&rows, at), character, RESAMPLES, &mut stream);
+        let [positives, two, one, random] = shares(&rows, at);
+        let seconds = rows.iter().map(|row| row.seconds).sum::<f64>() / rows.len() as f64;
+        let seeds = rows.iter().map(|row| row.seed).collect::<std::collections::BTreeSet<_>>().len();
+        let count = format!("{} x {seeds}", rows.len() / seeds.max(1));
+        let seconds = if seconds > 0.0 { format!("{seconds:.0}") } else { "-".into() };
+        main.row([(*way).to_string(), count, positives, two, one, random, with_interval(estimate), seconds]);
+        let share = |wanted: fn(Making, bool) -> bool, yes: bool| {
+            let of: Vec<f32> =
+                rows.iter().flat_map(|row| &row.made).filter(|made| wanted(made.0, made.1)).map(|made| made.2).collect();
+            let right = of.iter().filter(|presence| (**presence > 0.5) == yes).count();
+            fraction((!of.is_empty()).then(|| right as f64 / of.len() as f64))
+        };
+        if rows.iter().any(|row| !row.made.is_empty()) {
+            made.row([
+                (*way).to_string(),
+                share(|_, present| present, true),
+                share(|making, present| !present && matches!(making, Making::LookAlike(_)), false),
+                share(|making, present| !present && !matches!(making, Making::LookAlike(_)), false),
+            ]);
+        }
+    }
+    println!("{}", main.to_markdown());
+    if !made.is_empty() {
+        println!("Newly made clips, shares right:\n\n{}", made.to_markdown());
+    }
+    let mut differences = Table::new(["way", "against the description [95 %]", "against the mean of the grid [95 %]", "against the read-outs [95 %]"]);
+    for way in ways.iter().filter(|way| way.starts_with("learned") && !way.ends_with(ZEROED)) {
+        let rows = of(way);
+        let mut cells = vec![(*way).to_string()];
+        for baseline in [DESCRIBED, POOLED, READ_OUTS] {
+            let its = of(baseline);
+            let paired: Vec<Row> =
+                rows.iter().filter_map(|row| its.iter().find(|other| other.character == row.character).cloned()).collect();
+            let difference = balanced_difference_over(
+                &answers(&paired, threshold(&its)),
+                &answers(&rows, 0.5),
+                character,
+                RESAMPLES,
+                &mut stream,
+            );
+            cells.push(with_interval(difference?));
+        }
+        differences.row(cells);
+    }
+    if !differences.is_empty() {
+        println!("{}", differences.to_markdown());
+    }
+    Ok(())
+}
