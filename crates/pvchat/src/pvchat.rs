@@ -9,6 +9,7 @@ use burn::prelude::*;
 use image::RgbImage;
 use pvchat_augment::{ClipKind, Corpus, Failure, free_text, questions};
 use pvchat_data::{SubjectName, text::Growing};
+use pvchat_learn::{cosine, identities, remember};
 #[cfg(feature = "miniature")]
 use pvchat_miniature::{corpus::MiniatureCorpus, embedded};
 use pvchat_model::{
@@ -23,8 +24,6 @@ use pvchat_video::Clip;
 
 use crate::{
     Enrol, Error, LearnEvent, LearnOptions, Learned, LearnedFrom, LearnedTogether, Learner, Personalizer, Remember, Result, Shot,
-    learn::{cosine, identities},
-    remember,
     wording::known_wording,
 };
 
@@ -241,7 +240,7 @@ impl Pvchat {
     /// nobody, or that the base was not made for.
     pub fn enrol(&self, clip: &SeenClip, name: &SubjectName) -> Result<Subject> {
         clip.check_person()?;
-        Enrol.personalize(&self.vilm, &clip.frames, name)
+        Ok(Enrol.personalize(&self.vilm, &clip.frames, name)?)
     }
 
     /// Makes a subject that is recognised by comparing identity embeddings, without training; see [`Remember`].
@@ -250,7 +249,7 @@ impl Pvchat {
     /// As [`enrol`](Self::enrol), or when the corpus does not say what a similarity means.
     pub fn remember(&self, clip: &SeenClip, name: &SubjectName) -> Result<Subject> {
         clip.check_person()?;
-        Remember::by(self.corpus.as_ref())?.personalize(&self.vilm, &clip.frames, name)
+        Ok(Remember::by(self.corpus.as_ref())?.personalize(&self.vilm, &clip.frames, name)?)
     }
 
     /// Learns the person in a clip. `observe` is told what is going on and can stop it at any time. See
@@ -322,7 +321,7 @@ impl Pvchat {
             }
         }
         let (corpus, scenes, observe) = (self.corpus.as_ref(), &[], &mut observe);
-        Learner { corpus, scenes, options, checkpoints, observe }.learn_from(&self.vilm, shots, name)
+        Ok(Learner { corpus, scenes, options, checkpoints, observe }.learn_from(&self.vilm, shots, name)?)
     }
 
     /// Learns several people in one run, each from a clip of their own: questions about each and about every two of them, on
@@ -364,11 +363,11 @@ impl Pvchat {
         checkpoints: Option<CheckpointFolder>,
         options: &LearnOptions,
         observe: &mut dyn FnMut(LearnEvent<'_>) -> ControlFlow<()>,
-        work: impl FnOnce(&mut Learner<'_>) -> Result<T>,
+        work: impl FnOnce(&mut Learner<'_>) -> pvchat_learn::Result<T>,
     ) -> Result<T> {
         let corpus = self.corpus.as_ref();
         let scenes = corpus.scenes();
-        work(&mut Learner { corpus, scenes: &scenes, options, checkpoints, observe })
+        Ok(work(&mut Learner { corpus, scenes: &scenes, options, checkpoints, observe })?)
     }
 
     /// Answers a question about a clip. The question may be worded freely; wording that the model
