@@ -1,5 +1,7 @@
 //! The error of this crate: what went wrong in which part, or why nobody was learned.
 
+use std::path::PathBuf;
+
 /// Everything that can go wrong in `pvchat-learn`. It can be matched exhaustively, so that a facade hands every case on as its own.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -12,6 +14,19 @@ pub enum Error {
     /// Training failed.
     #[error(transparent)]
     Train(#[from] pvchat_train::Error),
+    /// Learning that was interrupted and is called again with something else than it was begun with.
+    #[error(
+        "learning {name}, in {}, was begun with {begun_with}; give it the same to resume it, or forget {name} to begin anew",
+        folder.display()
+    )]
+    OtherLearning {
+        /// Who is being learned.
+        name: String,
+        /// Where that is kept.
+        folder: PathBuf,
+        /// What differs, in words.
+        begun_with: String,
+    },
     /// The clips that learning held back say that nothing was learned.
     #[error(
         "{name} was not learned: with and without {name} in a clip, {:.0} % of those held back are judged rightly, and guessing gives 50 %; use a clip that shows the person alone and clearly, or enrol without this check",
@@ -32,6 +47,14 @@ pub enum Error {
         first: String,
         /// The other.
         second: String,
+    },
+    /// A folder of subjects, or of learning in it, cannot be read or changed.
+    #[error("{}: {source}; {}", path.display(), pvchat_data::remedy(source))]
+    Io {
+        /// The folder.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
     },
 }
 

@@ -149,10 +149,7 @@ pub enum Error {
         folder: PathBuf,
     },
     /// Learning that was interrupted and is called again with something else than it was begun with.
-    #[error(
-        "learning {name}, in {}, was begun with {begun_with}; give it the same to resume it, or forget {name} to begin anew",
-        folder.display()
-    )]
+    #[error("{}", pvchat_learn::Error::OtherLearning { name: name.clone(), folder: folder.clone(), begun_with: begun_with.clone() })]
     OtherLearning {
         /// Who is being learned.
         name: String,
@@ -228,8 +225,10 @@ impl From<pvchat_learn::Error> for Error {
             pvchat_learn::Error::Model(error) => Self::Model(error),
             pvchat_learn::Error::Augment(error) => Self::Augment(error),
             pvchat_learn::Error::Train(error) => Self::Train(error),
+            pvchat_learn::Error::OtherLearning { name, folder, begun_with } => Self::OtherLearning { name, folder, begun_with },
             pvchat_learn::Error::NotLearned { name, accuracy } => Self::NotLearned { name, accuracy },
             pvchat_learn::Error::NotTogether { first, second } => Self::NotTogether { first, second },
+            pvchat_learn::Error::Io { path, source } => Self::Io { path, source },
         }
     }
 }

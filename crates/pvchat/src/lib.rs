@@ -15,7 +15,6 @@ pub mod phrasebook;
 mod pvchat;
 mod receipt;
 mod session;
-mod unfinished;
 mod wording;
 
 pub use base_folder::BaseFolder;
@@ -27,7 +26,6 @@ pub use people_answer::{Part, PeopleAnswer, Presence};
 pub use pvchat::{Chat, Pvchat, SeenClip};
 pub use receipt::{Deleted, Kept, Receipt};
 pub use session::Session;
-pub use unfinished::Unfinished;
 
 pub use burn;
 pub use image;
@@ -39,6 +37,7 @@ pub use pvchat_eval as eval;
 pub use pvchat_learn as learn;
 pub use pvchat_learn::{
     Enrol, LearnEvent, LearnOptions, Learned, LearnedFrom, LearnedTogether, Learner, Personalizer, Remember, Shot, Start,
+    Unfinished,
 };
 #[cfg(feature = "miniature")]
 pub use pvchat_miniature as miniature;

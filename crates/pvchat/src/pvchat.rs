@@ -108,7 +108,7 @@ impl SeenClip {
     }
 
     /// Refuses that, and a clip with nobody in it.
-    fn check_person(&self) -> Result<()> {
+    pub(crate) fn check_person(&self) -> Result<()> {
         self.check(true)
     }
 
@@ -265,14 +265,11 @@ impl Pvchat {
         options: &LearnOptions,
         observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
     ) -> Result<Learned> {
-        let checkpoints = match &options.checkpoints {
-            Some(folder) => Some(CheckpointFolder::new(folder)?.locked()?),
-            None => None,
-        };
-        self.learn_in(checkpoints, clip, name, options, observe)
+        clip.check_person()?;
+        Ok(self.learn_in(options.held_checkpoints()?, clip, name, options, observe)?)
     }
 
-    /// As [`learn`](Self::learn), in a folder of checkpoints that is held already.
+    /// As [`learn`](Self::learn), from a clip that was checked and in a folder of checkpoints that is held already.
     pub(crate) fn learn_in(
         &self,
         checkpoints: Option<CheckpointFolder>,
@@ -280,8 +277,7 @@ impl Pvchat {
         name: &SubjectName,
         options: &LearnOptions,
         mut observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
-    ) -> Result<Learned> {
-        clip.check_person()?;
+    ) -> pvchat_learn::Result<Learned> {
         self.learner(checkpoints, options, &mut observe, |learner| learner.learn(&self.vilm, &clip.frames, name))
     }
 
@@ -296,22 +292,12 @@ impl Pvchat {
         options: &LearnOptions,
         observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
     ) -> Result<LearnedFrom> {
-        let checkpoints = match &options.checkpoints {
-            Some(folder) => Some(CheckpointFolder::new(folder)?.locked()?),
-            None => None,
-        };
-        self.learn_from_in(checkpoints, shots, name, options, observe)
+        self.check_shots(shots)?;
+        Ok(self.learn_from_in(options.held_checkpoints()?, shots, name, options, observe)?)
     }
 
-    /// As [`learn_from`](Self::learn_from), in a folder of checkpoints that is held already.
-    pub(crate) fn learn_from_in(
-        &self,
-        checkpoints: Option<CheckpointFolder>,
-        shots: &[Shot],
-        name: &SubjectName,
-        options: &LearnOptions,
-        mut observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
-    ) -> Result<LearnedFrom> {
+    /// Refuses clips to learn from that the base was not made for, and such with nobody in them where the person should be.
+    pub(crate) fn check_shots(&self, shots: &[Shot]) -> Result<()> {
         // Only a base that knows people says what a clip shows, and looking twice costs it little.
         if self.vilm.config().vision.identity_width().is_some() {
             for (number, shot) in shots.iter().enumerate() {
@@ -320,8 +306,20 @@ impl Pvchat {
                 check(self.kind(&self.vilm.look(&[&frames])?), path, frames.len(), shot.present)?;
             }
         }
+        Ok(())
+    }
+
+    /// As [`learn_from`](Self::learn_from), from clips that were checked and in a folder of checkpoints that is held already.
+    pub(crate) fn learn_from_in(
+        &self,
+        checkpoints: Option<CheckpointFolder>,
+        shots: &[Shot],
+        name: &SubjectName,
+        options: &LearnOptions,
+        mut observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
+    ) -> pvchat_learn::Result<LearnedFrom> {
         let (corpus, scenes, observe) = (self.corpus.as_ref(), &[], &mut observe);
-        Ok(Learner { corpus, scenes, options, checkpoints, observe }.learn_from(&self.vilm, shots, name)?)
+        Learner { corpus, scenes, options, checkpoints, observe }.learn_from(&self.vilm, shots, name)
     }
 
     /// Learns several people in one run, each from a clip of their own: questions about each and about every two of them, on
@@ -336,22 +334,19 @@ impl Pvchat {
         options: &LearnOptions,
         observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
     ) -> Result<LearnedTogether> {
-        let checkpoints = match &options.checkpoints {
-            Some(folder) => Some(CheckpointFolder::new(folder)?.locked()?),
-            None => None,
-        };
-        self.learn_together_in(checkpoints, people, options, observe)
+        people.iter().try_for_each(|(clip, _)| clip.check_person())?;
+        Ok(self.learn_together_in(options.held_checkpoints()?, people, options, observe)?)
     }
 
-    /// As [`learn_together`](Self::learn_together), in a folder of checkpoints that is held already.
+    /// As [`learn_together`](Self::learn_together), from clips that were checked and in a folder of checkpoints that is held
+    /// already.
     pub(crate) fn learn_together_in(
         &self,
         checkpoints: Option<CheckpointFolder>,
         people: &[(&SeenClip, &SubjectName)],
         options: &LearnOptions,
         mut observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
-    ) -> Result<LearnedTogether> {
-        people.iter().try_for_each(|(clip, _)| clip.check_person())?;
+    ) -> pvchat_learn::Result<LearnedTogether> {
         let people: Vec<(&[RgbImage], &SubjectName)> =
             people.iter().map(|(clip, name)| (clip.frames.as_slice(), *name)).collect();
         self.learner(checkpoints, options, &mut observe, |learner| learner.learn_together(&self.vilm, &people))
@@ -364,10 +359,10 @@ impl Pvchat {
         options: &LearnOptions,
         observe: &mut dyn FnMut(LearnEvent<'_>) -> ControlFlow<()>,
         work: impl FnOnce(&mut Learner<'_>) -> pvchat_learn::Result<T>,
-    ) -> Result<T> {
+    ) -> pvchat_learn::Result<T> {
         let corpus = self.corpus.as_ref();
         let scenes = corpus.scenes();
-        Ok(work(&mut Learner { corpus, scenes: &scenes, options, checkpoints, observe })?)
+        work(&mut Learner { corpus, scenes: &scenes, options, checkpoints, observe })
     }
 
     /// Answers a question about a clip. The question may be worded freely; wording that the model
