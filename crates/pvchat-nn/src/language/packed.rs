@@ -7,7 +7,9 @@ use burn::{prelude::*, tensor::DType};
 use super::{Decoder, DecoderConfig, KeyValueCache, LoraAdapter};
 use crate::{
     Error, Result,
-    packed::{Finish, Heads, Norm, Order, PackedMatrix, Precision, Weights, causal_attention_into, numbers, step_attention},
+    packed::{
+        BlockMemory, Finish, Heads, Norm, Order, PackedMatrix, Precision, Weights, causal_attention_into, numbers, step_attention,
+    },
     trace::Trace,
 };
 
@@ -132,7 +134,7 @@ impl PackedDecoder {
             positions.chunks(tokens).map(|positions| Rotations::new(positions, &self.config)).collect();
         let room = planned * self.config.kv_heads * self.config.head_dim;
         sequences.iter_mut().for_each(|sequence| make_own(sequence, room));
-        let mut memory = Memory::default();
+        let mut memory = BlockMemory::default();
         for (index, layer) in self.layers.iter().enumerate() {
             for (row, state) in states.iter_mut().enumerate() {
                 let rotations = rotations.get(row).or(rotations.first());
@@ -164,9 +166,9 @@ impl PackedDecoder {
         mask: Option<&[bool]>,
         held: usize,
         [keys, values]: &mut [Vec<f32>; 2],
-        memory: &mut Memory,
+        memory: &mut BlockMemory,
     ) -> Result<()> {
-        let Memory { normalised, all, mixed, attended, inner } = memory;
+        let BlockMemory { normalised, projected: all, mixed, attended, fed_forward: inner } = memory;
         let DecoderConfig { heads, kv_heads, head_dim, hidden, .. } = self.config;
         let (own, shared) = (heads * head_dim, kv_heads * head_dim);
         let (row, tokens) = (own + 2 * shared, state.len() / hidden);
@@ -222,16 +224,6 @@ fn make_own(sequence: &mut Sequence, room: usize) {
             *sequence = Arc::new(sequence.iter().map(|parts| parts.each_ref().map(copy)).collect());
         }
     }
-}
-
-/// What lies between the steps of a layer; used again from layer to layer, because new memory is slow at first.
-#[derive(Default)]
-struct Memory {
-    normalised: Vec<f32>,
-    all: Vec<f32>,
-    mixed: Vec<f32>,
-    attended: Vec<f32>,
-    inner: Vec<f32>,
 }
 
 impl Weights {

@@ -2,6 +2,21 @@
 
 use std::cell::Cell;
 
+/// What lies between the steps of a block of a transformer; used again from block to block, because new memory is slow at first.
+#[derive(Clone, Debug, Default)]
+pub struct BlockMemory {
+    /// States behind a norm.
+    pub normalised: Vec<f32>,
+    /// Queries, keys and values side by side.
+    pub projected: Vec<f32>,
+    /// Values that attention mixed.
+    pub mixed: Vec<f32>,
+    /// States behind attention.
+    pub attended: Vec<f32>,
+    /// What the feed-forward network computes: the inner states, or what comes out where both layers are one step.
+    pub fed_forward: Vec<f32>,
+}
+
 /// The memory of a line of the cache, so that vectors of weights lie on its borders.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]

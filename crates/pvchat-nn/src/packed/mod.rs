@@ -49,6 +49,7 @@ pub use both::{Layer, forward_both, forward_both_into};
 pub use finish::Finish;
 pub use level::Level;
 pub use matrix::PackedMatrix;
+pub use memory::BlockMemory;
 pub use norm::{Norm, numbers};
 pub use precision::Precision;
 pub use step::step_attention;
