@@ -16,7 +16,7 @@ use pvchat::{
     model::llama,
     nn::{
         device,
-        language::{GenerationOptions, KeyValueCache, LoraLinear, Mistral, PackedDecoder, Prompt, generate},
+        language::{Decoder, GenerationOptions, KeyValueCache, LoraLinear, PackedDecoder, Prompt, generate},
         operations::rms_norm,
         packed::Precision,
     },
@@ -101,7 +101,7 @@ fn memory() -> String {
 
 /// Perplexity of a text whose first token is given, and the speed of reading it. Returns the text's ids and the most probable id
 /// after each.
-fn perplexity(model: &Mistral, ids: &[u32], file: &Path, out: &mut impl Write) -> Result<(Vec<u32>, Vec<usize>), Box<dyn Error>> {
+fn perplexity(model: &Decoder, ids: &[u32], file: &Path, out: &mut impl Write) -> Result<(Vec<u32>, Vec<usize>), Box<dyn Error>> {
     let start = Instant::now();
     let hidden = model.forward(model.embed(row(ids, &model.device())), positions(ids.len(), &model.device()), None, None);
     hidden.clone().slice([0..1, 0..1, 0..1]).into_data();
@@ -130,7 +130,7 @@ fn perplexity(model: &Mistral, ids: &[u32], file: &Path, out: &mut impl Write) -
 }
 
 /// A greedy answer, and the time of its fastest token.
-fn answer(model: &Mistral, prompt: &[u32], tokens: usize, out: &mut impl Write) -> Result<(Vec<u32>, Duration), Box<dyn Error>> {
+fn answer(model: &Decoder, prompt: &[u32], tokens: usize, out: &mut impl Write) -> Result<(Vec<u32>, Duration), Box<dyn Error>> {
     let options = GenerationOptions { max_new_tokens: tokens, ..GenerationOptions::default() };
     let mut times = vec![];
     let asked = Prompt::from_tokens(model, &[prompt.to_vec()], options.end_token)?;
@@ -154,7 +154,7 @@ fn answer(model: &Mistral, prompt: &[u32], tokens: usize, out: &mut impl Write) 
 }
 
 /// Where the time of a token goes: the products with the weights of the layers, that with the head, and everything else.
-fn token(model: &Mistral, spent: Duration, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+fn token(model: &Decoder, spent: Duration, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let device = model.device();
     let linears = model.linears();
     let mut parts = vec![];

@@ -11,7 +11,7 @@ use burn::{
 use pvchat_data::SubjectName;
 use pvchat_nn::{
     language::{
-        FinishReason, Generated, GenerationOptions, KeyValueCache, Labels, Mistral, Packing, Prompt, RoutedHeadsConfig,
+        Decoder, FinishReason, Generated, GenerationOptions, KeyValueCache, Labels, Packing, Prompt, RoutedHeadsConfig,
         RoutedOutput, TokenKind, generate, loss::label_losses,
     },
     moh::Gates,
@@ -37,7 +37,7 @@ pub struct AnswerModel {
     /// From the encoder's tokens to what the language model reads.
     pub bridge: Bridge,
     /// The language model.
-    pub lm: Mistral,
+    pub lm: Decoder,
 }
 
 /// The field of the language model, as the beginning of a parameter's name.

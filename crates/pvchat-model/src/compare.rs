@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use burn::{prelude::*, store::bridge};
 use pvchat_data::random::SeededStream;
-use pvchat_nn::{language::Mistral, packed::Precision, trace::Trace, weights::TensorSource};
+use pvchat_nn::{language::Decoder, packed::Precision, trace::Trace, weights::TensorSource};
 
 use crate::{
     Error, Result,
@@ -85,7 +85,7 @@ pub fn first_deviating(deviations: &[Deviation]) -> Option<&Deviation> {
 struct Watched<'a> {
     tower: &'a SiglipTower,
     connector: &'a Connector,
-    language: &'a Mistral,
+    language: &'a Decoder,
     image: u32,
 }
 

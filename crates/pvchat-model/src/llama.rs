@@ -8,16 +8,16 @@ use serde::Deserialize;
 use crate::{Error, Result};
 use pvchat_nn::{
     file::{LARGEST_TEXT_FILE, read_regular},
-    language::{Mistral, MistralConfig},
+    language::{Decoder, DecoderConfig},
     weights::{
         SINGLE, TensorSource, apply_tensors,
         gguf::folder::{CONFIG, TOKENIZER},
     },
 };
 
-/// From the names of the public files to those of [`Mistral`].
+/// From the names of the public files to those of [`Decoder`].
 const RENAMES: &[(&str, &str)] = &[(r"^model\.", ""), (r"(_proj|lm_head)\.weight$", "$1.base.weight")];
-/// The name of the head's weight in [`Mistral`].
+/// The name of the head's weight in [`Decoder`].
 const HEAD: &str = "lm_head.base.weight";
 /// What to do about a folder that holds another kind of model.
 const LLAMA: &str = "use the folder of a Llama-style language model without biases";
@@ -68,7 +68,7 @@ impl Config {
 /// # Errors
 /// [`Error::Io`] when a file cannot be read; [`Error::File`] when one is damaged, the model is of another kind, or the weights
 /// are not those of the configuration; [`Error::Config`] for sizes that cannot work.
-pub fn open(folder: &Path, device: &Device) -> Result<Mistral> {
+pub fn open(folder: &Path, device: &Device) -> Result<Decoder> {
     let (config, tied) = config(&folder.join(CONFIG))?;
     let mut model = config.init_zeros(device)?;
     let source = TensorSource::open(&folder.join(SINGLE))?;
@@ -100,7 +100,7 @@ pub fn tokenizer(folder: &Path) -> Result<tokenizers::Tokenizer> {
 }
 
 /// The configuration of a model without adapters, and whether its head is the word table.
-fn config(file: &Path) -> Result<(MistralConfig, bool)> {
+fn config(file: &Path) -> Result<(DecoderConfig, bool)> {
     let wrong = |problem: String| Error::File { file: file.into(), problem, remedy: LLAMA.into() };
     let text = read_regular(file, LARGEST_TEXT_FILE, LLAMA)?;
     let config: Config = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
@@ -115,7 +115,7 @@ fn config(file: &Path) -> Result<(MistralConfig, bool)> {
         return Err(wrong("scales the rotary positions".into()));
     }
     let theta = config.rope_parameters.map(|rope| rope.rope_theta).or(config.rope_theta).unwrap_or(10_000.0);
-    let sizes = MistralConfig {
+    let sizes = DecoderConfig {
         vocabulary: config.vocab_size,
         hidden: config.hidden_size,
         layers: config.num_hidden_layers,

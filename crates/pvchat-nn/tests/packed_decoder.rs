@@ -6,13 +6,13 @@ use burn::prelude::*;
 use pvchat_data::random::SeededStream;
 use pvchat_nn::{
     language::{
-        GenerationOptions, KeyValueCache, LoraConfig, Mistral, MistralConfig, Packing, Prompt, Strategy, generate, generate_batch,
+        Decoder, DecoderConfig, GenerationOptions, KeyValueCache, LoraConfig, Packing, Prompt, Strategy, generate, generate_batch,
     },
     packed::Precision,
 };
 
-fn model() -> Mistral {
-    let config = MistralConfig {
+fn model() -> Decoder {
+    let config = DecoderConfig {
         vocabulary: 70,
         hidden: 48,
         layers: 3,
@@ -32,7 +32,7 @@ fn model() -> Mistral {
     model
 }
 
-fn packed(precision: Precision) -> Mistral {
+fn packed(precision: Precision) -> Decoder {
     let mut model = model();
     model.pack_own(precision).unwrap();
     model
@@ -64,7 +64,7 @@ fn deviation(found: &[f32], expected: &[f32]) -> f32 {
 }
 
 /// Everything read at once, and then word by word behind a part that was read before.
-fn read(model: &Mistral, rows: &[Vec<i32>]) -> [Vec<f32>; 2] {
+fn read(model: &Decoder, rows: &[Vec<i32>]) -> [Vec<f32>; 2] {
     let (count, tokens) = (rows.len(), rows[0].len());
     let whole = model.forward(model.embed(ids(rows)), positions(0, count, tokens), None, None);
     let mut cache = model.cache(4);
@@ -106,7 +106,7 @@ fn packed_weights_answer_as_those_that_were_packed() {
     let beams = Strategy::Beams { beams: 3, length_penalty: 1.0, sampling: None };
     for strategy in [Strategy::Greedy, beams] {
         let options = GenerationOptions { max_new_tokens: 12, strategy, ..GenerationOptions::default() };
-        let answers = |model: &Mistral| {
+        let answers = |model: &Decoder| {
             let prompt = Prompt::from_tokens(model, &prompts, 0).unwrap();
             let answers = generate_batch(model, prompt, &options, |_, _| ControlFlow::Continue(())).unwrap();
             answers.into_iter().map(|answer| answer.tokens).collect::<Vec<_>>()
@@ -116,7 +116,7 @@ fn packed_weights_answer_as_those_that_were_packed() {
     // Rows of subjects lie beside the words.
     let rows = Tensor::<3>::ones([1, 2, 48], &Device::flex());
     let options = GenerationOptions { max_new_tokens: 5, ..GenerationOptions::default() };
-    let answer = |model: &Mistral| {
+    let answer = |model: &Decoder| {
         let prompt = Prompt::from_embeddings(model.embed_with(ids(&[vec![3, 71, 70, 4]]), Some(rows.clone())));
         generate(model, prompt.with_subjects(rows.clone(), rows.clone() * 3.0), &options, |_| ControlFlow::Continue(())).unwrap()
     };

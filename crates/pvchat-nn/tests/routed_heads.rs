@@ -8,7 +8,7 @@ use burn::{
 use pvchat_data::random::SeededStream;
 use pvchat_nn::{
     Error, init,
-    language::{Mistral, MistralConfig, Packing, PersonalRows, RoutedHeadsConfig, TokenKind},
+    language::{Decoder, DecoderConfig, Packing, PersonalRows, RoutedHeadsConfig, TokenKind},
     trace::Trace,
 };
 
@@ -16,8 +16,8 @@ const PREFIX: usize = 6;
 const TEXTS: usize = 2;
 const LENGTH: usize = 4;
 
-fn base(device: &Device) -> Mistral {
-    let config = MistralConfig {
+fn base(device: &Device) -> Decoder {
+    let config = DecoderConfig {
         vocabulary: 20,
         hidden: 16,
         layers: 3,
@@ -33,13 +33,13 @@ fn base(device: &Device) -> Mistral {
     config.init(&SeededStream::new(1), device).unwrap()
 }
 
-fn with_routers(mut model: Mistral) -> Mistral {
+fn with_routers(mut model: Decoder) -> Decoder {
     model.attach_routers(&RoutedHeadsConfig { layers: vec![0, 2], heads: vec![1, 3] }).unwrap();
     model
 }
 
 /// Routers that weigh every head of every token differently, some of them off.
-fn with_drawn_routers(model: Mistral, device: &Device) -> Mistral {
+fn with_drawn_routers(model: Decoder, device: &Device) -> Decoder {
     let mut model = with_routers(model);
     let mut stream = SeededStream::new(2);
     for router in model.layers.iter_mut().filter_map(|layer| layer.self_attn.routed.as_mut()) {
@@ -71,7 +71,7 @@ fn positions(range: std::ops::Range<usize>, device: &Device) -> Tensor<2, Int> {
     Tensor::<1, Int>::arange(range.start as i64..range.end as i64, device).unsqueeze_dim(0)
 }
 
-fn logits(model: &Mistral, embeddings: Tensor<3>, kinds: Option<&[Vec<TokenKind>]>) -> Vec<f32> {
+fn logits(model: &Decoder, embeddings: Tensor<3>, kinds: Option<&[Vec<TokenKind>]>) -> Vec<f32> {
     let places = positions(0..embeddings.dims()[1], &embeddings.device().inner());
     let hidden = match kinds {
         Some(kinds) => model.forward_routed(embeddings, places, None, kinds, None, &mut Trace::off()).unwrap().hidden,
@@ -170,7 +170,7 @@ impl ModuleVisitor for Routers {
 #[test]
 fn parameters_have_the_public_names_and_only_where_they_are_attached() {
     let device = Device::default();
-    let names = |model: &Mistral| {
+    let names = |model: &Decoder| {
         let mut visitor = Routers::default();
         model.visit(&mut visitor);
         visitor.1
@@ -191,7 +191,7 @@ fn gradients_of_the_routers_are_those_of_finite_differences() {
     let device = plain.clone().autodiff();
     let (kinds, x) = (kinds(9), embeddings(9, &plain));
     let mix: Tensor<3> = init::normal(&mut SeededStream::new(5), [1, 9, 16], 1.0, &plain);
-    let loss = |model: &Mistral| {
+    let loss = |model: &Decoder| {
         let places = positions(0..9, &plain);
         let output = model.forward_routed(x.clone(), places, None, &kinds, None, &mut Trace::off()).unwrap();
         (output.hidden * mix.clone()).sum()

@@ -17,7 +17,7 @@ use pvchat_model::{
 };
 use pvchat_nn::{
     init,
-    language::{Labels, MistralConfig, loss::label_losses},
+    language::{DecoderConfig, Labels, loss::label_losses},
     moh::Routing,
 };
 
@@ -52,7 +52,7 @@ fn model(device: &Device) -> AnswerModel {
                 dropout: DropoutRates::default(),
             },
         }),
-        language: MistralConfig {
+        language: DecoderConfig {
             vocabulary: 40,
             hidden: WIDTH,
             layers: 2,

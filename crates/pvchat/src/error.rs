@@ -149,10 +149,7 @@ pub enum Error {
         folder: PathBuf,
     },
     /// Learning that was interrupted and is called again with something else than it was begun with.
-    #[error(
-        "learning {name}, in {}, was begun with {begun_with}; give it the same to resume it, or forget {name} to begin anew",
-        folder.display()
-    )]
+    #[error("{}", pvchat_learn::Error::OtherLearning { name: name.clone(), folder: folder.clone(), begun_with: begun_with.clone() })]
     OtherLearning {
         /// Who is being learned.
         name: String,
@@ -162,10 +159,7 @@ pub enum Error {
         begun_with: String,
     },
     /// The clips that learning held back say that nothing was learned.
-    #[error(
-        "{name} was not learned: with and without {name} in a clip, {:.0} % of those held back are judged rightly, and guessing gives 50 %; use a clip that shows the person alone and clearly, or enrol without this check",
-        100.0 * accuracy
-    )]
+    #[error("{}", pvchat_learn::Error::NotLearned { name: name.clone(), accuracy: *accuracy })]
     NotLearned {
         /// Who was to be learned.
         name: String,
@@ -173,9 +167,7 @@ pub enum Error {
         accuracy: f32,
     },
     /// Two people who are to be learned together could not be put into one clip.
-    #[error(
-        "no clip with {first} and {second} together could be made of their clips; use clips that show each alone in front of a calmer background, or learn them apart"
-    )]
+    #[error("{}", pvchat_learn::Error::NotTogether { first: first.clone(), second: second.clone() })]
     NotTogether {
         /// One of them.
         first: String,
@@ -224,5 +216,19 @@ fn listed(candidates: &[Candidate]) -> String {
 impl From<pvchat_nn::Error> for Error {
     fn from(error: pvchat_nn::Error) -> Self {
         Self::Model(error.into())
+    }
+}
+
+impl From<pvchat_learn::Error> for Error {
+    fn from(error: pvchat_learn::Error) -> Self {
+        match error {
+            pvchat_learn::Error::Model(error) => Self::Model(error),
+            pvchat_learn::Error::Augment(error) => Self::Augment(error),
+            pvchat_learn::Error::Train(error) => Self::Train(error),
+            pvchat_learn::Error::OtherLearning { name, folder, begun_with } => Self::OtherLearning { name, folder, begun_with },
+            pvchat_learn::Error::NotLearned { name, accuracy } => Self::NotLearned { name, accuracy },
+            pvchat_learn::Error::NotTogether { first, second } => Self::NotTogether { first, second },
+            pvchat_learn::Error::Io { path, source } => Self::Io { path, source },
+        }
     }
 }

@@ -9,20 +9,16 @@ use std::{
 
 use pvchat_augment::TrainingSet;
 use pvchat_data::SubjectName;
+use pvchat_learn::LearningFolders;
 use pvchat_model::{subject::Subject, vilm::Vilm};
 use pvchat_train::checkpoint::CheckpointFolder;
 
 use crate::{
     Error, LearnEvent, LearnOptions, Learned, LearnedFrom, LearnedTogether, Pvchat, Result, SeenClip, Shot, Unfinished,
     receipt::{Kept, Receipt},
-    unfinished::begun_with,
 };
 
 const EXTENSION: &str = "subject.safetensors";
-/// What the folder of a subject's learning ends with.
-const LEARNING: &str = ".learning";
-/// What stands between the names of people who are learned together; no name has it.
-const TOGETHER: &str = "+";
 /// Frames per second of the clips that [`SubjectFolder::keep_data`] writes.
 const FRAMES_PER_SECOND: f64 = 8.0;
 
@@ -76,13 +72,7 @@ impl SubjectFolder {
     /// # Errors
     /// [`Error::Io`] when the folder cannot be read; a folder that does not exist is empty.
     pub fn unfinished(&self) -> Result<Vec<Unfinished>> {
-        let about = |(folder, names): (PathBuf, Vec<SubjectName>)| {
-            let checkpoints = CheckpointFolder::new(&folder)?;
-            let steps = checkpoints.state().ok().flatten().map(|state| state.step);
-            let running = matches!(checkpoints.locked(), Err(pvchat_train::Error::Busy { .. }));
-            Ok(Unfinished { names, folder, steps, running })
-        };
-        self.being_learned()?.into_iter().map(about).collect()
+        Ok(self.learnings().unfinished()?)
     }
 
     /// Saves a subject, replacing one of that name; returns its file.
@@ -91,11 +81,11 @@ impl SubjectFolder {
     /// [`pvchat_train::Error::Busy`] while somebody of that name is being learned, who would replace it; [`Error::Model`] when it
     /// cannot be written; nothing half-written remains.
     pub fn save(&self, subject: &Subject) -> Result<PathBuf> {
-        let _held = hold(&self.learnings_of(&subject.info.name)?)?;
-        self.write(subject)
+        let _held = self.learnings().hold(&subject.info.name)?;
+        Ok(self.write(subject)?)
     }
 
-    fn write(&self, subject: &Subject) -> Result<PathBuf> {
+    fn write(&self, subject: &Subject) -> pvchat_model::Result<PathBuf> {
         let file = self.file(&subject.info.name);
         subject.save(&file)?;
         Ok(file)
@@ -130,7 +120,11 @@ impl SubjectFolder {
 
     /// The folder that a subject is learned in; what is put there is forgotten with it.
     pub fn learning(&self, name: &SubjectName) -> PathBuf {
-        self.0.join(format!("{}{LEARNING}", name.bare()))
+        self.learnings().path(std::slice::from_ref(name))
+    }
+
+    fn learnings(&self) -> LearningFolders<'_> {
+        LearningFolders::new(&self.0)
     }
 
     /// The folder for what a subject was learned from; what is put there is forgotten with it.
@@ -152,10 +146,9 @@ impl SubjectFolder {
         options: &LearnOptions,
         observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
     ) -> Result<Learned> {
-        self.learn_with(name, |held| {
-            let learned = pvchat.learn_in(Some(held), clip, name, options, observe)?;
-            Ok((learned.subject.clone(), learned))
-        })
+        clip.check_person()?;
+        let work = |held| pvchat.learn_in(Some(held), clip, name, options, observe);
+        self.learn_with(std::slice::from_ref(name), work, |learned| std::slice::from_ref(&learned.subject))
     }
 
     /// As [`learn`](Self::learn), from clips of the caller's; see [`Pvchat::learn_from`].
@@ -170,24 +163,9 @@ impl SubjectFolder {
         options: &LearnOptions,
         observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
     ) -> Result<LearnedFrom> {
-        self.learn_with(name, |held| {
-            let learned = pvchat.learn_from_in(Some(held), shots, name, options, observe)?;
-            Ok((learned.subject.clone(), learned))
-        })
-    }
-
-    /// Learns somebody in the folder of checkpoints under their name and saves the subject that comes of it.
-    fn learn_with<T>(&self, name: &SubjectName, work: impl FnOnce(CheckpointFolder) -> Result<(Subject, T)>) -> Result<T> {
-        let learning = self.learning(name);
-        let held = CheckpointFolder::new(&learning)?.locked()?;
-        let learned = match hold(&self.learning_together(name)?) {
-            Ok(_others) => work(held.clone()),
-            Err(error) => Err(error),
-        };
-        let (subject, learned) = learned.map_err(|error| ended(error, std::slice::from_ref(name), &held))?;
-        self.write(&subject)?;
-        fs::remove_dir_all(&learning).map_err(|source| Error::Io { path: learning, source })?;
-        Ok(learned)
+        pvchat.check_shots(shots)?;
+        let work = |held| pvchat.learn_from_in(Some(held), shots, name, options, observe);
+        self.learn_with(std::slice::from_ref(name), work, |learned| std::slice::from_ref(&learned.subject))
     }
 
     /// Learns the people in clips in one run and saves the subjects. Checkpoints are kept in a folder under all of their names
@@ -204,54 +182,26 @@ impl SubjectFolder {
         options: &LearnOptions,
         observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
     ) -> Result<LearnedTogether> {
+        people.iter().try_for_each(|(clip, _)| clip.check_person())?;
         let names: Vec<SubjectName> = people.iter().map(|(_, name)| (*name).clone()).collect();
-        let bare: Vec<&str> = names.iter().map(SubjectName::bare).collect();
-        let learning = self.0.join(format!("{}{LEARNING}", bare.join(TOGETHER)));
-        let held = CheckpointFolder::new(&learning)?.locked()?;
-        let mut others: Vec<PathBuf> = Vec::new();
-        for name in &names {
-            others.extend(self.learnings_of(name)?.into_iter().filter(|folder| *folder != learning));
-        }
-        others.sort();
-        others.dedup();
-        let learned = match hold(&others) {
-            Ok(_others) => pvchat.learn_together_in(Some(held.clone()), people, options, observe),
-            Err(error) => Err(error),
-        };
-        let learned = learned.map_err(|error| ended(error, &names, &held))?;
-        for subject in &learned.subjects {
-            self.write(subject)?;
-        }
-        fs::remove_dir_all(&learning).map_err(|source| Error::Io { path: learning, source })?;
-        Ok(learned)
+        let work = |held| pvchat.learn_together_in(Some(held), people, options, observe);
+        self.learn_with(&names, work, |learned| &learned.subjects)
     }
 
-    /// The folders of learning that has not ended, with who is learned in each.
-    fn being_learned(&self) -> Result<Vec<(PathBuf, Vec<SubjectName>)>> {
-        let entries = match fs::read_dir(&self.0) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(Error::Io { path: self.0.clone(), source }),
+    /// Learns people in the folder of checkpoints under their names and saves the subjects that come of it.
+    fn learn_with<T>(
+        &self,
+        names: &[SubjectName],
+        work: impl FnOnce(CheckpointFolder) -> pvchat_learn::Result<T>,
+        subjects: impl Fn(&T) -> &[Subject],
+    ) -> Result<T> {
+        let save = |learned: &T| {
+            for subject in subjects(learned) {
+                self.write(subject)?;
+            }
+            Ok(())
         };
-        let people = |path: &Path| -> Option<Vec<SubjectName>> {
-            path.file_name()?.to_str()?.strip_suffix(LEARNING)?.split(TOGETHER).map(|name| name.parse().ok()).collect()
-        };
-        let folders = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
-        let mut found: Vec<_> = folders.filter_map(|path| people(&path).map(|names| (path, names))).collect();
-        found.sort();
-        Ok(found)
-    }
-
-    /// The folders in which a subject is, or was, learned alone or together with others.
-    fn learnings_of(&self, name: &SubjectName) -> Result<Vec<PathBuf>> {
-        let its = self.being_learned()?.into_iter().filter(|(_, names)| names.contains(name));
-        Ok(its.map(|(folder, _)| folder).collect())
-    }
-
-    /// Those of them in which it is learned together with others.
-    fn learning_together(&self, name: &SubjectName) -> Result<Vec<PathBuf>> {
-        let alone = self.learning(name);
-        Ok(self.learnings_of(name)?.into_iter().filter(|folder| *folder != alone).collect())
+        Ok(self.learnings().run(names, work, save)?)
     }
 
     /// Writes the clips and questions that a subject was learned from, to be looked at; returns their folder.
@@ -281,7 +231,7 @@ impl SubjectFolder {
         if [self.file(to), self.learning(to), self.data(to)].iter().any(|path| path.exists()) {
             return Err(Error::NameTaken { name: to.to_string(), folder: self.0.clone() });
         }
-        if let Some(folder) = self.learnings_of(from)?.into_iter().next() {
+        if let Some(folder) = self.learnings().of(from)?.into_iter().next() {
             return Err(Error::Unfinished { name: from.to_string(), folder });
         }
         // The new file first: whatever happens in between, the subject is there under one of its names.
@@ -302,8 +252,7 @@ impl SubjectFolder {
         if !self.0.exists() {
             return Ok(receipt);
         }
-        let learning = self.learnings_of(name)?;
-        let _held = hold(&learning)?;
+        let held = self.learnings().hold(name)?;
         let file = self.file(name);
         let half_written = format!(".{}.{EXTENSION}.", name.bare());
         let entries = fs::read_dir(&self.0).map_err(|source| Error::Io { path: self.0.clone(), source })?;
@@ -314,35 +263,13 @@ impl SubjectFolder {
             .collect();
         let parts = [(file, Kept::Subject)]
             .into_iter()
-            .chain(learning.into_iter().map(|path| (path, Kept::Learning)))
+            .chain(held.iter().map(|folder| (folder.path().to_path_buf(), Kept::Learning)))
             .chain([(self.data(name), Kept::Data)])
             .chain(leftovers.into_iter().map(|path| (path, Kept::HalfWritten)));
         for (path, kept) in parts {
             delete(&path, kept, &mut receipt)?;
         }
         Ok(receipt)
-    }
-}
-
-/// Holds folders of learning for this process while the result lives.
-fn hold(folders: &[PathBuf]) -> Result<Vec<CheckpointFolder>> {
-    folders.iter().map(|folder| Ok(CheckpointFolder::new(folder)?.locked()?)).collect()
-}
-
-/// The error that learning ended with, in the words of this crate. A folder that nothing can be resumed from is deleted: one
-/// without a checkpoint, or of learning that came to its end.
-fn ended(error: Error, names: &[SubjectName], held: &CheckpointFolder) -> Error {
-    if matches!(held.state(), Ok(None)) || matches!(error, Error::NotLearned { .. }) {
-        // What cannot be deleted does not matter: it is in use by nobody.
-        let _ = fs::remove_dir_all(held.path());
-    }
-    match error {
-        Error::Train(pvchat_train::Error::OtherRun { differences, .. }) => Error::OtherLearning {
-            name: names.iter().map(SubjectName::to_string).collect::<Vec<_>>().join(" and "),
-            folder: held.path().to_path_buf(),
-            begun_with: begun_with(&differences),
-        },
-        error => error,
     }
 }
 

@@ -4,7 +4,6 @@ mod base_folder;
 mod describe;
 mod error;
 mod folder;
-mod learn;
 mod people;
 mod people_answer;
 mod people_questions;
@@ -15,25 +14,18 @@ mod people_words;
 pub mod phrasebook;
 mod pvchat;
 mod receipt;
-mod remember;
 mod session;
-mod together;
-mod unfinished;
 mod wording;
 
 pub use base_folder::BaseFolder;
 pub use describe::{BaseDescriber, Described, Describer, Pictures};
 pub use error::{Error, Result};
 pub use folder::SubjectFolder;
-pub use learn::{Enrol, LearnEvent, LearnOptions, Learned, LearnedFrom, Learner, Personalizer, Shot, Start};
 pub use people::{Candidate, Choice, Enrolled, Footage, People, PeopleOptions, SeenPeople, WatchProgress, forget_person};
 pub use people_answer::{Part, PeopleAnswer, Presence};
 pub use pvchat::{Chat, Pvchat, SeenClip};
 pub use receipt::{Deleted, Kept, Receipt};
-pub use remember::Remember;
 pub use session::Session;
-pub use together::LearnedTogether;
-pub use unfinished::Unfinished;
 
 pub use burn;
 pub use image;
@@ -42,6 +34,11 @@ pub use pvchat_augment::ClipKind;
 pub use pvchat_data as data;
 pub use pvchat_data::SubjectName;
 pub use pvchat_eval as eval;
+pub use pvchat_learn as learn;
+pub use pvchat_learn::{
+    Enrol, LearnEvent, LearnOptions, Learned, LearnedFrom, LearnedTogether, Learner, Personalizer, Remember, Shot, Start,
+    Unfinished,
+};
 #[cfg(feature = "miniature")]
 pub use pvchat_miniature as miniature;
 pub use pvchat_model as model;

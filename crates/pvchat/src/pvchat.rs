@@ -9,6 +9,7 @@ use burn::prelude::*;
 use image::RgbImage;
 use pvchat_augment::{ClipKind, Corpus, Failure, free_text, questions};
 use pvchat_data::{SubjectName, text::Growing};
+use pvchat_learn::{cosine, identities, remember};
 #[cfg(feature = "miniature")]
 use pvchat_miniature::{corpus::MiniatureCorpus, embedded};
 use pvchat_model::{
@@ -23,8 +24,6 @@ use pvchat_video::Clip;
 
 use crate::{
     Enrol, Error, LearnEvent, LearnOptions, Learned, LearnedFrom, LearnedTogether, Learner, Personalizer, Remember, Result, Shot,
-    learn::{cosine, identities},
-    remember,
     wording::known_wording,
 };
 
@@ -109,7 +108,7 @@ impl SeenClip {
     }
 
     /// Refuses that, and a clip with nobody in it.
-    fn check_person(&self) -> Result<()> {
+    pub(crate) fn check_person(&self) -> Result<()> {
         self.check(true)
     }
 
@@ -241,7 +240,7 @@ impl Pvchat {
     /// nobody, or that the base was not made for.
     pub fn enrol(&self, clip: &SeenClip, name: &SubjectName) -> Result<Subject> {
         clip.check_person()?;
-        Enrol.personalize(&self.vilm, &clip.frames, name)
+        Ok(Enrol.personalize(&self.vilm, &clip.frames, name)?)
     }
 
     /// Makes a subject that is recognised by comparing identity embeddings, without training; see [`Remember`].
@@ -250,7 +249,7 @@ impl Pvchat {
     /// As [`enrol`](Self::enrol), or when the corpus does not say what a similarity means.
     pub fn remember(&self, clip: &SeenClip, name: &SubjectName) -> Result<Subject> {
         clip.check_person()?;
-        Remember::by(self.corpus.as_ref())?.personalize(&self.vilm, &clip.frames, name)
+        Ok(Remember::by(self.corpus.as_ref())?.personalize(&self.vilm, &clip.frames, name)?)
     }
 
     /// Learns the person in a clip. `observe` is told what is going on and can stop it at any time. See
@@ -266,14 +265,11 @@ impl Pvchat {
         options: &LearnOptions,
         observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
     ) -> Result<Learned> {
-        let checkpoints = match &options.checkpoints {
-            Some(folder) => Some(CheckpointFolder::new(folder)?.locked()?),
-            None => None,
-        };
-        self.learn_in(checkpoints, clip, name, options, observe)
+        clip.check_person()?;
+        Ok(self.learn_in(options.held_checkpoints()?, clip, name, options, observe)?)
     }
 
-    /// As [`learn`](Self::learn), in a folder of checkpoints that is held already.
+    /// As [`learn`](Self::learn), from a clip that was checked and in a folder of checkpoints that is held already.
     pub(crate) fn learn_in(
         &self,
         checkpoints: Option<CheckpointFolder>,
@@ -281,8 +277,7 @@ impl Pvchat {
         name: &SubjectName,
         options: &LearnOptions,
         mut observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
-    ) -> Result<Learned> {
-        clip.check_person()?;
+    ) -> pvchat_learn::Result<Learned> {
         self.learner(checkpoints, options, &mut observe, |learner| learner.learn(&self.vilm, &clip.frames, name))
     }
 
@@ -297,22 +292,12 @@ impl Pvchat {
         options: &LearnOptions,
         observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
     ) -> Result<LearnedFrom> {
-        let checkpoints = match &options.checkpoints {
-            Some(folder) => Some(CheckpointFolder::new(folder)?.locked()?),
-            None => None,
-        };
-        self.learn_from_in(checkpoints, shots, name, options, observe)
+        self.check_shots(shots)?;
+        Ok(self.learn_from_in(options.held_checkpoints()?, shots, name, options, observe)?)
     }
 
-    /// As [`learn_from`](Self::learn_from), in a folder of checkpoints that is held already.
-    pub(crate) fn learn_from_in(
-        &self,
-        checkpoints: Option<CheckpointFolder>,
-        shots: &[Shot],
-        name: &SubjectName,
-        options: &LearnOptions,
-        mut observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
-    ) -> Result<LearnedFrom> {
+    /// Refuses clips to learn from that the base was not made for, and such with nobody in them where the person should be.
+    pub(crate) fn check_shots(&self, shots: &[Shot]) -> Result<()> {
         // Only a base that knows people says what a clip shows, and looking twice costs it little.
         if self.vilm.config().vision.identity_width().is_some() {
             for (number, shot) in shots.iter().enumerate() {
@@ -321,6 +306,18 @@ impl Pvchat {
                 check(self.kind(&self.vilm.look(&[&frames])?), path, frames.len(), shot.present)?;
             }
         }
+        Ok(())
+    }
+
+    /// As [`learn_from`](Self::learn_from), from clips that were checked and in a folder of checkpoints that is held already.
+    pub(crate) fn learn_from_in(
+        &self,
+        checkpoints: Option<CheckpointFolder>,
+        shots: &[Shot],
+        name: &SubjectName,
+        options: &LearnOptions,
+        mut observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
+    ) -> pvchat_learn::Result<LearnedFrom> {
         let (corpus, scenes, observe) = (self.corpus.as_ref(), &[], &mut observe);
         Learner { corpus, scenes, options, checkpoints, observe }.learn_from(&self.vilm, shots, name)
     }
@@ -337,22 +334,19 @@ impl Pvchat {
         options: &LearnOptions,
         observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
     ) -> Result<LearnedTogether> {
-        let checkpoints = match &options.checkpoints {
-            Some(folder) => Some(CheckpointFolder::new(folder)?.locked()?),
-            None => None,
-        };
-        self.learn_together_in(checkpoints, people, options, observe)
+        people.iter().try_for_each(|(clip, _)| clip.check_person())?;
+        Ok(self.learn_together_in(options.held_checkpoints()?, people, options, observe)?)
     }
 
-    /// As [`learn_together`](Self::learn_together), in a folder of checkpoints that is held already.
+    /// As [`learn_together`](Self::learn_together), from clips that were checked and in a folder of checkpoints that is held
+    /// already.
     pub(crate) fn learn_together_in(
         &self,
         checkpoints: Option<CheckpointFolder>,
         people: &[(&SeenClip, &SubjectName)],
         options: &LearnOptions,
         mut observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
-    ) -> Result<LearnedTogether> {
-        people.iter().try_for_each(|(clip, _)| clip.check_person())?;
+    ) -> pvchat_learn::Result<LearnedTogether> {
         let people: Vec<(&[RgbImage], &SubjectName)> =
             people.iter().map(|(clip, name)| (clip.frames.as_slice(), *name)).collect();
         self.learner(checkpoints, options, &mut observe, |learner| learner.learn_together(&self.vilm, &people))
@@ -364,8 +358,8 @@ impl Pvchat {
         checkpoints: Option<CheckpointFolder>,
         options: &LearnOptions,
         observe: &mut dyn FnMut(LearnEvent<'_>) -> ControlFlow<()>,
-        work: impl FnOnce(&mut Learner<'_>) -> Result<T>,
-    ) -> Result<T> {
+        work: impl FnOnce(&mut Learner<'_>) -> pvchat_learn::Result<T>,
+    ) -> pvchat_learn::Result<T> {
         let corpus = self.corpus.as_ref();
         let scenes = corpus.scenes();
         work(&mut Learner { corpus, scenes: &scenes, options, checkpoints, observe })

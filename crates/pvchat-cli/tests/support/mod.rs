@@ -15,7 +15,7 @@ use pvchat::{
         checkpoint,
         families::smolvlm2::{self, Preprocess, SiglipConfig, SmolVlm2Config},
     },
-    nn::{device, language::MistralConfig},
+    nn::{device, language::DecoderConfig},
 };
 use serde_json::{Value, json};
 
@@ -169,7 +169,7 @@ pub fn tiny_base() -> tempfile::TempDir {
         patch_size: 8,
         ..published.vision.clone()
     };
-    let text = MistralConfig {
+    let text = DecoderConfig {
         vocabulary,
         hidden: 24,
         layers: 2,

@@ -2,7 +2,7 @@
 
 use burn::prelude::*;
 use pvchat_data::random::SeededStream;
-use pvchat_nn::language::MistralConfig;
+use pvchat_nn::language::DecoderConfig;
 
 use super::AnswerModel;
 use crate::{
@@ -28,13 +28,13 @@ pub struct AnswerConfig {
     /// From the encoder's tokens to what the language model reads.
     pub bridge: BridgeConfig,
     /// The language model.
-    pub language: MistralConfig,
+    pub language: DecoderConfig,
 }
 
 impl AnswerConfig {
     /// The published one: a Q-Former of BERT's shape on three tiles, Mistral-7B with adapters.
     pub fn full() -> Self {
-        Self { bridge: BridgeConfig::QFormer(QFormerBridgeConfig::full()), language: MistralConfig::full() }
+        Self { bridge: BridgeConfig::QFormer(QFormerBridgeConfig::full()), language: DecoderConfig::full() }
     }
 
     /// The Q-Former bridge, where the model has one.

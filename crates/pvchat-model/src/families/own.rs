@@ -1,6 +1,6 @@
 //! Our own config.json: everything that decides the shape of a model with a Q-Former, without defaults.
 
-use pvchat_nn::language::MistralConfig;
+use pvchat_nn::language::DecoderConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -35,7 +35,7 @@ struct OwnAnswer {
     query_deviation: f32,
     personal: Option<PersonalConfig>,
     qformer: QFormerConfig,
-    language: MistralConfig,
+    language: DecoderConfig,
 }
 
 impl OwnConfig {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, ops::ControlFlow};
 
 use burn::{module::Param, prelude::*};
 use pvchat_nn::language::{
-    Filters, FinishReason, Generated, GenerationOptions, Labels, LoraAdapter, LoraConfig, LoraLinear, Mistral, MistralConfig,
+    Decoder, DecoderConfig, Filters, FinishReason, Generated, GenerationOptions, Labels, LoraAdapter, LoraConfig, LoraLinear,
     Prompt, Strategy, generate_batch, next_token_loss, sampling,
 };
 
@@ -19,8 +19,8 @@ fn transposed(golden: &Golden, name: &str, device: &Device) -> Param<Tensor<2>> 
     Param::from_tensor(golden.tensor::<2>(&format!("weights.{name}.weight"), device).transpose())
 }
 
-fn tiny(golden: &Golden, device: &Device) -> Mistral {
-    let config = MistralConfig {
+fn tiny(golden: &Golden, device: &Device) -> Decoder {
+    let config = DecoderConfig {
         vocabulary: golden.size("vocab"),
         hidden: golden.size("hidden"),
         layers: golden.size("layers"),
@@ -121,7 +121,7 @@ fn prompts(golden: &Golden) -> Vec<Vec<u32>> {
     ids.iter().zip(&mask).map(attended).collect()
 }
 
-fn token_prompt(golden: &Golden, model: &Mistral) -> Prompt {
+fn token_prompt(golden: &Golden, model: &Decoder) -> Prompt {
     Prompt::from_tokens(model, &prompts(golden), golden.size("pad") as u32).unwrap()
 }
 

@@ -9,7 +9,7 @@ use std::{
 use burn::{module::Param, prelude::*};
 use pvchat_model::llama;
 use pvchat_nn::{
-    language::{FinishReason, GenerationOptions, Labels, Mistral, MistralConfig, Prompt, generate, next_token_loss},
+    language::{Decoder, DecoderConfig, FinishReason, GenerationOptions, Labels, Prompt, generate, next_token_loss},
     weights::gguf::{
         Gguf,
         tokenizer::{smolvlm2_tokenizer_json, tokenizer_json},
@@ -58,7 +58,7 @@ fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 }
 
 /// Hidden states `[1, tokens, hidden]` after the final norm.
-fn read(model: &Mistral, ids: &[u32]) -> Tensor<3> {
+fn read(model: &Decoder, ids: &[u32]) -> Tensor<3> {
     let device = model.device();
     let row: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
     let row = Tensor::<2, Int>::from_data(TensorData::new(row, [1, ids.len()]), &device);
@@ -84,7 +84,7 @@ fn smollm2_logits_hidden_states_answers_and_loss() {
     let tokenizer = llama::tokenizer(&folder).unwrap();
     for (backend, device) in devices() {
         let model = llama::open(&folder, &device).unwrap();
-        let MistralConfig { vocabulary, hidden: width, rms_norm_epsilon: epsilon, .. } = model.config;
+        let DecoderConfig { vocabulary, hidden: width, rms_norm_epsilon: epsilon, .. } = model.config;
         let mut half = model.clone();
         half.layers.truncate(HALF);
         half.norm.gamma = Param::from_tensor(Tensor::ones([width], &device));

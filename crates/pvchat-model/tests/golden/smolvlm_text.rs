@@ -17,7 +17,7 @@ use pvchat_model::{
     },
     prompt::Segment,
 };
-use pvchat_nn::language::MistralConfig;
+use pvchat_nn::language::DecoderConfig;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -79,7 +79,7 @@ fn expected(size: &str) -> SmolVlm2Config {
     SmolVlm2Config {
         vision: SiglipConfig { width, layers, heads, mlp_hidden, image_size, patch_size, channels: 3, layer_norm_epsilon: 1e-6 },
         scale_factor: if large { 3 } else { 4 },
-        text: MistralConfig {
+        text: DecoderConfig {
             vocabulary: 49_280,
             hidden,
             layers: text_layers,

@@ -24,7 +24,7 @@ use pvchat_model::{
 use pvchat_nn::{
     init,
     language::{
-        FinishReason, GenerationOptions, Labels, Mistral, MistralConfig, Prompt, Strategy, generate_batch, next_token_loss,
+        Decoder, DecoderConfig, FinishReason, GenerationOptions, Labels, Prompt, Strategy, generate_batch, next_token_loss,
     },
     trace::Trace,
     weights::apply_tensors,
@@ -100,9 +100,9 @@ impl Tiny {
         self.golden.config()["tie_word_embeddings"].as_bool().unwrap()
     }
 
-    fn language(&self, device: &Device) -> Mistral {
+    fn language(&self, device: &Device) -> Decoder {
         let size = |key| self.size("text_config", key);
-        let config = MistralConfig {
+        let config = DecoderConfig {
             vocabulary: size("vocab_size"),
             hidden: size("hidden_size"),
             layers: size("num_hidden_layers"),
@@ -158,7 +158,7 @@ impl Tiny {
     }
 
     /// Word embeddings with the frames' tokens in their places.
-    fn merged(&self, case: &str, ids: &[Vec<u32>], model: &Mistral, visual: Tensor<3>) -> Tensor<3> {
+    fn merged(&self, case: &str, ids: &[Vec<u32>], model: &Decoder, visual: Tensor<3>) -> Tensor<3> {
         let flat: Vec<i32> = ids.iter().flatten().map(|id| *id as i32).collect();
         let index = Tensor::from_data(TensorData::new(flat, [ids.len(), ids[0].len()]), &model.device().inner());
         let image = self.golden.size("image_token_id") as u32;

@@ -13,7 +13,7 @@ use pvchat_model::{
     vilm::{VilmConfig, VilmParameters},
     vision::VisionConfig,
 };
-use pvchat_nn::language::MistralConfig;
+use pvchat_nn::language::DecoderConfig;
 use std::path::Path;
 
 /// Words of the small tokenizer; the published format's pieces, and some to ask with.
@@ -89,7 +89,7 @@ pub fn config() -> VilmConfig {
                 },
                 ..QFormerBridgeConfig::full()
             }),
-            language: MistralConfig {
+            language: DecoderConfig {
                 vocabulary: WORDS.len(),
                 hidden: 32,
                 layers: 2,
@@ -98,7 +98,7 @@ pub fn config() -> VilmConfig {
                 head_dim: 8,
                 intermediate: 48,
                 initial_deviation: 0.2,
-                ..MistralConfig::full()
+                ..DecoderConfig::full()
             },
         },
         prompt: full.prompt,

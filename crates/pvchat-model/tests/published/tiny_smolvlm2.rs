@@ -8,7 +8,7 @@ use pvchat_model::{
     families::smolvlm2::{self, FAMILY, Preprocess, SiglipConfig, SmolVlm2Config},
     vilm::VilmConfig,
 };
-use pvchat_nn::language::MistralConfig;
+use pvchat_nn::language::DecoderConfig;
 
 /// The small tokenizer: every byte's symbol is a word, and so are yes and no, with what they are merged from, and the control
 /// tokens that a prompt needs.
@@ -67,7 +67,7 @@ pub fn published() -> SmolVlm2Config {
             layer_norm_epsilon: 1e-6,
         },
         scale_factor: 2,
-        text: MistralConfig {
+        text: DecoderConfig {
             vocabulary: words.len(),
             hidden: 24,
             layers: 2,

@@ -3,10 +3,10 @@
 use pvchat_data::random::SeededStream;
 
 use super::{
-    Filters, FinishReason, Generated, GenerationOptions, Mistral, Prompt,
-    decoder::Decoder,
+    Decoder, Filters, FinishReason, Generated, GenerationOptions, Prompt,
     generate::forbid_early_end,
     sampling::{draw_several, log_softmax, penalise},
+    sequences::Sequences,
 };
 
 /// A beam that does not exist yet: only the first one starts, or all would be the same.
@@ -56,7 +56,7 @@ impl Finished {
 
 /// Searches the answer to a prompt of one row without padding.
 pub(super) fn search(
-    model: &Mistral,
+    model: &Decoder,
     prompt: Prompt,
     options: &GenerationOptions,
     beams: usize,
@@ -69,8 +69,8 @@ pub(super) fn search(
     let mut finished = Finished { limit: beams, length_penalty, answers: vec![] };
     let mut complete = options.max_new_tokens == 0;
     if !complete {
-        let (mut decoder, logits) = Decoder::start(model, prompt, options.max_new_tokens);
-        decoder.select(&vec![0; beams]);
+        let (mut sequences, logits) = Sequences::start(model, prompt, options.max_new_tokens);
+        sequences.select(&vec![0; beams]);
         let mut logits = vec![logits.into_iter().next().unwrap_or_default(); beams];
         for step in 0..options.max_new_tokens {
             let raw: Vec<Vec<f32>> = logits.iter().map(|row| log_softmax(row)).collect();
@@ -123,9 +123,9 @@ pub(super) fn search(
             let sources: Vec<usize> = next.iter().map(|(source, _)| *source).collect();
             running = next.into_iter().map(|(_, beam)| beam).collect();
             if step + 1 < options.max_new_tokens {
-                decoder.select(&sources);
+                sequences.select(&sources);
                 let tokens: Vec<u32> = running.iter().filter_map(|beam| beam.tokens.last().copied()).collect();
-                logits = decoder.step(&tokens);
+                logits = sequences.step(&tokens);
             }
         }
     }

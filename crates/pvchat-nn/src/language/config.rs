@@ -1,5 +1,7 @@
 //! Sizes and constants of the language model, and the model that they make.
 
+use std::fmt;
+
 use burn::{
     nn::{EmbeddingConfig, Initializer},
     prelude::*,
@@ -7,13 +9,13 @@ use burn::{
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
-use super::{LoraAdapter, LoraConfig, LoraLinear, Mistral, MistralLayer, MistralMlp, SelfAttention};
+use super::{Decoder, DecoderLayer, DecoderMlp, LoraAdapter, LoraConfig, LoraLinear, SelfAttention};
 use crate::{Error, Result, init};
 
-/// Sizes and constants of a Mistral-style language model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Sizes and constants of a language model of the Mistral and Llama kind.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct MistralConfig {
+pub struct DecoderConfig {
     /// Rows of the word table, without subject tokens.
     pub vocabulary: usize,
     /// Width of the hidden states.
@@ -38,7 +40,27 @@ pub struct MistralConfig {
     pub lora: Option<LoraConfig>,
 }
 
-impl MistralConfig {
+/// Under its first name: the text is part of what identifies a run of pretraining, and checkpoints and reports of such runs hold it.
+impl fmt::Debug for DecoderConfig {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("MistralConfig")
+            .field("vocabulary", &self.vocabulary)
+            .field("hidden", &self.hidden)
+            .field("layers", &self.layers)
+            .field("heads", &self.heads)
+            .field("kv_heads", &self.kv_heads)
+            .field("head_dim", &self.head_dim)
+            .field("intermediate", &self.intermediate)
+            .field("rope_theta", &self.rope_theta)
+            .field("rms_norm_epsilon", &self.rms_norm_epsilon)
+            .field("initial_deviation", &self.initial_deviation)
+            .field("lora", &self.lora)
+            .finish()
+    }
+}
+
+impl DecoderConfig {
     /// Mistral-7B-Instruct-v0.3 with the adapters of the paper.
     pub fn full() -> Self {
         Self {
@@ -96,9 +118,9 @@ impl MistralConfig {
     /// # Errors
     ///
     /// Those of [`validate`](Self::validate).
-    pub fn init(&self, stream: &SeededStream, device: &Device) -> Result<Mistral> {
+    pub fn init(&self, stream: &SeededStream, device: &Device) -> Result<Decoder> {
         let deviation = self.initial_deviation;
-        let mut model = MistralConfig { lora: None, ..self.clone() }.init_zeros(device)?;
+        let mut model = DecoderConfig { lora: None, ..self.clone() }.init_zeros(device)?;
         let table = [self.vocabulary, self.hidden];
         model.embed_tokens.weight = init::normal_param(&mut stream.derive("embed_tokens"), table, deviation, device);
         for (name, layer) in model.linears_mut() {
@@ -117,7 +139,7 @@ impl MistralConfig {
     /// # Errors
     ///
     /// Those of [`validate`](Self::validate).
-    pub fn init_zeros(&self, device: &Device) -> Result<Mistral> {
+    pub fn init_zeros(&self, device: &Device) -> Result<Decoder> {
         self.validate()?;
         let (hidden, head_dim) = (self.hidden, self.head_dim);
         let linear = |inputs, outputs| {
@@ -126,7 +148,7 @@ impl MistralConfig {
             layer
         };
         let norm = || init::rms_norm(hidden, self.rms_norm_epsilon, device);
-        let layer = |_| MistralLayer {
+        let layer = |_| DecoderLayer {
             input_layernorm: norm(),
             self_attn: SelfAttention {
                 q_proj: linear(hidden, self.heads * head_dim),
@@ -139,13 +161,13 @@ impl MistralConfig {
                 routed: None,
             },
             post_attention_layernorm: norm(),
-            mlp: MistralMlp {
+            mlp: DecoderMlp {
                 gate_proj: linear(hidden, self.intermediate),
                 up_proj: linear(hidden, self.intermediate),
                 down_proj: linear(self.intermediate, hidden),
             },
         };
-        Ok(Mistral {
+        Ok(Decoder {
             embed_tokens: EmbeddingConfig::new(self.vocabulary, hidden).with_initializer(Initializer::Zeros).init(device),
             layers: (0..self.layers).map(layer).collect(),
             norm: norm(),

@@ -7,10 +7,10 @@ use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Filters, KeyValueCache, Mistral,
+    Decoder, Filters, KeyValueCache,
     beams::search,
-    decoder::Decoder,
     sampling::{argmax, draw, penalise, softmax},
+    sequences::Sequences,
 };
 use crate::{Error, Result};
 
@@ -112,7 +112,7 @@ impl Prompt {
     /// # Errors
     ///
     /// [`Error::Config`] when there is no prompt, an empty one, or an id beyond the vocabulary.
-    pub fn from_tokens(model: &Mistral, prompts: &[Vec<u32>], pad: u32) -> Result<Self> {
+    pub fn from_tokens(model: &Decoder, prompts: &[Vec<u32>], pad: u32) -> Result<Self> {
         let wrong = |value: String, remedy: String| Error::Config { key: "prompt", value, remedy };
         let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
         if prompts.iter().any(Vec::is_empty) || longest == 0 {
@@ -156,7 +156,7 @@ impl Prompt {
         Self { subjects: Some([words.inner(), head.inner()]), ..self }
     }
 
-    fn validate(&self, model: &Mistral) -> Result<()> {
+    fn validate(&self, model: &Decoder) -> Result<()> {
         let [batch, tokens, width] = self.embeddings.dims();
         let hidden = model.config.hidden;
         if batch == 0 || tokens == 0 || width != hidden {
@@ -223,7 +223,7 @@ pub struct Generated {
 /// [`Error::Config`] for options that do not fit together, [`Error::Shape`] when the prompt does
 /// not fit the model or has more than one row.
 pub fn generate(
-    model: &Mistral,
+    model: &Decoder,
     prompt: Prompt,
     options: &GenerationOptions,
     mut on_token: impl FnMut(u32) -> ControlFlow<()>,
@@ -242,7 +242,7 @@ pub fn generate(
 ///
 /// Those of [`generate`], except for the number of rows.
 pub fn generate_batch(
-    model: &Mistral,
+    model: &Decoder,
     prompt: Prompt,
     options: &GenerationOptions,
     mut on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
@@ -267,7 +267,7 @@ pub fn generate_batch(
 }
 
 fn choose_one_by_one(
-    model: &Mistral,
+    model: &Decoder,
     prompt: Prompt,
     options: &GenerationOptions,
     mut on_token: impl FnMut(usize, u32) -> ControlFlow<()>,
@@ -283,7 +283,7 @@ fn choose_one_by_one(
     };
     let mut seen = prompt.seen.clone();
     let mut running = vec![true; batch];
-    let (mut decoder, mut logits) = Decoder::start(model, prompt, options.max_new_tokens);
+    let (mut sequences, mut logits) = Sequences::start(model, prompt, options.max_new_tokens);
     for step in 0..options.max_new_tokens {
         let mut next = vec![options.end_token; batch];
         for row in (0..batch).filter(|&row| running[row]).collect::<Vec<_>>() {
@@ -313,7 +313,7 @@ fn choose_one_by_one(
         if step + 1 == options.max_new_tokens || !running.contains(&true) {
             break;
         }
-        logits = decoder.step(&next);
+        logits = sequences.step(&next);
     }
     answers
 }

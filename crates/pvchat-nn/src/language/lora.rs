@@ -37,7 +37,7 @@ impl LoraConfig {
     }
 
     /// Rank and strength of the adapters that a model has, the dropout too; `None` where it has none.
-    pub fn of(model: &super::Mistral) -> Option<Self> {
+    pub fn of(model: &super::Decoder) -> Option<Self> {
         let adapter = |(_, layer): (String, &LoraLinear)| {
             let lora = layer.lora.as_ref()?;
             let [_, rank, _] = lora.sizes();

@@ -8,7 +8,7 @@ use burn::{
     tensor::{DType, activation::log_softmax},
 };
 
-use super::Mistral;
+use super::Decoder;
 use crate::{Error, Result};
 
 /// A label that is ignored.
@@ -102,14 +102,14 @@ impl Labels {
 
 /// Cross entropy of every label in natural units, `[labels]`, unweighted, in f32.
 ///
-/// `hidden` `[batch, tokens, hidden]` comes from [`Mistral::forward`]; `extra_rows`
+/// `hidden` `[batch, tokens, hidden]` comes from [`Decoder::forward`]; `extra_rows`
 /// `[batch or 1, subjects, hidden]` are the head's rows of the subjects.
 ///
 /// # Errors
 ///
 /// [`Error::Shape`] when `hidden` has another batch or length than the labels, and
 /// [`Error::Config`] for a label beyond the vocabulary and the subjects.
-pub fn label_losses(model: &Mistral, hidden: Tensor<3>, labels: &Labels, extra_rows: Option<Tensor<3>>) -> Result<Tensor<1>> {
+pub fn label_losses(model: &Decoder, hidden: Tensor<3>, labels: &Labels, extra_rows: Option<Tensor<3>>) -> Result<Tensor<1>> {
     let [batch, tokens, width] = hidden.dims();
     if [batch, tokens] != labels.shape {
         let expected = format!("[{}, {}, hidden], as the labels", labels.shape[0], labels.shape[1]);
@@ -138,7 +138,7 @@ pub fn label_losses(model: &Mistral, hidden: Tensor<3>, labels: &Labels, extra_r
 /// # Errors
 ///
 /// Those of [`label_losses`].
-pub fn next_token_loss(model: &Mistral, hidden: Tensor<3>, labels: &Labels, extra_rows: Option<Tensor<3>>) -> Result<Tensor<1>> {
+pub fn next_token_loss(model: &Decoder, hidden: Tensor<3>, labels: &Labels, extra_rows: Option<Tensor<3>>) -> Result<Tensor<1>> {
     let losses = label_losses(model, hidden, labels, extra_rows)?;
     Ok(match &labels.weights {
         None => losses.mean(),

@@ -1,11 +1,11 @@
-//! The Mistral-style language model: forward pass, LoRA, key-value cache, loss and generation.
+//! The language model, a decoder of the Mistral and Llama kind: forward pass, LoRA, key-value cache, loss and generation.
 //!
-//! [`Mistral`] maps embeddings to hidden states and hidden states to logits. Everything that is
+//! [`Decoder`] maps embeddings to hidden states and hidden states to logits. Everything that is
 //! personal comes in from outside: [`LoraAdapter`]s are attached to and taken from the linear
-//! layers, and the rows of a subject's token are handed to [`Mistral::embed_with`] and
-//! [`Mistral::logits`] for that call only, so that one frozen model serves every subject.
+//! layers, and the rows of a subject's token are handed to [`Decoder::embed_with`] and
+//! [`Decoder::logits`] for that call only, so that one frozen model serves every subject.
 //!
-//! - [`config`], [`mistral`]: the configuration and the model; [`attention`], [`rope`]: its parts
+//! - [`config`], [`decoder`]: the configuration and the model; [`attention`], [`rope`]: its parts
 //! - [`lora`]: low-rank adapters as a side path
 //! - [`routed`]: routed heads that re-weight what text reads from a clip
 //! - [`personal_rows`]: the rows of a subject's tokens
@@ -19,25 +19,25 @@ pub mod attention;
 pub mod beams;
 pub mod cache;
 pub mod config;
-mod decoder;
+pub mod decoder;
 pub mod generate;
 pub mod lora;
 pub mod loss;
-pub mod mistral;
 pub mod packed;
 pub mod packing;
 pub mod personal_rows;
 pub mod rope;
 pub mod routed;
 pub mod sampling;
+mod sequences;
 
 pub use attention::SelfAttention;
 pub use cache::KeyValueCache;
-pub use config::MistralConfig;
+pub use config::DecoderConfig;
+pub use decoder::{Decoder, DecoderLayer, DecoderMlp};
 pub use generate::{FinishReason, Generated, GenerationOptions, Prompt, Strategy, generate, generate_batch};
 pub use lora::{LoraAdapter, LoraConfig, LoraLinear};
 pub use loss::{Labels, next_token_loss};
-pub use mistral::{Mistral, MistralLayer, MistralMlp};
 pub use packed::PackedDecoder;
 pub use packing::Packing;
 pub use personal_rows::PersonalRows;

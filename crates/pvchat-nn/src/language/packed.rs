@@ -4,17 +4,19 @@ use std::{collections::HashMap, sync::Arc};
 
 use burn::{prelude::*, tensor::DType};
 
-use super::{KeyValueCache, LoraAdapter, Mistral, MistralConfig};
+use super::{Decoder, DecoderConfig, KeyValueCache, LoraAdapter};
 use crate::{
     Error, Result,
-    packed::{Finish, Heads, Norm, Order, PackedMatrix, Precision, Weights, causal_attention_into, numbers, step_attention},
+    packed::{
+        BlockMemory, Finish, Heads, Norm, Order, PackedMatrix, Precision, Weights, causal_attention_into, numbers, step_attention,
+    },
     trace::Trace,
 };
 
-/// The layers and the head of a [`Mistral`], their weights packed.
+/// The layers and the head of a [`Decoder`], their weights packed.
 #[derive(Debug)]
 pub struct PackedDecoder {
-    config: MistralConfig,
+    config: DecoderConfig,
     precision: Precision,
     layers: Vec<Layer>,
     norm: Norm,
@@ -43,7 +45,7 @@ impl PackedDecoder {
     /// # Errors
     /// Those of `weights`; [`Error::Shape`] for a matrix of another size, [`Error::NotFinite`] for weights that cannot be
     /// rounded, [`Error::Config`] for a model with routers or a wider adapter.
-    pub fn new(model: &Mistral, precision: Precision, weights: &mut dyn FnMut(&str) -> Result<Weights>) -> Result<Self> {
+    pub fn new(model: &Decoder, precision: Precision, weights: &mut dyn FnMut(&str) -> Result<Weights>) -> Result<Self> {
         if model.layers.iter().any(|layer| layer.self_attn.routed.is_some()) {
             return Err(refused("with routed heads", "pack the base and ask about subjects without routers, or use f32"));
         }
@@ -110,7 +112,7 @@ impl PackedDecoder {
         self.layers.iter().map(layer).sum::<usize>() + self.head.bytes()
     }
 
-    /// As [`Mistral::forward_traced`].
+    /// As [`Decoder::forward_traced`].
     pub(super) fn forward(
         &self,
         embeddings: Tensor<3>,
@@ -132,7 +134,7 @@ impl PackedDecoder {
             positions.chunks(tokens).map(|positions| Rotations::new(positions, &self.config)).collect();
         let room = planned * self.config.kv_heads * self.config.head_dim;
         sequences.iter_mut().for_each(|sequence| make_own(sequence, room));
-        let mut memory = Memory::default();
+        let mut memory = BlockMemory::default();
         for (index, layer) in self.layers.iter().enumerate() {
             for (row, state) in states.iter_mut().enumerate() {
                 let rotations = rotations.get(row).or(rotations.first());
@@ -164,10 +166,10 @@ impl PackedDecoder {
         mask: Option<&[bool]>,
         held: usize,
         [keys, values]: &mut [Vec<f32>; 2],
-        memory: &mut Memory,
+        memory: &mut BlockMemory,
     ) -> Result<()> {
-        let Memory { normalised, all, mixed, attended, inner } = memory;
-        let MistralConfig { heads, kv_heads, head_dim, hidden, .. } = self.config;
+        let BlockMemory { normalised, projected: all, mixed, attended, fed_forward: inner } = memory;
+        let DecoderConfig { heads, kv_heads, head_dim, hidden, .. } = self.config;
         let (own, shared) = (heads * head_dim, kv_heads * head_dim);
         let (row, tokens) = (own + 2 * shared, state.len() / hidden);
         layer.input_norm.forward_into(state, normalised);
@@ -224,16 +226,6 @@ fn make_own(sequence: &mut Sequence, room: usize) {
     }
 }
 
-/// What lies between the steps of a layer; used again from layer to layer, because new memory is slow at first.
-#[derive(Default)]
-struct Memory {
-    normalised: Vec<f32>,
-    all: Vec<f32>,
-    mixed: Vec<f32>,
-    attended: Vec<f32>,
-    inner: Vec<f32>,
-}
-
 impl Weights {
     /// Adds what an adapter does, `scale A B`.
     fn add(&mut self, adapter: &LoraAdapter) {
@@ -254,7 +246,7 @@ pub(super) fn refused(value: &str, remedy: &str) -> Error {
 }
 
 /// The matrices of a model in memory, as [`PackedDecoder::new`] wants them.
-pub(super) fn weights_of(model: &Mistral, name: &str) -> Result<Weights> {
+pub(super) fn weights_of(model: &Decoder, name: &str) -> Result<Weights> {
     let layer = model.linears().into_iter().find(|(layer, _)| name.strip_suffix(".base.weight") == Some(layer));
     let (_, layer) = layer.ok_or_else(|| refused(name, "ask for a linear layer of the model"))?;
     Ok(Weights { numbers: numbers(&layer.base.weight), order: Order::InputsOutputs, sizes: layer.base.weight.val().dims() })
@@ -277,7 +269,7 @@ struct Rotations {
 }
 
 impl Rotations {
-    fn new(positions: &[i32], config: &MistralConfig) -> Self {
+    fn new(positions: &[i32], config: &DecoderConfig) -> Self {
         let half = config.head_dim / 2;
         let frequency = |place: usize| config.rope_theta.powf(-2.0 * place as f64 / config.head_dim as f64) as f32;
         let frequencies: Vec<f32> = (0..half).map(frequency).collect();
@@ -299,7 +291,7 @@ impl Rotations {
 
 /// Attention under a mask `[tokens, keys]`, true = hidden; a token that may see nothing sees everything. Only prompts with padding
 /// have one.
-fn masked_attention(all: &[f32], row: usize, [keys, values]: [&[f32]; 2], mask: &[bool], config: &MistralConfig) -> Vec<f32> {
+fn masked_attention(all: &[f32], row: usize, [keys, values]: [&[f32]; 2], mask: &[bool], config: &DecoderConfig) -> Vec<f32> {
     let (heads, width, shared) = (config.heads, config.head_dim, config.kv_heads * config.head_dim);
     let group = heads / config.kv_heads;
     let count = keys.len() / shared;

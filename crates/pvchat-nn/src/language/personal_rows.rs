@@ -3,7 +3,7 @@
 use burn::{module::Param, prelude::*, tensor::DType};
 use pvchat_data::random::SeededStream;
 
-use super::Mistral;
+use super::Decoder;
 use crate::{Error, Result};
 
 /// The rows of one subject's tokens: its name and its detail tokens. Table and head stay as they are.
@@ -25,7 +25,7 @@ impl PersonalRows {
     ///
     /// # Errors
     /// [`Error::Config`] without a token or sub-word, and for a sub-word beyond the vocabulary.
-    pub fn from_sub_words(model: &Mistral, sub_words: &[u32], tokens: usize) -> Result<Self> {
+    pub fn from_sub_words(model: &Decoder, sub_words: &[u32], tokens: usize) -> Result<Self> {
         let wrong = |key, value, remedy: String| Err(Error::Config { key, value, remedy });
         if tokens == 0 {
             return wrong("personal tokens", "0".into(), "use at least 1".into());
@@ -60,7 +60,7 @@ impl PersonalRows {
         Self { input: noisy(self.input), output: noisy(self.output) }
     }
 
-    /// What [`Mistral::embed_with`] and [`Mistral::logits`] take, both `[1, tokens, hidden]`.
+    /// What [`Decoder::embed_with`] and [`Decoder::logits`] take, both `[1, tokens, hidden]`.
     pub fn extra_rows(&self) -> [Tensor<3>; 2] {
         [self.input.val().unsqueeze_dim(0), self.output.val().unsqueeze_dim(0)]
     }

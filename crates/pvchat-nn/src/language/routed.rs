@@ -18,7 +18,7 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Mistral, lora::zero_linear};
+use super::{Decoder, lora::zero_linear};
 use crate::{Error, Result, init, moh::Gates};
 
 /// Which heads of which decoder layers are routed.
@@ -50,7 +50,7 @@ impl RoutedHeadsConfig {
     }
 
     /// The routers that are attached to a decoder; `None` where there are none.
-    pub fn of(model: &Mistral) -> Option<Self> {
+    pub fn of(model: &Decoder) -> Option<Self> {
         let layers = model.layers.iter().enumerate();
         let attached: Vec<(usize, &HeadRouter)> =
             layers.filter_map(|(index, layer)| Some((index, layer.self_attn.routed.as_ref()?))).collect();
@@ -196,7 +196,7 @@ pub(super) fn changes_nothing(weights: &Tensor<3>) -> bool {
     !weights.is_autodiff() && weights.clone().equal_elem(1.0).all().into_scalar::<bool>()
 }
 
-/// What [`Mistral::forward_routed`](super::Mistral::forward_routed) returns.
+/// What [`Decoder::forward_routed`](super::Decoder::forward_routed) returns.
 #[derive(Clone, Debug)]
 pub struct RoutedOutput {
     /// Hidden states after the final norm, `[batch, tokens, hidden]`.

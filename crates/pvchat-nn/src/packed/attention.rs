@@ -6,10 +6,10 @@ use std::mem::MaybeUninit;
 use rayon::prelude::*;
 
 use super::{
-    Level, Line, Precision, Shared, bf16, f32,
+    Level, Precision, bf16, f32,
+    memory::{Line, Shared, with_memory},
     tile::{Kernel, PANEL, with_rows},
     vector::{LANES, Lanes, Vector},
-    with_memory,
 };
 use crate::{Error, Result, simd::multiply_add};
 

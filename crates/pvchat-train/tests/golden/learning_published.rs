@@ -29,7 +29,7 @@ use pvchat_model::{
     vision::{VisionConfig, VisionEncoder, vision_layernorm},
 };
 use pvchat_nn::{
-    language::{LoraConfig, MistralConfig},
+    language::{DecoderConfig, LoraConfig},
     moh::Routing,
     weights::apply_tensors,
 };
@@ -240,7 +240,7 @@ impl Trajectory {
         };
         let subject = golden.size("subject_id");
         let lm = |key| size(&golden, &["sizes", "lm", key]);
-        let language = MistralConfig {
+        let language = DecoderConfig {
             vocabulary: subject,
             hidden: lm("hidden"),
             layers: lm("layers"),
@@ -251,7 +251,7 @@ impl Trajectory {
             rope_theta: golden.number("rope_theta"),
             rms_norm_epsilon: golden.number("rms_norm_eps"),
             lora: Some(config.adaptation.lora),
-            ..MistralConfig::full()
+            ..DecoderConfig::full()
         };
         let stream = SeededStream::new(0);
         let answer = AnswerConfig { bridge: BridgeConfig::QFormer(bridge), language };

@@ -14,7 +14,7 @@ use pvchat_data::random::SeededStream;
 use pvchat_model::families::smolvlm2::{Connector, ConnectorConfig, SiglipConfig, SiglipTower, connector::place_visual_tokens};
 use pvchat_nn::{
     language::{
-        Labels, LoraConfig, Mistral, MistralConfig, PersonalRows, RoutedHeadsConfig, RoutedOutput, TokenKind, next_token_loss,
+        Decoder, DecoderConfig, Labels, LoraConfig, PersonalRows, RoutedHeadsConfig, RoutedOutput, TokenKind, next_token_loss,
     },
     trace::Trace,
     weights::apply_tensors,
@@ -31,7 +31,7 @@ use crate::support::{GRADIENT, Golden, VALUE, assert_all_close, devices, directo
 #[derive(Module, Debug)]
 struct Trained {
     rows: PersonalRows,
-    lm: Mistral,
+    lm: Decoder,
 }
 
 struct Trajectory {
@@ -173,7 +173,7 @@ impl Trajectory {
     /// The model at the start, with the starting values of the file.
     fn start(&self, device: &Device) -> Trained {
         let size = |key| self.size(&["sizes", "text", key]);
-        let config = MistralConfig {
+        let config = DecoderConfig {
             vocabulary: size("vocab_size"),
             hidden: size("hidden_size"),
             layers: size("num_hidden_layers"),

@@ -16,7 +16,7 @@ use crate::{
     vilm::VilmConfig,
     vision::VisionConfig,
 };
-use pvchat_nn::language::{LoraConfig, MistralConfig};
+use pvchat_nn::language::{DecoderConfig, LoraConfig};
 
 #[derive(Deserialize)]
 struct PublishedFile {
@@ -107,7 +107,7 @@ pub(super) fn read(name: &str, json: &[u8]) -> Result<VilmConfig> {
         alpha: llm.lora_alpha.unwrap_or(lora.alpha),
         dropout: llm.lora_dropout.unwrap_or(lora.dropout),
     };
-    let language = MistralConfig { lora: llm.use_lora.unwrap_or(false).then_some(lora), ..MistralConfig::full() };
+    let language = DecoderConfig { lora: llm.use_lora.unwrap_or(false).then_some(lora), ..DecoderConfig::full() };
     Ok(VilmConfig {
         family: NAME,
         preprocess: Preprocessing::Tiles(PreprocessConfig { resolution: encoder.image_size, ..PreprocessConfig::full() }),

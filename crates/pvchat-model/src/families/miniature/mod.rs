@@ -3,7 +3,7 @@
 
 use burn::prelude::Device;
 use pvchat_data::random::SeededStream;
-use pvchat_nn::{language::MistralConfig, moh::Routing};
+use pvchat_nn::{language::DecoderConfig, moh::Routing};
 
 use super::{Family, NameTable, internvideo2_chat};
 use crate::{
@@ -83,7 +83,7 @@ pub fn config(vocabulary: usize, routing: Routing) -> VilmConfig {
                     dropout: DropoutRates::default(),
                 },
             }),
-            language: MistralConfig {
+            language: DecoderConfig {
                 vocabulary,
                 hidden: WIDTH,
                 layers: 3,

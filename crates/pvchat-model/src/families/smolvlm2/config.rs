@@ -3,7 +3,7 @@
 //! Keys that have transformers' defaults are missing in the published files, and others have no meaning for the model: what is
 //! missing gets its default, what is not known is ignored, and what would make another model is refused.
 
-use pvchat_nn::language::MistralConfig;
+use pvchat_nn::language::DecoderConfig;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
@@ -27,7 +27,7 @@ pub struct SmolVlm2Config {
     /// The connector joins squares of this many by this many patches.
     pub scale_factor: usize,
     /// The language model.
-    pub text: MistralConfig,
+    pub text: DecoderConfig,
     /// Whether the head is the word table; then the weights have no `lm_head.weight`.
     pub tie_word_embeddings: bool,
     /// The longest prompt and answer together, in tokens.
@@ -236,7 +236,7 @@ impl SmolVlm2Config {
         Some(Self {
             vision,
             scale_factor,
-            text: MistralConfig {
+            text: DecoderConfig {
                 vocabulary: 49_280,
                 hidden,
                 layers,
@@ -374,7 +374,7 @@ impl PublishedConfig {
         }
     }
 
-    fn text(&self) -> Result<MistralConfig> {
+    fn text(&self) -> Result<DecoderConfig> {
         let text = &self.text_config;
         let ropes = [&text.rope_parameters, &text.rope_scaling].map(Option::as_ref);
         for kind in ropes.into_iter().flatten().filter_map(|rope| rope.rope_type.as_ref()) {
@@ -384,7 +384,7 @@ impl PublishedConfig {
         }
         let theta = ropes.into_iter().flatten().find_map(|rope| rope.rope_theta).or(text.rope_theta);
         let (hidden, heads) = (text.hidden_size.unwrap_or(4096), text.num_attention_heads.unwrap_or(32));
-        Ok(MistralConfig {
+        Ok(DecoderConfig {
             vocabulary: text.vocab_size.unwrap_or(32_000),
             hidden,
             layers: text.num_hidden_layers.unwrap_or(32),

@@ -1,5 +1,5 @@
 //! SmolVLM2: a SigLIP encoder that sees every frame by itself, a connector that joins neighbouring patches, and a language
-//! model of Llama's kind ([`Mistral`](pvchat_nn::language::Mistral)).
+//! model of Llama's kind ([`Decoder`](pvchat_nn::language::Decoder)).
 //!
 //! ```text
 //! config.rs      the published config.json and the files beside it

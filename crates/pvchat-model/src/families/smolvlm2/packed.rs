@@ -2,7 +2,9 @@
 
 use burn::prelude::*;
 use pvchat_nn::{
-    packed::{Finish, Heads, Layer, Norm, PackedMatrix, Precision, Weights, attention_into, forward_both_into, numbers},
+    packed::{
+        BlockMemory, Finish, Heads, Layer, Norm, PackedMatrix, Precision, Weights, attention_into, forward_both_into, numbers,
+    },
     trace::Trace,
 };
 
@@ -99,7 +101,7 @@ impl PackedTower {
         let (sizes @ [_, tokens, width], device) = (embedded.dims(), embedded.device().inner());
         let mut states = embedded.inner().into_data().convert::<f32>().try_to_vec::<f32>().unwrap_or_default();
         let tensor = |states: &[f32]| Tensor::<3>::from_data(TensorData::new(states.to_vec(), sizes), &device);
-        let mut memory = Memory::default();
+        let mut memory = BlockMemory::default();
         for (index, block) in self.blocks.iter().enumerate() {
             for frame in states.chunks_mut(tokens * width) {
                 self.block(block, frame, [tokens, width], &mut memory)?;
@@ -113,8 +115,8 @@ impl PackedTower {
         Ok(tokens)
     }
 
-    fn block(&self, block: &Block, state: &mut [f32], [tokens, width]: [usize; 2], memory: &mut Memory) -> Result<()> {
-        let Memory { normalised, all, mixed, attended, out } = memory;
+    fn block(&self, block: &Block, state: &mut [f32], [tokens, width]: [usize; 2], memory: &mut BlockMemory) -> Result<()> {
+        let BlockMemory { normalised, projected: all, mixed, attended, fed_forward: out } = memory;
         let apply = |linear: &Linear, rows: &[f32], finish: Finish<'_>, out: &mut Vec<f32>| {
             linear.weight.forward_into(rows, tokens, Some(&linear.bias), finish, out)
         };
@@ -131,14 +133,4 @@ impl PackedTower {
         state.copy_from_slice(out);
         Ok(())
     }
-}
-
-/// What lies between the steps of a block; used again from block to block, because new memory is slow at first.
-#[derive(Default)]
-struct Memory {
-    normalised: Vec<f32>,
-    all: Vec<f32>,
-    mixed: Vec<f32>,
-    attended: Vec<f32>,
-    out: Vec<f32>,
 }

@@ -15,8 +15,8 @@ mod generation;
 const VOCABULARY: usize = 29;
 const HIDDEN: usize = 24;
 
-fn config() -> MistralConfig {
-    MistralConfig {
+fn config() -> DecoderConfig {
+    DecoderConfig {
         vocabulary: VOCABULARY,
         hidden: HIDDEN,
         layers: 2,
@@ -32,7 +32,7 @@ fn config() -> MistralConfig {
 }
 
 /// A model whose weights are large enough for its answers to differ, adapters included.
-fn model(device: &Device) -> Mistral {
+fn model(device: &Device) -> Decoder {
     let mut stream = SeededStream::new(17);
     let mut model = config().init(&stream, device).unwrap();
     model.embed_tokens.weight = init::normal_param(&mut stream, [VOCABULARY, HIDDEN], 1.0, device);
@@ -266,7 +266,7 @@ fn adapters_can_be_taken_inserted_and_merged() {
     let device = Device::flex();
     let trained = model(&device);
     let x = random(12, [1, 5, HIDDEN], &device);
-    let run = |model: &Mistral| model.logits(model.forward(x.clone(), positions(0, 5, 1, &device), None, None), None);
+    let run = |model: &Decoder| model.logits(model.forward(x.clone(), positions(0, 5, 1, &device), None, None), None);
     let adapters = trained.adapters();
     assert_eq!(adapters.len(), 15);
     assert_eq!((adapters[0].0.as_str(), adapters[14].0.as_str()), ("layers.0.self_attn.q_proj", "lm_head"));
@@ -346,9 +346,15 @@ fn a_model_is_a_function_of_its_seed() {
 }
 
 #[test]
+fn configurations_keep_the_text_that_identifies_runs_of_pretraining() {
+    let text = "MistralConfig { vocabulary: 32768, hidden: 4096, layers: 32, heads: 32, kv_heads: 8, head_dim: 128, intermediate: 14336, rope_theta: 1000000.0, rms_norm_epsilon: 1e-5, initial_deviation: 0.02, lora: None }";
+    assert_eq!(format!("{:?}", DecoderConfig { lora: None, ..DecoderConfig::full() }), text);
+}
+
+#[test]
 fn bad_configurations_are_refused_with_both_numbers() {
     let device = Device::flex();
-    let refuse = |change: fn(&mut MistralConfig)| {
+    let refuse = |change: fn(&mut DecoderConfig)| {
         let mut config = config();
         change(&mut config);
         let error = config.init_zeros(&device).expect_err("a bad configuration");
@@ -362,6 +368,6 @@ fn bad_configurations_are_refused_with_both_numbers() {
     assert!(refuse(|c| c.rope_theta = f64::NAN).contains("rope_theta"));
     assert!(refuse(|c| c.rms_norm_epsilon = 0.0).contains("rms_norm_epsilon"));
     assert!(refuse(|c| c.lora = Some(LoraConfig { rank: 0, alpha: 1.0, dropout: 0.0 })).contains("rank"));
-    assert!(MistralConfig::full().validate().is_ok());
+    assert!(DecoderConfig::full().validate().is_ok());
     assert!(matches!(Packing::new(vec![]), Err(Error::Config { .. })));
 }

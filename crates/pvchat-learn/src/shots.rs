@@ -16,8 +16,10 @@ use pvchat_train::{
 };
 use pvchat_video::Clip;
 
-use super::{LearnEvent, Learner, encode_pairs, refuse_chance, sort};
-use crate::Result;
+use crate::{
+    LearnEvent, Learner, Result,
+    learner::{encode_pairs, refuse_chance, sort},
+};
 
 /// A clip to learn somebody from.
 #[derive(Clone, Debug, PartialEq)]

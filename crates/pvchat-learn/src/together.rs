@@ -15,7 +15,7 @@ use pvchat_train::personal::{LearnClip, LearnConfig, LearnData, LearnReport, Lea
 
 use crate::{
     Error, LearnEvent, Learner, Result,
-    learn::{Material, cosine, refuse_chance, sort},
+    learner::{Material, cosine, refuse_chance, sort},
 };
 
 /// People who were learned together, and how it came about.

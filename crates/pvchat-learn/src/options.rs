@@ -84,6 +84,17 @@ impl Default for LearnOptions {
 }
 
 impl LearnOptions {
+    /// The folder of [`checkpoints`](Self::checkpoints), if there is to be one, held for this process while the result lives.
+    ///
+    /// # Errors
+    /// [`pvchat_train::Error::Busy`] while another process learns in it, or when it cannot be made.
+    pub fn held_checkpoints(&self) -> Result<Option<CheckpointFolder>> {
+        match &self.checkpoints {
+            Some(folder) => Ok(Some(CheckpointFolder::new(folder)?.locked()?)),
+            None => Ok(None),
+        }
+    }
+
     /// When to write checkpoints, and the time that is left from now on.
     pub(crate) fn run(&self, checkpoints: Option<CheckpointFolder>) -> Result<LearnRun> {
         let seconds = |key, value: f64| {

@@ -6,7 +6,7 @@ use pvchat_data::SubjectName;
 use pvchat_train::error::Difference;
 
 /// Learning that is going on, or that was interrupted and can be resumed with the same clip, names and options; see
-/// [`SubjectFolder::unfinished`](crate::SubjectFolder::unfinished).
+/// [`LearningFolders::unfinished`](crate::LearningFolders::unfinished).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unfinished {
     /// Who is learned; several people where they are learned together.

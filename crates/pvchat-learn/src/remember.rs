@@ -57,8 +57,8 @@ impl Personalizer for Remember {
 }
 
 /// Where a remembered person is in a clip: the position of the most similar person and the probability that it is the same.
-/// `None` for subjects that came about in another way.
-pub(crate) fn find(subject: &Subject, memory: &Sight) -> Option<(usize, f32)> {
+/// `None` for subjects that came about in another way. `memory` is of one clip.
+pub fn find(subject: &Subject, memory: &Sight) -> Option<(usize, f32)> {
     if subject.info.origin != Origin::Remembered {
         return None;
     }
@@ -72,8 +72,11 @@ pub(crate) fn find(subject: &Subject, memory: &Sight) -> Option<(usize, f32)> {
 }
 
 /// Answers a question about a remembered person; `None` where the tokens have to answer: the person was not remembered, or
-/// the question is none of the known kinds.
-pub(crate) fn answer(vilm: &Vilm, subject: &Subject, memory: &Sight, question: &str) -> Result<Option<Answer>> {
+/// the question is none of the known kinds. `memory` is of one clip.
+///
+/// # Errors
+/// [`Error::Model`](crate::Error::Model) when the clip was seen by another model.
+pub fn answer(vilm: &Vilm, subject: &Subject, memory: &Sight, question: &str) -> Result<Option<Answer>> {
     let (Some((position, presence)), Some(aspect)) = (find(subject, memory), free_text::classify(question)) else {
         return Ok(None);
     };

@@ -1,8 +1,5 @@
 //! From one clip of a person to a subject: enrolment in one look, or learning by training.
 
-mod options;
-mod shots;
-
 use std::{ops::ControlFlow, time::Instant};
 
 use image::RgbImage;
@@ -20,10 +17,7 @@ use pvchat_train::{
     personal::{LearnClip, LearnConfig, LearnData, LearnProgress, LearnReport, LearnRun, SelfCheck, learn},
 };
 
-pub use options::{LearnOptions, Start};
-pub use shots::{LearnedFrom, Shot};
-
-use crate::{Error, Result};
+use crate::{Error, LearnOptions, Result, Start};
 
 /// A way from one prepared clip to a subject.
 pub trait Personalizer {
@@ -301,7 +295,13 @@ fn describe(vilm: &Vilm) -> impl FnMut(&[RgbImage], Aspect) -> std::result::Resu
 }
 
 /// Token ids of questions and answers, as many for every clip: the first ones are repeated.
-fn encode_pairs(vilm: &Vilm, joint: &str, pairs: &[QaPair], names: &[SubjectName], count: usize) -> Result<Vec<EncodedText>> {
+pub(crate) fn encode_pairs(
+    vilm: &Vilm,
+    joint: &str,
+    pairs: &[QaPair],
+    names: &[SubjectName],
+    count: usize,
+) -> Result<Vec<EncodedText>> {
     pairs
         .iter()
         .cycle()
@@ -310,13 +310,14 @@ fn encode_pairs(vilm: &Vilm, joint: &str, pairs: &[QaPair], names: &[SubjectName
         .collect()
 }
 
-/// The left person's identity embedding of every clip.
-pub(crate) fn identities(memory: &Sight) -> Vec<Vec<f32>> {
+/// The left person's identity embedding of every clip that was looked at, a unit vector each.
+pub fn identities(memory: &Sight) -> Vec<Vec<f32>> {
     let [_, people, width] = memory.identity.dims();
     let values: Vec<f32> = memory.identity.clone().into_data().iter::<f32>().collect();
     values.chunks(people * width).map(|row| row[..width].to_vec()).collect()
 }
 
-pub(crate) fn cosine(one: &[f32], other: &[f32]) -> f32 {
+/// The cosine of two unit vectors of one length: how similar the people are whom they embed.
+pub fn cosine(one: &[f32], other: &[f32]) -> f32 {
     one.iter().zip(other).map(|(a, b)| a * b).sum()
 }

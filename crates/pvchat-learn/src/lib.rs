@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod folders;
+mod learner;
+mod options;
+pub mod remember;
+mod shots;
+mod together;
+mod unfinished;
+
+pub use error::{Error, Result};
+pub use folders::LearningFolders;
+pub use learner::{Enrol, LearnEvent, Learned, Learner, Personalizer, cosine, identities};
+pub use options::{LearnOptions, Start};
+pub use remember::Remember;
+pub use shots::{LearnedFrom, Shot};
+pub use together::LearnedTogether;
+pub use unfinished::Unfinished;
