@@ -18,6 +18,7 @@
 #   make smolvlm-benchmarks  SmolVLM2 beside PyTorch: docs/smolvlm2-benchmarks.md (MODEL: its folder, VIDEO: a clip)
 #   make doc         the API documentation, in target/doc
 #   make miniature   trains the shipped base model from scratch (about an hour; resumes where it was stopped)
+#   make plain     trains the laboratory's base, which knows nobody in particular (about an hour; resumes)
 #   make models      fetches the models and clips of real people, and a small language model, once: test does it too
 #   make setup       only installs what is missing
 
@@ -32,7 +33,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # compiled once and not once per command. `cargo run --release --example NAME` resolves to the same.
 CARGO_FLAGS := --release --workspace
 
-.PHONY: help setup models demo test test-ndarray test-vulkan test-onnx ptx soak fuzz fuzz-guided lint check-cuda deny bench moh-benchmarks moh-report smolvlm-benchmarks tables doc miniature
+.PHONY: help setup models demo test test-ndarray test-vulkan test-onnx ptx soak fuzz fuzz-guided lint check-cuda deny bench moh-benchmarks moh-report smolvlm-benchmarks tables doc miniature plain
 
 help:
 	@sed -n 's/^#   make /make /p' $(firstword $(MAKEFILE_LIST))
@@ -190,3 +191,10 @@ miniature: models
 	$(TARGET)/release/examples/miniature encoder
 	$(TARGET)/release/examples/miniature answer
 	$(TARGET)/release/examples/miniature package
+
+plain: export MIMALLOC_PURGE_DELAY := -1
+plain: setup
+	$(CARGO) build $(CARGO_FLAGS) --examples
+	$(TARGET)/release/examples/miniature --plain encoder --steps 3600
+	$(TARGET)/release/examples/miniature --plain answer --steps 2400 --groups 3000
+	$(TARGET)/release/examples/miniature --plain package --output fixtures/plain

@@ -34,11 +34,7 @@ use pvchat::{
         exam::{self, Cast, Character, Counts},
         words,
     },
-    model::{
-        personal::PersonalTensors,
-        sight::Sight,
-        vilm::Vilm,
-    },
+    model::{personal::PersonalTensors, sight::Sight, vilm::Vilm},
     nn::device::default_device,
     train::{
         objective::ObjectiveConfig,
@@ -54,8 +50,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Learns people in a base that knows nobody in particular, and examines what came of it.
 #[derive(Parser)]
 struct Arguments {
-    /// The folder of the base; `miniature --plain` trains one.
-    #[arg(long, default_value = "target/plain/base", global = true)]
+    /// The folder of the base; `make plain` trains the one that is here.
+    #[arg(long, default_value = "fixtures/plain", global = true)]
     base: PathBuf,
     /// Characters of the examination.
     #[arg(long, default_value_t = 8, global = true)]
@@ -64,7 +60,7 @@ struct Arguments {
     #[arg(long, default_value_t = 2026, global = true)]
     exam: u64,
     /// Made clips to learn a character from, half with the character and half without.
-    #[arg(long, default_value_t = 480, global = true)]
+    #[arg(long, default_value_t = 1200, global = true)]
     clips: usize,
     /// The file of answers.
     #[arg(long, default_value = "target/plain/answers.jsonl", global = true)]
@@ -102,7 +98,7 @@ struct Learning {
     #[arg(long, default_value_t = 20)]
     image_steps: usize,
     /// Optimiser steps on clips.
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 240)]
     clip_steps: usize,
     /// Clips per step.
     #[arg(long, default_value_t = 32)]
@@ -111,7 +107,7 @@ struct Learning {
     #[arg(long, default_value_t = 1e-2)]
     rate: f64,
     /// Learning rate of the Q-Former and its routers.
-    #[arg(long, default_value_t = 2e-3)]
+    #[arg(long, default_value_t = 1e-3)]
     bridge_rate: f64,
     /// Learning rate of the adapters.
     #[arg(long, default_value_t = 2e-3)]
@@ -239,7 +235,13 @@ impl Laboratory {
         Ok(frames.iter().map(|frame| imageops::resize(frame, SIDE, SIDE, imageops::FilterType::Triangle)).collect())
     }
 
-    fn make(&self, reference: &[RgbImage], config: ExchangeConfig, count: usize, stream: &SeededStream) -> Outcome<Vec<Exchanged>> {
+    fn make(
+        &self,
+        reference: &[RgbImage],
+        config: ExchangeConfig,
+        count: usize,
+        stream: &SeededStream,
+    ) -> Outcome<Vec<Exchanged>> {
         let maker = ExchangeMaker::new(reference, &self.strangers, config)?.ok_or("nobody stands out in the reference")?;
         Ok(maker.make(count, stream)?)
     }
@@ -267,7 +269,12 @@ impl Laboratory {
         };
         let mut file = OpenOptions::new().create(true).append(true).open(&arguments.answers).map_err(at(&arguments.answers))?;
         let mut write = |row: &Row| -> Outcome<()> {
-            eprintln!("{} {}: {}", row.character, row.way, score(std::slice::from_ref(row), threshold(&[row.clone()])));
+            eprintln!(
+                "{} {}: {}",
+                row.character,
+                row.way,
+                score(std::slice::from_ref(row), threshold(std::slice::from_ref(row)))
+            );
             writeln!(file, "{}", serde_json::to_string(row)?)?;
             Ok(())
         };
@@ -323,8 +330,6 @@ impl Laboratory {
                     Ok(learned) => learned.subject,
                     Err(error) => {
                         eprintln!("{number} {way}: {error}");
-                        let means: Vec<String> = last.chunks(20).map(|part| format!("{:.3}", part.iter().sum::<f32>() / part.len() as f32)).collect();
-                        eprintln!("{} {:.0} s making {making:.0}", means.join(" "), started.elapsed().as_secs_f64());
                         continue;
                     }
                 };
@@ -366,12 +371,8 @@ impl Laboratory {
             Ok(view.generate(&reading, question, &view.default_options(), |_| ControlFlow::Continue(()))?.text)
         };
         let said = ask(&seen, &questions::question(Aspect::Face, 0, questions::GENERIC_SUBJECTS[0]))?;
-        let features: Vec<String> = said
-            .trim_start_matches("the person has a ")
-            .trim_end_matches(" .")
-            .split(" , ")
-            .map(str::to_string)
-            .collect();
+        let features: Vec<String> =
+            said.trim_start_matches("the person has a ").trim_end_matches(" .").split(" , ").map(str::to_string).collect();
         let question = questions::question(Aspect::Existence, 0, &words::someone(&features));
         let described = examination.asked(|clip| Ok(if ask(clip, &question)?.starts_with("yes") { 1.0 } else { 0.0 }))?;
         let start = pvchat.vilm().blank_subject(&"Aa".parse::<SubjectName>()?, &SeededStream::new(0))?;
@@ -605,7 +606,12 @@ fn table(all: &[Row], exam: u64) -> Outcome<()> {
     if !made.is_empty() {
         println!("Newly made clips, shares right:\n\n{}", made.to_markdown());
     }
-    let mut differences = Table::new(["way", "against the description [95 %]", "against the mean of the grid [95 %]", "against the read-outs [95 %]"]);
+    let mut differences = Table::new([
+        "way",
+        "against the description [95 %]",
+        "against the mean of the grid [95 %]",
+        "against the read-outs [95 %]",
+    ]);
     for way in ways.iter().filter(|way| way.starts_with("learned") && !way.ends_with(ZEROED)) {
         let rows = of(way);
         let mut cells = vec![(*way).to_string()];

@@ -44,14 +44,17 @@ impl Shot {
         Self { frames: clip.frames, seconds: clip.times, duration, present, pairs: Vec::new() }
     }
 
-    /// The questions that are asked about it.
-    fn asked(&self, name: &str, format: &PromptFormat) -> Vec<QaPair> {
+    /// The questions that are asked about it; a base without free wording knows only the words of its own language.
+    fn asked(&self, name: &str, format: &PromptFormat, free_wording: bool) -> Vec<QaPair> {
         if !self.pairs.is_empty() {
             return self.pairs.clone();
         }
-        let answer = questions::readable(&questions::existence_answer(name, self.present));
-        let mut capital = answer.chars();
-        let answer: String = capital.next().into_iter().flat_map(char::to_uppercase).chain(capital).collect();
+        let mut answer = questions::existence_answer(name, self.present);
+        if free_wording {
+            let readable = questions::readable(&answer);
+            let mut capital = readable.chars();
+            answer = capital.next().into_iter().flat_map(char::to_uppercase).chain(capital).collect();
+        }
         let question = format.presence_question.replace("{}", name);
         vec![QaPair::new(QaKind::Existence, question, answer)]
     }
@@ -118,9 +121,10 @@ impl Learner<'_> {
     fn look_at_shots(&mut self, vilm: &Vilm, shots: &[Shot], name: &SubjectName, keep: &LearnRun) -> Result<LearnData> {
         let mut data = LearnData { features: self.options.features(keep)?, ..LearnData::default() };
         let (names, title) = ([name.clone()], name.to_string());
+        let free_wording = vilm.config().family()?.free_wording;
         let mut counts = [0; 2];
         for (done, shot) in shots.iter().enumerate() {
-            let pairs = shot.asked(&title, vilm.codec().format());
+            let pairs = shot.asked(&title, vilm.codec().format(), free_wording);
             let of_looks = |pair: &&QaPair| matches!(pair.kind, Some(QaKind::Existence | QaKind::Appearance));
             let still_pairs: Vec<QaPair> = pairs.iter().filter(of_looks).cloned().collect();
             let sight = look(vilm, shot)?;
@@ -197,4 +201,18 @@ fn insert(data: &mut LearnData, sight: Sight, lower: Option<Tensor<3>>) -> Resul
         false => {}
     }
     Ok(features)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shot_without_questions_is_asked_about_in_the_words_of_the_base() {
+        let shot = Shot { frames: Vec::new(), seconds: Vec::new(), duration: 0.0, present: true, pairs: Vec::new() };
+        let asked = |format: &PromptFormat, free| shot.asked("<Aa>", format, free).swap_remove(0);
+        assert_eq!(asked(&PromptFormat::miniature(), false).answer, "yes , <Aa> is in the video .");
+        assert_eq!(asked(&PromptFormat::miniature(), false).question, "is <Aa> in this video ?");
+        assert_eq!(asked(&PromptFormat::miniature(), true).answer, "Yes, <Aa> is in the video.");
+    }
 }

@@ -247,11 +247,7 @@ impl AnswerTask {
     }
 
     /// Whether somebody of a description is there, twice, and descriptions of the people of the clip.
-    fn plain_texts(
-        &self,
-        clip: usize,
-        stream: &mut SeededStream,
-    ) -> pvchat_model::Result<(Vec<EncodedText>, Vec<&'static str>)> {
+    fn plain_texts(&self, clip: usize, stream: &mut SeededStream) -> pvchat_model::Result<(Vec<EncodedText>, Vec<&'static str>)> {
         let scene = &self.clips.clips[clip].scene;
         let company = scene.people.len() > 1;
         let mut texts = Vec::with_capacity(self.questions);

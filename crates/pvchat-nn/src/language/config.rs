@@ -1,7 +1,5 @@
 //! Sizes and constants of the language model, and the model that they make.
 
-use std::fmt;
-
 use burn::{
     nn::{EmbeddingConfig, Initializer},
     prelude::*,
@@ -13,7 +11,7 @@ use super::{Decoder, DecoderLayer, DecoderMlp, LoraAdapter, LoraConfig, LoraLine
 use crate::{Error, Result, init};
 
 /// Sizes and constants of a language model of the Mistral and Llama kind.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DecoderConfig {
     /// Rows of the word table, without subject tokens.
@@ -38,26 +36,6 @@ pub struct DecoderConfig {
     pub initial_deviation: f32,
     /// Adapters on every linear layer and on the head, or none.
     pub lora: Option<LoraConfig>,
-}
-
-/// Under its first name: the text is part of what identifies a run of pretraining, and checkpoints and reports of such runs hold it.
-impl fmt::Debug for DecoderConfig {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("MistralConfig")
-            .field("vocabulary", &self.vocabulary)
-            .field("hidden", &self.hidden)
-            .field("layers", &self.layers)
-            .field("heads", &self.heads)
-            .field("kv_heads", &self.kv_heads)
-            .field("head_dim", &self.head_dim)
-            .field("intermediate", &self.intermediate)
-            .field("rope_theta", &self.rope_theta)
-            .field("rms_norm_epsilon", &self.rms_norm_epsilon)
-            .field("initial_deviation", &self.initial_deviation)
-            .field("lora", &self.lora)
-            .finish()
-    }
 }
 
 impl DecoderConfig {

@@ -346,12 +346,6 @@ fn a_model_is_a_function_of_its_seed() {
 }
 
 #[test]
-fn configurations_keep_the_text_that_identifies_runs_of_pretraining() {
-    let text = "MistralConfig { vocabulary: 32768, hidden: 4096, layers: 32, heads: 32, kv_heads: 8, head_dim: 128, intermediate: 14336, rope_theta: 1000000.0, rms_norm_epsilon: 1e-5, initial_deviation: 0.02, lora: None }";
-    assert_eq!(format!("{:?}", DecoderConfig { lora: None, ..DecoderConfig::full() }), text);
-}
-
-#[test]
 fn bad_configurations_are_refused_with_both_numbers() {
     let device = Device::flex();
     let refuse = |change: fn(&mut DecoderConfig)| {
