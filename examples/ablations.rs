@@ -14,6 +14,7 @@ use pvchat::{
     },
     miniature::{
         base::Design,
+        level::Level,
         pretrain::{encoder_run::EncoderRun, encoder_task::evaluate},
     },
     model::{
@@ -253,7 +254,7 @@ impl Learning {
     fn compare(&self, rows: &[(&str, LearnOptions)]) -> Outcome<()> {
         let pvchat = Pvchat::miniature()?;
         let name: SubjectName = "Aa".parse()?;
-        let exam = Exam { characters: self.characters, seed: self.exam };
+        let exam = Exam { characters: self.characters, seed: self.exam, level: Level::Standard };
         let candidates = exam.candidates(&pvchat)?;
         let once = existence(&pvchat, &candidates, &enrolled(&pvchat, &candidates, &name)?)?;
         let enrolment: Vec<ExistenceAnswer> = (0..self.seeds).flat_map(|seed| of_seed(seed, &once)).collect();

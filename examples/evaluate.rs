@@ -21,7 +21,7 @@ use pvchat::{
         curve::{self, Judgement, OperatingPoint},
         table::{Table, fraction, with_interval},
     },
-    miniature::exam::Cast,
+    miniature::{exam::Cast, level::Level},
 };
 use pvchat_examples::{
     at,
@@ -78,7 +78,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     };
     let name: SubjectName = "Aa".parse()?;
     let started = Instant::now();
-    let exam = Exam { characters: arguments.characters, seed: arguments.exam };
+    let exam = Exam { characters: arguments.characters, seed: arguments.exam, level: Level::Standard };
     let candidates = exam.candidates(&pvchat)?;
     println!(
         "{} clips drawn, encoded, decoded and seen in {:.0} s",

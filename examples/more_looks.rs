@@ -13,6 +13,7 @@ use pvchat::{
     },
     miniature::{
         exam::through_mp4,
+        level::Level,
         world::{Scene, SceneOptions},
     },
     model::subject::IDENTITY,
@@ -49,7 +50,7 @@ fn run() -> Outcome<()> {
     let arguments = Arguments::parse();
     let pvchat = Pvchat::miniature()?;
     let name: SubjectName = "Aa".parse()?;
-    let exam = Exam { characters: arguments.characters, seed: arguments.exam };
+    let exam = Exam { characters: arguments.characters, seed: arguments.exam, level: Level::Standard };
     let candidates = exam.candidates(&pvchat)?;
     let once = enrolled(&pvchat, &candidates, &name)?;
     let (mut made, mut further) = (Vec::new(), FURTHER.map(|_| Vec::new()));

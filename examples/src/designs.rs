@@ -21,6 +21,7 @@ use pvchat::{
     miniature::{
         base::Design,
         embedded,
+        level::Level,
         pretrain::{
             answer::AnswerReport,
             answer_run::{AnswerClips, AnswerEvent, AnswerRun, assemble},
@@ -81,7 +82,7 @@ pub fn compare(designs: &[(&str, Design)], budget: &Budget) -> Outcome<()> {
     let VisionTower::Miniature(encoder) = &shipped.vilm().parameters().vision_encoder else {
         return Err("the shipped base has another encoder".into());
     };
-    let exam = Exam { characters: budget.characters, seed: budget.exam };
+    let exam = Exam { characters: budget.characters, seed: budget.exam, level: Level::Standard };
     let candidates = exam.candidates(&shipped)?;
     let mut rows: Vec<Vec<Figures>> = designs.iter().map(|_| Vec::new()).collect();
     for seed in 1..=budget.seeds {

@@ -13,7 +13,8 @@ use pvchat::{
         presence::Presence,
     },
     miniature::{
-        exam::{self, Cast, Character, Counts},
+        exam::{Cast, Character, Counts},
+        level::Level,
         words,
     },
 };
@@ -30,6 +31,8 @@ pub struct Exam {
     pub characters: usize,
     /// Seed of the characters.
     pub seed: u64,
+    /// How hard their clips are.
+    pub level: Level,
 }
 
 /// Clothes, action, place, and the single details of face and hair, each alone and in company.
@@ -55,15 +58,16 @@ impl Exam {
         std::fs::create_dir_all(&folder).map_err(at(&folder))?;
         let candidates = (0..self.characters)
             .map(|number| {
-                let character = Character::draw(number, self.seed, Counts::default());
-                let see =
-                    |scene, label: String| -> Outcome<SeenClip> { Ok(pvchat.see(&exam::through_mp4(scene, &folder, &label)?)?) };
-                let reference = see(&character.reference, format!("{number}-reference"))?;
+                let character = self.level.of(Character::draw(number, self.seed, Counts::default()), self.seed + number as u64);
+                let see = |level: Level, scene, label: String| -> Outcome<SeenClip> {
+                    Ok(pvchat.see(&level.through_mp4(scene, &folder, &label)?)?)
+                };
+                let reference = see(Level::Standard, &character.reference, format!("{number}-reference"))?;
                 let clips = character
                     .clips
                     .iter()
                     .enumerate()
-                    .map(|(clip, one)| see(&one.scene, format!("{number}-{clip}")))
+                    .map(|(clip, one)| see(self.level, &one.scene, format!("{number}-{clip}")))
                     .collect::<Outcome<Vec<_>>>()?;
                 Ok(Candidate { reference, clips, character })
             })

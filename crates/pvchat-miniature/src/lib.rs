@@ -5,6 +5,7 @@ pub mod corpus;
 pub mod embedded;
 pub mod exam;
 pub mod footage;
+pub mod level;
 pub mod pretrain;
 pub mod tokenizer;
 pub mod words;

@@ -78,6 +78,8 @@ const HAIR_COLOUR: usize = 3;
 const GLASSES: usize = 4;
 const FACIAL_HAIR: usize = 5;
 const EYES: usize = 6;
+/// Face, eyes, nose, mouth, build and mark.
+const WEAK: [usize; 6] = [1, EYES, 7, 8, 9, 10];
 
 /// A person: everything that is the same in every clip that shows them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -188,6 +190,19 @@ impl Identity {
             let step = if attribute == SKIN { stream.range(2, 5) } else { stream.range(1, size) };
             let value = (self.attributes()[attribute] + step) % size;
             changed.set(attribute, value);
+        }
+        changed
+    }
+
+    /// A different person who differs in exactly `differences` attributes (at most 5), all of them weak: the form of the face,
+    /// the colour of eyes that can be seen, nose, mouth, build, mark.
+    pub fn weak_look_alike(&self, differences: usize, stream: &mut SeededStream) -> Self {
+        let mut changed = *self;
+        let mut weak: Vec<usize> = WEAK.into_iter().filter(|&attribute| self.visible()[attribute]).collect();
+        stream.shuffle(&mut weak);
+        for attribute in weak.into_iter().take(differences) {
+            let size = ATTRIBUTE_SIZES[attribute];
+            changed.set(attribute, (self.attributes()[attribute] + stream.range(1, size)) % size);
         }
         changed
     }
