@@ -118,6 +118,10 @@ struct Learning {
     /// Weight decay of bridge and adapters.
     #[arg(long, default_value_t = 0.05)]
     decay: f64,
+    /// Made clips whose person resembles the reference less than this (cosine of the encoder's read-outs) are dropped: their head
+    /// was not cut out well.
+    #[arg(long, default_value_t = 0.7)]
+    least_similarity: f32,
     /// Leaves out look-alikes made of parts.
     #[arg(long)]
     no_look_alikes: bool,
@@ -196,6 +200,8 @@ const SIDE: u32 = 128;
 const STRANGERS: usize = 240;
 /// Seed of the strangers and of the empty places.
 const STRANGERS_SEED: u64 = 99;
+/// How often more clips with the character are made where many were dropped.
+const MORE_ROUNDS: usize = 2;
 /// Newly made clips that controls are asked about.
 const NEW_CLIPS: usize = 64;
 /// Resamples of intervals.
@@ -308,9 +314,22 @@ impl Laboratory {
                 config.strangers = 1.0 - config.own_clip - config.own_body;
             }
             let started = Instant::now();
-            let made = self.make(&reference, config, arguments.clips, &made_stream(number))?;
+            let made = self.make(&reference, config.clone(), arguments.clips, &made_stream(number))?;
             let new = self.make(&reference, ExchangeConfig::default(), NEW_CLIPS, &made_stream(number).derive("new"))?;
-            let shots: Vec<Shot> = made.into_iter().map(shot).collect();
+            let (mut shots, mut dropped) = gated(&pvchat, &reference, made, learning.least_similarity)?;
+            for round in 1..=MORE_ROUNDS {
+                if shots.len() >= arguments.clips * 9 / 10 {
+                    break;
+                }
+                let stream = made_stream(number).derive(format_args!("round {round}"));
+                let mut more = self.make(&reference, config.clone(), arguments.clips, &stream)?;
+                more.retain(|made| made.present);
+                let (more, also_dropped) = gated(&pvchat, &reference, more, learning.least_similarity)?;
+                dropped += also_dropped;
+                shots.extend(more.into_iter().take(arguments.clips - shots.len()));
+            }
+            let kept = shots.iter().filter(|shot| shot.present).count();
+            eprintln!("{number}: {kept} made clips with the character, {dropped} dropped");
             let making = started.elapsed().as_secs_f64();
             for (mode, seed) in open {
                 let started = Instant::now();
@@ -413,6 +432,24 @@ impl Examination<'_> {
 
 fn made_stream(character: usize) -> SeededStream {
     SeededStream::new(character as u64).derive("made")
+}
+
+/// What is learned from: made clips with the character that still resemble the reference, and all without. The second number is
+/// how many were dropped.
+fn gated(pvchat: &Pvchat, reference: &[RgbImage], made: Vec<Exchanged>, least: f32) -> Outcome<(Vec<Shot>, usize)> {
+    let own = read_outs(&pvchat.see(reference)?.memory).swap_remove(0);
+    let (mut shots, mut dropped) = (Vec::with_capacity(made.len()), 0);
+    for clip in made {
+        if clip.present {
+            let seen = read_outs(&pvchat.see(&clip.frames)?.memory);
+            if seen.iter().map(|other| cosine(&own, other)).fold(f32::NEG_INFINITY, f32::max) < least {
+                dropped += 1;
+                continue;
+            }
+        }
+        shots.push(shot(clip));
+    }
+    Ok((shots, dropped))
 }
 
 fn shot(made: Exchanged) -> Shot {
