@@ -14,6 +14,17 @@ pub enum Error {
     /// Training failed.
     #[error(transparent)]
     Train(#[from] pvchat_train::Error),
+    /// A name or a dataset is not usable.
+    #[error(transparent)]
+    Data(#[from] pvchat_data::Error),
+    /// A dataset that nobody can be learned from.
+    #[error("{} cannot be learned from: {}", file.display(), problems.join("; "))]
+    Unfit {
+        /// The dataset.
+        file: PathBuf,
+        /// Everything that is wrong with it.
+        problems: Vec<String>,
+    },
     /// Learning that was interrupted and is called again with something else than it was begun with.
     #[error(
         "learning {name}, in {}, was begun with {begun_with}; give it the same to resume it, or forget {name} to begin anew",

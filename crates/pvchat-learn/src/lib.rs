@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod dataset;
 mod error;
 mod folders;
 mod learner;

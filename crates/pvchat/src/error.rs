@@ -23,6 +23,14 @@ pub enum Error {
     /// Training failed.
     #[error(transparent)]
     Train(#[from] pvchat_train::Error),
+    /// A dataset that nobody can be learned from.
+    #[error("{} cannot be learned from: {}", file.display(), problems.join("; "))]
+    UnfitDataset {
+        /// The dataset.
+        file: PathBuf,
+        /// Everything that is wrong with it.
+        problems: Vec<String>,
+    },
     /// People in real footage.
     #[error(transparent)]
     People(#[from] pvchat_people::Error),
@@ -225,6 +233,8 @@ impl From<pvchat_learn::Error> for Error {
             pvchat_learn::Error::Model(error) => Self::Model(error),
             pvchat_learn::Error::Augment(error) => Self::Augment(error),
             pvchat_learn::Error::Train(error) => Self::Train(error),
+            pvchat_learn::Error::Data(error) => Self::Data(error),
+            pvchat_learn::Error::Unfit { file, problems } => Self::UnfitDataset { file, problems },
             pvchat_learn::Error::OtherLearning { name, folder, begun_with } => Self::OtherLearning { name, folder, begun_with },
             pvchat_learn::Error::NotLearned { name, accuracy } => Self::NotLearned { name, accuracy },
             pvchat_learn::Error::NotTogether { first, second } => Self::NotTogether { first, second },
