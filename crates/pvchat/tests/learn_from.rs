@@ -153,9 +153,26 @@ fn rows_alone_can_be_learned_too() {
 }
 
 #[test]
+fn dropout_acts_while_somebody_is_learned_and_is_the_same_again() {
+    let (_folder, pvchat) = base();
+    let losses = |rate: f64| -> Vec<f32> {
+        let mut options = options(Trains::Personal, 4);
+        options.training.adaptation.lora.dropout = rate;
+        let learned = pvchat.learn_from(&shots(3), &name(), &options, |_| ControlFlow::Continue(())).unwrap();
+        learned.report.steps.iter().map(|step| step.loss).collect()
+    };
+    let (without, with) = (losses(0.0), losses(0.5));
+    // Adapters give zero at first, whatever is dropped in front of them.
+    assert_eq!(without[0], with[0]);
+    assert_ne!(without[11], with[11]);
+    assert_eq!(with, losses(0.5));
+}
+
+#[test]
 fn a_run_that_was_interrupted_ends_with_the_same_bytes() {
     let (_folder, pvchat) = base();
-    let options = options(Trains::Personal, 12);
+    let mut options = options(Trains::Personal, 12);
+    options.training.adaptation.lora.dropout = 0.1;
     let learn = |folder: &std::path::Path, stop_after: Option<usize>| {
         let subjects = SubjectFolder::new(folder);
         let result = subjects.learn_from(&pvchat, &shots(3), &name(), &options, |event| match (event, stop_after) {

@@ -3,7 +3,7 @@
 use burn::prelude::*;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{personal::PersonalTensors, prompt::EncodedText, sight::Sight, vilm::Vilm};
-use pvchat_nn::{language::TokenKind, moh::Routing};
+use pvchat_nn::{dropout::with_dropout, language::TokenKind, moh::Routing};
 use serde::{Deserialize, Serialize};
 
 use super::{LearnClip, LearnConfig, LearnData, LearnProgress, parameters::LearnParameters};
@@ -33,6 +33,8 @@ pub(super) struct Shard {
     clips: Vec<usize>,
     /// Its share of the step's clips.
     share: f32,
+    /// What its pass drops, where rates of dropout are not zero.
+    dropout: SeededStream,
 }
 
 /// What a checkpoint keeps of the task.
@@ -215,11 +217,17 @@ impl Task<LearnParameters> for LearnTask<'_> {
             (0..self.config.batch).filter_map(|row| stream.choose(kinds.get(row % kinds.len().max(1))?).copied()).collect();
         let size = all.len().div_ceil(self.config.threads.max(1) * self.rounds()).max(1);
         let share = |clips: &[usize]| clips.len() as f32 / all.len() as f32;
-        all.chunks(size).map(|clips| Shard { video, clips: clips.to_vec(), share: share(clips) }).collect()
+        let shard = |(number, clips): (usize, &[usize])| Shard {
+            video,
+            clips: clips.to_vec(),
+            share: share(clips),
+            dropout: stream.derive(format_args!("dropout of shard {number}")),
+        };
+        all.chunks(size).enumerate().map(shard).collect()
     }
 
     fn loss(&self, model: &LearnParameters, shard: Shard) -> (Tensor<1>, Self::Report) {
-        match self.losses(model, &shard) {
+        match with_dropout(shard.dropout.clone(), || self.losses(model, &shard)) {
             Ok((loss, report)) => (loss, Ok(report)),
             // The run ends at a loss that is not a number and asks `failure` why.
             Err(error) => (model.personal.no_number(), Err(error)),
