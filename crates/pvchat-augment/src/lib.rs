@@ -5,6 +5,7 @@ mod colour_odds;
 pub mod error;
 #[cfg(test)]
 mod figures;
+pub mod filmed;
 pub mod foreground;
 pub mod free_text;
 mod mask;
