@@ -212,7 +212,7 @@ impl World {
     ) -> Result<pvchat_augment::filmed::Made, Error> {
         let (name, template, clip, corpus): (SubjectName, _, _, _) =
             ("Aa".parse().unwrap(), embedding(0.0), self.clip(), self.corpus());
-        let request = Request { name: &name, clip: &clip, template: &template, corpus: &corpus, out, options };
+        let request = Request { name: &name, clip: &clip, template: &template, corpus: &corpus, out, options, threads: 0 };
         make(&request, &ByColour, describer, observe)
     }
 
@@ -376,7 +376,8 @@ fn a_child_makes_a_dataset() {
     let (name, template): (SubjectName, _) = ("Aa".parse().unwrap(), embedding(0.0));
     let (clip, corpus, out) = (folder.join("aa.mp4"), folder.join("corpus"), folder.join("killed"));
     let options = small();
-    let request = Request { name: &name, clip: &clip, template: &template, corpus: &corpus, out: &out, options: &options };
+    let request =
+        Request { name: &name, clip: &clip, template: &template, corpus: &corpus, out: &out, options: &options, threads: 2 };
     make(&request, &ByColour, None, &mut |_| ControlFlow::Continue(())).unwrap();
 }
 
@@ -447,7 +448,7 @@ fn what_cannot_be_used_is_refused_with_the_reason() {
     fs::create_dir(&empty).unwrap();
     let with_corpus = |corpus: &Path, out: &Path, clip: &Path, options: &DatasetOptions| {
         let (name, template): (SubjectName, _) = ("Aa".parse().unwrap(), embedding(0.0));
-        let request = Request { name: &name, clip, template: &template, corpus, out, options };
+        let request = Request { name: &name, clip, template: &template, corpus, out, options, threads: 0 };
         make(&request, &ByColour, None, &mut |_| ControlFlow::Continue(())).unwrap_err()
     };
     let out = world.out("refused");
@@ -456,6 +457,7 @@ fn what_cannot_be_used_is_refused_with_the_reason() {
     let error = with_corpus(&empty, &out, &world.clip(), &options);
     assert!(matches!(error, Error::NobodyElse { .. }) && error.to_string().contains("may show the person"), "{error}");
     assert!(matches!(with_corpus(&world.corpus(), &world.corpus().join("in"), &world.clip(), &options), Error::Inside { .. }));
+    assert!(!world.corpus().join("in").exists());
     let taken = world.folder.path().join("taken");
     fs::create_dir(&taken).unwrap();
     fs::write(taken.join("letter.txt"), "Dear").unwrap();
@@ -490,7 +492,8 @@ fn what_cannot_be_used_is_refused_with_the_reason() {
     }
     let (name, template, clip, corpus): (SubjectName, _, _, _) =
         ("Aa".parse().unwrap(), embedding(0.0), world.clip(), world.corpus());
-    let request = Request { name: &name, clip: &clip, template: &template, corpus: &corpus, out: &out, options: &options };
+    let request =
+        Request { name: &name, clip: &clip, template: &template, corpus: &corpus, out: &out, options: &options, threads: 2 };
     let error = make(&request, &Blind, None, &mut |_| ControlFlow::Continue(())).unwrap_err();
     assert!(matches!(error, Error::Eyes(_)), "{error}");
 }

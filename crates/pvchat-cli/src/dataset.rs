@@ -141,8 +141,10 @@ struct MadeBody<'a> {
     seams: Guess,
     drawn: usize,
     seconds: Vec<(&'static str, f64)>,
-    /// Clips that one core composes and writes in a second, and that it composes, writes and judges.
-    per_core: Option<[f64; 2]>,
+    /// Clips that one core composes and writes in a second.
+    per_core: Option<f64>,
+    /// Seconds of all cores together.
+    processor: Option<f64>,
     peak_memory: Option<u64>,
 }
 
@@ -227,8 +229,6 @@ impl MakeArguments {
         };
         let positives = manifest.clips.iter().filter(|clip| clip.positive);
         let others = manifest.clips.iter().filter(|clip| !clip.positive);
-        let [composing, judging] = made.spent;
-        let speed = |seconds: f64| words::millis(made.drawn as f64 / seconds.max(1e-9));
         MadeBody {
             name: self.name.bare(),
             folder: &self.out,
@@ -251,7 +251,8 @@ impl MakeArguments {
             seams: manifest.blind.seams,
             drawn: made.drawn,
             seconds,
-            per_core: (made.drawn > 0).then(|| [speed(composing), speed(composing + judging)]),
+            per_core: (made.drawn > 0).then(|| words::millis(made.drawn as f64 / made.composing.max(1e-9))),
+            processor: processor(),
             peak_memory: peak_memory(),
         }
     }
@@ -286,14 +287,12 @@ impl MakeArguments {
         if !body.left_out.is_empty() {
             lines.push(format!("{} not used, see the report.", words::count(body.left_out.len(), "file")));
         }
-        lines.push(format!("Took: {}.", seconds.join(", ")));
-        if let Some([composed, judged]) = body.per_core {
-            let memory = body.peak_memory.map(|bytes| format!(" Peak memory: {}.", words::bytes(bytes))).unwrap_or_default();
-            lines.push(format!(
-                "{} made at {} pixels: {composed:.1} a second per core, {judged:.1} with the identity gate.{memory}",
-                words::count(body.drawn, "clip"),
-                self.size
-            ));
+        let processor = body.processor.map(|seconds| format!("; {seconds:.1} s of processor time")).unwrap_or_default();
+        let memory = body.peak_memory.map(|bytes| format!(", at most {} of memory", words::bytes(bytes))).unwrap_or_default();
+        lines.push(format!("Took: {}{processor}{memory}.", seconds.join(", ")));
+        if let Some(composed) = body.per_core {
+            let clips = words::count(body.drawn, "clip");
+            lines.push(format!("{clips} composed and written at {} pixels, {composed:.1} a second per core.", self.size));
         }
         lines.push(format!("In {}: look at report.html.", words::shown(&self.out)));
         lines.join("\n")
@@ -360,6 +359,17 @@ fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kilobytes| 1024 * kilobytes)
+}
+
+/// The time that processors spent on this process, in seconds, where the system says it.
+fn processor() -> Option<f64> {
+    /// Of Linux, on every architecture that it reports this for.
+    const TICKS: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name of the program, in brackets, may hold anything.
+    let numbers: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+    let ticks = |place: usize| numbers.get(place)?.parse::<u64>().ok();
+    Some((ticks(11)? + ticks(12)?) as f64 / TICKS)
 }
 
 #[derive(Serialize)]

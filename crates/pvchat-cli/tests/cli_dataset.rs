@@ -26,7 +26,8 @@ fn beginning(from: &Path, to: &Path, seconds: f64) {
 #[test]
 fn a_dataset_of_a_real_person_is_made_checked_and_made_again() {
     let found = Home::with_models().zip(clips());
-    let Some((home, clips)) = found.filter(|(_, clips)| PERSON.iter().chain(&OTHERS).all(|clip| clips.join(clip).exists())) else {
+    let Some((home, clips)) = found.filter(|(_, clips)| PERSON.iter().chain(&OTHERS).all(|clip| clips.join(clip).exists()))
+    else {
         return println!("not run: it needs the models (PVCHAT_MODELS) and the clips (PVCHAT_CLIPS)");
     };
     let list = home.run(&["models", "list", "--json"]).json();

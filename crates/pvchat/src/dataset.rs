@@ -56,6 +56,7 @@ impl People {
             corpus: request.corpus,
             out: request.out,
             options: request.options,
+            threads: self.finder().options().threads,
         };
         let mut base = describer.map(Base);
         let describe = base.as_mut().map(|base| base as &mut dyn Describe);

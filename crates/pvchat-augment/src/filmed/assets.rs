@@ -192,7 +192,7 @@ fn keep_connected(matte: &mut GrayImage, face: &[f32; 4]) {
 }
 
 /// Marks that are also set for everything at most `reach` pixels away across or down.
-fn grown(marks: &[bool], width: usize, reach: usize) -> Vec<bool> {
+pub(super) fn grown(marks: &[bool], width: usize, reach: usize) -> Vec<bool> {
     let height = marks.len() / width.max(1);
     let mut across = vec![false; marks.len()];
     for (to, from) in across.chunks_exact_mut(width).zip(marks.chunks_exact(width)) {

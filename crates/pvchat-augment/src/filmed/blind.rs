@@ -4,12 +4,12 @@ use image::{GrayImage, RgbImage};
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
-use super::quality::luma;
+use super::{assets::grown, quality::luma};
 
 /// The background is seen as this many cells across and down.
 const CELLS: usize = 6;
-/// Below this matte value a pixel is background, from the other one on the person, 0 to 255; between them is the seam.
-const EDGE: [u8; 2] = [16, 240];
+/// Below this matte value a pixel is background, 0 to 255.
+const BACKGROUND: u8 = 16;
 /// How strongly the classifier is held back from learning each clip by heart.
 const RIDGE: f64 = 0.3;
 /// Shuffles of the labels that chance is measured by.
@@ -36,7 +36,7 @@ impl Guess {
 pub struct Blind {
     /// One that sees the background only, the person greyed out.
     pub background: Guess,
-    /// One that sees only how the person's edge, the person and the background differ in sharpness, light and colour.
+    /// One that sees only the person's edge: how sharp it is beside what is around, and what shines around it.
     pub seams: Guess,
 }
 
@@ -62,7 +62,7 @@ fn background(frame: &RgbImage, matte: &GrayImage) -> Vec<f32> {
     let mut sums = vec![[0.0f32; 4]; CELLS * CELLS];
     let mut all = [0.0f32; 4];
     for (place, (pixel, value)) in frame.pixels().zip(matte.iter()).enumerate() {
-        if *value >= EDGE[0] {
+        if *value >= BACKGROUND {
             continue;
         }
         let cell = place / width * CELLS / height * CELLS + place % width * CELLS / width;
@@ -76,45 +76,45 @@ fn background(frame: &RgbImage, matte: &GrayImage) -> Vec<f32> {
     sums.iter().flat_map(|sum| mean(if sum[3] < least { &all } else { sum })).collect()
 }
 
+/// What the edge of the person is like, whatever the person's own colours: how sharp it is beside what is around, and whether
+/// something of another background shines around it.
 fn seams(frame: &RgbImage, matte: &GrayImage) -> Vec<f32> {
+    /// A change of this many levels is an edge, whose sharpness does not depend on its height.
+    const STRONG: f32 = 24.0;
     let (width, height) = (frame.width() as usize, frame.height() as usize);
     let grey: Vec<f32> = frame.pixels().map(|pixel| luma(pixel.0)).collect();
-    let value = |place: usize| matte.as_raw()[place];
-    // Person, seam, background: pixels, gradient, Laplacian, brightness, red less blue.
-    let mut sums = [[0.0f32; 5]; 3];
+    let person: Vec<bool> = matte.iter().map(|value| *value >= 128).collect();
+    let others: Vec<bool> = person.iter().map(|person| !person).collect();
+    let (outside, inside) = (grown(&person, width, 2), grown(&others, width, 2));
+    let (near, far) = (grown(&person, width, 5), grown(&person, width, 9));
+    // The edge, two to five pixels outside, five to nine, and beyond: pixels, Laplacian, brightness and its square, and of strong
+    // changes gradient and Laplacian.
+    let mut sums = [[0.0f32; 6]; 4];
     for y in 1..height.saturating_sub(1) {
         for x in 1..width - 1 {
             let at = y * width + x;
-            let near = [at - 1, at + 1, at - width, at + width];
-            let mixed = near.iter().any(|&other| (value(other) < EDGE[0]) != (value(at) < EDGE[0]));
-            let part = match value(at) {
-                _ if mixed => 1,
-                high if high >= EDGE[1] => 0,
-                low if low < EDGE[0] => 2,
-                _ => 1,
+            let part = match (person[at], outside[at], inside[at], near[at], far[at]) {
+                (_, true, true, ..) => 0,
+                (true, ..) => continue,
+                (.., true, _) => 1,
+                (.., true) => 2,
+                _ => 3,
             };
+            let around = [at - 1, at + 1, at - width, at + width];
             let gradient = (grey[at + 1] - grey[at - 1]).hypot(grey[at + width] - grey[at - width]);
-            let laplacian = (near.iter().map(|&other| grey[other]).sum::<f32>() - 4.0 * grey[at]).abs();
-            let pixel = &frame.as_raw()[3 * at..3 * at + 3];
-            let values = [1.0, gradient, laplacian, grey[at], f32::from(pixel[0]) - f32::from(pixel[2])];
+            let laplacian = (around.iter().map(|&other| grey[other]).sum::<f32>() - 4.0 * grey[at]).abs();
+            let strong = f32::from(u8::from(gradient > STRONG));
+            let values = [1.0, laplacian, grey[at], grey[at] * grey[at], strong * gradient, strong * laplacian];
             sums[part].iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
         }
     }
-    let [person, seam, behind] = sums.map(|sum| {
-        let count = sum[0].max(1.0);
-        [sum[0], sum[1] / count, sum[2] / count, sum[3] / count, sum[4] / count]
-    });
-    let ratio = |one: f32, other: f32| ((one + 1.0) / (other + 1.0)).ln();
-    vec![
-        seam[0] / person[0].max(1.0).sqrt(),
-        ratio(seam[1], behind[1]),
-        ratio(seam[1], person[1]),
-        ratio(seam[2], behind[2]),
-        ratio(person[2], behind[2]),
-        (person[3] - behind[3]) / 128.0,
-        (person[4] - behind[4]) / 128.0,
-        behind[2] / 16.0,
-    ]
+    let mean = |part: usize, value: usize| sums[part][value] / sums[part][0].max(1.0);
+    // Parts without strong changes are as sharp as most are.
+    let sharpness = |part: usize| ((sums[part][5] + 10.0) / (sums[part][4] + 20.0)).ln();
+    let ratio = |one: usize, other: usize| ((mean(one, 1) + 0.5) / (mean(other, 1) + 0.5)).ln();
+    let spread = (mean(2, 3) - mean(2, 2).powi(2)).max(4.0).sqrt();
+    let halo = ((mean(1, 2) - mean(2, 2)) / spread).clamp(-3.0, 3.0);
+    vec![sharpness(0), sharpness(0) - sharpness(3), ratio(1, 2), halo, halo.abs(), ratio(2, 3)]
 }
 
 /// Judges what can be guessed of the labels from features: ridge regression, one clip left out at a time.
@@ -223,7 +223,12 @@ mod tests {
         };
         let (one, other) = (Features::of(&picture([255, 0, 0]), &matte), Features::of(&picture([0, 200, 0]), &matte));
         assert_eq!(one.background, other.background);
-        assert_ne!(one.seams, other.seams);
+        let shining = RgbImage::from_fn(60, 60, |x, y| match x {
+            15..=17 | 42..=44 => Rgb([250; 3]),
+            20..40 => Rgb([255, 0, 0]),
+            _ => Rgb([90, (x + y) as u8, 7]),
+        });
+        assert_ne!(one.seams, Features::of(&shining, &matte).seams);
         assert_eq!(one.background.len(), 3 * CELLS * CELLS);
     }
 }

@@ -16,6 +16,10 @@ pub(super) struct Composed {
 
 /// The least and greatest width of a face as a share of the picture, where the figure allows it.
 const FACE: [f32; 2] = [0.14, 0.42];
+/// Clothes begin between these shares of a face's height below the chin.
+const COLLAR: [f32; 2] = [0.05, 0.45];
+/// Up to the first of these differences of the shares of red and green a colour is skin, from the second on it is cloth.
+const SKIN: [f32; 2] = [0.05, 0.12];
 /// A face stays above this share of the picture's height where the body is cut off below.
 const LOWEST: f32 = 0.62;
 
@@ -128,15 +132,15 @@ fn relight(figure: [f32; 3], place: [f32; 3], strength: f32) -> [f32; 3] {
     })
 }
 
-/// Whether a colour is that of the face, whatever its brightness.
-fn is_skin(colour: [f32; 3], skin: [f32; 3]) -> bool {
+/// How far a colour is from that of the face, whatever its brightness: 0 for skin, 1 for clothes.
+fn is_cloth(colour: [f32; 3], skin: [f32; 3]) -> f32 {
     let shares = |[red, green, blue]: [f32; 3]| {
         let sum = (red + green + blue).max(1.0);
         [red / sum, green / sum]
     };
     let ([red, green], [skin_red, skin_green]) = (shares(colour), shares(skin));
-    let brightness = colour.iter().sum::<f32>() / skin.iter().sum::<f32>().max(1.0);
-    (red - skin_red).abs() + (green - skin_green).abs() < 0.05 && (0.35..1.7).contains(&brightness)
+    let apart = (red - skin_red).abs() + (green - skin_green).abs();
+    ((apart - SKIN[0]) / (SKIN[1] - SKIN[0])).clamp(0.0, 1.0)
 }
 
 /// Puts a figure into a place.
@@ -170,7 +174,7 @@ pub(super) fn compose(figure: &Figure, place: &Place, recipe: &Recipe, [rate, si
         let (window, view) = (window.closer(zoom, target), view.closer(zoom, [0.5, 0.5]));
         let behind = &place.frames[behind.min(place.frames.len() - 1)];
         let (picture, matte, face) = (&figure.frames[frame], &figure.mattes[frame], &figure.faces[frame]);
-        let chin = face[3] + 0.1 * (face[3] - face[1]);
+        let collar = COLLAR.map(|share| face[3] + share * (face[3] - face[1]));
         let mut result = RgbImage::new(size, size);
         let [width, height] = [picture.width() as usize, picture.height() as usize];
         let (columns, rows) =
@@ -179,30 +183,28 @@ pub(super) fn compose(figure: &Figure, place: &Place, recipe: &Recipe, [rate, si
         let (behind_columns, behind_rows) =
             (taps(side, view.left, view.side, edge, recipe.place_mirror), taps(side, view.top, view.side, edge, false));
         let is_middle = number == count / 2;
+        let shares = outline(matte, &columns, &rows);
         for (y, pixels) in result.chunks_exact_mut(3 * side).enumerate() {
             let (row, behind_row) = (rows[y], behind_rows[y]);
             for (x, pixel) in pixels.chunks_exact_mut(3).enumerate() {
                 let mut colour = mixed(behind, behind_columns[x], behind_row);
                 let column = columns[x];
-                if row.inside && column.inside {
-                    let alpha = matte_at(matte, width, column, row);
-                    // The outermost part of the soft edge has the colour of the old background.
-                    let t = ((alpha / 255.0 - 0.3) / 0.55).clamp(0.0, 1.0);
-                    let share = t * t * (3.0 - 2.0 * t);
-                    if share > 0.0 {
-                        let mut person = mixed(picture, column, row);
-                        if let Some(dye) = recipe.clothes
-                            && row.first as f32 > chin
-                            && !is_skin(person, figure.skin)
-                        {
-                            person.iter_mut().zip(dye).for_each(|(value, dye)| *value *= dye);
-                        }
-                        for ((colour, person), light) in colour.iter_mut().zip(person).zip(light) {
-                            *colour = *colour * (1.0 - share) + (person * light).min(255.0) * share;
-                        }
-                        if is_middle {
-                            composed.matte.as_mut()[y * side + x] = (255.0 * share) as u8;
-                        }
+                let share = shares[y * side + x];
+                if share > 0.0 {
+                    let mut person = mixed(picture, column, row);
+                    if let Some(dye) = recipe.clothes
+                        && row.first as f32 > collar[0]
+                    {
+                        // Little by little, so that no line is seen across the neck.
+                        let below = ((row.first as f32 - collar[0]) / (collar[1] - collar[0]).max(1.0)).min(1.0);
+                        let strength = below * is_cloth(person, figure.skin);
+                        person.iter_mut().zip(dye).for_each(|(value, dye)| *value *= 1.0 + (dye - 1.0) * strength);
+                    }
+                    for ((colour, person), light) in colour.iter_mut().zip(person).zip(light) {
+                        *colour = *colour * (1.0 - share) + (person * light).min(255.0) * share;
+                    }
+                    if is_middle {
+                        composed.matte.as_mut()[y * side + x] = (255.0 * share) as u8;
                     }
                 }
                 pixel.iter_mut().zip(colour).for_each(|(to, value)| *to = (value + 0.5) as u8);
@@ -252,6 +254,36 @@ fn mixed(picture: &RgbImage, column: Tap, row: Tap) -> [f32; 3] {
         let below = value(c) + (value(d) - value(c)) * column.share;
         above + (below - above) * row.share
     })
+}
+
+/// How much of each pixel of the picture is the person's. Every outline becomes equally soft, whatever the hair and the footage:
+/// an edge of one's own would tell who it is.
+fn outline(matte: &GrayImage, columns: &[Tap], rows: &[Tap]) -> Vec<f32> {
+    let (side, width) = (columns.len(), matte.width() as usize);
+    let mut shares = vec![0.0f32; side * rows.len()];
+    for (row, shares) in rows.iter().zip(shares.chunks_exact_mut(side)) {
+        for (column, share) in columns.iter().zip(shares) {
+            if row.inside && column.inside {
+                // The outer part of the soft edge has the colour of the old background.
+                *share = ((matte_at(matte, width, *column, *row) / 255.0 - 0.5) / 0.2).clamp(0.0, 1.0);
+            }
+        }
+    }
+    let mut other = shares.clone();
+    for _ in 0..2 {
+        for (to, from) in other.chunks_exact_mut(side).zip(shares.chunks_exact(side)) {
+            for x in 0..side {
+                to[x] = 0.25 * from[x.saturating_sub(1)] + 0.5 * from[x] + 0.25 * from[(x + 1).min(side - 1)];
+            }
+        }
+        for y in 0..rows.len() {
+            let (above, below) = (y.saturating_sub(1) * side, (y + 1).min(rows.len() - 1) * side);
+            for x in 0..side {
+                shares[y * side + x] = 0.25 * other[above + x] + 0.5 * other[y * side + x] + 0.25 * other[below + x];
+            }
+        }
+    }
+    shares
 }
 
 /// A value of a matte between four neighbours.

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -15,7 +15,6 @@ use std::{
 use image::{GrayImage, RgbImage, imageops};
 use pvchat_data::{Dataset, QaKind, SubjectName, Video, random::SeededStream};
 use pvchat_video::{Quality, VideoWriter};
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -45,6 +44,8 @@ const GATE_FRAMES: usize = 4;
 const SLOWEST: f64 = 0.85;
 /// Frames and frames per second of the clips that repeat one frame, as published.
 const STILL: (usize, f64) = (8, 30.0);
+/// Figures that are kept in memory, and places.
+const MOST_IN_MEMORY: usize = 12;
 /// With fewer strangers than this, none is held back for testing.
 const LEAST_STRANGERS: usize = 6;
 /// Of this many strangers one is held back for testing.
@@ -69,6 +70,8 @@ pub struct Request<'a> {
     pub out: &'a Path,
     /// How much is made.
     pub options: &'a DatasetOptions,
+    /// Files and clips that are worked on side by side; 0 for one per core. The result does not depend on it.
+    pub threads: usize,
 }
 
 /// What is being done.
@@ -104,8 +107,8 @@ pub struct Made {
     pub manifest: Manifest,
     /// Clips that this run made, those that were dropped included; the others were there.
     pub drawn: usize,
-    /// What that took all threads together, in seconds: composing and writing, and judging.
-    pub spent: [f64; 2],
+    /// What composing and writing them took, without looking at them again, in seconds of one core.
+    pub composing: f64,
     /// Questions of each kind, to positives and to negatives, for training.
     pub questions: BTreeMap<QaKind, [usize; 2]>,
 }
@@ -142,7 +145,49 @@ fn shortened([from, to]: Span, most: f64) -> Span {
     [from + rest, to - rest].map(|seconds| (1000.0 * seconds).round() / 1000.0)
 }
 
-type Shared<T> = Mutex<Option<Arc<T>>>;
+/// What was made last, a few of it: pictures of all strangers at once would fill the memory.
+struct Recent<T> {
+    /// By their keys, with when they were wanted last.
+    known: Mutex<(u64, BTreeMap<String, Wanted<T>>)>,
+}
+
+/// When something was wanted last, and the thing once it is made.
+type Wanted<T> = (u64, Arc<Mutex<Option<Arc<T>>>>);
+
+impl<T> Default for Recent<T> {
+    fn default() -> Self {
+        Self { known: Mutex::default() }
+    }
+}
+
+impl<T> Recent<T> {
+    /// Looks something up, or makes it; others who want the same wait.
+    fn get(
+        &self,
+        key: String,
+        make: impl FnOnce() -> Result<std::result::Result<T, String>>,
+    ) -> Result<std::result::Result<Arc<T>, String>> {
+        let entry = {
+            let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.0 += 1;
+            let now = known.0;
+            let wanted = known.1.entry(key).or_default();
+            wanted.0 = now;
+            let entry = wanted.1.clone();
+            if known.1.len() > MOST_IN_MEMORY
+                && let Some(oldest) = known.1.iter().min_by_key(|(_, (when, _))| *when).map(|(key, _)| key.clone())
+            {
+                known.1.remove(&oldest);
+            }
+            entry
+        };
+        let mut entry = entry.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = entry.as_ref() {
+            return Ok(Ok(made.clone()));
+        }
+        Ok(make()?.map(|made| entry.insert(Arc::new(made)).clone()))
+    }
+}
 
 /// The footage, and what was cut out of it so far.
 struct Footage<'a> {
@@ -152,8 +197,8 @@ struct Footage<'a> {
     store: &'a Store,
     options: &'a DatasetOptions,
     models: String,
-    figures: Mutex<BTreeMap<String, Arc<Shared<Figure>>>>,
-    places: Mutex<BTreeMap<String, Arc<Shared<Place>>>>,
+    figures: Recent<Figure>,
+    places: Recent<Place>,
 }
 
 /// Whether a figure or place can be used.
@@ -183,7 +228,7 @@ impl Footage<'_> {
 
     /// Somebody's figure, cut out once.
     fn figure(&self, who: &Someone) -> Result<std::result::Result<Arc<Figure>, String>> {
-        cached(&self.figures, self.figure_key(who), || {
+        self.figures.get(self.figure_key(who), || {
             let (source, look) = (&self.sources[who.source], &self.looks[who.source]);
             Figure::cut(source, look, who.person, who.span, self.sizes(), self.eyes)
         })
@@ -191,7 +236,7 @@ impl Footage<'_> {
 
     /// A place, cleared once.
     fn place(&self, setting: &Setting) -> Result<std::result::Result<Arc<Place>, String>> {
-        cached(&self.places, self.place_key(setting), || {
+        self.places.get(self.place_key(setting), || {
             let (source, look) = (&self.sources[setting.source], &self.looks[setting.source]);
             Place::clear(source, look, setting.person, setting.span, self.sizes(), self.eyes)
         })
@@ -220,20 +265,6 @@ impl Footage<'_> {
         })?;
         Ok(hidden > SOMEBODY_BEHIND)
     }
-}
-
-/// Looks something up, or makes it; others who want the same wait.
-fn cached<T>(
-    known: &Mutex<BTreeMap<String, Arc<Shared<T>>>>,
-    key: String,
-    make: impl FnOnce() -> Result<std::result::Result<T, String>>,
-) -> Result<std::result::Result<Arc<T>, String>> {
-    let entry = known.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone();
-    let mut entry = entry.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(made) = entry.as_ref() {
-        return Ok(Ok(made.clone()));
-    }
-    Ok(make()?.map(|made| entry.insert(Arc::new(made)).clone()))
 }
 
 /// Tells the caller how far it is, and stops where the caller wants that.
@@ -276,11 +307,11 @@ pub fn make(
     let options = request.options;
     options.check()?;
     let corpus = fs::canonicalize(request.corpus).map_err(|source| Error::Io { path: request.corpus.into(), source })?;
-    begin(request.out)?;
-    let out = fs::canonicalize(request.out).map_err(|source| Error::Io { path: request.out.into(), source })?;
-    if out.starts_with(&corpus) {
+    if whole(request.out)?.starts_with(&corpus) {
         return Err(Error::Inside { dataset: request.out.into(), corpus: request.corpus.into() });
     }
+    begin(request.out)?;
+    let out = fs::canonicalize(request.out).map_err(|source| Error::Io { path: request.out.into(), source })?;
     let (store, monitor) = (Store::new(&out), Monitor { observe: Mutex::new(observe), done: AtomicUsize::new(0) });
     let stream = SeededStream::new(options.seed);
     let models = hash(serde_json::to_string(&(eyes.models(), eyes.thresholds())).unwrap_or_default());
@@ -288,15 +319,15 @@ pub fn make(
     let mut seen = look_at_all(request, eyes, &store, &monitor, &models)?;
     let subject = Subject::choose(request, &seen.looks[0], eyes)?;
     let people = strangers(request, eyes, &mut seen)?;
-    let mut footage = Footage {
+    let footage = Footage {
         sources: seen.sources,
         looks: seen.looks,
         eyes,
         store: &store,
         options,
         models,
-        figures: Mutex::default(),
-        places: Mutex::default(),
+        figures: Recent::default(),
+        places: Recent::default(),
     };
     let halves = [Half::Train, Half::Test];
     let (cast, stages) = choose(request, &footage, &subject, &people, &mut seen.left_out, &stream, &monitor)?;
@@ -313,18 +344,6 @@ pub fn make(
         }
         slots.extend(planned.into_iter().enumerate().map(|(number, slot)| (half, number, slot)));
     }
-    // Only what takes part stays in memory.
-    let keys = |keep: &mut dyn FnMut(String)| {
-        cast.iter().for_each(|who| keep(footage.figure_key(who)));
-        stages.iter().flat_map(|stage| stage.own.iter().chain(&stage.rooms)).for_each(|place| keep(footage.place_key(place)));
-    };
-    let mut kept = BTreeSet::new();
-    keys(&mut |key| {
-        kept.insert(key);
-    });
-    footage.figures.get_mut().unwrap_or_else(PoisonError::into_inner).retain(|key, _| kept.contains(key));
-    footage.places.get_mut().unwrap_or_else(PoisonError::into_inner).retain(|key, _| kept.contains(key));
-
     monitor.begin(Stage::Making, slots.len())?;
     let maker = Maker {
         footage: &footage,
@@ -334,18 +353,15 @@ pub fn make(
         stages: &stages,
         stream: &stream,
         drawn: AtomicUsize::new(0),
-        spent: Default::default(),
+        composing: AtomicU64::new(0),
     };
-    let made: Vec<Drawn> = slots
-        .par_iter()
-        .map(|(half, number, slot)| {
-            let made = maker.clip(*half, *number, slot)?;
-            monitor.step(Stage::Making, slots.len())?;
-            Ok(made)
-        })
-        .collect::<Result<_>>()?;
+    let made: Vec<Drawn> = in_parallel(&slots, request.threads, |(half, number, slot)| {
+        let made = maker.clip(*half, *number, slot)?;
+        monitor.step(Stage::Making, slots.len())?;
+        Ok(made)
+    })?;
     let drawn = maker.drawn.load(Ordering::SeqCst);
-    let spent = [0, 1].map(|part| maker.spent[part].load(Ordering::SeqCst) as f64 / 1e9);
+    let composing = maker.composing.load(Ordering::SeqCst) as f64 / 1e9;
     let mut dropped: Vec<Dropped> = Vec::new();
     let mut clips: Vec<(ClipRecord, Features)> = Vec::new();
     for (clip, refused) in made {
@@ -409,7 +425,62 @@ pub fn make(
     sweep(&out, &manifest)?;
     store.sweep()?;
     monitor.step(Stage::Writing, 1)?;
-    Ok(Made { questions: count_questions(&manifest, &pairs), manifest, drawn, spent })
+    Ok(Made { questions: count_questions(&manifest, &pairs), manifest, drawn, composing })
+}
+
+/// Works on items side by side. Threads of their own and not a pool's: who waits for a network there takes up the next clip
+/// meanwhile, and the next, until the memory is full.
+fn in_parallel<I: Sync, T: Send>(items: &[I], threads: usize, work: impl Fn(&I) -> Result<T> + Sync) -> Result<Vec<T>> {
+    let threads = match threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    let (following, has_failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let one_thread = || {
+        let mut done: Vec<(usize, Result<T>)> = Vec::new();
+        while !has_failed.load(Ordering::SeqCst) {
+            let number = following.fetch_add(1, Ordering::SeqCst);
+            let Some(item) = items.get(number) else { break };
+            let made = work(item);
+            has_failed.fetch_or(made.is_err(), Ordering::SeqCst);
+            done.push((number, made));
+        }
+        done
+    };
+    let mut done = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads.min(items.len()).max(1)).map(|_| scope.spawn(one_thread)).collect();
+        let mut done = one_thread();
+        for other in others {
+            match other.join() {
+                Ok(part) => done.extend(part),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        done
+    });
+    done.sort_by_key(|(number, _)| *number);
+    done.into_iter().map(|(_, made)| made).collect()
+}
+
+/// How long this thread has computed, in nanoseconds, whatever else the machine does; where the system does not say it, how
+/// long it has been since the first call.
+fn busy() -> u64 {
+    static FIRST: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    let told = fs::read_to_string("/proc/thread-self/schedstat").ok();
+    let computed = told.and_then(|told| told.split_whitespace().next()?.parse().ok());
+    computed.unwrap_or_else(|| FIRST.get_or_init(Instant::now).elapsed().as_nanos() as u64)
+}
+
+/// The whole path of a folder that need not exist.
+fn whole(folder: &Path) -> Result<PathBuf> {
+    let io = |source| Error::Io { path: folder.to_path_buf(), source };
+    let absolute = std::path::absolute(folder).map_err(io)?;
+    for existing in absolute.ancestors() {
+        if let Ok(found) = fs::canonicalize(existing) {
+            return Ok(found.join(absolute.strip_prefix(existing).unwrap_or(Path::new(""))));
+        }
+    }
+    Ok(absolute)
 }
 
 /// Questions of each kind to positives and negatives for training.
@@ -444,26 +515,24 @@ fn look_at_all(request: &Request<'_>, eyes: &dyn Eyes, store: &Store, monitor: &
     };
     let first = seen(&reference, LOOKED_AT[0])?;
     monitor.step(Stage::Looking, total)?;
-    let found: Vec<std::result::Result<(Source, Look), LeftOut>> = files
-        .into_par_iter()
-        .map(|(name, path)| {
-            let looked = Source::new(name.clone(), &path).and_then(|source| {
-                let look = seen(&source, LOOKED_AT[1])?;
-                Ok((source, look))
-            });
-            monitor.step(Stage::Looking, total)?;
-            match looked {
-                Ok(looked) => Ok(Ok(looked)),
-                // A broken file is no reason to make nothing; a broken network is.
-                Err(error @ (Error::Video(_) | Error::Io { .. })) => {
-                    // The message begins with the whole path, which is nobody's business in a dataset that is passed on.
-                    let reason = error.to_string().replace(&path.display().to_string(), "the file");
-                    Ok(Err(LeftOut { name, reason }))
-                }
-                Err(error) => Err(error),
+    let found: Vec<std::result::Result<(Source, Look), LeftOut>> = in_parallel(&files, request.threads, |(name, path)| {
+        let name = name.clone();
+        let looked = Source::new(name.clone(), path).and_then(|source| {
+            let look = seen(&source, LOOKED_AT[1])?;
+            Ok((source, look))
+        });
+        monitor.step(Stage::Looking, total)?;
+        match looked {
+            Ok(looked) => Ok(Ok(looked)),
+            // A broken file is no reason to make nothing; a broken network is.
+            Err(error @ (Error::Video(_) | Error::Io { .. })) => {
+                // The message begins with the whole path, which is nobody's business in a dataset that is passed on.
+                let reason = error.to_string().replace(&path.display().to_string(), "the file");
+                Ok(Err(LeftOut { name, reason }))
             }
-        })
-        .collect::<Result<_>>()?;
+            Err(error) => Err(error),
+        }
+    })?;
     let mut all = Seen { sources: vec![reference], looks: vec![first], left_out: Vec::new() };
     for found in found {
         match found {
@@ -773,7 +842,8 @@ struct Maker<'a> {
     stages: &'a [HalfStage; 2],
     stream: &'a SeededStream,
     drawn: AtomicUsize,
-    spent: [AtomicU64; 2],
+    /// In nanoseconds.
+    composing: AtomicU64,
 }
 
 /// A clip, if one was made that the gate lets pass, and those that it refused before.
@@ -901,14 +971,11 @@ impl Maker<'_> {
     ) -> Result<Outcome> {
         let (footage, options) = (self.footage, self.request.options);
         let unusable = |problem: String| Error::NotCutOut { clip: footage.sources[who.source].path.clone(), problem };
-        let spent = |part: usize, since: Instant| {
-            self.spent[part].fetch_add(since.elapsed().as_nanos() as u64, Ordering::SeqCst);
-        };
         let assets = match place {
             Some(setting) => Some((footage.figure(who)?.map_err(unusable)?, footage.place(&setting)?.map_err(unusable)?)),
             None => None,
         };
-        let begun = Instant::now();
+        let begun = busy();
         let (frames, matte) = match assets {
             None => {
                 let (source, look) = (&footage.sources[who.source], &footage.looks[who.source]);
@@ -927,11 +994,9 @@ impl Maker<'_> {
         let rate = f64::from(options.rate);
         write(file, &frames, rate, recipe.rate_factor)?;
         drop(frames);
-        spent(0, begun);
-        let begun = Instant::now();
+        self.composing.fetch_add(busy().saturating_sub(begun), Ordering::SeqCst);
         let (frames, seconds) = read_clip(file, rate, options.size)?;
         let judged = self.judge(slot, who, &frames, &seconds)?;
-        spent(1, begun);
         if judged.refused.is_some() {
             remove(file)?;
             return Ok(Outcome { judged, sha256: String::new(), still_sha256: None, features: Features::default() });
