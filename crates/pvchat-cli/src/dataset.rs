@@ -50,6 +50,7 @@ Exit codes: 0 it can be trained on, 3 something is missing, changed, or leads ou
 
 /// The commands about datasets.
 #[derive(Subcommand)]
+#[command(after_help = MAKE_EXAMPLES)]
 pub enum Command {
     /// Makes a dataset of one person from a filmed clip and footage of others.
     #[command(after_help = MAKE_EXAMPLES)]
