@@ -42,6 +42,8 @@ struct Arguments {
 enum Fetched {
     /// The models that find and compare faces (32 MB).
     People,
+    /// The network that cuts people out of their background (4 MB).
+    Selfie,
     /// The clips of real people (19 MB).
     Clips,
     /// SmolLM2-135M-Instruct (93 MB), as a folder of the transformers library (640 MB), for tests of the language model.
@@ -61,6 +63,9 @@ fn main() -> ExitCode {
 fn fetch(sets: &[Fetched], models: &Path, clips: &Path, source: &Source) -> Result<(), Box<dyn std::error::Error>> {
     if sets.contains(&Fetched::People) {
         faces::models::get(&faces::models::select(["people", "people-clear"])?, models, source, say)?;
+    }
+    if sets.contains(&Fetched::Selfie) {
+        faces::models::get(&faces::models::select(["selfie"])?, models, source, say)?;
     }
     if sets.contains(&Fetched::Clips) {
         faces::models::get_clips(clips, source, say)?;

@@ -1,5 +1,7 @@
 //! The error of this crate: what was wrong with which clip, frame or value, and what to do.
 
+use std::path::PathBuf;
+
 /// Why something that the caller supplied (a corpus, a self-check, a describer) did not do its part.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -94,6 +96,120 @@ pub enum Error {
         /// The corpus's reason.
         source: Failure,
     },
+    /// Footage that cannot be read, or a clip that cannot be written.
+    #[error(transparent)]
+    Video(#[from] pvchat_video::Error),
+    /// A dataset or its manifest.
+    #[error(transparent)]
+    Data(#[from] pvchat_data::Error),
+    /// A file or folder that cannot be read or changed.
+    #[error("{}: {source}; {}", path.display(), pvchat_data::remedy(source))]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// What finds people or cuts them out failed.
+    #[error("people cannot be looked for: {0}")]
+    Eyes(#[source] Failure),
+    /// What describes positives failed.
+    #[error("a positive cannot be described: {0}")]
+    Describer(#[source] Failure),
+    /// A clip of a person in which no look is good enough.
+    #[error(
+        "no look at the person in {} is good enough ({frames} frames: {reasons}); use a clip that shows the face larger, sharper or \
+         from the front", clip.display()
+    )]
+    PoorSubject {
+        /// The clip.
+        clip: PathBuf,
+        /// Frames that were looked at.
+        frames: usize,
+        /// What they lack, and how often.
+        reasons: String,
+    },
+    /// A clip in which the person is not seen alone for long enough.
+    #[error(
+        "the person in {} is seen alone and well for {longest:.1} s at most, a clip takes {needed:.1} s; use a longer clip, or make \
+         shorter ones (fewer frames)", clip.display()
+    )]
+    TooShort {
+        /// The clip.
+        clip: PathBuf,
+        /// The longest stretch in seconds.
+        longest: f64,
+        /// What is needed, in seconds.
+        needed: f64,
+    },
+    /// A person who cannot be told from the background, or no place to be put in.
+    #[error("{}: {problem}; use a clip in which the person stands out from the background and moves", clip.display())]
+    NotCutOut {
+        /// The clip.
+        clip: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A corpus without footage.
+    #[error("no footage in {}; give a folder with clips of other people", folder.display())]
+    NoFootage {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A corpus without strangers.
+    #[error(
+        "nobody but the person can be used of the {files} files in {} ({reasons}); add clips of other people, each alone in view for \
+         some seconds", folder.display()
+    )]
+    NobodyElse {
+        /// The folder.
+        folder: PathBuf,
+        /// Files of footage in it.
+        files: usize,
+        /// Why files are not used, of some of them.
+        reasons: String,
+    },
+    /// Too few clips passed the identity gate.
+    #[error(
+        "{positives} clips with the person and {negatives} of others passed the identity gate, {dropped} were dropped; at least two of \
+         each are needed: use a clip that shows the face larger and more of others"
+    )]
+    OneClass {
+        /// Clips with the person.
+        positives: usize,
+        /// Clips of others.
+        negatives: usize,
+        /// Clips that were dropped.
+        dropped: usize,
+    },
+    /// A folder for a dataset that holds something else.
+    #[error("{} holds something else than a dataset; give a new folder", folder.display())]
+    NotADataset {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A dataset inside the corpus, of which it would become a part.
+    #[error("{} lies in the corpus {}, whose footage it would become; give a folder elsewhere", dataset.display(), corpus.display())]
+    Inside {
+        /// The folder of the dataset.
+        dataset: PathBuf,
+        /// The folder of the corpus.
+        corpus: PathBuf,
+    },
+    /// A dataset on disk that cannot be used.
+    #[error(
+        "the dataset in {} has {} problem(s), the first: {}; make it again",
+        folder.display(), problems.len(), problems.first().map(String::as_str).unwrap_or_default()
+    )]
+    Unfit {
+        /// The folder.
+        folder: PathBuf,
+        /// All problems.
+        problems: Vec<String>,
+    },
+    /// The observer stopped the making of a dataset.
+    #[error("stopped; run the same again to go on from there")]
+    Stopped,
     /// A describer that failed.
     #[error("the description of clip {clip} of the training set failed: {source}")]
     Describe {

@@ -6,6 +6,7 @@ pub mod error;
 pub mod exchange;
 #[cfg(test)]
 mod figures;
+pub mod filmed;
 pub mod foreground;
 pub mod free_text;
 mod mask;

@@ -6,7 +6,7 @@ use clap::{ArgAction, CommandFactory, Parser, Subcommand, ValueEnum, builder::Fa
 use pvchat::{PeopleOptions, faces::EmbedderKind};
 
 use crate::{
-    ask, completions, demo, doctor, enrol,
+    ask, completions, dataset, demo, doctor, enrol,
     failure::{Exit, Outcome},
     learn, models, output, subjects, timeline, who, words,
 };
@@ -90,6 +90,9 @@ enum Command {
     Enrol(enrol::EnrolArguments),
     Correct(enrol::CorrectArguments),
     Learn(learn::Arguments),
+    /// Makes and checks datasets to train on, from one filmed clip of a person.
+    #[command(subcommand)]
+    Dataset(dataset::Command),
     Ask(ask::AskArguments),
     Chat(ask::ChatArguments),
     Who(who::Arguments),
@@ -127,6 +130,7 @@ impl Arguments {
             Command::Enrol(arguments) => arguments.run(common),
             Command::Correct(arguments) => arguments.run(common),
             Command::Learn(arguments) => arguments.run(common),
+            Command::Dataset(command) => command.run(common),
             Command::Ask(arguments) => arguments.run(common),
             Command::Chat(arguments) => arguments.run(common),
             Command::Who(arguments) => arguments.run(common),

@@ -70,7 +70,7 @@ pub struct CorrectArguments {
 
 /// Which of several people is meant.
 #[derive(Args)]
-struct Which {
+pub struct Which {
     /// The person's number, when there are several people.
     #[arg(long, value_name = "N", group = "which")]
     person: Option<usize>,
@@ -95,13 +95,13 @@ fn numbers<const COUNT: usize>(text: &str) -> Result<[f32; COUNT], String> {
 }
 
 impl Which {
-    fn choice(&self) -> Option<Choice> {
+    pub fn choice(&self) -> Option<Choice> {
         let around = self.around.map(|[left, top, right, bottom]| Choice::Box(Bounds::new(left, top, right, bottom)));
         self.person.map(Choice::Number).or(self.at.map(Choice::Point)).or(around)
     }
 
     /// Says who there is when the choice failed for that.
-    fn explain(&self, output: &Output, seen: &SeenPeople, error: Error) -> Outcome<Failure> {
+    pub fn explain(&self, output: &Output, seen: &SeenPeople, error: Error) -> Outcome<Failure> {
         let (Error::SeveralPeople { candidates, .. } | Error::NotChosen { candidates, .. }) = &error else {
             return Ok(error.into());
         };
@@ -223,7 +223,7 @@ fn listed(seen: &SeenPeople, candidates: &[Candidate], folder: &str) -> String {
 }
 
 /// Looks for people in a clip.
-fn look(people: &People, common: &Common, clip: &std::path::Path) -> Outcome<SeenPeople> {
+pub fn look(people: &People, common: &Common, clip: &std::path::Path) -> Outcome<SeenPeople> {
     let spinner = spinner(&common.output(), format!("looking for people in {}", words::shown(clip)));
     let seen = people.look(clip);
     spinner.finish_and_clear();

@@ -2,7 +2,7 @@
 
 use std::{error::Error as _, io};
 
-use pvchat::{Error, faces, train, video};
+use pvchat::{Error, augment, faces, train, video};
 use serde::Serialize;
 
 use crate::words;
@@ -98,6 +98,7 @@ fn sort(error: &Error) -> (Exit, &'static str) {
         Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => (Exit::Failed, "missing_file"),
         Error::Video(video::Error::MissingFile { .. }) => (Exit::Failed, "missing_file"),
         Error::People(error) => sort_people(error),
+        Error::Augment(error) => sort_augment(error),
         _ => (Exit::Failed, "failed"),
     }
 }
@@ -110,6 +111,23 @@ fn sort_people(error: &faces::Error) -> (Exit, &'static str) {
         faces::Error::Unknown { .. } => (Exit::Refused, "unknown_person"),
         faces::Error::Person { .. } => (Exit::Refused, "refused"),
         faces::Error::File { .. } => (Exit::Refused, "file_refused"),
+        _ => (Exit::Failed, "failed"),
+    }
+}
+
+fn sort_augment(error: &augment::Error) -> (Exit, &'static str) {
+    use augment::Error;
+    match error {
+        Error::PoorSubject { .. } => (Exit::Refused, "poor_faces"),
+        Error::TooShort { .. } => (Exit::Refused, "too_short"),
+        Error::NotCutOut { .. } => (Exit::Refused, "not_cut_out"),
+        Error::NoFootage { .. } | Error::NobodyElse { .. } => (Exit::Refused, "no_strangers"),
+        Error::OneClass { .. } => (Exit::Refused, "one_class"),
+        Error::NotADataset { .. } | Error::Inside { .. } => (Exit::Refused, "folder_refused"),
+        Error::Unfit { .. } => (Exit::Refused, "dataset_refused"),
+        Error::Setting { .. } => (Exit::Usage, "failed"),
+        Error::Stopped => (Exit::Interrupted, "interrupted"),
+        Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => (Exit::Failed, "missing_file"),
         _ => (Exit::Failed, "failed"),
     }
 }
@@ -127,6 +145,12 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let (exit, reason) = sort(&error);
         Self { exit, reason, message: line(&error), is_silent: false, is_in_json: false }
+    }
+}
+
+impl From<augment::Error> for Failure {
+    fn from(error: augment::Error) -> Self {
+        Error::from(error).into()
     }
 }
 

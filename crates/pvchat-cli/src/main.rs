@@ -5,6 +5,7 @@ mod arguments;
 mod ask;
 mod bases;
 mod completions;
+mod dataset;
 mod demo;
 mod describer;
 mod doctor;

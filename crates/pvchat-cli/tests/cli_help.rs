@@ -47,9 +47,21 @@ fn help_is_as_checked_in() {
 
 #[test]
 fn every_command_that_does_something_has_examples() {
-    for command in
-        ["enrol", "correct", "learn", "ask", "chat", "who", "timeline", "subjects", "models", "base", "doctor", "completions"]
-    {
+    for command in [
+        "enrol",
+        "correct",
+        "learn",
+        "dataset",
+        "ask",
+        "chat",
+        "who",
+        "timeline",
+        "subjects",
+        "models",
+        "base",
+        "doctor",
+        "completions",
+    ] {
         let (help, ..) = pvchat(&[command, "--help"]);
         assert!(help.contains("Examples:\n  pvchat"), "{command}");
     }

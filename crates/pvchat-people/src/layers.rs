@@ -10,7 +10,7 @@ use std::{
 use burn::{
     prelude::*,
     tensor::{
-        activation::{prelu, relu, softmax},
+        activation::{prelu, relu, sigmoid, softmax},
         module::{avg_pool2d, conv2d, max_pool2d},
         ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions},
     },
@@ -188,6 +188,48 @@ impl Maps {
         }
     }
 
+    /// `x` times how far `x + 3` lies between 0 and 6, as a share.
+    pub(crate) fn hard_swish(&self) -> Self {
+        match self {
+            Self::Plain(maps) => Self::Plain(maps.each(|x| x * (x + 3.0).clamp(0.0, 6.0) / 6.0)),
+            Self::Tensor(maps) => Self::Tensor(maps.clone() * (maps.clone() + 3.0).clamp(0.0, 6.0) / 6.0),
+        }
+    }
+
+    /// Logits to probabilities, each by itself.
+    pub(crate) fn sigmoid(&self) -> Self {
+        match self {
+            Self::Plain(maps) => Self::Plain(maps.each(|x| 1.0 / (1.0 + (-x).exp()))),
+            Self::Tensor(maps) => Self::Tensor(sigmoid(maps.clone())),
+        }
+    }
+
+    /// The sum with maps of the same shape.
+    pub(crate) fn plus(&self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Plain(one), Self::Plain(other)) => Self::Plain(one.plus(other)),
+            (Self::Tensor(one), other) => Self::Tensor(one.clone() + other.tensor(&one.device())),
+            (one, Self::Tensor(other)) => Self::Tensor(one.tensor(&other.device()) + other.clone()),
+        }
+    }
+
+    /// Every channel times its gate, `[n, channels, 1, 1]`.
+    pub(crate) fn gated(&self, gates: &Self) -> Self {
+        match (self, gates) {
+            (Self::Plain(maps), Self::Plain(gates)) => Self::Plain(maps.gated(gates)),
+            (Self::Tensor(maps), gates) => Self::Tensor(maps.clone() * gates.tensor(&maps.device())),
+            (maps, Self::Tensor(gates)) => Self::Tensor(maps.tensor(&gates.device()) * gates.clone()),
+        }
+    }
+
+    /// Twice the height and width, mixed from neighbours: points lie in the middle of their squares, and the edge is repeated.
+    pub(crate) fn doubled(&self) -> Self {
+        match self {
+            Self::Plain(maps) => Self::Plain(maps.doubled()),
+            Self::Tensor(maps) => Self::Tensor([2, 3].into_iter().fold(maps.clone(), doubled_along)),
+        }
+    }
+
     /// The sum with maps of another size, zero where either ends; negative sums become zero.
     pub(crate) fn sum_relu(&self, other: &Self) -> Self {
         let mut parts = match (self, other) {
@@ -218,6 +260,18 @@ impl Maps {
             Self::Tensor(maps) => Self::Tensor(softmax(maps.clone(), 1)),
         }
     }
+}
+
+/// Twice as many points along one axis, as [`Maps::doubled`].
+fn doubled_along(maps: Tensor<4>, axis: usize) -> Tensor<4> {
+    let size = maps.dims()[axis];
+    let part = |first: usize, count: usize| maps.clone().narrow(axis, first, count);
+    let before = Tensor::cat(vec![part(0, 1), part(0, size - 1)], axis);
+    let after = Tensor::cat(vec![part(1, size - 1), part(size - 1, 1)], axis);
+    let mixed = [before, after].map(|other| (maps.clone() * 0.75 + other * 0.25).unsqueeze_dim::<5>(axis + 1));
+    let mut shape = maps.dims();
+    shape[axis] = 2 * size;
+    Tensor::cat(mixed.to_vec(), axis + 1).reshape(shape)
 }
 
 /// Whether layers are computed on plain numbers.
@@ -449,6 +503,11 @@ mod tests {
         assert_same("mean", [&plain, &tensor].map(Maps::mean));
         assert_same("softmax", [&plain, &tensor].map(Maps::softmax));
         assert_same("sum of two sizes", [plain.sum_relu(&small), tensor.sum_relu(&small_tensor)]);
+        assert_same("hard swish", [&plain, &tensor].map(Maps::hard_swish));
+        assert_same("sigmoid", [&plain, &tensor].map(Maps::sigmoid));
+        assert_same("doubled", [&plain, &tensor].map(Maps::doubled));
+        assert_same("sum", [plain.plus(&plain.sigmoid()), tensor.plus(&tensor.sigmoid())]);
+        assert_same("gated", [plain.gated(&plain.mean()), tensor.gated(&tensor.mean())]);
         assert_eq!(plain.points("a test").unwrap(), tensor.points("a test").unwrap());
     }
 }

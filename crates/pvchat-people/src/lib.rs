@@ -9,6 +9,7 @@ mod finder;
 pub mod gallery;
 mod geometry;
 mod layers;
+mod matte;
 pub mod models;
 mod networks;
 #[cfg(feature = "onnx")]
@@ -33,6 +34,7 @@ pub use error::{Error, Result};
 pub use finder::{EmbedderKind, FindOptions, Finder, Network};
 pub use gallery::{Gallery, Person, Template};
 pub use geometry::{Bounds, Point};
+pub use matte::Matte;
 pub use quality::{Flaw, Limits, Quality};
 pub use recognise::{Recognised, recognise};
 pub use timeline::{Appearance, Moment, Timeline, Watch, WatchOptions};

@@ -400,6 +400,58 @@ impl Plain {
         maps
     }
 
+    /// Every value changed by itself.
+    pub(crate) fn each(&self, change: impl Fn(f32) -> f32) -> Self {
+        let mut maps = Self::new(self.shape);
+        maps.values_mut().iter_mut().zip(self.values()).for_each(|(to, value)| *to = change(*value));
+        maps
+    }
+
+    /// The sum with maps of the same shape.
+    pub(crate) fn plus(&self, other: &Self) -> Self {
+        let mut maps = Self::of(self.values(), self.shape);
+        maps.values_mut().iter_mut().zip(other.values()).for_each(|(sum, value)| *sum += value);
+        maps
+    }
+
+    /// Every channel times its gate, `[n, 1, 1, channels]`.
+    pub(crate) fn gated(&self, gates: &Self) -> Self {
+        let mut maps = Self::of(self.values(), self.shape);
+        let [_, height, width, channels] = self.shape;
+        let samples = maps.values_mut().chunks_exact_mut((height * width * channels).max(1));
+        for (sample, gates) in samples.zip(gates.values().chunks_exact(channels.max(1))) {
+            for point in sample.chunks_exact_mut(channels.max(1)) {
+                point.iter_mut().zip(gates).for_each(|(value, gate)| *value *= gate);
+            }
+        }
+        maps
+    }
+
+    /// Twice the height and width, mixed from neighbours: points lie in the middle of their squares, and the edge is repeated.
+    pub(crate) fn doubled(&self) -> Self {
+        let [n, height, width, channels] = self.shape;
+        let mut maps = Self::new([n, 2 * height, 2 * width, channels]);
+        // The nearer source point, which weighs three quarters, and the other one.
+        let taps = |place: usize, size: usize| {
+            let near = place / 2;
+            let other = if place.is_multiple_of(2) { near.saturating_sub(1) } else { (near + 1).min(size - 1) };
+            [near, other]
+        };
+        let values = self.values();
+        let at = |sample: usize, y: usize, x: usize| &values[((sample * height + y) * width + x) * channels..][..channels];
+        for (number, point) in maps.values_mut().chunks_exact_mut(channels.max(1)).enumerate() {
+            let (row, x) = (number / (2 * width), number % (2 * width));
+            let (sample, y) = (row / (2 * height), row % (2 * height));
+            let ([y, other_y], [x, other_x]) = (taps(y, height), taps(x, width));
+            let near = at(sample, y, x).iter().zip(at(sample, y, other_x));
+            let other = at(sample, other_y, x).iter().zip(at(sample, other_y, other_x));
+            for (to, ((a, b), (c, d))) in point.iter_mut().zip(near.zip(other)) {
+                *to = 0.75 * (0.75 * a + 0.25 * b) + 0.25 * (0.75 * c + 0.25 * d);
+            }
+        }
+        maps
+    }
+
     /// The sum of two maps of any sizes, zero where they end; negative sums become zero.
     pub(crate) fn sum_relu(&self, other: &Self) -> Self {
         let mut maps = Self::new([0, 1, 2, 3].map(|axis| self.shape[axis].max(other.shape[axis])));

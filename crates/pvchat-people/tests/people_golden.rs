@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use image::RgbImage;
-use pvchat_people::{Bounds, EmbedderKind, FindOptions, Finder, Network, Search, cosine};
+use pvchat_people::{Bounds, EmbedderKind, FindOptions, Finder, Matte, Network, Search, cosine};
 use safetensors::{Dtype, SafeTensors};
 
 fn models() -> PathBuf {
@@ -132,6 +132,45 @@ fn every_network_gives_the_published_numbers() {
                 assert_close(&format!("{name} {output}"), found, &expected);
             }
         }
+    }
+}
+
+#[test]
+fn the_person_matte_gives_the_published_numbers() {
+    let matte = match Matte::open(&models(), &device()) {
+        Ok(matte) => matte,
+        Err(error) => return println!("not run: {error}"),
+    };
+    for path in files() {
+        let bytes = std::fs::read(&path).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let (Some((shape, values)), Some((_, expected))) = (tensor(&file, "selfie_in"), tensor(&file, "selfie_out")) else {
+            continue;
+        };
+        let planes = channels_first(&shape, &values, false).0;
+        // A probability of one half moves by a quarter of what its logit does, and logits reach tens: as for the networks
+        // above, single precision in relation to them.
+        let found = matte.compute(planes).unwrap();
+        let worst = found.iter().zip(&expected).fold(0.0f32, |worst, (one, other)| worst.max((one - other).abs()));
+        println!("matte: largest difference {worst:.1e}");
+        assert!(worst < 1e-4 && found.len() == expected.len(), "{worst}");
+        // The same through a picture: in its own size, in a larger one, and in a part of one.
+        let levels: Vec<u8> = values.iter().map(|value| (255.0 * value).round() as u8).collect();
+        let picture = RgbImage::from_raw(shape[2] as u32, shape[1] as u32, levels).unwrap();
+        let whole = matte.of(&picture).unwrap();
+        let difference = |one: &[u8]| {
+            let apart = one.iter().zip(&expected).map(|(one, other)| (f32::from(*one) - 255.0 * other).abs());
+            apart.sum::<f32>() / expected.len() as f32
+        };
+        assert!(difference(whole.as_raw()) < 1.0, "{}", difference(whole.as_raw()));
+        let mut wide = RgbImage::new(700, 300);
+        image::imageops::replace(&mut wide, &picture, 400, 20);
+        let part = matte.of_part(&wide, &Bounds::new(400.0, 20.0, 656.0, 276.0)).unwrap();
+        let back = image::imageops::crop_imm(&part, 400, 20, 256, 256).to_image();
+        assert_eq!(back, whole);
+        assert!(
+            part.enumerate_pixels().all(|(x, y, level)| (400..656).contains(&x) && (20..276).contains(&y) || level.0[0] == 0)
+        );
     }
 }
 

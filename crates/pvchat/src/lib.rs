@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod base_folder;
+mod dataset;
 mod describe;
 mod error;
 mod folder;
@@ -18,6 +19,7 @@ mod session;
 mod wording;
 
 pub use base_folder::BaseFolder;
+pub use dataset::DatasetRequest;
 pub use describe::{BaseDescriber, Described, Describer, Pictures};
 pub use error::{Error, Result};
 pub use folder::SubjectFolder;

@@ -477,7 +477,7 @@ impl SeenPeople {
         })
     }
 
-    fn choose(&self, mut candidates: Vec<Candidate>, choice: Option<Choice>) -> Result<Candidate> {
+    pub(crate) fn choose(&self, mut candidates: Vec<Candidate>, choice: Option<Choice>) -> Result<Candidate> {
         if candidates.is_empty() {
             return Err(Error::NobodyFound {
                 path: self.source.clone(),
@@ -513,7 +513,7 @@ impl SeenPeople {
         (value(&candidates[place]) > 0.0).then_some(place)
     }
 
-    fn template(&self, candidate: &Candidate) -> Result<Template> {
+    pub(crate) fn template(&self, candidate: &Candidate) -> Result<Template> {
         let Some(embedding) = candidate.embedding.clone() else {
             return Err(Error::PoorFaces {
                 path: self.source.clone(),

@@ -152,7 +152,7 @@ pub fn clips() -> &'static [Fixture] {
     &CLIPS
 }
 
-static MODELS: [ModelFile; 4] = [
+static MODELS: [ModelFile; 5] = [
     ModelFile {
         name: "mtcnn",
         network: "mtcnn",
@@ -278,6 +278,32 @@ static MODELS: [ModelFile; 4] = [
         bytes: 22_435_104,
         get: "dlib",
         convert: convert::dlib,
+    },
+    ModelFile {
+        name: "selfie",
+        network: "selfie-segmentation-256",
+        role: "people cut out of their background, to make training clips",
+        archive: Archive {
+            registry: Registry::Npm,
+            package: "@mediapipe/selfie_segmentation",
+            version: "0.1.1675465747",
+            file: "mediapipe-selfie_segmentation-0.1.1675465747.tgz",
+            sha256: "7767b33eaa68990ee06c28bbb89f39a13a47ebb07ff0f1fd4947d9e817bb9bf9",
+            bytes: 4_049_373,
+        },
+        members: &[Member {
+            path: "package/selfie_segmentation.tflite",
+            sha256: "8d13b7fae74af625c641226813616a2117bd6bca19eb3b75574621fc08557f27",
+            bytes: 249_024,
+        }],
+        licence: "Apache-2.0 (package.json)",
+        origin: "Selfie segmentation, the general model, of Google's MediaPipe. Trained on Google's own pictures of people who \
+                 fill a good part of the view.",
+        conversion: "f16 widened to f32. The transposed convolution at the end is a pointwise one with four outputs.",
+        sha256: "d2d57a591e7470db539960c771872194a0b6eba92935d87a222831c9cc1742e1",
+        bytes: 434_288,
+        get: "selfie",
+        convert: convert::selfie,
     },
 ];
 

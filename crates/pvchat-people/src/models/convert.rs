@@ -126,6 +126,39 @@ pub(super) fn mobilefacenet(members: &[Vec<u8>]) -> Result<Tensors, Malformed> {
     Ok(tensors)
 }
 
+/// Selfie segmentation: convolutions and depthwise ones, numbered apart in their order, and at the end a transposed one of 2 x 2
+/// points whose windows do not overlap: a pointwise one with four outputs, row by row.
+pub(super) fn selfie(members: &[Vec<u8>]) -> Result<Tensors, Malformed> {
+    let graph = tflite::read(member(members, 0)?)?;
+    let mut tensors = Tensors::new();
+    let (mut convolutions, mut depthwise) = (0, 0);
+    for each in &graph.operators {
+        match each.code {
+            operator::CONV_2D => {
+                insert_convolution(&graph, each, &format!("conv{convolutions:02}"), &mut tensors)?;
+                convolutions += 1;
+            }
+            operator::DEPTHWISE_CONV_2D => {
+                insert_convolution(&graph, each, &format!("depthwise{depthwise:02}"), &mut tensors)?;
+                depthwise += 1;
+            }
+            operator::CUSTOM => {
+                let constant = |place| graph.constant(each, place).ok_or_else(|| Malformed::missing("weights of `segment`"));
+                let (weight, bias) = (constant(1)?, constant(2)?);
+                let &[1, 2, 2, input] = weight.shape() else { return Err(Malformed::unexpected("a kernel", weight.shape())) };
+                let &[bias] = bias.values() else { return Err(Malformed::unexpected("a bias", bias.shape())) };
+                tensors.insert("segment.weight".to_string(), weight.clone().reshaped(&[4, input, 1, 1])?);
+                tensors.insert("segment.bias".to_string(), Tensor::new(vec![4], vec![bias; 4])?);
+            }
+            _ => {}
+        }
+    }
+    if convolutions == 0 {
+        return Err(Malformed::missing("convolutions"));
+    }
+    Ok(tensors)
+}
+
 fn is_convolution(each: &tflite::Operator) -> bool {
     matches!(each.code, operator::CONV_2D | operator::DEPTHWISE_CONV_2D)
 }
@@ -251,7 +284,7 @@ mod tests {
 
     #[test]
     fn other_files_are_refused_by_every_conversion() {
-        for convert in [mtcnn, blazeface, mobilefacenet, dlib] {
+        for convert in [mtcnn, blazeface, mobilefacenet, dlib, selfie] {
             assert!(convert(&[]).is_err());
             assert!(convert(&[b"<html>not found</html>".to_vec(), Vec::new(), Vec::new()]).is_err());
         }

@@ -14,6 +14,7 @@ pub(super) mod operator {
     pub(in super::super) const DEPTHWISE_CONV_2D: i32 = 4;
     pub(in super::super) const DEQUANTIZE: i32 = 6;
     pub(in super::super) const MUL: i32 = 18;
+    pub(in super::super) const CUSTOM: i32 = 32;
 }
 
 /// `TensorType`s of the schema.

@@ -4,8 +4,10 @@ mod blazeface;
 mod dlib;
 mod mobilefacenet;
 mod mtcnn;
+mod selfie;
 
 pub(crate) use blazeface::BlazeFace;
 pub(crate) use dlib::DlibResNet;
 pub(crate) use mobilefacenet::MobileFaceNet;
 pub(crate) use mtcnn::{ONet, PNet, RNet};
+pub(crate) use selfie::SelfieSegmentation;

@@ -1,0 +1,234 @@
+//! Whether the answer can be guessed without seeing who is there: from the background alone, or from the seams alone.
+
+use image::{GrayImage, RgbImage};
+use pvchat_data::random::SeededStream;
+use serde::{Deserialize, Serialize};
+
+use super::{assets::grown, quality::luma};
+
+/// The background is seen as this many cells across and down.
+const CELLS: usize = 6;
+/// Below this matte value a pixel is background, 0 to 255.
+const BACKGROUND: u8 = 16;
+/// How strongly the classifier is held back from learning each clip by heart.
+const RIDGE: f64 = 0.3;
+/// Shuffles of the labels that chance is measured by.
+const SHUFFLES: usize = 400;
+
+/// What a classifier guesses.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Guess {
+    /// Balanced accuracy on clips that it did not learn from, one left out at a time; 0.5 is chance.
+    pub accuracy: f64,
+    /// 95 of 100 classifiers of shuffled labels are at most this good.
+    pub chance: f64,
+}
+
+impl Guess {
+    /// Whether it is no better than chance.
+    pub fn is_chance(&self) -> bool {
+        self.accuracy <= self.chance
+    }
+}
+
+/// What classifiers guess that do not see the person.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Blind {
+    /// One that sees the background only, the person greyed out.
+    pub background: Guess,
+    /// One that sees only the person's edge: how sharp it is beside what is around, and what shines around it.
+    pub seams: Guess,
+}
+
+/// What a classifier that is blind to the person sees of the middle frame of a clip.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Features {
+    pub(super) background: Vec<f32>,
+    pub(super) seams: Vec<f32>,
+}
+
+impl Features {
+    /// `matte` says how much of each pixel is the person's.
+    pub(super) fn of(frame: &RgbImage, matte: &GrayImage) -> Self {
+        let (background, seams) = (background(frame, matte), seams(frame, matte));
+        // Numbers that JSON gives back exactly and that a person can read.
+        let rounded = |values: Vec<f32>| values.into_iter().map(|value| (1e4 * value).round() / 1e4).collect();
+        Self { background: rounded(background), seams: rounded(seams) }
+    }
+}
+
+fn background(frame: &RgbImage, matte: &GrayImage) -> Vec<f32> {
+    let (width, height) = (frame.width() as usize, frame.height() as usize);
+    let mut sums = vec![[0.0f32; 4]; CELLS * CELLS];
+    let mut all = [0.0f32; 4];
+    for (place, (pixel, value)) in frame.pixels().zip(matte.iter()).enumerate() {
+        if *value >= BACKGROUND {
+            continue;
+        }
+        let cell = place / width * CELLS / height * CELLS + place % width * CELLS / width;
+        for sum in [&mut sums[cell], &mut all] {
+            sum.iter_mut().zip(pixel.0).for_each(|(sum, value)| *sum += f32::from(value) / 255.0);
+            sum[3] += 1.0;
+        }
+    }
+    let least = 0.1 * (width * height / (CELLS * CELLS)) as f32;
+    let mean = |sum: &[f32; 4]| [0, 1, 2].map(|channel| sum[channel] / sum[3].max(1.0));
+    sums.iter().flat_map(|sum| mean(if sum[3] < least { &all } else { sum })).collect()
+}
+
+/// What the edge of the person is like, whatever the person's own colours: how sharp it is beside what is around, and whether
+/// something of another background shines around it.
+fn seams(frame: &RgbImage, matte: &GrayImage) -> Vec<f32> {
+    /// A change of this many levels is an edge, whose sharpness does not depend on its height.
+    const STRONG: f32 = 24.0;
+    let (width, height) = (frame.width() as usize, frame.height() as usize);
+    let grey: Vec<f32> = frame.pixels().map(|pixel| luma(pixel.0)).collect();
+    let person: Vec<bool> = matte.iter().map(|value| *value >= 128).collect();
+    let others: Vec<bool> = person.iter().map(|person| !person).collect();
+    let (outside, inside) = (grown(&person, width, 2), grown(&others, width, 2));
+    let (near, far) = (grown(&person, width, 5), grown(&person, width, 9));
+    // The edge, two to five pixels outside, five to nine, and beyond: pixels, Laplacian, brightness and its square, and of strong
+    // changes gradient and Laplacian.
+    let mut sums = [[0.0f32; 6]; 4];
+    for y in 1..height.saturating_sub(1) {
+        for x in 1..width - 1 {
+            let at = y * width + x;
+            let part = match (person[at], outside[at], inside[at], near[at], far[at]) {
+                (_, true, true, ..) => 0,
+                (true, ..) => continue,
+                (.., true, _) => 1,
+                (.., true) => 2,
+                _ => 3,
+            };
+            let around = [at - 1, at + 1, at - width, at + width];
+            let gradient = (grey[at + 1] - grey[at - 1]).hypot(grey[at + width] - grey[at - width]);
+            let laplacian = (around.iter().map(|&other| grey[other]).sum::<f32>() - 4.0 * grey[at]).abs();
+            let strong = f32::from(u8::from(gradient > STRONG));
+            let values = [1.0, laplacian, grey[at], grey[at] * grey[at], strong * gradient, strong * laplacian];
+            sums[part].iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        }
+    }
+    let mean = |part: usize, value: usize| sums[part][value] / sums[part][0].max(1.0);
+    // Parts without strong changes are as sharp as most are.
+    let sharpness = |part: usize| ((sums[part][5] + 10.0) / (sums[part][4] + 20.0)).ln();
+    let ratio = |one: usize, other: usize| ((mean(one, 1) + 0.5) / (mean(other, 1) + 0.5)).ln();
+    let spread = (mean(2, 3) - mean(2, 2).powi(2)).max(4.0).sqrt();
+    let halo = ((mean(1, 2) - mean(2, 2)) / spread).clamp(-3.0, 3.0);
+    vec![sharpness(0), sharpness(0) - sharpness(3), ratio(1, 2), halo, halo.abs(), ratio(2, 3)]
+}
+
+/// Judges what can be guessed of the labels from features: ridge regression, one clip left out at a time.
+pub(super) fn guess(features: &[&[f32]], labels: &[bool], seed: u64) -> Guess {
+    let count = features.len();
+    let positives = labels.iter().filter(|label| **label).count();
+    if positives < 2 || count < positives + 2 {
+        return Guess { accuracy: 0.5, chance: 1.0 };
+    }
+    let width = features.iter().map(|features| features.len()).min().unwrap_or(0);
+    let mut columns = vec![vec![0.0f64; count]; width];
+    for (number, column) in columns.iter_mut().enumerate() {
+        column.iter_mut().zip(features).for_each(|(to, features)| *to = f64::from(features[number]));
+        let mean = column.iter().sum::<f64>() / count as f64;
+        column.iter_mut().for_each(|value| *value -= mean);
+        let deviation = (column.iter().map(|value| value * value).sum::<f64>() / count as f64).sqrt();
+        column.iter_mut().for_each(|value| *value /= deviation.max(1e-6));
+    }
+    let kernel =
+        |one: usize, other: usize| columns.iter().map(|column| column[one] * column[other]).sum::<f64>() / width.max(1) as f64;
+    let mut system: Vec<Vec<f64>> = (0..count).map(|row| (0..count).map(|column| kernel(row, column)).collect()).collect();
+    (0..count).for_each(|place| system[place][place] += RIDGE);
+    let Some(inverse) = inverted(system) else { return Guess { accuracy: 0.5, chance: 1.0 } };
+    let accuracy = |labels: &[bool]| {
+        let weights = [count as f64 / (count - positives) as f64, count as f64 / positives as f64];
+        let wanted: Vec<f64> = labels.iter().map(|&label| if label { weights[1] } else { -weights[0] }).collect();
+        let mut right = [0usize; 2];
+        for (place, &label) in labels.iter().enumerate() {
+            // What is predicted of a clip by all others, in closed form.
+            let alpha = inverse[place].iter().zip(&wanted).map(|(one, other)| one * other).sum::<f64>();
+            let predicted = wanted[place] - alpha / inverse[place][place];
+            right[usize::from(label)] += usize::from((predicted > 0.0) == label);
+        }
+        0.5 * (right[1] as f64 / positives as f64 + right[0] as f64 / (count - positives) as f64)
+    };
+    let stream = SeededStream::new(seed).derive("blind");
+    let mut chance: Vec<f64> = (0..SHUFFLES)
+        .map(|number| {
+            let mut shuffled = labels.to_vec();
+            stream.derive(number).shuffle(&mut shuffled);
+            accuracy(&shuffled)
+        })
+        .collect();
+    chance.sort_by(f64::total_cmp);
+    let rounded = |value: f64| (1e4 * value).round() / 1e4;
+    Guess { accuracy: rounded(accuracy(labels)), chance: rounded(chance[SHUFFLES * 95 / 100]) }
+}
+
+/// The inverse of a positive definite matrix (Gauss and Jordan).
+fn inverted(mut matrix: Vec<Vec<f64>>) -> Option<Vec<Vec<f64>>> {
+    let count = matrix.len();
+    let mut inverse: Vec<Vec<f64>> =
+        (0..count).map(|row| (0..count).map(|column| f64::from(u8::from(row == column))).collect()).collect();
+    for pivot in 0..count {
+        let factor = matrix[pivot][pivot];
+        if factor.is_nan() || factor.abs() < 1e-12 {
+            return None;
+        }
+        for part in [&mut matrix, &mut inverse] {
+            part[pivot].iter_mut().for_each(|value| *value /= factor);
+        }
+        for row in (0..count).filter(|&row| row != pivot) {
+            let factor = matrix[row][pivot];
+            for part in [&mut matrix, &mut inverse] {
+                let from = part[pivot].clone();
+                part[row].iter_mut().zip(from).for_each(|(value, from)| *value -= factor * from);
+            }
+        }
+    }
+    Some(inverse)
+}
+
+/// Judges the features of clips with their labels.
+pub(super) fn blind(features: &[(&Features, bool)], seed: u64) -> Blind {
+    let labels: Vec<bool> = features.iter().map(|(_, label)| *label).collect();
+    let of = |part: fn(&Features) -> &[f32]| features.iter().map(|(features, _)| part(features)).collect::<Vec<_>>();
+    Blind {
+        background: guess(&of(|features| &features.background), &labels, seed),
+        seams: guess(&of(|features| &features.seams), &labels, seed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::{Luma, Rgb};
+
+    #[test]
+    fn what_is_in_the_features_is_found_and_what_is_not_is_chance() {
+        let mut stream = SeededStream::new(5);
+        let labels: Vec<bool> = (0..81).map(|number| number < 16).collect();
+        let mut features: Vec<Vec<f32>> = (0..81).map(|_| (0..20).map(|_| stream.normal()).collect()).collect();
+        let shown = |features: &[Vec<f32>]| guess(&features.iter().map(Vec::as_slice).collect::<Vec<_>>(), &labels, 1);
+        let nothing = shown(&features);
+        assert!(nothing.is_chance() && nothing.chance < 0.75, "{nothing:?}");
+        features.iter_mut().zip(&labels).for_each(|(features, label)| features[3] += if *label { 4.0 } else { 0.0 });
+        let leak = shown(&features);
+        assert!(!leak.is_chance() && leak.accuracy > 0.85, "{leak:?}");
+    }
+
+    #[test]
+    fn the_person_is_not_seen() {
+        let matte = GrayImage::from_fn(60, 60, |x, _| Luma([if (20..40).contains(&x) { 255 } else { 0 }]));
+        let picture = |colour: [u8; 3]| {
+            RgbImage::from_fn(60, 60, |x, y| if (20..40).contains(&x) { Rgb(colour) } else { Rgb([90, (x + y) as u8, 7]) })
+        };
+        let (one, other) = (Features::of(&picture([255, 0, 0]), &matte), Features::of(&picture([0, 200, 0]), &matte));
+        assert_eq!(one.background, other.background);
+        let shining = RgbImage::from_fn(60, 60, |x, y| match x {
+            15..=17 | 42..=44 => Rgb([250; 3]),
+            20..40 => Rgb([255, 0, 0]),
+            _ => Rgb([90, (x + y) as u8, 7]),
+        });
+        assert_ne!(one.seams, Features::of(&shining, &matte).seams);
+        assert_eq!(one.background.len(), 3 * CELLS * CELLS);
+    }
+}

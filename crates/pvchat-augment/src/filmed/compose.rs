@@ -1,0 +1,482 @@
+//! The pixels of a made clip: a figure in a place, light, colours, and what happens to pictures on their way.
+
+use image::{GrayImage, RgbImage};
+
+use super::{
+    assets::{Figure, Place, Square, frame_at},
+    recipe::Recipe,
+};
+
+/// A made clip.
+pub(super) struct Composed {
+    pub(super) frames: Vec<RgbImage>,
+    /// How much of each pixel of the middle frame is the person's.
+    pub(super) matte: GrayImage,
+}
+
+/// The least and greatest width of a face as a share of the picture, where the figure allows it.
+const FACE: [f32; 2] = [0.14, 0.42];
+/// Clothes begin between these shares of a face's height below the chin.
+const COLLAR: [f32; 2] = [0.05, 0.45];
+/// Up to the first of these differences of the shares of red and green a colour is skin, from the second on it is cloth.
+const SKIN: [f32; 2] = [0.05, 0.12];
+/// A face stays above this share of the picture's height where the body is cut off below.
+const LOWEST: f32 = 0.62;
+
+/// Where neighbouring points of a picture are mixed: the first, the second, the share of the second.
+#[derive(Clone, Copy)]
+struct Tap {
+    first: usize,
+    second: usize,
+    share: f32,
+    /// Whether the point lies in the picture at all.
+    inside: bool,
+}
+
+/// The taps of `count` points from `begin`, `length` long in the picture, of which there are `side`.
+fn taps(count: usize, begin: f32, length: f32, side: usize, mirror: bool) -> Vec<Tap> {
+    let last = side.saturating_sub(1) as f32;
+    let tap = |place: usize| {
+        let share = (place as f32 + 0.5) / count as f32;
+        let at = begin + length * if mirror { 1.0 - share } else { share } - 0.5;
+        let clamped = at.clamp(0.0, last);
+        let first = clamped as usize;
+        let inside = at > -0.75 && at < last + 0.75;
+        Tap { first, second: (first + 1).min(last as usize), share: clamped - first as f32, inside }
+    };
+    (0..count).map(tap).collect()
+}
+
+/// The square of the figure's footage that fills the picture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Window {
+    left: f32,
+    top: f32,
+    side: f32,
+}
+
+impl Window {
+    /// So that the face has about this width and place, and no edge at which the footage cuts the body off comes into view.
+    fn around(figure: &Figure, frames: &[usize], face_share: f32, [x, y]: [f32; 2]) -> Self {
+        let faces = || frames.iter().filter_map(|&frame| figure.faces.get(frame));
+        let count = frames.len().max(1) as f32;
+        let mean = |value: fn(&[f32; 4]) -> f32| faces().map(value).sum::<f32>() / count;
+        let (centre_x, centre_y) = (mean(|face| (face[0] + face[2]) / 2.0), mean(|face| (face[1] + face[3]) / 2.0));
+        let face = mean(|face| face[2] - face[0]).max(1.0);
+        let [width, height] = figure.frames.first().map_or([1.0; 2], |frame| [frame.width() as f32, frame.height() as f32]);
+        let [left, top, right, bottom] = figure.cut;
+        let mut side = face / face_share.clamp(FACE[0], FACE[1]);
+        if bottom {
+            side = side.min((height - centre_y).max(1.0) / (1.0 - LOWEST));
+        }
+        if left && right {
+            side = side.min(width);
+        }
+        if top && bottom {
+            side = side.min(height);
+        }
+        let mut window = Self { left: centre_x - x * side, top: centre_y - y * side, side };
+        if right {
+            window.left = window.left.min(width - side);
+        }
+        if left {
+            window.left = window.left.max(0.0);
+        }
+        if bottom {
+            window.top = window.top.min(height - side);
+        }
+        if top {
+            window.top = window.top.max(0.0);
+        }
+        window
+    }
+
+    /// A smaller square inside, around a point of the picture.
+    fn closer(&self, zoom: f32, [x, y]: [f32; 2]) -> Self {
+        let cut = self.side * (1.0 - zoom);
+        Self { left: self.left + x * cut, top: self.top + y * cut, side: self.side * zoom }
+    }
+}
+
+/// What happens to every pixel: brightness and colour.
+struct Tone([[u8; 256]; 3]);
+
+impl Tone {
+    fn new(recipe: &Recipe) -> Self {
+        let table = |gain: f32| -> [u8; 256] {
+            std::array::from_fn(|level| (255.0 * (level as f32 / 255.0).powf(recipe.gamma) * gain + 0.5) as u8)
+        };
+        Self(recipe.gain.map(table))
+    }
+
+    fn apply(&self, frame: &mut RgbImage, is_grey: bool) {
+        for pixel in frame.pixels_mut() {
+            for (value, table) in pixel.0.iter_mut().zip(&self.0) {
+                *value = table[usize::from(*value)];
+            }
+            if is_grey {
+                pixel.0 = [(super::quality::luma(pixel.0) + 0.5) as u8; 3];
+            }
+        }
+    }
+}
+
+/// Factors on the figure's colours that bring its light nearer to the place's.
+fn relight(figure: [f32; 3], place: [f32; 3], strength: f32) -> [f32; 3] {
+    let luma = |[red, green, blue]: [f32; 3]| (0.299 * red + 0.587 * green + 0.114 * blue).max(1.0);
+    let (ours, theirs) = (luma(figure), luma(place));
+    let brightness = (theirs / ours).clamp(0.5, 2.0).powf(strength);
+    std::array::from_fn(|channel| {
+        let cast = (place[channel].max(1.0) / theirs) / (figure[channel].max(1.0) / ours);
+        brightness * cast.clamp(0.7, 1.4).powf(0.4 * strength)
+    })
+}
+
+/// How far a colour is from that of the face, whatever its brightness: 0 for skin, 1 for clothes.
+fn is_cloth(colour: [f32; 3], skin: [f32; 3]) -> f32 {
+    let shares = |[red, green, blue]: [f32; 3]| {
+        let sum = (red + green + blue).max(1.0);
+        [red / sum, green / sum]
+    };
+    let ([red, green], [skin_red, skin_green]) = (shares(colour), shares(skin));
+    let apart = (red - skin_red).abs() + (green - skin_green).abs();
+    ((apart - SKIN[0]) / (SKIN[1] - SKIN[0])).clamp(0.0, 1.0)
+}
+
+/// Puts a figure into a place.
+pub(super) fn compose(figure: &Figure, place: &Place, recipe: &Recipe, [rate, size]: [u32; 2], count: usize) -> Composed {
+    let frames_of = |seconds: &[f64], start: f32, tempo: f32| -> Vec<usize> {
+        let needed = (count.saturating_sub(1)) as f64 * f64::from(tempo) / f64::from(rate);
+        let length = seconds.last().copied().unwrap_or(0.0);
+        let begin = f64::from(start) * (length - needed).max(0.0);
+        (0..count).map(|frame| frame_at(seconds, begin + frame as f64 * f64::from(tempo) / f64::from(rate))).collect()
+    };
+    let person = frames_of(&figure.seconds, recipe.start, recipe.tempo);
+    let scenery = frames_of(&place.seconds, recipe.place_start, 1.0);
+    let side = size as usize;
+    let place_side = place.frames.first().map_or(1.0, |frame| frame.width() as f32);
+    let seen = place_side * recipe.place_zoom;
+    let view = Window {
+        left: recipe.place_shift[0] * (place_side - seen),
+        top: recipe.place_shift[1] * (place_side - seen),
+        side: seen,
+    };
+    let share = place.spot.face * recipe.scale / recipe.place_zoom;
+    let target = [0, 1].map(|axis| (place.spot.centre[axis] + recipe.shift[axis]).clamp(0.25, 0.75));
+    let window = Window::around(figure, &person, share, target);
+    let light = relight(figure.colour, place.colour, recipe.light);
+    let tone = Tone::new(recipe);
+    let mut composed = Composed { frames: Vec::with_capacity(count), matte: GrayImage::new(size, size) };
+    for (number, (&frame, &behind)) in person.iter().zip(&scenery).enumerate() {
+        let along = number as f32 / (count.max(2) - 1) as f32;
+        let closeness = if recipe.approach >= 0.0 { along } else { 1.0 - along };
+        let zoom = 1.0 - recipe.approach.abs() * closeness;
+        let (window, view) = (window.closer(zoom, target), view.closer(zoom, [0.5, 0.5]));
+        let behind = &place.frames[behind.min(place.frames.len() - 1)];
+        let (picture, matte, face) = (&figure.frames[frame], &figure.mattes[frame], &figure.faces[frame]);
+        let collar = COLLAR.map(|share| face[3] + share * (face[3] - face[1]));
+        let mut result = RgbImage::new(size, size);
+        let [width, height] = [picture.width() as usize, picture.height() as usize];
+        let (columns, rows) =
+            (taps(side, window.left, window.side, width, recipe.mirror), taps(side, window.top, window.side, height, false));
+        let edge = behind.width() as usize;
+        let (behind_columns, behind_rows) =
+            (taps(side, view.left, view.side, edge, recipe.place_mirror), taps(side, view.top, view.side, edge, false));
+        let is_middle = number == count / 2;
+        let shares = outline(matte, &columns, &rows);
+        for (y, pixels) in result.chunks_exact_mut(3 * side).enumerate() {
+            let (row, behind_row) = (rows[y], behind_rows[y]);
+            for (x, pixel) in pixels.chunks_exact_mut(3).enumerate() {
+                let mut colour = mixed(behind, behind_columns[x], behind_row);
+                let column = columns[x];
+                let share = shares[y * side + x];
+                if share > 0.0 {
+                    let mut person = mixed(picture, column, row);
+                    if let Some(dye) = recipe.clothes
+                        && row.first as f32 > collar[0]
+                    {
+                        // Little by little, so that no line is seen across the neck.
+                        let below = ((row.first as f32 - collar[0]) / (collar[1] - collar[0]).max(1.0)).min(1.0);
+                        let strength = below * is_cloth(person, figure.skin);
+                        person.iter_mut().zip(dye).for_each(|(value, dye)| *value *= 1.0 + (dye - 1.0) * strength);
+                    }
+                    for ((colour, person), light) in colour.iter_mut().zip(person).zip(light) {
+                        *colour = *colour * (1.0 - share) + (person * light).min(255.0) * share;
+                    }
+                    if is_middle {
+                        composed.matte.as_mut()[y * side + x] = (255.0 * share) as u8;
+                    }
+                }
+                pixel.iter_mut().zip(colour).for_each(|(to, value)| *to = (value + 0.5) as u8);
+            }
+        }
+        let to_picture = |edge: f32, begin: f32| (edge - begin) / window.side;
+        let (left, right) = (to_picture(face[0], window.left), to_picture(face[2], window.left));
+        let across = if recipe.mirror { [1.0 - right, 1.0 - left] } else { [left, right] };
+        let down = [to_picture(face[1], window.top), to_picture(face[3], window.top)];
+        occlude(&mut result, recipe, [across[0], down[0], across[1], down[1]]);
+        finish(&mut result, recipe, &tone, number);
+        composed.frames.push(result);
+    }
+    composed
+}
+
+/// Crops nothing and changes nothing but the size.
+pub(super) fn untouched(square: &Square, start: f32, [rate, size]: [u32; 2], count: usize) -> Vec<RgbImage> {
+    let length = square.seconds.last().copied().unwrap_or(0.0);
+    let begin = f64::from(start) * (length - count.saturating_sub(1) as f64 / f64::from(rate)).max(0.0);
+    let frame = |number: usize| {
+        let frame = &square.frames[frame_at(&square.seconds, begin + number as f64 / f64::from(rate))];
+        let side = frame.width() as usize;
+        let columns = taps(size as usize, 0.0, side as f32, side, false);
+        let mut result = RgbImage::new(size, size);
+        for (y, pixels) in result.chunks_exact_mut(3 * size as usize).enumerate() {
+            for (x, pixel) in pixels.chunks_exact_mut(3).enumerate() {
+                let colour = mixed(frame, columns[x], columns[y]);
+                pixel.iter_mut().zip(colour).for_each(|(to, value)| *to = (value + 0.5) as u8);
+            }
+        }
+        result
+    };
+    (0..count).map(frame).collect()
+}
+
+/// A colour between four neighbours.
+#[inline]
+fn mixed(picture: &RgbImage, column: Tap, row: Tap) -> [f32; 3] {
+    let (bytes, width) = (picture.as_raw(), picture.width() as usize);
+    let at = |y: usize, x: usize| 3 * (y * width + x);
+    let (a, b) = (at(row.first, column.first), at(row.first, column.second));
+    let (c, d) = (at(row.second, column.first), at(row.second, column.second));
+    std::array::from_fn(|channel| {
+        let value = |place: usize| f32::from(bytes[place + channel]);
+        let above = value(a) + (value(b) - value(a)) * column.share;
+        let below = value(c) + (value(d) - value(c)) * column.share;
+        above + (below - above) * row.share
+    })
+}
+
+/// How much of each pixel of the picture is the person's. Every outline becomes equally soft, whatever the hair and the footage:
+/// an edge of one's own would tell who it is.
+fn outline(matte: &GrayImage, columns: &[Tap], rows: &[Tap]) -> Vec<f32> {
+    let (side, width) = (columns.len(), matte.width() as usize);
+    let mut shares = vec![0.0f32; side * rows.len()];
+    for (row, shares) in rows.iter().zip(shares.chunks_exact_mut(side)) {
+        for (column, share) in columns.iter().zip(shares) {
+            if row.inside && column.inside {
+                // The outer part of the soft edge has the colour of the old background.
+                *share = ((matte_at(matte, width, *column, *row) / 255.0 - 0.5) / 0.2).clamp(0.0, 1.0);
+            }
+        }
+    }
+    let mut other = shares.clone();
+    for _ in 0..2 {
+        for (to, from) in other.chunks_exact_mut(side).zip(shares.chunks_exact(side)) {
+            for x in 0..side {
+                to[x] = 0.25 * from[x.saturating_sub(1)] + 0.5 * from[x] + 0.25 * from[(x + 1).min(side - 1)];
+            }
+        }
+        for y in 0..rows.len() {
+            let (above, below) = (y.saturating_sub(1) * side, (y + 1).min(rows.len() - 1) * side);
+            for x in 0..side {
+                shares[y * side + x] = 0.25 * other[above + x] + 0.5 * other[y * side + x] + 0.25 * other[below + x];
+            }
+        }
+    }
+    shares
+}
+
+/// A value of a matte between four neighbours.
+#[inline]
+fn matte_at(matte: &GrayImage, width: usize, column: Tap, row: Tap) -> f32 {
+    let bytes = matte.as_raw();
+    let value = |y: usize, x: usize| f32::from(bytes[y * width + x]);
+    let above = value(row.first, column.first) * (1.0 - column.share) + value(row.first, column.second) * column.share;
+    let below = value(row.second, column.first) * (1.0 - column.share) + value(row.second, column.second) * column.share;
+    above * (1.0 - row.share) + below * row.share
+}
+
+/// Puts something in front, and bars around, where they leave the face free.
+fn occlude(frame: &mut RgbImage, recipe: &Recipe, face: [f32; 4]) {
+    let size = frame.width() as f32;
+    let [left, top, right, bottom] = face;
+    let margin = 0.15 * (right - left);
+    let mut cover = |[from_x, from_y, to_x, to_y]: [f32; 4], colour: [u8; 3]| {
+        let apart = from_x > right + margin || to_x < left - margin || from_y > bottom + margin || to_y < top - margin;
+        if !apart {
+            return;
+        }
+        let whole = |share: f32| (share * size).round().clamp(0.0, size) as u32;
+        for y in whole(from_y)..whole(to_y) {
+            for x in whole(from_x)..whole(to_x) {
+                frame.put_pixel(x, y, image::Rgb(colour));
+            }
+        }
+    };
+    if let Some(occluder) = recipe.occluder {
+        let share = occluder.share;
+        let area = [[0.0, 0.0, share, 1.0], [1.0 - share, 0.0, 1.0, 1.0], [0.0, 1.0 - share, 1.0, 1.0]];
+        cover(area[occluder.side.min(2)], occluder.colour);
+    }
+    if let Some((lie, share)) = recipe.bars {
+        let areas = match lie {
+            true => [[0.0, 0.0, 1.0, share], [0.0, 1.0 - share, 1.0, 1.0]],
+            false => [[0.0, 0.0, share, 1.0], [1.0 - share, 0.0, 1.0, 1.0]],
+        };
+        areas.into_iter().for_each(|area| cover(area, [0; 3]));
+    }
+}
+
+/// Colours, blur and noise of the whole picture.
+fn finish(frame: &mut RgbImage, recipe: &Recipe, tone: &Tone, number: usize) {
+    tone.apply(frame, recipe.grey);
+    for _ in 0..recipe.blur {
+        soften(frame);
+    }
+    if recipe.noise > 0.0 {
+        // Xorshift: a stream for every pixel would take longer than all the rest.
+        let mut state = (recipe.seed ^ (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1;
+        for value in frame.iter_mut() {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            // The sum of four uniform numbers is nearly normal, with a deviation of 147.8 for bytes.
+            let sum: i32 = state.to_le_bytes().iter().take(4).map(|&byte| i32::from(byte)).sum();
+            let moved = f32::from(*value) + (sum - 510) as f32 / 147.8 * recipe.noise;
+            *value = (moved + 0.5) as u8;
+        }
+    }
+}
+
+/// Each pixel with its neighbours, 1 : 2 : 1 in both directions.
+fn soften(frame: &mut RgbImage) {
+    let (width, height) = (3 * frame.width() as usize, frame.height() as usize);
+    let mut across = frame.as_raw().clone();
+    for (to, from) in across.chunks_exact_mut(width).zip(frame.as_raw().chunks_exact(width)) {
+        for place in 3..width - 3 {
+            let sum = u16::from(from[place - 3]) + 2 * u16::from(from[place]) + u16::from(from[place + 3]) + 2;
+            to[place] = (sum / 4) as u8;
+        }
+    }
+    for y in 1..height.saturating_sub(1) {
+        for x in 0..width {
+            let at = y * width + x;
+            let sum = u16::from(across[at - width]) + 2 * u16::from(across[at]) + u16::from(across[at + width]) + 2;
+            frame.as_mut()[at] = (sum / 4) as u8;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filmed::assets::Spot;
+    use image::{Luma, Rgb};
+    use pvchat_data::random::SeededStream;
+
+    /// A red body with a green face on the left half of wide footage, cut off below.
+    fn figure() -> Figure {
+        let face = [20.0, 20.0, 40.0, 44.0];
+        let frame = RgbImage::from_fn(120, 100, |x, y| {
+            let in_face = (20..40).contains(&x) && (20..44).contains(&y);
+            if in_face {
+                Rgb([60, 200, 60])
+            } else if (10..50).contains(&x) && y >= 44 {
+                Rgb([220, 40, 40])
+            } else {
+                Rgb([9; 3])
+            }
+        });
+        let matte = GrayImage::from_fn(120, 100, |x, y| Luma([if frame.get_pixel(x, y).0[0] > 9 { 255 } else { 0 }]));
+        Figure {
+            frames: vec![frame; 4],
+            mattes: vec![matte; 4],
+            seconds: vec![0.0, 0.25, 0.5, 0.75],
+            faces: vec![face; 4],
+            cut: [false, false, false, true],
+            colour: [100.0; 3],
+            skin: [60.0, 200.0, 60.0],
+        }
+    }
+
+    fn place() -> Place {
+        let frames = vec![RgbImage::from_pixel(80, 80, Rgb([100; 3])); 4];
+        let spot = Spot { centre: [0.5, 0.4], face: 0.2 };
+        Place { frames, seconds: vec![0.0, 0.25, 0.5, 0.75], colour: [100.0; 3], spot }
+    }
+
+    /// A recipe that changes as little as possible.
+    fn plain() -> Recipe {
+        let mut recipe = Recipe::draw(&SeededStream::new(1));
+        recipe.mirror = false;
+        recipe.clothes = None;
+        (recipe.scale, recipe.shift, recipe.approach, recipe.light) = (1.0, [0.0; 2], 0.0, 0.0);
+        (recipe.gain, recipe.gamma, recipe.grey, recipe.blur, recipe.noise) = ([1.0; 3], 1.0, false, 0, 0.0);
+        (recipe.occluder, recipe.bars, recipe.place_zoom) = (None, None, 1.0);
+        recipe
+    }
+
+    #[test]
+    fn the_face_comes_to_the_place_of_the_old_one_and_the_body_reaches_the_edge() {
+        let composed = compose(&figure(), &place(), &plain(), [4, 100], 4);
+        assert_eq!(composed.frames.len(), 4);
+        let frame = &composed.frames[0];
+        let green: Vec<(u32, u32)> = frame.enumerate_pixels().filter(|(_, _, p)| p.0[1] > 180).map(|(x, y, _)| (x, y)).collect();
+        let (left, right) = (green.iter().map(|at| at.0).min().unwrap(), green.iter().map(|at| at.0).max().unwrap());
+        assert!((15..=22).contains(&(right - left)) && (46..=54).contains(&((left + right) / 2)), "{left} to {right}");
+        // The body goes down to the last row, the background is the place's.
+        assert!(frame.get_pixel(50, 99).0[0] > 200 && frame.get_pixel(2, 50).0 == [100; 3], "{:?}", frame.get_pixel(50, 99));
+        assert!(composed.matte.get_pixel(50, 99).0[0] == 255 && composed.matte.get_pixel(2, 50).0[0] == 0);
+    }
+
+    #[test]
+    fn edges_at_which_the_body_is_cut_off_stay_out_of_view() {
+        let mut figure = figure();
+        figure.cut = [true, false, true, true];
+        for share in [0.05, 0.2, 0.4] {
+            let window = Window::around(&figure, &[0], share, [0.5, 0.4]);
+            assert!(
+                window.left >= 0.0 && window.left + window.side <= 120.001 && window.top + window.side <= 100.001,
+                "{window:?}"
+            );
+            assert!((44.0 - window.top) / window.side < 0.9);
+        }
+    }
+
+    #[test]
+    fn clothes_change_and_skin_does_not() {
+        let mut recipe = plain();
+        recipe.clothes = Some([0.5, 1.0, 1.0]);
+        let (before, after) =
+            (compose(&figure(), &place(), &plain(), [4, 100], 1), compose(&figure(), &place(), &recipe, [4, 100], 1));
+        let (before, after) = (&before.frames[0], &after.frames[0]);
+        assert_eq!(before.get_pixel(50, 40), after.get_pixel(50, 40));
+        assert!(after.get_pixel(50, 95).0[0] < before.get_pixel(50, 95).0[0] - 80);
+    }
+
+    #[test]
+    fn nothing_is_put_in_front_of_the_face() {
+        let mut recipe = plain();
+        recipe.bars = Some((true, 0.3));
+        let mut frame = RgbImage::from_pixel(50, 50, Rgb([200; 3]));
+        occlude(&mut frame, &recipe, [0.4, 0.2, 0.6, 0.4]);
+        // The upper bar would cover the face, the lower one does not.
+        assert_eq!((frame.get_pixel(2, 2).0, frame.get_pixel(2, 48).0), ([200; 3], [0; 3]));
+    }
+
+    #[test]
+    fn a_greater_tempo_shows_later_frames() {
+        let mut figure = figure();
+        for (number, frame) in figure.frames.iter_mut().enumerate() {
+            frame.pixels_mut().filter(|p| p.0[1] > 180).for_each(|p| p.0[2] = 60 + 40 * number as u8);
+        }
+        let mut recipe = plain();
+        (recipe.start, recipe.tempo) = (0.0, 2.0);
+        let blue = |recipe: &Recipe| -> Vec<u8> {
+            compose(&figure, &place(), recipe, [4, 100], 2).frames.iter().map(|frame| frame.get_pixel(50, 40).0[2]).collect()
+        };
+        assert_eq!(blue(&recipe), [60, 140]);
+        recipe.tempo = 1.0;
+        assert_eq!(blue(&recipe), [60, 100]);
+    }
+}

@@ -1,0 +1,236 @@
+//! What is written down about a dataset, and where half-done work is kept.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use pvchat_data::{SubjectName, file::write_atomically};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{
+    Blind, DatasetOptions, FrameVerdict, Half, Judged, Making, ModelUsed, Recipe, Thresholds,
+    blind::Features,
+    source::{Span, hash},
+};
+use crate::{Error, Result};
+
+/// Changes whenever the same sources and options would give other clips.
+pub(super) const MAKING_VERSION: u32 = 1;
+/// The manifest's name.
+pub(super) const MANIFEST: &str = "manifest.json";
+/// The folder of half-done work; deleting it costs time and nothing else.
+pub(super) const WORK: &str = "work";
+
+/// Everything that a dataset was made from and how, in `manifest.json`. It holds no time and no path of the machine: the same
+/// footage, options and versions give the same bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The version of this format.
+    pub format_version: u32,
+    /// The version of pvchat.
+    pub pvchat: String,
+    /// The version of the FFmpeg libraries that read and wrote the clips.
+    pub ffmpeg: String,
+    /// Whom the dataset is about.
+    pub subject: SubjectName,
+    /// The options, with the seed.
+    pub options: DatasetOptions,
+    /// From which similarity on somebody is the person, and below which somebody else.
+    pub thresholds: Thresholds,
+    /// The networks.
+    pub models: Vec<ModelUsed>,
+    /// What described positives, if anything did.
+    pub describer: Option<String>,
+    /// The clip of the person.
+    pub reference: SourceRecord,
+    /// What the filter says of each frame of it that was looked at.
+    pub looks: Vec<FrameVerdict>,
+    /// The stretches of the person for training and testing, in seconds. Where they are the same, testing shows nothing new.
+    pub spans: Vec<(Half, Span)>,
+    /// The footage of others that was used.
+    pub corpus: Vec<SourceRecord>,
+    /// The footage that was not used, and why.
+    pub left_out: Vec<LeftOut>,
+    /// The clips, in the order of their names.
+    pub clips: Vec<ClipRecord>,
+    /// Clips that were made and dropped.
+    pub dropped: Vec<Dropped>,
+    /// What can be guessed about the clips for training without seeing the person.
+    pub blind: Blind,
+    /// The other files and their SHA-256.
+    pub files: Vec<(String, String)>,
+}
+
+/// A file of footage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceRecord {
+    /// Its name below the folder that it was found in.
+    pub name: String,
+    /// Its SHA-256 in hexadecimal digits.
+    pub sha256: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its licence, where the corpus's `licences.json` says it.
+    pub licence: Option<String>,
+}
+
+/// A file of footage that was not used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeftOut {
+    /// Its name.
+    pub name: String,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// A clip of the dataset.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClipRecord {
+    /// Its name, which says nothing about it.
+    pub name: String,
+    /// The file, relative to the dataset.
+    pub file: String,
+    /// Its SHA-256 in hexadecimal digits.
+    pub sha256: String,
+    /// The file that repeats its middle frame, for the first stage of training.
+    pub still: Option<String>,
+    /// The SHA-256 of that.
+    pub still_sha256: Option<String>,
+    /// What it is for.
+    pub half: Half,
+    /// Whether it shows the person.
+    pub positive: bool,
+    /// Whether it shows one of the most similar strangers.
+    pub hard: bool,
+    /// How it was made.
+    pub making: Making,
+    /// The footage of whom it shows, and the stretch of it in seconds.
+    pub figure: (String, Span),
+    /// The footage of where it is set.
+    pub place: String,
+    /// What the identity gate saw.
+    pub judged: Judged,
+    /// How often it was drawn before.
+    pub attempt: usize,
+    /// How it was composed.
+    pub recipe: Option<Recipe>,
+    /// SHA-256 of everything that it follows from.
+    pub key: String,
+}
+
+/// A clip that was made and dropped.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dropped {
+    /// What it was for.
+    pub half: Half,
+    /// Whether it was to show the person.
+    pub positive: bool,
+    /// The footage of whom it was to show.
+    pub figure: String,
+    /// The footage of where it was set.
+    pub place: String,
+    /// How often it was drawn before.
+    pub attempt: usize,
+    /// What the identity gate saw, with the reason.
+    pub judged: Judged,
+}
+
+/// What became of one drawing of a clip; kept, so that a resumed run need not make it again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Outcome {
+    pub(super) judged: Judged,
+    pub(super) sha256: String,
+    pub(super) still_sha256: Option<String>,
+    pub(super) features: Features,
+}
+
+/// Keeps half-done work under the hash of what it follows from.
+pub(super) struct Store {
+    folder: PathBuf,
+    used: Mutex<BTreeSet<PathBuf>>,
+}
+
+impl Store {
+    pub(super) fn new(dataset: &Path) -> Self {
+        Self { folder: dataset.join(WORK), used: Mutex::default() }
+    }
+
+    /// What was made of this key before, or what is made now. Both come out of the same text, so that numbers are the same to
+    /// the last bit. What `fits` refuses is made again.
+    pub(super) fn get<T: Serialize + DeserializeOwned>(
+        &self,
+        stage: &str,
+        key: &str,
+        fits: impl Fn(&T) -> bool,
+        make: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        let folder = self.folder.join(stage);
+        let file = folder.join(format!("{}.json", hash(key)));
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(file.clone());
+        if let Ok(known) = pvchat_data::file::read_json::<T>(&file, pvchat_data::file::LARGEST)
+            && fits(&known)
+        {
+            return Ok(known);
+        }
+        let made = make()?;
+        fs::create_dir_all(&folder).map_err(|source| Error::Io { path: folder, source })?;
+        pvchat_data::file::write_json(&file, &made)?;
+        Ok(pvchat_data::file::read_json(&file, pvchat_data::file::LARGEST)?)
+    }
+
+    /// Deletes what this run did not use: work of other options.
+    pub(super) fn sweep(&self) -> Result<()> {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        for stage in entries(&self.folder)? {
+            for file in entries(&stage)? {
+                if !used.contains(&file) {
+                    remove(&file)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The files and folders in a folder; none if it does not exist.
+pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).collect()),
+        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        Err(source) => Err(Error::Io { path: folder.to_path_buf(), source }),
+    }
+}
+
+pub(super) fn remove(file: &Path) -> Result<()> {
+    match fs::remove_file(file) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::Io { path: file.to_path_buf(), source }),
+        _ => Ok(()),
+    }
+}
+
+/// Begins a dataset in a folder that is new, empty, or holds one.
+pub(super) fn begin(folder: &Path) -> Result<()> {
+    let io = |source| Error::Io { path: folder.to_path_buf(), source };
+    let is_ours = folder.join(WORK).is_dir() || folder.join(MANIFEST).is_file();
+    if !is_ours && !entries(folder)?.is_empty() {
+        return Err(Error::NotADataset { folder: folder.to_path_buf() });
+    }
+    for part in [WORK, "clips", "stills"] {
+        fs::create_dir_all(folder.join(part)).map_err(io)?;
+    }
+    // Whoever copies a dataset need not copy this.
+    write_atomically(
+        &folder.join(WORK).join("README"),
+        b"Half-done work of `pvchat dataset make`. Deleting it costs time only.\n",
+    )?;
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! From one filmed clip of a real person to a training set on disk: the person cut out and put into other footage, strangers
+//! put through the same making, questions and answers, a manifest and a report.
+//!
+//! **Negatives are made like positives.** A model that sees made clips of the person and untouched clips of others learns the
+//! traces of the making. Here strangers are cut out, put into the same places and compressed by the same code in the same
+//! proportions; a share of the clips of both is only cropped and compressed. [`Blind`] measures what a classifier makes of the
+//! background and of the seams alone.
+//!
+//! This crate knows no network: whoever calls it gives [`Eyes`], which find people and cut them out, and may give a
+//! [`Describe`], which says what a person wears and does. Everything else (what is drawn, which clip shows whom where) follows
+//! from the seed in [`DatasetOptions`], so that a killed run ends in the same bytes as one that was left alone.
+
+mod ask;
+mod assets;
+mod blind;
+mod compose;
+mod gate;
+mod manifest;
+mod options;
+mod plan;
+mod quality;
+mod recipe;
+mod report;
+mod run;
+mod source;
+mod verify;
+mod wordings;
+
+use image::{GrayImage, RgbImage};
+use serde::{Deserialize, Serialize};
+
+use crate::Failure;
+
+pub use blind::{Blind, Guess};
+pub use gate::Judged;
+pub use manifest::{ClipRecord, Dropped, LeftOut, Manifest, SourceRecord};
+pub use options::DatasetOptions;
+pub use plan::{Half, Making};
+pub use quality::{FrameVerdict, frontal};
+pub use recipe::Recipe;
+pub use run::{Made, Progress, Request, Stage, make};
+pub use verify::{Verified, verify};
+pub use wordings::{WORDINGS, wordings};
+
+/// A face in one of the frames that were shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FaceSeen {
+    /// The frame's place among those that were shown.
+    pub frame: usize,
+    /// Left, top, right and bottom of the face in pixels.
+    pub bounds: [f32; 4],
+    /// Eye on the left of the picture, other eye, nose, corner of the mouth on the left, other corner; in pixels.
+    pub points: [[f32; 2]; 5],
+    /// The share of the face that lies in the picture, 0 to 1.
+    pub visible: f32,
+    /// Why the face is too poor to be recognised, in words; empty for a good one.
+    pub flaws: Vec<String>,
+}
+
+impl FaceSeen {
+    /// Width of the face in pixels.
+    pub fn width(&self) -> f32 {
+        (self.bounds[2] - self.bounds[0]).max(0.0)
+    }
+}
+
+/// Somebody in the frames that were shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PersonSeen {
+    /// The person's faces in the order of the frames.
+    pub faces: Vec<FaceSeen>,
+    /// The unit-length mean embedding of the good faces; `None` where no face is good.
+    pub embedding: Option<Vec<f32>>,
+}
+
+impl PersonSeen {
+    /// How many faces are good enough to be recognised.
+    pub fn good_faces(&self) -> usize {
+        self.faces.iter().filter(|face| face.flaws.is_empty()).count()
+    }
+}
+
+/// From which similarity (cosine of embeddings) on two faces are one person, and up to which they are two.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Thresholds {
+    /// From here on it is the same person: what the identity gate asks for.
+    pub same: f32,
+    /// Below this it is somebody else: the upper bound of negatives.
+    pub other: f32,
+}
+
+/// A network that took part, for the manifest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelUsed {
+    /// What it did.
+    pub role: String,
+    /// The network and its weights.
+    pub id: String,
+    /// The licence of its weights.
+    pub licence: String,
+}
+
+/// What finds people in pictures and cuts them out.
+pub trait Eyes: Sync {
+    /// The people in frames that are in the order of time; `seconds` are their times.
+    ///
+    /// # Errors
+    /// Whatever keeps the networks from computing.
+    fn people(&self, frames: &[RgbImage], seconds: &[f64]) -> Result<Vec<PersonSeen>, Failure>;
+
+    /// How much of each pixel belongs to a person, 0 to 255, in the picture's size.
+    ///
+    /// # Errors
+    /// Whatever keeps the network from computing.
+    fn matte(&self, picture: &RgbImage) -> Result<GrayImage, Failure>;
+
+    /// What similarities mean.
+    fn thresholds(&self) -> Thresholds;
+
+    /// The networks; whatever changes them changes this.
+    fn models(&self) -> Vec<ModelUsed>;
+}
+
+/// A made clip that is to be described.
+#[derive(Clone, Copy, Debug)]
+pub struct ShownClip<'a> {
+    /// Says which clip it is.
+    pub key: &'a str,
+    /// Its frames.
+    pub frames: &'a [RgbImage],
+    /// Their times in seconds.
+    pub seconds: &'a [f64],
+    /// The person alone, so that company is not described.
+    pub person: &'a RgbImage,
+}
+
+/// What says what a person wears, does and where the person is.
+pub trait Describe {
+    /// What it is called, in the manifest; another name makes all descriptions anew.
+    fn name(&self) -> String;
+
+    /// Answers a question about the person of a clip in a whole sentence; `subject` is the name in the question, and the answer
+    /// calls the person that. `None` for a question that it cannot answer.
+    ///
+    /// # Errors
+    /// Whatever keeps it from answering.
+    fn describe(&mut self, clip: &ShownClip<'_>, question: &str, subject: &str) -> Result<Option<String>, Failure>;
+}
+
+/// The cosine of two unit vectors; 0 where their widths differ.
+fn cosine(one: &[f32], other: &[f32]) -> f32 {
+    if one.len() != other.len() {
+        return 0.0;
+    }
+    one.iter().zip(other).map(|(a, b)| a * b).sum::<f32>().clamp(-1.0, 1.0)
+}

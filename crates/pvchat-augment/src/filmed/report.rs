@@ -1,0 +1,341 @@
+//! The report of a dataset: one HTML file with its pictures inside, without scripts, to look at without a network.
+
+use std::{collections::BTreeMap, fmt::Write, path::Path};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use image::{RgbImage, codecs::jpeg::JpegEncoder, imageops};
+use pvchat_data::QaKind;
+
+use super::{
+    ClipRecord, Half, Making, Manifest,
+    ask::{DESCRIBED, Pair},
+    run::read_clip,
+    source::{Bound, LOOK_RATE, read},
+};
+use crate::{Error, Result};
+
+/// The report's name.
+pub(super) const REPORT: &str = "report.html";
+const STYLE: &str = include_str!("report.css");
+/// The side of a picture on the page, in pixels, and the quality of its JPEG, 1 to 100.
+const THUMBNAIL: u32 = 112;
+const QUALITY: u8 = 78;
+/// Frames of a clip that are shown.
+const SHOWN: usize = 3;
+/// Looks at the person that are shown, at most, of those that are used and of those that are not.
+const MOST_LOOKS: usize = 18;
+/// Clips with samples of their questions.
+const SAMPLES: usize = 4;
+
+fn unwritten(error: std::fmt::Error) -> Error {
+    Error::Eyes(error.into())
+}
+
+/// Writes the page. `looked` is the size of the frames that the verdicts are about.
+pub(super) fn page(manifest: &Manifest, pairs: &[Vec<Pair>], out: &Path, clip: &Path, looked: &[u32; 2]) -> Result<String> {
+    let mut html = String::new();
+    let title = format!("Dataset of {}", manifest.subject.bare());
+    html += "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n";
+    html += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n";
+    let write = |html: &mut String, text: std::fmt::Arguments<'_>| html.write_fmt(text).map_err(unwritten);
+    write(&mut html, format_args!("<title>{0}</title>\n<style>\n{STYLE}</style>\n<main>\n<h1>{0}</h1>\n", escaped(&title)))?;
+    html += "<p class=\"faint\">What was made, what was dropped and why. Everything is in this file and nothing was sent anywhere.</p>\n";
+    html += "<nav aria-label=\"Parts of this page\"><a href=\"#person\">The person</a><a href=\"#positives\">Positives</a>\
+             <a href=\"#negatives\">Negatives</a><a href=\"#dropped\">Dropped</a><a href=\"#questions\">Questions</a>\
+             <a href=\"#footage\">Footage</a></nav>\n";
+    figures(&mut html, manifest, pairs)?;
+    notes(&mut html, manifest)?;
+    person(&mut html, manifest, clip, looked)?;
+    for (id, heading, positive) in [("positives", "Positives", true), ("negatives", "Negatives", false)] {
+        write(&mut html, format_args!("<h2 id=\"{id}\">{heading}</h2>\n"))?;
+        html += match positive {
+            true => "<p class=\"faint\">The similarity is that of the face in the made clip to the person.</p>\n",
+            false => {
+                "<p class=\"faint\">Strangers, put through the same making. The first similarity is to the stranger, the second to \
+                 the person; the most similar strangers come first.</p>\n"
+            }
+        };
+        let mut clips: Vec<&ClipRecord> = manifest.clips.iter().filter(|clip| clip.positive == positive).collect();
+        clips.sort_by(|one, other| other.judged.to_subject.total_cmp(&one.judged.to_subject).then(one.name.cmp(&other.name)));
+        html += "<ul class=\"sheet\">\n";
+        for clip in clips {
+            sheet(&mut html, manifest, clip, out)?;
+        }
+        html += "</ul>\n";
+    }
+    dropped(&mut html, manifest)?;
+    questions(&mut html, manifest, pairs)?;
+    footage(&mut html, manifest)?;
+    html += "</main>\n</html>\n";
+    Ok(html)
+}
+
+fn figures(html: &mut String, manifest: &Manifest, pairs: &[Vec<Pair>]) -> Result<()> {
+    let count =
+        |half: Half, positive: bool| manifest.clips.iter().filter(|clip| clip.half == half && clip.positive == positive).count();
+    let train = |positive: bool| count(Half::Train, positive);
+    let asked = manifest.clips.iter().zip(pairs).filter(|(clip, _)| clip.half == Half::Train).map(|(_, pairs)| pairs.len());
+    let least = manifest.clips.iter().filter(|clip| clip.positive).map(|clip| clip.judged.similarity).fold(1.0, f32::min);
+    let nearest = manifest.clips.iter().filter(|clip| !clip.positive).map(|clip| clip.judged.to_subject).fold(-1.0, f32::max);
+    let blind = &manifest.blind;
+    let rows = [
+        ("clips for training with the person", train(true).to_string()),
+        ("clips for training of others", train(false).to_string()),
+        (
+            "clips for testing, with the person and of others",
+            format!("{} + {}", count(Half::Test, true), count(Half::Test, false)),
+        ),
+        ("questions for training", asked.sum::<usize>().to_string()),
+        ("least similarity of a positive", format!("{least:.2} (asked for: {:.2})", manifest.thresholds.same)),
+        ("greatest similarity of anybody else", format!("{nearest:.2} (bound: {:.2})", manifest.thresholds.other)),
+        ("clips that were made and dropped", manifest.dropped.len().to_string()),
+        (
+            "guessed from the background alone",
+            format!("{:.2} (chance up to {:.2})", blind.background.accuracy, blind.background.chance),
+        ),
+        ("guessed from the seams alone", format!("{:.2} (chance up to {:.2})", blind.seams.accuracy, blind.seams.chance)),
+    ];
+    html.push_str("<dl>\n");
+    for (term, value) in rows {
+        writeln!(html, "<div><dt>{term}</dt><dd>{value}</dd></div>").map_err(unwritten)?;
+    }
+    html.push_str("</dl>\n");
+    Ok(())
+}
+
+/// What a reader has to know before training on it.
+fn notes(html: &mut String, manifest: &Manifest) -> Result<()> {
+    let mut notes: Vec<String> = Vec::new();
+    for (what, guess) in [("background", manifest.blind.background), ("seams", manifest.blind.seams)] {
+        if !guess.is_chance() {
+            notes.push(format!(
+                "A classifier that sees only the {what} is right in {:.0} % (balanced), above what chance explains: a model can learn \
+                 the making in place of the person. More footage of others, in more places, helps.",
+                100.0 * guess.accuracy
+            ));
+        }
+    }
+    if manifest.describer.is_none() {
+        notes.push(
+            "No base described the person. Positives are asked for existence only; the questions about appearance, action and location \
+             are those of negatives, which refuse: a model that is trained on them alone may learn to refuse such questions always. \
+             Give a base (--base), or leave those questions out (--refusals 0)."
+                .into(),
+        );
+    }
+    let spans = |half: Half| manifest.spans.iter().filter(|(of, _)| *of == half).map(|(_, span)| span).collect::<Vec<_>>();
+    if manifest.clips.iter().any(|clip| clip.half == Half::Test) && spans(Half::Train) == spans(Half::Test) {
+        notes.push(
+            "The clip of the person is too short to hold a stretch back: clips for testing show the stretch that training shows."
+                .into(),
+        );
+    }
+    let strangers = |half: Half| {
+        let negatives = manifest.clips.iter().filter(|clip| clip.half == half && !clip.positive);
+        negatives.map(|clip| clip.figure.0.as_str()).collect::<std::collections::BTreeSet<_>>()
+    };
+    if !strangers(Half::Test).is_disjoint(&strangers(Half::Train)) {
+        notes.push("There are too few strangers to hold some back: clips for testing show people whom training shows.".into());
+    }
+    for note in notes {
+        writeln!(html, "<p class=\"note\">{}</p>", escaped(&note)).map_err(unwritten)?;
+    }
+    Ok(())
+}
+
+fn person(html: &mut String, manifest: &Manifest, clip: &Path, looked: &[u32; 2]) -> Result<()> {
+    let (used, refused): (Vec<_>, Vec<_>) = manifest.looks.iter().partition(|look| look.reasons.is_empty());
+    writeln!(
+        html,
+        "<h2 id=\"person\">The person</h2>\n<p class=\"faint\">{} of {} frames that were looked at pass the filter; the score is out of \
+         100. Whether the eyes are open is not measured: five points of a face do not say it.</p>",
+        used.len(),
+        manifest.looks.len()
+    )
+    .map_err(unwritten)?;
+    let spread = |looks: &[&super::FrameVerdict]| -> Vec<f64> {
+        let count = looks.len().min(MOST_LOOKS);
+        (0..count).filter_map(|number| looks.get(number * looks.len() / count)).map(|look| look.seconds).collect()
+    };
+    let wanted: Vec<f64> = [spread(&used), spread(&refused)].concat();
+    let mut pictures: BTreeMap<u64, String> = BTreeMap::new();
+    let last = wanted.iter().copied().fold(0.0, f64::max);
+    read(clip, LOOK_RATE, [0.0, last], Bound::Longest(looked[0].max(looked[1])), |frame, seconds| {
+        if wanted.contains(&seconds) {
+            let look = manifest.looks.iter().find(|look| look.seconds == seconds);
+            pictures.insert(seconds.to_bits(), jpeg(&around(&frame, look.and_then(|look| look.bounds)))?);
+        }
+        Ok(())
+    })?;
+    html.push_str("<ul class=\"sheet looks\">\n");
+    for look in used.iter().chain(&refused) {
+        let Some(picture) = pictures.get(&look.seconds.to_bits()) else { continue };
+        let (class, said) = match look.reasons.is_empty() {
+            true => ("good", format!("used, score {:.0}", look.score)),
+            false => ("bad", look.reasons.join(", ")),
+        };
+        writeln!(
+            html,
+            "<li><img alt=\"the person at {0:.1} seconds\" src=\"{picture}\"><span class=\"{class}\">{1}</span><br>{0:.1} s</li>",
+            look.seconds,
+            escaped(&said)
+        )
+        .map_err(unwritten)?;
+    }
+    html.push_str("</ul>\n");
+    Ok(())
+}
+
+/// A square of a frame around a face, or its middle.
+fn around(frame: &RgbImage, face: Option<[f32; 4]>) -> RgbImage {
+    let [left, top, right, bottom] = face.unwrap_or([0.0, 0.0, frame.width() as f32, frame.height() as f32]);
+    let side = (1.8 * (right - left).max(bottom - top)).clamp(16.0, frame.width().min(frame.height()) as f32);
+    let begin = |middle: f32, most: u32| (middle - side / 2.0).clamp(0.0, (most as f32 - side).max(0.0)) as u32;
+    let (x, y) = (begin((left + right) / 2.0, frame.width()), begin((top + bottom) / 2.0, frame.height()));
+    let part = imageops::crop_imm(frame, x, y, side as u32, side as u32).to_image();
+    imageops::thumbnail(&part, THUMBNAIL, THUMBNAIL)
+}
+
+fn sheet(html: &mut String, manifest: &Manifest, clip: &ClipRecord, out: &Path) -> Result<()> {
+    let options = &manifest.options;
+    let (frames, _) = read_clip(&out.join(&clip.file), f64::from(options.rate), options.size)?;
+    let mut strip = RgbImage::new(THUMBNAIL * SHOWN as u32 + 4 * (SHOWN as u32 - 1), THUMBNAIL);
+    for number in 0..SHOWN {
+        let frame = &frames[(2 * number + 1) * frames.len() / (2 * SHOWN)];
+        let small = imageops::thumbnail(frame, THUMBNAIL, THUMBNAIL);
+        imageops::replace(&mut strip, &small, number as i64 * i64::from(THUMBNAIL + 4), 0);
+    }
+    let half = if clip.half == Half::Test { ", for testing" } else { "" };
+    let making = match clip.making {
+        Making::Untouched => "untouched".to_string(),
+        Making::Composed => format!("in {}", clip.place),
+    };
+    let similarity = match clip.positive {
+        true => format!("similarity {:.2}", clip.judged.similarity),
+        false => format!(
+            "similarity {:.2}, to the person {:.2}{}",
+            clip.judged.similarity,
+            clip.judged.to_subject,
+            if clip.hard { ", one of the most similar" } else { "" }
+        ),
+    };
+    let who = if clip.positive { manifest.subject.bare() } else { clip.figure.0.as_str() };
+    writeln!(
+        html,
+        "<li><img alt=\"three frames of clip {}\" src=\"{}\">{}, {}{half}<br><span class=\"faint\">{similarity}<br>{}</span></li>",
+        clip.name,
+        jpeg(&strip)?,
+        escaped(who),
+        escaped(&making),
+        clip.name
+    )
+    .map_err(unwritten)
+}
+
+fn dropped(html: &mut String, manifest: &Manifest) -> Result<()> {
+    html.push_str("<h2 id=\"dropped\">Dropped</h2>\n");
+    if manifest.dropped.is_empty() {
+        html.push_str("<p>The identity gate dropped no clip.</p>\n");
+        return Ok(());
+    }
+    html.push_str(
+        "<p class=\"faint\">Clips that were made and that the identity gate refused; others were drawn in their place.</p>\n\
+         <div class=\"table\"><table>\n<tr><th>was to show</th><th>in</th><th class=\"number\">similarity</th><th>why</th></tr>\n",
+    );
+    for dropped in &manifest.dropped {
+        let who = if dropped.positive { manifest.subject.bare() } else { dropped.figure.as_str() };
+        writeln!(
+            html,
+            "<tr><td>{}</td><td>{}</td><td class=\"number\">{:.2}</td><td>{}</td></tr>",
+            escaped(who),
+            escaped(&dropped.place),
+            dropped.judged.similarity,
+            escaped(dropped.judged.refused.as_deref().unwrap_or_default())
+        )
+        .map_err(unwritten)?;
+    }
+    html.push_str("</table></div>\n");
+    Ok(())
+}
+
+fn questions(html: &mut String, manifest: &Manifest, pairs: &[Vec<Pair>]) -> Result<()> {
+    html.push_str(
+        "<h2 id=\"questions\">Questions and answers</h2>\n<div class=\"table\"><table>\n<tr><th>kind</th><th class=\"number\">about \
+         positives</th><th class=\"number\">about negatives</th></tr>\n",
+    );
+    for kind in std::iter::once(QaKind::Existence).chain(DESCRIBED) {
+        let of = |positive: bool| {
+            let clips =
+                manifest.clips.iter().zip(pairs).filter(|(clip, _)| clip.positive == positive && clip.half == Half::Train);
+            clips.flat_map(|(_, pairs)| pairs).filter(|(known, _)| *known == kind).count()
+        };
+        let (ours, theirs) = (of(true), of(false));
+        writeln!(html, "<tr><td>{kind}</td><td class=\"number\">{ours}</td><td class=\"number\">{theirs}</td></tr>")
+            .map_err(unwritten)?;
+    }
+    html.push_str("</table></div>\n");
+    for positive in [true, false] {
+        let clips = manifest.clips.iter().zip(pairs).filter(|(clip, _)| clip.positive == positive && clip.half == Half::Train);
+        let heading = if positive { "Samples about positives" } else { "Samples about negatives" };
+        writeln!(
+            html,
+            "<details><summary>{heading}</summary><div class=\"table\"><table>\n<tr><th>clip</th><th>question</th><th>answer</th></tr>"
+        )
+        .map_err(unwritten)?;
+        for (clip, pairs) in clips.take(SAMPLES) {
+            let existence = pairs.iter().filter(|(kind, _)| *kind == QaKind::Existence).take(2);
+            let others = pairs.iter().filter(|(kind, _)| *kind != QaKind::Existence).take(6);
+            for (_, pair) in existence.chain(others) {
+                let [question, answer] = [&pair.question, &pair.answer].map(|text| escaped(text));
+                writeln!(html, "<tr><td>{}</td><td>{question}</td><td>{answer}</td></tr>", clip.name).map_err(unwritten)?;
+            }
+        }
+        html.push_str("</table></div></details>\n");
+    }
+    Ok(())
+}
+
+fn footage(html: &mut String, manifest: &Manifest) -> Result<()> {
+    html.push_str(
+        "<h2 id=\"footage\">Footage</h2>\n<div class=\"table\"><table>\n<tr><th>file</th><th>licence</th><th>SHA-256</th></tr>\n",
+    );
+    for source in std::iter::once(&manifest.reference).chain(&manifest.corpus) {
+        let licence = source.licence.as_deref().unwrap_or("not stated");
+        let digest = source.sha256.get(..16).unwrap_or(&source.sha256);
+        writeln!(html, "<tr><td>{}</td><td>{}</td><td>{digest}…</td></tr>", escaped(&source.name), escaped(licence))
+            .map_err(unwritten)?;
+    }
+    html.push_str("</table></div>\n");
+    if !manifest.left_out.is_empty() {
+        html.push_str("<p>Not used:</p>\n<div class=\"table\"><table>\n<tr><th>file</th><th>why</th></tr>\n");
+        for left_out in &manifest.left_out {
+            writeln!(html, "<tr><td>{}</td><td>{}</td></tr>", escaped(&left_out.name), escaped(&left_out.reason))
+                .map_err(unwritten)?;
+        }
+        html.push_str("</table></div>\n");
+    }
+    let models = manifest.models.iter().map(|model| format!("{} ({}, {})", model.id, model.role, model.licence));
+    let describer = manifest.describer.as_deref().map_or_else(String::new, |name| format!(" Descriptions: {name}."));
+    writeln!(
+        html,
+        "<p class=\"faint\">Networks: {}.{} Seed {}, pvchat {}, FFmpeg {}. Licences are those of files; what people in them allow is \
+         another question.</p>",
+        escaped(&models.collect::<Vec<_>>().join("; ")),
+        escaped(&describer),
+        manifest.options.seed,
+        escaped(&manifest.pvchat),
+        escaped(&manifest.ffmpeg)
+    )
+    .map_err(unwritten)
+}
+
+fn jpeg(picture: &RgbImage) -> Result<String> {
+    let mut bytes = Vec::new();
+    JpegEncoder::new_with_quality(&mut bytes, QUALITY).encode_image(picture).map_err(|error| Error::Eyes(error.into()))?;
+    Ok(format!("data:image/jpeg;base64,{}", STANDARD.encode(bytes)))
+}
+
+/// Text for HTML.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

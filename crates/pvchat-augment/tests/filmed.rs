@@ -1,0 +1,540 @@
+//! Datasets from footage, without any network: people are drawn, and the eyes that see them go by colour.
+//!
+//! A head has a strong colour whose hue is who it is, a body a weak one, a place none.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use image::{GrayImage, Luma, Rgb, RgbImage};
+use pvchat_augment::{
+    Error, Failure,
+    filmed::{
+        DatasetOptions, Describe, Eyes, FaceSeen, Half, Making, Manifest, ModelUsed, PersonSeen, Progress, Request, ShownClip,
+        Thresholds, make, verify,
+    },
+};
+use pvchat_data::{Dataset, QaKind, SubjectName};
+use pvchat_video::{Quality, VideoWriter};
+
+const SIZE: [u32; 2] = [192, 144];
+const RATE: f64 = 8.0;
+
+/// Hue in degrees and saturation, 0 to 1.
+fn hue(pixel: [u8; 3]) -> (f32, f32, f32) {
+    let [red, green, blue] = pixel.map(f32::from);
+    let (most, least) = (red.max(green).max(blue), red.min(green).min(blue));
+    let range = most - least;
+    if range < 1.0 {
+        return (0.0, 0.0, most);
+    }
+    let sextant = if most == red {
+        ((green - blue) / range).rem_euclid(6.0)
+    } else if most == green {
+        (blue - red) / range + 2.0
+    } else {
+        (red - green) / range + 4.0
+    };
+    (60.0 * sextant, range / most, most)
+}
+
+fn colour(degrees: f32, saturation: f32, value: f32) -> Rgb<u8> {
+    let channel = |turn: f32| {
+        let place = (turn + degrees / 60.0).rem_euclid(6.0);
+        (value * (1.0 - saturation * place.min(4.0 - place).clamp(0.0, 1.0))) as u8
+    };
+    Rgb([channel(5.0), channel(3.0), channel(1.0)])
+}
+
+/// Turns of the colours of places: nothing that the eyes take for a person.
+fn wall(place: u32, x: u32, y: u32) -> Rgb<u8> {
+    let stripes = match place % 4 {
+        0 => (x / (6 + place)) % 2,
+        1 => (y / (5 + place)) % 2,
+        2 => ((x + y) / (7 + place)) % 2,
+        _ => (x / 9 + y / (6 + place)) % 2,
+    };
+    let level = 60 + 17 * (place % 8) as u8 + if stripes == 0 { 30 } else { 0 };
+    Rgb([level, level, level.saturating_add(4)])
+}
+
+/// Somebody who walks to and fro, or nobody.
+fn film(path: &Path, who: Option<f32>, place: u32, frames: usize) {
+    let mut writer = VideoWriter::create(path, SIZE[0], SIZE[1], RATE, Quality::RateFactor(14)).unwrap();
+    for frame in 0..frames {
+        let middle = 96.0 + 26.0 * (frame as f32 / 7.0 + place as f32).sin();
+        let picture = RgbImage::from_fn(SIZE[0], SIZE[1], |x, y| {
+            let (across, down) = (x as f32 - middle, y as f32 - 50.0);
+            let Some(degrees) = who else { return wall(place, x, y) };
+            if (across / 15.0).powi(2) + (down / 19.0).powi(2) <= 1.0 {
+                // Eyes and mouth, so that a head is not of one piece.
+                let dark =
+                    (down.abs() < 3.0 && (across.abs() - 6.0).abs() < 2.0) || ((down - 10.0).abs() < 1.5 && across.abs() < 5.0);
+                colour(degrees, 0.85, if dark { 150.0 } else { 230.0 })
+            } else if down > 17.0 && across.abs() < 14.0 + 0.3 * down {
+                colour(degrees + 180.0, 0.42, 150.0 + 5.0 * (place % 5) as f32)
+            } else {
+                wall(place, x, y)
+            }
+        });
+        writer.write(&picture).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+/// Hues that are nearly equal are nearly parallel, and 40 degrees apart is somebody else.
+fn embedding(degrees: f32) -> Vec<f32> {
+    let waves = (1..=4).flat_map(|wave| {
+        let angle = (wave as f32 * degrees).to_radians();
+        [angle.cos(), angle.sin()]
+    });
+    waves.map(|value| value / 2.0).collect()
+}
+
+/// See heads by their colour.
+struct ByColour;
+
+impl ByColour {
+    fn head(picture: &RgbImage) -> Option<([f32; 4], f32)> {
+        let inside: Vec<(u32, u32, f32)> = picture
+            .enumerate_pixels()
+            .filter_map(|(x, y, pixel)| {
+                let (degrees, saturation, value) = hue(pixel.0);
+                (saturation > 0.6 && value > 90.0).then_some((x, y, degrees))
+            })
+            .collect();
+        if inside.len() < 60 {
+            return None;
+        }
+        let sorted = |axis: fn(&(u32, u32, f32)) -> u32| {
+            let mut values: Vec<u32> = inside.iter().map(axis).collect();
+            values.sort_unstable();
+            // Without what strays.
+            (values[values.len() / 50] as f32, values[values.len() - 1 - values.len() / 50] as f32 + 1.0)
+        };
+        let ((left, right), (top, bottom)) = (sorted(|at| at.0), sorted(|at| at.1));
+        let (mut x, mut y) = (0.0, 0.0);
+        inside.iter().for_each(|(_, _, degrees)| {
+            x += degrees.to_radians().cos();
+            y += degrees.to_radians().sin();
+        });
+        Some(([left, top, right, bottom], y.atan2(x).to_degrees().rem_euclid(360.0)))
+    }
+}
+
+impl Eyes for ByColour {
+    fn people(&self, frames: &[RgbImage], _: &[f64]) -> Result<Vec<PersonSeen>, Failure> {
+        let mut people: Vec<(f32, Vec<FaceSeen>)> = Vec::new();
+        for (frame, picture) in frames.iter().enumerate() {
+            let Some((bounds, degrees)) = Self::head(picture) else { continue };
+            let (across, down) = (bounds[2] - bounds[0], bounds[3] - bounds[1]);
+            let at = |x: f32, y: f32| [bounds[0] + x * across, bounds[1] + y * down];
+            let small = across < 14.0;
+            let face = FaceSeen {
+                frame,
+                bounds,
+                points: [at(0.3, 0.4), at(0.7, 0.4), at(0.5, 0.6), at(0.35, 0.8), at(0.65, 0.8)],
+                visible: 1.0,
+                flaws: if small { vec![format!("too small ({across:.0} pixels wide)")] } else { Vec::new() },
+            };
+            let near = |known: &&mut (f32, Vec<FaceSeen>)| {
+                let apart = (known.0 - degrees).rem_euclid(360.0);
+                apart.min(360.0 - apart) < 20.0
+            };
+            match people.iter_mut().find(near) {
+                Some((_, faces)) => faces.push(face),
+                None => people.push((degrees, vec![face])),
+            }
+        }
+        let seen = |(degrees, faces): (f32, Vec<FaceSeen>)| {
+            let is_good = faces.iter().any(|face| face.flaws.is_empty());
+            PersonSeen { embedding: is_good.then(|| embedding(degrees)), faces }
+        };
+        Ok(people.into_iter().map(seen).collect())
+    }
+
+    fn matte(&self, picture: &RgbImage) -> Result<GrayImage, Failure> {
+        Ok(GrayImage::from_fn(picture.width(), picture.height(), |x, y| {
+            Luma([if hue(picture.get_pixel(x, y).0).1 > 0.2 { 255 } else { 0 }])
+        }))
+    }
+
+    fn thresholds(&self) -> Thresholds {
+        Thresholds { same: 0.8, other: 0.6 }
+    }
+
+    fn models(&self) -> Vec<ModelUsed> {
+        vec![ModelUsed { role: "sees colours".into(), id: "by-colour@1".into(), licence: "none".into() }]
+    }
+}
+
+struct World {
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    /// Somebody of hue 0 before the first wall, and strangers of other hues before others.
+    fn new(strangers: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let world = Self { folder };
+        fs::create_dir(world.corpus()).unwrap();
+        film(&world.clip(), Some(0.0), 0, 80);
+        for stranger in 1..=strangers {
+            film(&world.corpus().join(format!("s{stranger}.mp4")), Some(40.0 * stranger as f32), stranger, 40);
+        }
+        film(&world.corpus().join("empty.mp4"), None, strangers + 1, 40);
+        world
+    }
+
+    fn clip(&self) -> PathBuf {
+        self.folder.path().join("aa.mp4")
+    }
+
+    fn corpus(&self) -> PathBuf {
+        self.folder.path().join("corpus")
+    }
+
+    fn out(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn make_with(
+        &self,
+        out: &Path,
+        options: &DatasetOptions,
+        describer: Option<&mut dyn Describe>,
+        observe: &mut (dyn FnMut(Progress) -> ControlFlow<()> + Send),
+    ) -> Result<pvchat_augment::filmed::Made, Error> {
+        let (name, template, clip, corpus): (SubjectName, _, _, _) =
+            ("Aa".parse().unwrap(), embedding(0.0), self.clip(), self.corpus());
+        let request = Request { name: &name, clip: &clip, template: &template, corpus: &corpus, out, options, threads: 0 };
+        make(&request, &ByColour, describer, observe)
+    }
+
+    fn make(&self, name: &str, options: &DatasetOptions) -> Result<pvchat_augment::filmed::Made, Error> {
+        self.make_with(&self.out(name), options, None, &mut |_| ControlFlow::Continue(()))
+    }
+}
+
+fn small() -> DatasetOptions {
+    DatasetOptions {
+        size: 96,
+        frames: 6,
+        positives: 8,
+        negatives: 24,
+        hard: 12,
+        similar_people: 3,
+        test_positives: 3,
+        test_negatives: 5,
+        ..DatasetOptions::default()
+    }
+}
+
+/// Every file of a folder with its content.
+fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let (mut all, mut open) = (BTreeMap::new(), vec![folder.to_path_buf()]);
+    while let Some(inside) = open.pop() {
+        for entry in fs::read_dir(&inside).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                all.insert(path.strip_prefix(folder).unwrap().to_path_buf(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    all
+}
+
+fn same(one: &Path, other: &Path) {
+    let (one, other) = (content(one), content(other));
+    assert_eq!(one.keys().collect::<Vec<_>>(), other.keys().collect::<Vec<_>>());
+    one.iter().for_each(|(name, bytes)| assert!(other[name] == *bytes, "{} differs", name.display()));
+}
+
+#[test]
+fn a_dataset_is_made_in_the_published_files_and_leaks_nothing() {
+    let world = World::new(7);
+    fs::copy(world.clip(), world.corpus().join("copy.mp4")).unwrap();
+    film(&world.corpus().join("again.mp4"), Some(3.0), 9, 40);
+    fs::write(world.corpus().join("broken.mp4"), b"no video").unwrap();
+    let options = small();
+    let made = world.make("data", &options).unwrap();
+    let manifest = &made.manifest;
+    let reason = |name: &str| &manifest.left_out.iter().find(|left_out| left_out.name == name).unwrap().reason;
+    assert!(reason("copy.mp4").contains("the clip of the person"), "{}", reason("copy.mp4"));
+    assert!(reason("again.mp4").starts_with("it may show the person"), "{}", reason("again.mp4"));
+    assert!(!reason("broken.mp4").contains(world.folder.path().to_str().unwrap()), "{}", reason("broken.mp4"));
+
+    // Everybody passed the gate as whom they are meant to be.
+    for clip in &manifest.clips {
+        assert!(clip.judged.refused.is_none() && clip.judged.similarity >= 0.8, "{clip:?}");
+        assert_eq!(clip.positive, clip.judged.to_subject >= 0.6, "{clip:?}");
+        assert!(!clip.positive || clip.figure.0 == "aa.mp4");
+        assert!(clip.name.len() == 16 && clip.name.chars().all(|letter| letter.is_ascii_hexdigit()));
+    }
+    let count =
+        |half: Half, positive: bool| manifest.clips.iter().filter(|clip| clip.half == half && clip.positive == positive).count();
+    assert_eq!([count(Half::Train, true), count(Half::Train, false)], [8, 24], "{:?}", manifest.dropped);
+    // Strangers of testing are not those of training.
+    let strangers = |half: Half| -> BTreeSet<&str> {
+        let negatives = manifest.clips.iter().filter(|clip| clip.half == half && !clip.positive);
+        negatives.map(|clip| clip.figure.0.as_str()).collect()
+    };
+    assert!(strangers(Half::Train).is_disjoint(&strangers(Half::Test)));
+    // Both are made in the same way.
+    for positive in [true, false] {
+        let bare = manifest.clips.iter().filter(|clip| clip.positive == positive && clip.making == Making::Untouched).count();
+        assert!(bare > 0);
+    }
+    assert!(manifest.blind.background.is_chance() && manifest.blind.seams.is_chance(), "{:?}", manifest.blind);
+
+    let folder = world.out("data");
+    let verified = verify(&folder).unwrap();
+    assert_eq!(verified.train.videos.len(), 32);
+    let short = verified.short_train.unwrap();
+    assert_eq!(short.videos.len(), 32);
+    assert_eq!(verified.test.unwrap().videos.len(), count(Half::Test, true) + count(Half::Test, false));
+    let frames = pvchat_video::VideoReader::open(folder.join(&short.videos[0].path)).unwrap().frame_count().unwrap();
+    assert_eq!(frames, 8);
+    // The published schema, no key more: read as any reader of it would.
+    let text: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("<Aa>.json")).unwrap()).unwrap();
+    let video = &text["videos"][0];
+    let keys: BTreeSet<&str> = video.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, BTreeSet::from(["video_name", "video_path", "sks_present", "gender", "age", "is_positive", "qa_pairs"]));
+    let keys: BTreeSet<&str> = video["qa_pairs"][0].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, BTreeSet::from(["question", "answer", "is_special"]));
+    // No answer can be told from a question, a name or the order.
+    let names: BTreeSet<String> = verified.train.videos.iter().map(|video| video.name.clone()).collect();
+    assert_eq!(names.len(), 32);
+    for video in &verified.train.videos {
+        let existence = video.qa_pairs.iter().filter(|pair| pair.is_special);
+        assert!(existence.clone().all(|pair| pair.answer.starts_with("Yes,") == video.is_positive()));
+        assert_eq!(existence.count(), 15);
+        assert_eq!(video.qa_pairs.len(), if video.is_positive() { 15 } else { 18 });
+    }
+    let page = fs::read_to_string(folder.join("report.html")).unwrap();
+    assert!(
+        page.contains("refuse: a model") && page.contains("again.mp4") && !page.contains("<script") && !page.contains("http")
+    );
+    assert!(!page.contains(world.folder.path().to_str().unwrap()));
+    let manifest_text = fs::read_to_string(folder.join("manifest.json")).unwrap();
+    assert!(!manifest_text.contains(world.folder.path().to_str().unwrap()));
+}
+
+#[test]
+fn a_rerun_makes_nothing_and_another_option_only_what_depends_on_it() {
+    let world = World::new(5);
+    let options = small();
+    let first = world.make("data", &options).unwrap();
+    assert!(first.drawn >= 40);
+    let before = content(&world.out("data"));
+    assert_eq!(world.make("data", &options).unwrap().drawn, 0);
+    assert!(before == content(&world.out("data")));
+    // More questions change no clip, a clip that is gone is made again, another seed changes all.
+    let more = DatasetOptions { existence: 20, ..small() };
+    assert_eq!(world.make("data", &more).unwrap().drawn, 0);
+    fs::remove_file(world.out("data").join(&first.manifest.clips[3].file)).unwrap();
+    assert_eq!(world.make("data", &options).unwrap().drawn, 1);
+    assert!(before == content(&world.out("data")));
+    let other = world.make("data", &DatasetOptions { seed: 1, ..small() }).unwrap();
+    assert!(other.drawn >= 40);
+    assert!(other.manifest.clips.iter().all(|clip| first.manifest.clips.iter().all(|known| known.key != clip.key)));
+    assert_eq!(fs::read_dir(world.out("data/clips")).unwrap().count(), other.manifest.clips.len());
+}
+
+#[test]
+fn a_stopped_run_resumes_to_the_same_bytes() {
+    let world = World::new(4);
+    let options = small();
+    world.make("whole", &options).unwrap();
+    let mut runs = 0;
+    for stop_after in [0, 3, 9, 14, 30] {
+        let mut seen = 0;
+        let stopped = world.make_with(&world.out("parts"), &options, None, &mut |_| {
+            seen += 1;
+            if seen > stop_after { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        runs += usize::from(matches!(stopped, Err(Error::Stopped)));
+    }
+    assert_eq!(runs, 5);
+    world.make("parts", &options).unwrap();
+    same(&world.out("whole"), &world.out("parts"));
+}
+
+const CHILD: &str = "PVCHAT_FILMED_CHILD";
+
+/// The child of the test below: makes a dataset in the folder that it is told, until it is killed.
+#[test]
+fn a_child_makes_a_dataset() {
+    let Some(folder) = std::env::var_os(CHILD).map(PathBuf::from) else { return };
+    let (name, template): (SubjectName, _) = ("Aa".parse().unwrap(), embedding(0.0));
+    let (clip, corpus, out) = (folder.join("aa.mp4"), folder.join("corpus"), folder.join("killed"));
+    let options = small();
+    let request =
+        Request { name: &name, clip: &clip, template: &template, corpus: &corpus, out: &out, options: &options, threads: 2 };
+    make(&request, &ByColour, None, &mut |_| ControlFlow::Continue(())).unwrap();
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_same_bytes() {
+    let world = World::new(4);
+    let begun = std::time::Instant::now();
+    world.make("whole", &small()).unwrap();
+    let length = begun.elapsed();
+    for part in 1..=10u32 {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_child_makes_a_dataset"])
+            .env(CHILD, world.folder.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(20) + length * part / 12);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    world.make("killed", &small()).unwrap();
+    same(&world.out("whole"), &world.out("killed"));
+}
+
+#[test]
+fn positives_are_described_and_sentences_without_the_person_are_left_out() {
+    struct Says(usize);
+    impl Describe for Says {
+        fn name(&self) -> String {
+            "says".into()
+        }
+        fn describe(&mut self, clip: &ShownClip<'_>, _: &str, subject: &str) -> Result<Option<String>, Failure> {
+            self.0 += 1;
+            assert!(clip.person.width() <= clip.frames[0].width() && clip.frames.len() == 6);
+            Ok(Some(if self.0.is_multiple_of(3) { "Nothing.".into() } else { format!("{subject} is number {}.", self.0) }))
+        }
+    }
+    let world = World::new(4);
+    let mut says = Says(0);
+    let made = world.make_with(&world.out("data"), &small(), Some(&mut says), &mut |_| ControlFlow::Continue(())).unwrap();
+    let positives = made.manifest.clips.iter().filter(|clip| clip.positive).count();
+    assert_eq!(says.0, 15 * positives);
+    let train = Dataset::read(&world.out("data").join("<Aa>.json")).unwrap();
+    let answers: Vec<&str> = train
+        .videos
+        .iter()
+        .filter(|video| video.is_positive())
+        .flat_map(|video| &video.qa_pairs)
+        .filter(|pair| !pair.is_special)
+        .map(|pair| pair.answer.as_str())
+        .collect();
+    assert!(!answers.is_empty() && answers.iter().all(|answer| answer.starts_with("<Aa> is number")));
+    assert_eq!(made.questions[&QaKind::Action][1], 24);
+    // Stage 1 sees one frame: no question about what somebody does or where.
+    let short = Dataset::read(&world.out("data").join("<Aa>_short_train.json")).unwrap();
+    let asked: usize = short.videos.iter().map(|video| video.qa_pairs.len()).sum();
+    assert!(asked < train.question_count());
+    // Asked once.
+    world.make_with(&world.out("data"), &small(), Some(&mut says), &mut |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!(says.0, 15 * positives);
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_with_the_reason() {
+    let world = World::new(3);
+    let options = small();
+    let empty = world.folder.path().join("nothing");
+    fs::create_dir(&empty).unwrap();
+    let with_corpus = |corpus: &Path, out: &Path, clip: &Path, options: &DatasetOptions| {
+        let (name, template): (SubjectName, _) = ("Aa".parse().unwrap(), embedding(0.0));
+        let request = Request { name: &name, clip, template: &template, corpus, out, options, threads: 0 };
+        make(&request, &ByColour, None, &mut |_| ControlFlow::Continue(())).unwrap_err()
+    };
+    let out = world.out("refused");
+    assert!(matches!(with_corpus(&empty, &out, &world.clip(), &options), Error::NoFootage { .. }));
+    film(&empty.join("same.mp4"), Some(2.0), 5, 40);
+    let error = with_corpus(&empty, &out, &world.clip(), &options);
+    assert!(matches!(error, Error::NobodyElse { .. }) && error.to_string().contains("may show the person"), "{error}");
+    assert!(matches!(with_corpus(&world.corpus(), &world.corpus().join("in"), &world.clip(), &options), Error::Inside { .. }));
+    assert!(!world.corpus().join("in").exists());
+    let taken = world.folder.path().join("taken");
+    fs::create_dir(&taken).unwrap();
+    fs::write(taken.join("letter.txt"), "Dear").unwrap();
+    assert!(matches!(with_corpus(&world.corpus(), &taken, &world.clip(), &options), Error::NotADataset { .. }));
+    assert_eq!(fs::read_to_string(taken.join("letter.txt")).unwrap(), "Dear");
+    // Nobody, too short, not a video, an odd size.
+    let clip = world.folder.path().join("odd.mp4");
+    film(&clip, None, 2, 40);
+    let error = with_corpus(&world.corpus(), &out, &clip, &options);
+    assert!(matches!(error, Error::PoorSubject { .. }) && error.to_string().contains("not seen in"), "{error}");
+    film(&clip, Some(0.0), 2, 4);
+    assert!(matches!(with_corpus(&world.corpus(), &out, &clip, &options), Error::TooShort { .. }));
+    fs::write(&clip, "no video").unwrap();
+    assert!(matches!(with_corpus(&world.corpus(), &out, &clip, &options), Error::Video(_)));
+    let odd = DatasetOptions { size: 97, ..small() };
+    assert!(matches!(with_corpus(&world.corpus(), &out, &world.clip(), &odd), Error::Setting { key: "size", .. }));
+    // A network that fails ends the run.
+    struct Blind;
+    impl Eyes for Blind {
+        fn people(&self, _: &[RgbImage], _: &[f64]) -> Result<Vec<PersonSeen>, Failure> {
+            Err("no light".into())
+        }
+        fn matte(&self, _: &RgbImage) -> Result<GrayImage, Failure> {
+            Err("no light".into())
+        }
+        fn thresholds(&self) -> Thresholds {
+            ByColour.thresholds()
+        }
+        fn models(&self) -> Vec<ModelUsed> {
+            Vec::new()
+        }
+    }
+    let (name, template, clip, corpus): (SubjectName, _, _, _) =
+        ("Aa".parse().unwrap(), embedding(0.0), world.clip(), world.corpus());
+    let request =
+        Request { name: &name, clip: &clip, template: &template, corpus: &corpus, out: &out, options: &options, threads: 2 };
+    let error = make(&request, &Blind, None, &mut |_| ControlFlow::Continue(())).unwrap_err();
+    assert!(matches!(error, Error::Eyes(_)), "{error}");
+}
+
+#[test]
+fn a_dataset_that_was_tampered_with_is_refused_whole() {
+    let world = World::new(4);
+    let made = world.make("data", &small()).unwrap();
+    let folder = world.out("data");
+    verify(&folder).unwrap();
+    let problems = || match verify(&folder) {
+        Err(Error::Unfit { problems, .. }) => problems.join("\n"),
+        other => panic!("{other:?}"),
+    };
+    // A path that leaves the folder, in a dataset whose manifest was made to fit.
+    let file = folder.join("<Aa>.json");
+    let text = fs::read_to_string(&file).unwrap();
+    let first = &made.manifest.clips.iter().find(|clip| clip.half == Half::Train).unwrap().file;
+    let outside = text.replace(first, "../aa.mp4");
+    assert_ne!(text, outside);
+    fs::write(&file, &outside).unwrap();
+    assert!(problems().contains("../aa.mp4 leaves the folder") && problems().contains("has changed"), "{}", problems());
+    #[cfg(unix)]
+    {
+        let linked = folder.join("clips/link.mp4");
+        std::os::unix::fs::symlink(world.clip(), &linked).unwrap();
+        fs::write(&file, text.replace(first, "clips/link.mp4")).unwrap();
+        assert!(problems().contains("clips/link.mp4 leaves the folder"), "{}", problems());
+        fs::remove_file(linked).unwrap();
+    }
+    fs::write(&file, &text).unwrap();
+    verify(&folder).unwrap();
+    let clip = folder.join(&made.manifest.clips[1].file);
+    let bytes = fs::read(&clip).unwrap();
+    fs::write(&clip, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(problems().contains("has changed"));
+    fs::remove_file(&clip).unwrap();
+    assert!(problems().contains(&made.manifest.clips[1].name));
+    fs::write(&clip, &bytes).unwrap();
+    let mut manifest: Manifest = serde_json::from_slice(&fs::read(folder.join("manifest.json")).unwrap()).unwrap();
+    manifest.clips[2].file = "/etc/passwd".into();
+    fs::write(folder.join("manifest.json"), serde_json::to_vec(&manifest).unwrap()).unwrap();
+    assert!(problems().contains("/etc/passwd leaves the folder"));
+}

@@ -1,0 +1,415 @@
+//! `pvchat dataset`: a dataset to train on, from one filmed clip of a person.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use pvchat::{
+    DatasetRequest, Describer, SubjectName,
+    augment::filmed::{self, DatasetOptions, Guess, Half, Made, Progress, Stage},
+    data::QaKind,
+    faces::Matte,
+    nn::device,
+};
+use serde::Serialize;
+
+use crate::{
+    arguments::Common,
+    bases::Base,
+    describer::{self, LazyBase},
+    enrol::{Which, look},
+    failure::{Exit, Failure, Outcome},
+    interrupt::Stoppable,
+    output::Output,
+    progress::spinner,
+    words,
+};
+
+const MAKE_EXAMPLES: &str = "\
+Examples:
+  pvchat models get people selfie                    fetches the networks, once
+  pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data
+  pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data --base smolvlm2-256m
+  pvchat dataset make party.mp4 --name Bb --person 2 --corpus footage --out bb-data --size 224
+
+The person is cut out of the clip and put into the footage of the corpus; strangers of the corpus go through the same making.
+Footage that may show the person is left out. In the folder of the dataset, report.html shows what was made and what was
+dropped; <Aa>.json, <Aa>_short_train.json and <Aa>test.json are the files that PVChat's published training reads. The same
+command again goes on with an interrupted run, and makes anew only what other options change.
+
+Exit codes: 0 made, 3 no person, several people, no look that is good enough, a clip that is too short, no strangers.";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  pvchat dataset check aa-data
+
+Exit codes: 0 it can be trained on, 3 something is missing, changed, or leads out of the folder.";
+
+/// The commands about datasets.
+#[derive(Subcommand)]
+#[command(after_help = MAKE_EXAMPLES)]
+pub enum Command {
+    /// Makes a dataset of one person from a filmed clip and footage of others.
+    #[command(after_help = MAKE_EXAMPLES)]
+    Make(Box<MakeArguments>),
+    /// Checks a dataset: its files, its classes, its paths.
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(CheckArguments),
+}
+
+/// What a dataset is made from.
+#[derive(Args)]
+pub struct MakeArguments {
+    /// A video that shows the person alone for some seconds.
+    clip: PathBuf,
+    /// The person's name in the dataset.
+    #[arg(long, value_name = "NAME")]
+    name: SubjectName,
+    /// A folder with footage of other people, and of empty places.
+    #[arg(long, value_name = "DIR")]
+    corpus: PathBuf,
+    /// The folder of the dataset: a new one, or that of an earlier run.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    which: Which,
+    /// The base that says what the person wears, does and where: a name of `pvchat base list`, or a folder. Without one, only
+    /// existence is asked of clips with the person.
+    #[arg(long, env = "PVCHAT_BASE", hide_env_values = true, value_name = "BASE")]
+    base: Option<Base>,
+    /// Seed of all random choices; the same seed gives the same dataset.
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    seed: u64,
+    /// Width and height of the clips in pixels.
+    #[arg(long, default_value_t = DatasetOptions::default().size, value_name = "N")]
+    size: u32,
+    /// Frames of a clip.
+    #[arg(long, default_value_t = DatasetOptions::default().frames, value_name = "N")]
+    frames: usize,
+    /// Frames per second of a clip.
+    #[arg(long, default_value_t = DatasetOptions::default().rate, value_name = "N")]
+    rate: u32,
+    /// Clips for training with the person.
+    #[arg(long, default_value_t = DatasetOptions::default().positives, value_name = "N")]
+    positives: usize,
+    /// Clips for training of others.
+    #[arg(long, default_value_t = DatasetOptions::default().negatives, value_name = "N")]
+    negatives: usize,
+    /// Clips for testing with the person.
+    #[arg(long, default_value_t = DatasetOptions::default().test_positives, value_name = "N")]
+    test_positives: usize,
+    /// Clips for testing of others.
+    #[arg(long, default_value_t = DatasetOptions::default().test_negatives, value_name = "N")]
+    test_negatives: usize,
+    /// Questions about appearance, action and location, of each kind, that each clip of others refuses.
+    #[arg(long, default_value_t = DatasetOptions::default().refusals, value_name = "N")]
+    refusals: usize,
+}
+
+/// What is checked.
+#[derive(Args)]
+pub struct CheckArguments {
+    /// The folder of a dataset.
+    folder: PathBuf,
+}
+
+impl Command {
+    pub fn run(&self, common: &Common) -> Outcome<Exit> {
+        match self {
+            Self::Make(arguments) => arguments.run(common),
+            Self::Check(arguments) => arguments.run(common),
+        }
+    }
+}
+
+/// A dataset as JSON has it.
+#[derive(Serialize)]
+struct MadeBody<'a> {
+    name: &'a str,
+    #[serde(serialize_with = "words::lossy")]
+    folder: &'a Path,
+    train: [usize; 2],
+    test: [usize; 2],
+    dropped: usize,
+    left_out: Vec<LeftOutBody<'a>>,
+    questions: Vec<Questions>,
+    least_similarity: f32,
+    nearest_other: f32,
+    background: Guess,
+    seams: Guess,
+    drawn: usize,
+    seconds: Vec<(&'static str, f64)>,
+    /// Clips that one core composes and writes in a second.
+    per_core: Option<f64>,
+    /// Seconds of all cores together.
+    processor: Option<f64>,
+    peak_memory: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct LeftOutBody<'a> {
+    file: &'a str,
+    reason: &'a str,
+}
+
+#[derive(Serialize)]
+struct Questions {
+    kind: QaKind,
+    positives: usize,
+    negatives: usize,
+}
+
+impl MakeArguments {
+    fn options(&self) -> DatasetOptions {
+        let default = DatasetOptions::default();
+        DatasetOptions {
+            seed: self.seed,
+            size: self.size,
+            frames: self.frames,
+            rate: self.rate,
+            positives: self.positives,
+            negatives: self.negatives,
+            // The share of similar strangers stays.
+            hard: default.hard * self.negatives / default.negatives,
+            test_positives: self.test_positives,
+            test_negatives: self.test_negatives,
+            refusals: self.refusals,
+            ..default
+        }
+    }
+
+    fn run(&self, common: &Common) -> Outcome<Exit> {
+        let options = self.options();
+        options.check()?;
+        let (people, output) = (common.people()?, common.output());
+        let device = device::default_device().map_err(pvchat::Error::from)?;
+        let matte = Matte::open(&common.models()?, &device).map_err(|error| common.with_models(error.into()))?;
+        let mut base: Option<LazyBase> = match self.base.as_ref().filter(|base| !base.is_empty()) {
+            Some(base) if base.is_miniature() => {
+                let message = "the miniature describes drawn clips only; name another base, see `pvchat base list`";
+                return Err(Failure::refused("base_refused", message));
+            }
+            Some(base) => describer::choose(common, Some(base))?,
+            None => None,
+        };
+        let begun = Instant::now();
+        let seen = look(&people, common, &self.clip)?;
+        let stoppable = Stoppable::begin();
+        let mut stages = Stages::new(&output, begun);
+        let request = DatasetRequest {
+            seen: &seen,
+            choice: self.which.choice(),
+            name: &self.name,
+            corpus: &self.corpus,
+            out: &self.out,
+            options: &options,
+        };
+        let describer = base.as_mut().map(|base| base as &mut dyn Describer);
+        let made = people.make_dataset(&request, &matte, describer, |progress| {
+            stages.observe(progress);
+            stoppable.flow()
+        });
+        let seconds = stages.finish();
+        let made = match made {
+            Ok(made) => made,
+            Err(error) => return Err(self.which.explain(&output, &seen, error)?),
+        };
+        let body = self.body(&made, seconds);
+        output.result("dataset", &body, self.told(&made, &body))?;
+        Ok(Exit::Answered)
+    }
+
+    fn body<'a>(&'a self, made: &'a Made, seconds: Vec<(&'static str, f64)>) -> MadeBody<'a> {
+        let manifest = &made.manifest;
+        let count = |half: Half| {
+            [true, false]
+                .map(|positive| manifest.clips.iter().filter(|clip| clip.half == half && clip.positive == positive).count())
+        };
+        let positives = manifest.clips.iter().filter(|clip| clip.positive);
+        let others = manifest.clips.iter().filter(|clip| !clip.positive);
+        MadeBody {
+            name: self.name.bare(),
+            folder: &self.out,
+            train: count(Half::Train),
+            test: count(Half::Test),
+            dropped: manifest.dropped.len(),
+            left_out: manifest
+                .left_out
+                .iter()
+                .map(|left_out| LeftOutBody { file: &left_out.name, reason: &left_out.reason })
+                .collect(),
+            questions: made
+                .questions
+                .iter()
+                .map(|(&kind, &[positives, negatives])| Questions { kind, positives, negatives })
+                .collect(),
+            least_similarity: positives.map(|clip| clip.judged.similarity).fold(1.0, f32::min),
+            nearest_other: others.map(|clip| clip.judged.to_subject).fold(-1.0, f32::max),
+            background: manifest.blind.background,
+            seams: manifest.blind.seams,
+            drawn: made.drawn,
+            seconds,
+            per_core: (made.drawn > 0).then(|| words::millis(made.drawn as f64 / made.composing.max(1e-9))),
+            processor: processor(),
+            peak_memory: peak_memory(),
+        }
+    }
+
+    fn told(&self, made: &Made, body: &MadeBody<'_>) -> String {
+        let (manifest, name) = (&made.manifest, self.name.bare());
+        let ([ours, theirs], [test_ours, test_theirs]) = (body.train, body.test);
+        let asked: usize = body.questions.iter().map(|questions| questions.positives + questions.negatives).sum();
+        let guessed = |guess: &Guess| match guess.is_chance() {
+            true => format!("{:.2} (chance)", guess.accuracy),
+            false => format!("{:.2} (more than chance, {:.2})", guess.accuracy, guess.chance),
+        };
+        let seconds: Vec<String> = body.seconds.iter().map(|(what, seconds)| format!("{what} {seconds:.1} s")).collect();
+        let mut lines = vec![
+            format!("{ours} clips with {name} and {theirs} of others for training, {test_ours} and {test_theirs} for testing."),
+            format!("{asked} questions for training; {} that were made were dropped.", words::count(body.dropped, "clip")),
+            format!(
+                "Least similarity of {name}: {:.2} (from {:.2} on). Greatest of anybody else: {:.2} (below {:.2}).",
+                body.least_similarity, manifest.thresholds.same, body.nearest_other, manifest.thresholds.other
+            ),
+            format!(
+                "Guessed without seeing the person: from the background {}, from the seams {}.",
+                guessed(&body.background),
+                guessed(&body.seams)
+            ),
+        ];
+        if manifest.describer.is_none() {
+            lines.push(
+                "No base described the clips: about appearance, action and location there are refusals only (--base).".into(),
+            );
+        }
+        if !body.left_out.is_empty() {
+            lines.push(format!("{} not used, see the report.", words::count(body.left_out.len(), "file")));
+        }
+        let processor = body.processor.map(|seconds| format!("; {seconds:.1} s of processor time")).unwrap_or_default();
+        let memory = body.peak_memory.map(|bytes| format!(", at most {} of memory", words::bytes(bytes))).unwrap_or_default();
+        lines.push(format!("Took: {}{processor}{memory}.", seconds.join(", ")));
+        if let Some(composed) = body.per_core {
+            let clips = words::count(body.drawn, "clip");
+            lines.push(format!("{clips} composed and written at {} pixels, {composed:.1} a second per core.", self.size));
+        }
+        lines.push(format!("In {}: look at report.html.", words::shown(&self.out)));
+        lines.join("\n")
+    }
+}
+
+/// The stages of a run, and how long each took.
+struct Stages {
+    output: Output,
+    bar: ProgressBar,
+    stage: Option<Stage>,
+    since: Instant,
+    took: Vec<(&'static str, f64)>,
+}
+
+fn name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Looking => "looking for people",
+        Stage::CuttingOut => "cutting people out",
+        Stage::Making => "making clips",
+        Stage::Asking => "asking questions",
+        Stage::Writing => "writing",
+    }
+}
+
+impl Stages {
+    fn new(output: &Output, since: Instant) -> Self {
+        Self { output: *output, bar: ProgressBar::hidden(), stage: None, since, took: Vec::new() }
+    }
+
+    fn observe(&mut self, progress: Progress) {
+        if self.stage != Some(progress.stage) {
+            // The first look, before the first stage, is looking too.
+            if self.stage.is_some() {
+                self.leave();
+            }
+            self.stage = Some(progress.stage);
+            self.bar = spinner(&self.output, name(progress.stage));
+            if let Ok(style) = ProgressStyle::with_template("{prefix}  {wide_bar} {pos}/{len}, {eta} left") {
+                self.bar.set_style(style);
+            }
+            self.bar.set_prefix(name(progress.stage));
+        }
+        self.bar.set_length(progress.total as u64);
+        self.bar.set_position(progress.done as u64);
+    }
+
+    fn leave(&mut self) {
+        self.bar.finish_and_clear();
+        if let Some(stage) = self.stage.take() {
+            self.took.push((name(stage), words::millis(self.since.elapsed().as_secs_f64())));
+            self.since = Instant::now();
+        }
+    }
+
+    fn finish(mut self) -> Vec<(&'static str, f64)> {
+        self.leave();
+        self.took
+    }
+}
+
+/// The most memory that this process had, in bytes, where the system says it.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kilobytes| 1024 * kilobytes)
+}
+
+/// The time that processors spent on this process, in seconds, where the system says it.
+fn processor() -> Option<f64> {
+    /// Of Linux, on every architecture that it reports this for.
+    const TICKS: f64 = 100.0;
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The name of the program, in brackets, may hold anything.
+    let numbers: Vec<&str> = stat.rsplit(')').next()?.split_whitespace().collect();
+    let ticks = |place: usize| numbers.get(place)?.parse::<u64>().ok();
+    Some((ticks(11)? + ticks(12)?) as f64 / TICKS)
+}
+
+#[derive(Serialize)]
+struct CheckedBody<'a> {
+    #[serde(serialize_with = "words::lossy")]
+    folder: &'a Path,
+    name: &'a str,
+    train: usize,
+    short_train: usize,
+    test: usize,
+    questions: usize,
+}
+
+impl CheckArguments {
+    fn run(&self, common: &Common) -> Outcome<Exit> {
+        let output = common.output();
+        let verified = filmed::verify(&self.folder);
+        if let Err(pvchat::augment::Error::Unfit { problems, .. }) = &verified {
+            problems.iter().skip(1).for_each(|problem| output.note(words::clean(problem)));
+        }
+        let verified = verified?;
+        let videos = |dataset: &Option<pvchat::data::Dataset>| dataset.as_ref().map_or(0, |dataset| dataset.videos.len());
+        let body = CheckedBody {
+            folder: &self.folder,
+            name: verified.manifest.subject.bare(),
+            train: verified.train.videos.len(),
+            short_train: videos(&verified.short_train),
+            test: videos(&verified.test),
+            questions: verified.train.question_count(),
+        };
+        let text = format!(
+            "{}: {} with {} about {}; {} for testing. Every file is there and intact.",
+            words::shown(&self.folder),
+            words::count(body.train, "clip"),
+            words::count(body.questions, "question"),
+            body.name,
+            words::count(body.test, "clip")
+        );
+        output.result("dataset_checked", &body, text)?;
+        Ok(Exit::Answered)
+    }
+}

