@@ -22,6 +22,18 @@ use pvchat_train::{
     personal::{LearnClip, LearnConfig, LearnData, LearnProgress, LearnRun, Trains, learn},
 };
 
+/// The small published base without dropout, whose noise would hide what half precision does.
+fn folder() -> tempfile::TempDir {
+    let folder = small::folder(1, usize::MAX);
+    let file = folder.path().join("config.json");
+    let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let rates = config.pointer_mut("/answer/qformer/dropout").expect("rates of dropout");
+    assert!(rates["path"].as_f64().unwrap() > 0.0, "{rates}");
+    rates.as_object_mut().unwrap().values_mut().for_each(|rate| *rate = 0.0.into());
+    std::fs::write(&file, serde_json::to_vec(&config).unwrap()).unwrap();
+    folder
+}
+
 fn clip(shade: u8) -> Vec<RgbImage> {
     let pixel = |frame: u32, x: u32, y: u32| image::Rgb([(x * 5) as u8, (y * 7) as u8, shade.wrapping_add((frame * 20) as u8)]);
     (0..8).map(|frame| RgbImage::from_fn(40, 30, |x, y| pixel(frame, x, y))).collect()
@@ -70,7 +82,7 @@ fn learned(precision: FloatDType, trains: Trains) -> (Subject, Vec<LearnProgress
 
 /// Who is learned, from whom, and every step.
 fn learned_with(precision: FloatDType, config: &LearnConfig) -> (Subject, Subject, Vec<LearnProgress>) {
-    let folder = small::folder(1, usize::MAX);
+    let folder = folder();
     let vilm = Vilm::open_in(precision, folder.path(), &Device::flex()).unwrap();
     let name: SubjectName = "<Aa>".parse().unwrap();
     let start = vilm.blank_subject(&name, &SeededStream::new(5)).unwrap();
@@ -122,7 +134,7 @@ fn learning_as_published_trains_what_it_says() {
 /// A run that was begun on one base does not go on where the base is of another precision.
 #[test]
 fn another_precision_is_another_run() {
-    let (folder, kept) = (small::folder(1, usize::MAX), tempfile::tempdir().unwrap());
+    let (folder, kept) = (folder(), tempfile::tempdir().unwrap());
     let name: SubjectName = "<Aa>".parse().unwrap();
     let keep = LearnRun {
         checkpoints: Some(CheckpointFolder::new(kept.path()).unwrap()),
