@@ -39,7 +39,7 @@ pub fn features(identity: &Identity) -> Vec<String> {
     parts
 }
 
-/// Whether a person has all of some [features](features).
+/// Whether a person has all of some [features].
 pub fn fits(identity: &Identity, description: &[String]) -> bool {
     let own = features(identity);
     description.iter().all(|feature| own.contains(feature))
