@@ -19,7 +19,7 @@ use image::{RgbImage, imageops};
 use pvchat::{
     LearnEvent, LearnOptions, Pvchat, SeenClip, Shot, Subject, SubjectName,
     augment::{
-        Corpus, Failure,
+        Nobody,
         exchange::{ExchangeConfig, ExchangeMaker, Exchanged, Making, Strangers},
         questions::{self, Aspect},
     },
@@ -175,23 +175,6 @@ struct Row {
     made: Vec<(Making, bool, f32)>,
     seconds: f64,
     last_loss: f32,
-}
-
-/// The laboratory's strangers are chosen by nobody, so there is nothing to search.
-struct Nobody;
-
-impl Corpus for Nobody {
-    fn len(&self) -> usize {
-        0
-    }
-
-    fn people(&self, _: usize) -> Vec<&[f32]> {
-        Vec::new()
-    }
-
-    fn frames(&self, _: usize) -> Result<Vec<RgbImage>, Failure> {
-        Err("there is nobody".into())
-    }
 }
 
 /// Side of the frames that clips are made in; the base sees half of it.

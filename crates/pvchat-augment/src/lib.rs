@@ -23,7 +23,7 @@ pub mod training_set;
 
 pub use clip_kind::{ClipKind, ClipKinds};
 pub use error::{Error, Failure, Result};
-pub use negatives::{Corpus, Negative, NegativeConfig, NegativeKind, choose_negatives};
+pub use negatives::{Corpus, Negative, NegativeConfig, NegativeKind, Nobody, choose_negatives};
 pub use positive_config::PositiveConfig;
 pub use positives::{Positive, PositiveMaker, Positives, Step, image_clip};
 pub use questions::Aspect;

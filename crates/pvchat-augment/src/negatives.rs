@@ -42,6 +42,24 @@ pub trait Corpus: Sync {
     }
 }
 
+/// A corpus of nobody: for learning from clips of one's own, where no strangers are looked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Nobody;
+
+impl Corpus for Nobody {
+    fn len(&self) -> usize {
+        0
+    }
+
+    fn people(&self, _clip: usize) -> Vec<&[f32]> {
+        Vec::new()
+    }
+
+    fn frames(&self, _clip: usize) -> std::result::Result<Vec<RgbImage>, Failure> {
+        Err("a corpus of nobody has no clips".into())
+    }
+}
+
 /// How many negatives to choose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -7,7 +7,7 @@ use std::{
 
 use burn::prelude::*;
 use image::RgbImage;
-use pvchat_augment::{ClipKind, Corpus, Failure, free_text, questions};
+use pvchat_augment::{ClipKind, Corpus, Nobody, free_text, questions};
 use pvchat_data::{SubjectName, text::Growing};
 use pvchat_learn::{cosine, identities, remember};
 #[cfg(feature = "miniature")]
@@ -57,23 +57,6 @@ const CORPUS: &str = "corpus.safetensors";
 pub struct Pvchat {
     vilm: Vilm,
     corpus: Box<dyn Corpus + Send>,
-}
-
-/// The corpus of a model that came without one.
-struct NoStrangers;
-
-impl Corpus for NoStrangers {
-    fn len(&self) -> usize {
-        0
-    }
-
-    fn people(&self, _clip: usize) -> Vec<&[f32]> {
-        Vec::new()
-    }
-
-    fn frames(&self, clip: usize) -> std::result::Result<Vec<RgbImage>, Failure> {
-        Err(format!("there is no clip {clip}: the model came without a corpus").into())
-    }
 }
 
 /// Whether a model understands the wordings of its training only.
@@ -171,7 +154,7 @@ impl Pvchat {
             let strangers = MiniatureCorpus::from_bytes(&bytes, vilm.image_size() as u32)?;
             return Ok(Self::new(vilm, Box::new(strangers)));
         }
-        Ok(Self::new(vilm, Box::new(NoStrangers)))
+        Ok(Self::new(vilm, Box::new(Nobody)))
     }
 
     /// A base model with a corpus of strangers, and of empty scenes if it has some, of the caller's.

@@ -10,7 +10,7 @@ use std::{fs, ops::ControlFlow};
 use image::{Rgb, RgbImage};
 use pvchat::{
     Error, LearnEvent, LearnOptions, Pvchat, Shot, SubjectFolder, SubjectName, Vilm,
-    augment::{Corpus, Failure},
+    augment::Nobody,
     burn::{
         module::{Module, ModuleVisitor, Param},
         prelude::*,
@@ -21,22 +21,6 @@ use pvchat::{
 };
 use sha2::{Digest, Sha256};
 use tiny_smolvlm2::{folder_drawn, published};
-
-struct Nobody;
-
-impl Corpus for Nobody {
-    fn len(&self) -> usize {
-        0
-    }
-
-    fn people(&self, _clip: usize) -> Vec<&[f32]> {
-        Vec::new()
-    }
-
-    fn frames(&self, _clip: usize) -> Result<Vec<RgbImage>, Failure> {
-        Err("nobody is here".into())
-    }
-}
 
 /// What the base is asked for presence.
 const QUESTION: &str = "Is <Aa> in this video? Answer with yes or no.";

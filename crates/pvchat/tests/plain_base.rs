@@ -6,7 +6,7 @@ use image::RgbImage;
 use pvchat::{
     LearnOptions, Pvchat, Shot, Subject, SubjectName, Vilm,
     augment::{
-        Corpus, Failure,
+        Nobody,
         exchange::{ExchangeConfig, ExchangeMaker, Strangers},
     },
     data::random::SeededStream,
@@ -20,22 +20,6 @@ use pvchat::{
 };
 
 const SIDE: u32 = 64;
-
-struct Nobody;
-
-impl Corpus for Nobody {
-    fn len(&self) -> usize {
-        0
-    }
-
-    fn people(&self, _clip: usize) -> Vec<&[f32]> {
-        Vec::new()
-    }
-
-    fn frames(&self, _clip: usize) -> Result<Vec<RgbImage>, Failure> {
-        Err("nobody is here".into())
-    }
-}
 
 fn plain() -> Pvchat {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/plain");
