@@ -224,13 +224,33 @@ pub(super) fn begin(folder: &Path) -> Result<()> {
     if !is_ours && !entries(folder)?.is_empty() {
         return Err(Error::NotADataset { folder: folder.to_path_buf() });
     }
-    for part in [WORK, "clips", "stills"] {
+    for part in ["clips", "stills"] {
         fs::create_dir_all(folder.join(part)).map_err(io)?;
     }
+    // It holds the templates of everybody in the corpus.
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder.join(WORK)).map_err(io)?;
     // Whoever copies a dataset need not copy this.
     write_atomically(
         &folder.join(WORK).join("README"),
-        b"Half-done work of `pvchat dataset make`. Deleting it costs time only.\n",
+        b"Half-done work of `pvchat dataset make`, with face embeddings of the people in the corpus. Deleting it costs time only.\n",
     )?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_owner_reads_the_templates_in_half_done_work() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        begin(&folder.path().join("data")).unwrap();
+        let work = fs::metadata(folder.path().join("data").join(WORK)).unwrap();
+        assert_eq!(work.permissions().mode() & 0o777, 0o700);
+    }
 }
