@@ -18,7 +18,7 @@
 #   make smolvlm-benchmarks  SmolVLM2 beside PyTorch: docs/smolvlm2-benchmarks.md (MODEL: its folder, VIDEO: a clip)
 #   make doc         the API documentation, in target/doc
 #   make miniature   trains the shipped base model from scratch (about an hour; resumes where it was stopped)
-#   make plain     trains the laboratory's base, which knows nobody in particular (about an hour; resumes)
+#   make plain       trains the laboratory's base, which knows nobody in particular (about an hour; resumes)
 #   make models      fetches the models and clips of real people, and a small language model, once: test does it too
 #   make setup       only installs what is missing
 

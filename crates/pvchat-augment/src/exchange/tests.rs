@@ -1,3 +1,5 @@
+//! Exchanged heads of drawn figures: what moves, what stays, and that both kinds of clips are made alike.
+
 use image::{Rgb, RgbImage};
 use pvchat_data::random::SeededStream;
 
