@@ -43,7 +43,7 @@ pub fn noise(shape: [usize; 4]) -> Vec<f32> {
 pub fn finder(embedder: EmbedderKind, search: Search, threads: usize) -> Result<Finder, pvchat::faces::Error> {
     let home = || std::env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
     let data = || std::env::var_os("XDG_DATA_HOME").map_or_else(|| home().join(".local/share"), PathBuf::from);
-    let models = std::env::var_os("PVCHAT_MODELS").map_or_else(|| data().join("pvchat/models/people"), PathBuf::from);
+    let models = std::env::var_os("PVCHAT_MODELS").map_or_else(|| data().join("pvchat/models"), PathBuf::from);
     let options = FindOptions { search, threads, ..FindOptions::default() };
     Finder::open(&models, embedder, options, &Device::flex())
 }

@@ -75,7 +75,10 @@ impl AskArguments {
         let (people, output) = (common.people()?, common.output());
         let footage = watch(&people, &output, &self.video)?;
         let answer = match base {
-            Some(mut base) => people.describe(&footage, &self.question, &Context::default(), &mut base)?.0,
+            Some(base) => {
+                let mut base = base.keeping(people.looks());
+                people.describe(&footage, &self.question, &Context::default(), &mut base)?.0
+            }
             None => people.ask(&footage, &self.question)?,
         };
         let exit = answer::exit(&answer)?;
@@ -94,9 +97,10 @@ impl ChatArguments {
         let (people, output) = (common.people()?, common.output());
         let known: Vec<String> = people.gallery().names()?.iter().map(|name| name.bare().to_string()).collect();
         let footage = watch(&people, &output, &self.video)?;
+        let looks = people.looks();
         let mut session = Session::new(people.into(), footage);
         if let Some(base) = base {
-            session = session.with_describer(Box::new(base));
+            session = session.with_describer(Box::new(base.keeping(looks)));
         }
         converse(&output, &known, |question| {
             let answer = session.ask(question)?;

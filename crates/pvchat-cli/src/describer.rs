@@ -1,6 +1,6 @@
 //! The base that answers what faces do not: chosen at the start, opened when a question needs it.
 
-use std::time::Instant;
+use std::{path::PathBuf, time::Instant};
 
 use pvchat::{BaseDescriber, BaseFolder, Describer, Error, Pictures, nn::device};
 
@@ -23,6 +23,8 @@ pub struct LazyBase {
     listed: Option<Listed>,
     output: Output,
     opened: Option<BaseDescriber>,
+    /// Where it keeps what it makes of pictures.
+    looks: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -30,7 +32,7 @@ struct Listed {
     hub: Hub,
     known: Known,
     origin: Origin,
-    record: std::path::PathBuf,
+    record: PathBuf,
 }
 
 /// The base of a name or folder; without one the smallest that is installed, if there is any.
@@ -45,6 +47,7 @@ pub fn choose(common: &Common, base: Option<&Base>) -> Outcome<Option<LazyBase>>
             listed: None,
             output,
             opened: None,
+            looks: None,
         }));
     };
     let hub = Hub::from_environment()?;
@@ -78,7 +81,12 @@ impl LazyBase {
     fn listed(common: &Common, hub: Hub, known: Known, origin: Origin) -> Outcome<Self> {
         let folder = BaseFolder::read(hub.folder(&origin))?;
         let (name, record, output) = (known.name.clone(), known.record()?, common.output());
-        Ok(Self { name, folder, listed: Some(Listed { hub, known, origin, record }), output, opened: None })
+        Ok(Self { name, folder, listed: Some(Listed { hub, known, origin, record }), output, opened: None, looks: None })
+    }
+
+    /// Keeps what it makes of pictures in a folder, for the next question.
+    pub fn keeping(self, folder: PathBuf) -> Self {
+        Self { looks: Some(folder), ..self }
     }
 
     /// Reads the weights: the one place where the program does.
@@ -99,7 +107,10 @@ impl LazyBase {
         let (started, spinner) = (Instant::now(), spinner(&self.output, format!("opening {}", self.name)));
         let opened = self.folder.open(self.name.clone(), &device::default_device()?);
         spinner.finish_and_clear();
-        let opened = opened?;
+        let mut opened = opened?;
+        if let Some(looks) = &self.looks {
+            opened = opened.keeping(looks);
+        }
         self.output.note(format!("{}: opened in {:.1} s", self.name, started.elapsed().as_secs_f64()));
         Ok(opened)
     }
@@ -129,7 +140,7 @@ impl Describer for LazyBase {
         spinner.finish_and_clear();
         self.opened = Some(opened);
         let answer = answer?;
-        self.output.note(format!("{}: looked at {shown} in {:.1} s", self.name, started.elapsed().as_secs_f64()));
+        self.output.note(format!("{}: answered from {shown} in {:.1} s", self.name, started.elapsed().as_secs_f64()));
         Ok(answer)
     }
 }

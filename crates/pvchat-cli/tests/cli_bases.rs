@@ -7,6 +7,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     net::{TcpListener, TcpStream},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
@@ -355,7 +356,20 @@ fn a_base_answers_what_faces_do_not() {
     let json = run.json();
     assert_eq!((&json["refused"], &json["described"][0]["by"]), (&Value::Null, &path.into()), "{json}");
     assert_eq!(json["described"][0]["seconds"].as_array().unwrap().len(), 8);
-    assert!(run.err.contains(": opened in ") && run.err.contains(": looked at 9 pictures in "), "{run:?}");
+    assert!(run.err.contains(": opened in ") && run.err.contains(": answered from 9 pictures in "), "{run:?}");
+    // The next process finds what the encoder made of the clip and of the person; a file that is read is not written anew.
+    let looks = || {
+        let entries = fs::read_dir(home.subjects().join("footage/looks")).unwrap().map(|entry| entry.unwrap());
+        let mut files: Vec<u64> = entries.map(|entry| entry.metadata().unwrap().ino()).collect();
+        files.sort_unstable();
+        files
+    };
+    let kept = looks();
+    let again = home.run(&["ask", clip, "What is Aa wearing?", "--base", path, "--json"]);
+    assert_eq!((kept.len(), &again.json()["text"]), (2, &json["text"]));
+    assert_eq!(looks(), kept);
+    home.run(&["subjects", "forget", "Zz"]).ends_with(3);
+    assert_eq!(looks(), kept);
     let told = home.run(&["ask", clip, "What is Aa wearing?", "--base", path]);
     assert!(told.out.contains(&format!("\n  (described by {path} from 8 frames at 0:00 to 0:0")), "{told:?}");
     // The faces need no base, and one that is not needed is not opened.
@@ -387,4 +401,7 @@ fn a_base_answers_what_faces_do_not() {
     assert!(run.err.contains("SHA-256") && run.err.contains("`pvchat base get smolvlm2-256m`"), "{run:?}");
     // Whoever asks only what faces answer is not bothered.
     with_list(&home, &list, None, &["ask", clip, "Is Aa in it?"]).ends_with(0);
+    let forgotten = home.run(&["subjects", "forget", "Aa"]);
+    forgotten.ends_with(0);
+    assert!(forgotten.out.contains("footage/looks/") && looks().is_empty(), "{forgotten:?}");
 }

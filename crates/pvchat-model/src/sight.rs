@@ -1,9 +1,12 @@
 //! What a vision encoder made of clips, once; everything else works on it.
 
 use burn::prelude::*;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde::{Deserialize, Serialize};
 
 /// A stretch of the pictures that were looked at, in the order of the prompt.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Shown {
     /// A clip as that many tiles, each of which holds all frames.
     Tiles(usize),
@@ -41,10 +44,44 @@ pub struct Sight {
     pub shown: Vec<Shown>,
 }
 
+/// Names in a file of a [`Sight`].
+const TOKENS: &str = "tokens";
+const IDENTITY: &str = "identity";
+const SHOWN: &str = "shown";
+
 impl Sight {
     /// All pictures of a clip.
     pub fn pictures(&self) -> usize {
         self.shown.iter().map(Shown::pictures).sum()
+    }
+
+    /// This as the bytes of a safetensors file, values in f32; `None` where the device cannot be read.
+    pub fn to_bytes(&self) -> Option<Vec<u8>> {
+        let parts = [(TOKENS, &self.tokens), (IDENTITY, &self.identity)];
+        let values = parts.map(|(name, tensor)| {
+            let bytes: Vec<u8> = tensor.to_data().iter::<f32>().flat_map(f32::to_le_bytes).collect();
+            (name, tensor.dims().to_vec(), bytes)
+        });
+        let views = values.iter().map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)));
+        let views: Vec<_> = views.collect::<Result<_, safetensors::SafeTensorError>>().ok()?;
+        let shown = serde_json::to_string(&self.shown).ok()?;
+        safetensors::serialize(views, Some([(SHOWN.to_string(), shown)].into())).ok()
+    }
+
+    /// What [`to_bytes`](Self::to_bytes) wrote; `None` for anything else, and for values that are not finite.
+    pub fn from_bytes(bytes: &[u8], device: &Device) -> Option<Self> {
+        let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
+        let shown = serde_json::from_str(header.metadata().as_ref()?.get(SHOWN)?).ok()?;
+        let tensors = SafeTensors::deserialize(bytes).ok()?;
+        let tensor = |name: &str| {
+            let view = tensors.tensor(name).ok().filter(|view| view.dtype() == Dtype::F32)?;
+            let shape: [usize; 3] = view.shape().try_into().ok()?;
+            let number = |four: &[u8; 4]| f32::from_le_bytes(*four);
+            let values: Vec<f32> = view.data().as_chunks::<4>().0.iter().map(number).collect();
+            let is_finite = values.iter().all(|value| value.is_finite());
+            is_finite.then(|| Tensor::from_data(TensorData::new(values, shape), device))
+        };
+        Some(Self { tokens: tensor(TOKENS)?, identity: tensor(IDENTITY)?, shown })
     }
 
     /// This and what was looked at elsewhere as one: first the pictures of this, then those of `other`. The people are those

@@ -3,7 +3,7 @@
 //! Who is there is decided by the faces before the base is asked anything: of somebody who is not there, or may not be, it
 //! is not asked at all. The base sees the stretch and, as the last picture, the person alone; it learns no name.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, path::PathBuf};
 
 use image::RgbImage;
 use pvchat_data::{SubjectName, text::tidy};
@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::{
     Error, Footage, Part, People, PeopleAnswer, Presence, Result,
+    looks::Looks,
     people_questions::{Asked, AskedKind, Context, Refusal},
     people_scene::{NEEDS_DESCRIPTION, Scene},
     phrasebook,
@@ -73,6 +74,7 @@ pub struct BaseDescriber {
     vilm: Vilm,
     name: String,
     looks: VecDeque<(String, Sight)>,
+    kept: Option<Looks>,
 }
 
 impl BaseDescriber {
@@ -90,7 +92,13 @@ impl BaseDescriber {
             }
             .into());
         }
-        Ok(Self { vilm, name: name.into(), looks: VecDeque::new() })
+        Ok(Self { vilm, name: name.into(), looks: VecDeque::new(), kept: None })
+    }
+
+    /// Keeps what the base makes of pictures in a folder, for questions that another process asks: the latest, 256 MB
+    /// at most. [`People::looks`] is the folder that forgetting somebody empties.
+    pub fn keeping(self, folder: impl Into<PathBuf>) -> Self {
+        Self { kept: Some(Looks::new(folder.into())), ..self }
     }
 
     /// What the base makes of pictures; looked at once.
@@ -98,7 +106,19 @@ impl BaseDescriber {
         if let Some((_, sight)) = self.looks.iter().find(|(known, _)| *known == key) {
             return Ok(sight.clone());
         }
-        let sight = look(&self.vilm)?;
+        // The same weights make something else of the pictures in another precision.
+        let precision = self.vilm.parameters().answer.lm.packed().map(|packed| packed.precision());
+        let lasting = format!("{} {precision:?} {key}", self.vilm.fingerprint());
+        let sight = match self.kept.as_ref().and_then(|kept| kept.read(&lasting, self.vilm.device())) {
+            Some(sight) => sight,
+            None => {
+                let sight = look(&self.vilm)?;
+                if let Some(kept) = &self.kept {
+                    kept.keep(&lasting, &sight);
+                }
+                sight
+            }
+        };
         self.looks.truncate(KEPT_LOOKS - 1);
         self.looks.push_front((key, sight.clone()));
         Ok(sight)
@@ -126,7 +146,10 @@ impl Describer for BaseDescriber {
         let all: Vec<RgbImage> =
             frames.iter().chain(std::iter::repeat(frames.last().unwrap_or(&RgbImage::new(0, 0)))).take(wanted).cloned().collect();
         let times: Vec<f64> = (0..wanted).map(|at| seconds.get(at).or(seconds.last()).copied().unwrap_or_default()).collect();
-        let mut sight = self.look(key.to_string(), |vilm| Ok(vilm.look_at(&vilm.prepare(&all), &times, duration)?))?;
+        // Which moments a person is seen in changes with who is enrolled. An index that is read again has the last digits of its
+        // times changed.
+        let key = format!("{key} {seconds:.3?} {duration:.3}");
+        let mut sight = self.look(key.clone(), |vilm| Ok(vilm.look_at(&vilm.prepare(&all), &times, duration)?))?;
         if let Some(person) = person.filter(|_| self.sees_pictures()) {
             let alone = self.look(format!("{key}, alone"), |vilm| Ok(vilm.look(&[std::slice::from_ref(person)])?))?;
             sight = sight.join(&alone);

@@ -5,6 +5,7 @@ mod dataset;
 mod describe;
 mod error;
 mod folder;
+mod looks;
 mod people;
 mod people_answer;
 mod people_questions;

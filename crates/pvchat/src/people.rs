@@ -330,7 +330,13 @@ impl People {
         Ok(footage)
     }
 
-    /// Deletes all that is kept of a person: file, old versions, and every index that names the person. Gives the files with
+    /// The folder of what bases made of watched footage, see [`BaseDescriber::keeping`](crate::BaseDescriber::keeping).
+    pub fn looks(&self) -> PathBuf {
+        looks(&self.gallery)
+    }
+
+    /// Deletes all that is kept of a person: file, old versions, every index that names the person, and what bases made of any
+    /// footage. Gives the files with
     /// their sizes in bytes.
     ///
     /// # Errors
@@ -398,21 +404,26 @@ fn lossy<S: serde::Serializer>(path: &Path, serializer: S) -> std::result::Resul
 pub fn forget_person(gallery: &Gallery, name: &SubjectName) -> Result<Vec<(PathBuf, u64)>> {
     let related = gallery.related(name)?;
     let mut deleted = gallery.forget(name)?;
+    // Nothing in a look says who is seen in it.
+    let mut paths = if deleted.is_empty() { Vec::new() } else { crate::looks::files(&looks(gallery)) };
     let folder = indices(gallery);
-    let entries = match fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(deleted),
+    let entries: Vec<PathBuf> = match fs::read_dir(&folder) {
+        Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_file()).collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(source) => return Err(Error::Io { path: folder, source }),
     };
-    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        let names = read_index(&path).is_none_or(|footage| footage.known.iter().any(|(known, _)| related.contains(known)));
-        if names && path.is_file() {
-            let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
-            fs::remove_file(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
-            deleted.push((path, bytes));
-        }
+    let names = |footage: Footage| footage.known.iter().any(|(known, _)| related.contains(known));
+    paths.extend(entries.into_iter().filter(|path| read_index(path).is_none_or(names)));
+    for path in paths {
+        let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        fs::remove_file(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        deleted.push((path, bytes));
     }
     Ok(deleted)
+}
+
+fn looks(gallery: &Gallery) -> PathBuf {
+    indices(gallery).join("looks")
 }
 
 /// The folder of the index files.
