@@ -145,10 +145,21 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     let probes: Vec<&Clean> = clean.iter().filter(|one| count[one.identity.as_str()] > 1).take(arguments.probes).collect();
     let conditions = conditions();
     let progress = bar("making pictures worse", conditions.len());
-    let mut table = Table::new(["condition", "face found", "good enough", "recognised", "not sure", "wrong yes", "sharpness"]);
+    let mut table = Table::new([
+        "condition",
+        "face found",
+        "good enough",
+        "recognised",
+        "not sure",
+        "wrong no",
+        "wrong yes",
+        "strangers not sure",
+        "sharpness",
+        "detail",
+    ]);
     for condition in &conditions {
-        let (mut found, mut good, mut sharpness) = (0, 0, Vec::new());
-        let (mut yes, mut unsure, mut same, mut wrong, mut others) = (0, 0, 0, 0, 0);
+        let (mut found, mut good, mut sharpness, mut detail) = (0, 0, Vec::new(), Vec::new());
+        let (mut yes, mut unsure, mut same, mut wrong, mut unsure_others, mut others) = (0, 0, 0, 0, 0, 0);
         for probe in &probes {
             let seen = finder.faces(&condition.apply(probe)?)?;
             let best = seen.iter().max_by(|one, other| one.face.bounds.area().total_cmp(&other.face.bounds.area()));
@@ -156,20 +167,30 @@ fn run(arguments: &Arguments) -> Outcome<()> {
             let embedding = best.and_then(|seen| seen.embedding.as_ref());
             good += usize::from(embedding.is_some());
             sharpness.extend(best.map(|seen| seen.quality.sharpness));
+            detail.extend(best.filter(|seen| seen.embedding.is_some()).map(|seen| seen.quality.strength));
+            let is_telling = best.is_some_and(|seen| seen.embedding.is_some() && seen.quality.is_telling());
             for other in clean.iter().filter(|other| !std::ptr::eq(*other, *probe)) {
                 let similarity = embedding.map_or(-1.0, |embedding| cosine(embedding, &other.embedding));
-                let verdict = calibration.verdict(similarity, 1);
+                // As the program says it: whoever is too blurred may be anybody.
+                let verdict = match calibration.verdict(similarity, 1) {
+                    Verdict::No if !is_telling => Verdict::NotSure,
+                    verdict => verdict,
+                };
                 if other.identity == probe.identity {
                     same += 1;
                     yes += usize::from(verdict == Verdict::Yes);
-                    unsure += usize::from(verdict == Verdict::NotSure || embedding.is_none());
+                    unsure += usize::from(verdict == Verdict::NotSure);
                 } else {
                     others += 1;
                     wrong += usize::from(verdict == Verdict::Yes);
+                    unsure_others += usize::from(verdict == Verdict::NotSure);
                 }
             }
         }
-        sharpness.sort_by(f32::total_cmp);
+        let median = |values: &mut Vec<f32>| {
+            values.sort_by(f32::total_cmp);
+            values.get(values.len() / 2).map_or(String::new(), |middle| format!("{middle:.2}"))
+        };
         let share = |part: usize, whole: usize| format!("{:.3}", part as f64 / whole.max(1) as f64);
         table.row(vec![
             condition.words(),
@@ -177,15 +198,18 @@ fn run(arguments: &Arguments) -> Outcome<()> {
             share(good, probes.len()),
             share(yes, same),
             share(unsure, same),
+            share(same - yes - unsure, same),
             format!("{:.4}", wrong as f64 / others.max(1) as f64),
-            sharpness.get(sharpness.len() / 2).map_or(String::new(), |middle: &f32| format!("{middle:.2}")),
+            share(unsure_others, others),
+            median(&mut sharpness),
+            median(&mut detail),
         ]);
         progress.inc(1);
     }
     progress.finish_and_clear();
     writeln!(
         out,
-        "{} probes against {} clean pictures; a face that is not found or not good enough counts as not sure.\n",
+        "{} probes against {} clean pictures; a face that is not found, not good enough, or too blurred to say no counts as not sure.\n",
         probes.len(),
         clean.len()
     )?;
@@ -195,7 +219,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
 
 fn conditions() -> Vec<Condition> {
     let mut conditions: Vec<Condition> = [100.0, 64.0, 48.0, 40.0, 32.0, 24.0, 20.0, 16.0].map(Condition::Face).into();
-    conditions.extend([1.0, 2.0, 3.0, 4.0, 6.0].map(Condition::Blur));
+    conditions.extend([1.0, 2.0, 3.0, 4.0, 6.0, 9.0].map(Condition::Blur));
     conditions.extend([7, 13, 21].map(Condition::Motion));
     conditions.extend([0.3, 0.15, 0.08, 0.04].map(Condition::Dark));
     conditions.extend([30, 15, 8].map(Condition::Jpeg));
@@ -312,6 +336,7 @@ fn sheet(finder: &Finder, calibration: &Calibration, clip: &Path) -> Outcome<Rgb
                     let verdict = match calibration.verdict(similarity, 1) {
                         Verdict::Yes => "yes",
                         Verdict::NotSure => "not sure",
+                        Verdict::No if !seen.quality.is_telling() => "not sure, too blurred",
                         Verdict::No => "no",
                     };
                     format!("{verdict} (similarity {similarity:.2})")

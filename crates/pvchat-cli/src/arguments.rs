@@ -7,7 +7,7 @@ use pvchat::{PeopleOptions, faces::EmbedderKind};
 
 use crate::{
     ask, completions, dataset, demo, doctor, enrol,
-    failure::{Exit, Outcome},
+    failure::{Exit, Failure, Outcome},
     learn, models, output, subjects, timeline, who, words,
 };
 
@@ -57,7 +57,7 @@ pub struct Common {
     )]
     pub embedder: Embedder,
     /// Frames processed in parallel; 0: one per core.
-    #[arg(long, global = true, env = "PVCHAT_THREADS", hide_env_values = true, default_value_t = 0, value_name = "N")]
+    #[arg(long, global = true, env = "PVCHAT_THREADS", hide_env_values = true, default_value_t = 0, value_name = "N", value_parser = threads)]
     pub threads: usize,
     /// Writes JSON, and nothing else, to standard output.
     #[arg(long, global = true, env = "PVCHAT_JSON", hide_env_values = true, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
@@ -65,6 +65,10 @@ pub struct Common {
     /// Shows no progress and no notes.
     #[arg(long, short, global = true, env = "PVCHAT_QUIET", hide_env_values = true, action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     pub quiet: bool,
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    text.trim().parse().map_err(|_| "give a whole number, 0 for one per core".to_string())
 }
 
 /// A network that compares faces.
@@ -155,7 +159,10 @@ pub fn read() -> Result<Arguments, ExitCode> {
         if error.kind() == ErrorKind::MissingSubcommand && is_bare() {
             let _ = write!(std::io::stderr(), "{}", Arguments::command().render_help());
         } else if is_line {
-            let _ = writeln!(std::io::stderr(), "pvchat: {}", usage(&error.render().to_string()));
+            let failure = Failure { exit: Exit::Usage, reason: "usage", ..Failure::failed(usage(&error.render().to_string())) };
+            // The options could not be read; this one is looked for as it stands.
+            let json = std::env::args_os().any(|argument| argument == "--json");
+            return output::Output { json, quiet: false }.end(Err(failure));
         } else {
             let _ = error.print();
         }
@@ -168,6 +175,17 @@ fn is_bare() -> bool {
     std::env::args_os().len() <= 1
 }
 
+/// The command that the command line begins with: clap does not say it where a value is wrong.
+fn named_command() -> String {
+    let (mut command, mut named) = (Arguments::command(), vec!["pvchat".to_string()]);
+    for argument in std::env::args().skip(1) {
+        let Some(inner) = command.find_subcommand(&argument).cloned() else { break };
+        command = inner;
+        named.push(argument);
+    }
+    named.join(" ")
+}
+
 /// A usage error of clap in one line.
 fn usage(rendered: &str) -> String {
     let (told, usage) = rendered.split_once("Usage:").unwrap_or((rendered, ""));
@@ -176,7 +194,7 @@ fn usage(rendered: &str) -> String {
     let mut line = words::clean(&told.split_whitespace().collect::<Vec<_>>().join(" "));
     let command: Vec<&str> =
         usage.split_whitespace().take_while(|word| word.chars().all(|letter| letter.is_alphanumeric())).collect();
-    let command = if command.is_empty() { "pvchat".to_string() } else { command.join(" ") };
+    let command = if command.is_empty() { named_command() } else { command.join(" ") };
     line.push_str(&format!("; see `{command} --help`"));
     line
 }

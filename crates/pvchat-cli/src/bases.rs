@@ -233,6 +233,7 @@ network connection; with HF_HUB_OFFLINE=1 it opens none. Recognising people need
 #[command(after_help = EXAMPLES)]
 pub enum Command {
     /// Lists the bases, what each can do, and whether it is installed.
+    #[command(after_help = EXAMPLES)]
     List,
     /// Installs a base from the Hugging Face hub and verifies its files; resumes after an interruption.
     #[command(after_help = EXAMPLES)]

@@ -7,8 +7,14 @@ use crate::{
     failure::{Exit, Outcome},
 };
 
+const EXAMPLES: &str = "\
+Examples:
+  pvchat demo
+  make demo            in the repository: runs it";
+
 /// Prints how to run the demonstration.
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {}
 
 const TEXT: &str = "\

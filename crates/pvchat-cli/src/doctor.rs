@@ -127,7 +127,9 @@ fn instructions() -> String {
 /// What the networks are computed on; opening the built-in base shows that it computes.
 fn device() -> Outcome<Check> {
     let device = format!("{:?}", Pvchat::miniature()?.vilm().device());
-    Ok(Check::fine("device", words::clean(&device)))
+    // "Device<Flex(Cpu)>"
+    let name = device.trim_start_matches("Device<").trim_end_matches('>').to_lowercase();
+    Ok(Check::fine("device", words::clean(&name)))
 }
 
 /// One line for what the chosen embedder needs, and one for what else is damaged.

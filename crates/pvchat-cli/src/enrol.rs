@@ -38,9 +38,12 @@ Exit codes: 0 enrolled, 3 nobody found, several people, or no face that is good 
 pub struct EnrolArguments {
     /// A video or picture that shows the person.
     clip: PathBuf,
-    /// The person's name: 1 to 16 letters and digits.
+    /// The person's name: 1 to 40 letters, digits, spaces or hyphens.
     #[arg(long, value_name = "NAME")]
     name: SubjectName,
+    /// Replaces all looks and corrections of that name, in place of adding a look.
+    #[arg(long)]
+    replace: bool,
     #[command(flatten)]
     which: Which,
     /// For drawn characters: miniature. Real people are enrolled without a base.
@@ -111,7 +114,7 @@ impl Which {
         let file = words::shown(&seen.source);
         let failure = match &error {
             Error::SeveralPeople { .. } => Failure::refused("several_people", format!("{number} in {file}; {how}")),
-            _ => Failure::refused("not_chosen", format!("nobody in {file} is meant by that choice ({number} found); {how}")),
+            _ => Failure::refused("not_chosen", format!("that choice fits nobody in {file} ({number} found); {how}")),
         };
         let failure = Failure { is_in_json: true, ..failure };
         let body = Candidates {
@@ -253,7 +256,12 @@ impl EnrolArguments {
         }
         let (people, output) = (common.people()?, common.output());
         let seen = look(&people, common, &self.clip)?;
-        let enrolled = match people.enrol(&seen, self.which.choice(), &self.name) {
+        let enrolled = if self.replace {
+            people.enrol_anew(&seen, self.which.choice(), &self.name)
+        } else {
+            people.enrol(&seen, self.which.choice(), &self.name)
+        };
+        let enrolled = match enrolled {
             Ok(enrolled) => enrolled,
             Err(error) => return Err(self.which.explain(&output, &seen, error)?),
         };
@@ -269,6 +277,9 @@ impl EnrolArguments {
             kept_in: &enrolled.file,
         };
         output.result("enrolled", &body, told(&seen, &enrolled))?;
+        if let Some(warning) = readable_by_others(people.gallery().path()) {
+            output.note(warning);
+        }
         for doubt in doubts(&people, &enrolled)? {
             output.note(doubt);
         }
@@ -299,6 +310,19 @@ fn told(seen: &SeenPeople, enrolled: &Enrolled) -> String {
         true => format!("Added to {name}, known from {} now ({network}).", words::count(person.templates.len(), "look")),
     };
     format!("{} {what}", described(seen, candidate, *others))
+}
+
+/// Folders that the program makes are private; one that was there before keeps its mode.
+#[cfg(unix)]
+fn readable_by_others(folder: &std::path::Path) -> Option<String> {
+    let mode = std::os::unix::fs::PermissionsExt::mode(&folder.metadata().ok()?.permissions());
+    let folder = words::quoted(folder);
+    (mode & 0o077 != 0).then(|| format!("note: other users can look into {folder}; chmod 700 {folder} prevents it"))
+}
+
+#[cfg(not(unix))]
+fn readable_by_others(_: &std::path::Path) -> Option<String> {
+    None
 }
 
 /// What does not fit: somebody else who looks the same, or looks of one person that differ.

@@ -85,6 +85,7 @@ fn sort(error: &Error) -> (Exit, &'static str) {
         Error::ForeignClip { .. } => (Exit::Refused, "filmed"),
         Error::SeveralPeople { .. } => (Exit::Refused, "several_people"),
         Error::NotChosen { .. } => (Exit::Refused, "not_chosen"),
+        Error::EnrolledSo { .. } => (Exit::Refused, "enrolled_so"),
         Error::PoorFaces { .. } => (Exit::Refused, "poor_faces"),
         Error::Question { .. } => (Exit::Refused, "question"),
         Error::Base { .. } => (Exit::Refused, "base_refused"),

@@ -26,7 +26,7 @@ characters; clips of them are in the repository. Real people are enrolled: `pvch
 pub struct Arguments {
     /// A video that shows one character.
     clip: PathBuf,
-    /// The character's name: 1 to 16 letters and digits. An existing character of that name is replaced.
+    /// The character's name: 1 to 40 letters, digits, spaces or hyphens. An existing character of that name is replaced.
     #[arg(long, value_name = "NAME")]
     name: SubjectName,
     /// The base that learns: miniature.

@@ -30,6 +30,7 @@ pub enum Command {
     #[command(after_help = EXAMPLES)]
     Get(GetArguments),
     /// Lists the models, whether they are installed and intact, and their licences.
+    #[command(after_help = EXAMPLES)]
     List,
 }
 
@@ -100,7 +101,8 @@ fn list(common: &Common, only: Option<&[&ModelFile]>) -> Outcome<Exit> {
         vec![model.name.into(), state(status.state).into(), size, sets(model).join(", "), model.licence.into()]
     };
     let rows: Vec<Vec<String>> = found.iter().map(row).collect();
-    let text = format!("in {}:\n{}", words::shown(&folder), words::table(&rows));
+    let origins: Vec<String> = found.iter().map(|status| format!("{}: {}", status.model.name, status.model.origin)).collect();
+    let text = format!("in {}:\n{}\n\n{}", words::shown(&folder), words::table(&rows), origins.join("\n"));
     let models = found.into_iter().map(|status| ModelBody {
         name: status.model.name,
         file: status.file,

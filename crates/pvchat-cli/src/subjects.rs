@@ -31,22 +31,31 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub enum Command {
     /// Lists enrolled people.
+    #[command(after_help = EXAMPLES)]
     List,
     /// Shows the looks by which a person is recognised.
+    #[command(after_help = EXAMPLES)]
     Show(One),
     /// Renames a person.
+    #[command(after_help = EXAMPLES)]
     Rename(FromTo),
     /// Merges two people: the looks of the first are added to the second.
+    #[command(after_help = EXAMPLES)]
     Merge(FromTo),
     /// Moves some looks of a person to a new person.
+    #[command(after_help = EXAMPLES)]
     Split(SplitArguments),
     /// Undoes the last change of a real person: enrolled, corrected, renamed, merged, split, imported.
+    #[command(after_help = EXAMPLES)]
     Undo,
     /// Exports a person to a file.
+    #[command(after_help = EXAMPLES)]
     Export(exchange::ExportArguments),
     /// Imports a person from a file.
+    #[command(after_help = EXAMPLES)]
     Import(exchange::ImportArguments),
     /// Deletes everything that is kept about a person and lists the deleted files; does not ask for confirmation.
+    #[command(after_help = EXAMPLES)]
     Forget(One),
 }
 
@@ -121,7 +130,7 @@ impl Command {
             Self::Split(arguments) => split(common, arguments),
             Self::Undo => {
                 let undone = common.gallery()?.undo()?;
-                let what = undone.ok_or_else(|| Failure::refused("nothing_to_undo", "there is no change to take back"))?;
+                let what = undone.ok_or_else(|| Failure::refused("nothing_to_undo", "there is no change to undo"))?;
                 changed(common, &format!("undone: {}", words::clean(&what)))
             }
             Self::Export(arguments) => arguments.run(common),
@@ -150,7 +159,7 @@ pub fn kinds(common: &Common, name: &SubjectName) -> Outcome<(bool, bool)> {
 pub fn unknown(gallery: &Gallery, name: &SubjectName) -> Outcome<Failure> {
     let known: Vec<String> = gallery.names()?.iter().map(|name| name.bare().to_string()).collect();
     let (name, folder) = (name.bare(), words::shown(gallery.path()));
-    let message = format!("nobody called {name} in {folder}; known: {}", words::list(&known));
+    let message = format!("nobody called {name} in {folder}; enrolled: {}", words::list(&known));
     Ok(Failure::refused("unknown_person", message))
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::{
     answer::BoxOf,
     arguments::Common,
-    failure::{Exit, Outcome},
+    failure::{Exit, Failure, Outcome},
     output::Output,
     timeline_formats as formats,
     who::{self, WatchedBody},
@@ -90,6 +90,10 @@ impl Arguments {
     pub fn run(&self, common: &Common) -> Outcome<Exit> {
         let (people, output) = (common.people()?, common.output());
         let format = if common.json && self.format != Format::Jsonl { Format::Json } else { self.format };
+        if self.files.len() > 1 && matches!(format, Format::Srt | Format::Vtt) {
+            let message = "subtitles are of one video; give one file, or choose --format csv, jsonl or text";
+            return Err(Failure { exit: Exit::Usage, reason: "usage", ..Failure::failed(message) });
+        }
         if people.gallery().names()?.is_empty() && !self.unknown {
             output.note("note: nobody is enrolled, so nobody can be named");
         }
@@ -108,10 +112,10 @@ impl Arguments {
             }
             watched.push((file.clone(), footage));
         }
-        let many = self.files.len() > 1;
         match format {
-            Format::Srt => output.text(formats::srt(&rows, many).trim_end())?,
-            Format::Vtt => output.text(formats::vtt(&rows, many).trim_end())?,
+            Format::Srt if rows.is_empty() => {}
+            Format::Srt => output.text(formats::srt(&rows).trim_end())?,
+            Format::Vtt => output.text(formats::vtt(&rows).trim_end())?,
             Format::Json => {
                 let videos = watched.iter().map(|(file, footage)| WatchedBody::of(file, footage)).collect();
                 output.json("timeline", &TimelineBody { videos, rows: &rows })?;

@@ -26,26 +26,21 @@ pub fn text(rows: &[Row], with_file: bool) -> String {
     words::table(&rows.iter().map(row).collect::<Vec<_>>())
 }
 
-/// What a subtitle says.
-fn caption(row: &Row, with_file: bool) -> String {
-    if with_file { format!("{}: {}", words::shown(&row.file), named(row)) } else { named(row) }
-}
-
 fn times(row: &Row, mark: char) -> String {
     let end = row.end.max(row.start + LEAST_SECONDS);
     format!("{} --> {}", words::precise_clock(row.start, mark), words::precise_clock(end, mark))
 }
 
 /// SubRip.
-pub fn srt(rows: &[Row], with_file: bool) -> String {
-    let cue = |(number, row): (usize, &Row)| format!("{}\n{}\n{}\n\n", number + 1, times(row, ','), caption(row, with_file));
+pub fn srt(rows: &[Row]) -> String {
+    let cue = |(number, row): (usize, &Row)| format!("{}\n{}\n{}\n\n", number + 1, times(row, ','), named(row));
     rows.iter().enumerate().map(cue).collect()
 }
 
 /// WebVTT.
-pub fn vtt(rows: &[Row], with_file: bool) -> String {
+pub fn vtt(rows: &[Row]) -> String {
     let escape = |text: String| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let cue = |row: &Row| format!("\n{}\n{}\n", times(row, '.'), escape(caption(row, with_file)));
+    let cue = |row: &Row| format!("\n{}\n{}\n", times(row, '.'), escape(named(row)));
     format!("WEBVTT\n{}", rows.iter().map(cue).collect::<String>())
 }
 
@@ -110,10 +105,7 @@ mod tests {
 
     #[test]
     fn subtitles_last_long_enough_to_be_seen() {
-        assert_eq!(
-            srt(&rows(), false),
-            "1\n00:00:01,000 --> 00:00:01,500\nAa?\n\n2\n00:00:01,000 --> 00:00:01,500\nperson 1\n\n"
-        );
-        assert!(vtt(&rows(), true).ends_with("\n00:00:01.000 --> 00:00:01.500\n&lt;c&gt;.mp4: person 1\n"));
+        assert_eq!(srt(&rows()), "1\n00:00:01,000 --> 00:00:01,500\nAa?\n\n2\n00:00:01,000 --> 00:00:01,500\nperson 1\n\n");
+        assert!(vtt(&rows()).ends_with("\n00:00:01.000 --> 00:00:01.500\nperson 1\n"));
     }
 }

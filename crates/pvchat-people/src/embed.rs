@@ -9,6 +9,10 @@ use crate::{
     networks::{DlibResNet, MobileFaceNet},
 };
 
+/// The shortest embedding of MobileFaceNet that tells people apart, before it is scaled: sharp faces have 55 to 90, of 24 pixels
+/// 49 to 73; those that blur made unlike themselves have at most 50 (docs/people-benchmarks.md).
+const TELLING: f32 = 52.0;
+
 /// The network that embeds faces.
 #[derive(Debug)]
 pub(crate) enum Embedder {
@@ -39,19 +43,21 @@ impl Embedder {
         }
     }
 
-    /// The embedding of an aligned face, of unit length.
-    pub(crate) fn embed(&self, aligned: &RgbImage, device: &Device) -> Result<Vec<f32>> {
+    /// The embedding of an aligned face, of unit length, and [`Quality::strength`](crate::Quality::strength).
+    pub(crate) fn embed(&self, aligned: &RgbImage, device: &Device) -> Result<(Vec<f32>, f32)> {
         let normalised: fn((usize, &u8)) -> f32 = match self {
             Self::MobileFaceNet(_) => |(_, level)| (f32::from(*level) - 127.5) / 128.0,
             Self::Dlib(_) => |(place, level)| (f32::from(*level) - DlibResNet::MEAN[place % 3]) / 255.0,
             #[cfg(feature = "onnx")]
-            Self::Own(network) => return network.embed(aligned),
+            Self::Own(network) => return Ok((network.embed(aligned)?, 1.0)),
         };
         let side = self.side();
         let values = aligned.as_raw().iter().enumerate().map(normalised).collect();
         let mut embedding = self.forward(&Maps::of_points(values, [1, side, side, 3], device))?.points("the face embedder")?;
+        let length = embedding.iter().map(|value| value * value).sum::<f32>().sqrt();
         normalise(&mut embedding);
-        Ok(embedding)
+        let strength = if matches!(self, Self::MobileFaceNet(_)) { length / TELLING } else { 1.0 };
+        Ok((embedding, strength))
     }
 
     /// `[n, 3, side, side]`, normalised as the network wants it, to `[n, width, 1, 1]`; shipped networks only.

@@ -29,8 +29,8 @@ pub enum Error {
     },
     /// Templates of another embedding model.
     #[error(
-        "{name} was enrolled with the model {found}, this program compares with {expected}; enrol {name} again: \
-         pvchat enrol CLIP --name {name}"
+        "{name} was enrolled with the model {found}, this program compares with {expected}; replace these looks: \
+         pvchat enrol CLIP --name {name} --replace"
     )]
     OtherModel {
         /// The person.
@@ -41,7 +41,7 @@ pub enum Error {
         expected: String,
     },
     /// Somebody who is not known.
-    #[error("nobody called {name} in {}; known are: {known}", folder.display())]
+    #[error("nobody called {name} in {}; enrolled: {known}", folder.display())]
     Unknown {
         /// Who was asked for.
         name: String,

@@ -19,7 +19,7 @@ use crate::{
     models,
     networks::{BlazeFace, DlibResNet, MobileFaceNet, ONet, PNet, RNet},
     quality::{Limits, Quality},
-    track::{Linker, SeenFace, Track},
+    track::{Alike, Linker, SeenFace, Track},
 };
 
 /// Which network embeds faces.
@@ -243,11 +243,20 @@ impl Finder {
     /// As [`faces`](Self::faces).
     pub fn find(&self, frames: &[RgbImage], seconds: &[f64]) -> Result<Vec<Track>> {
         let pictures: Vec<&RgbImage> = frames.iter().collect();
-        let mut linker = Linker::default();
+        let mut linker = self.linker();
         for (frame, seen) in self.faces_of(&pictures)?.into_iter().enumerate() {
             linker.push(frame, seconds.get(frame).copied().unwrap_or(frame as f64), seen);
         }
         Ok(linker.finish())
+    }
+
+    /// Links faces by what cosines of this embedder mean; by common ones where a user's own has no calibration.
+    pub(crate) fn linker(&self) -> Linker {
+        Linker::new(self.alike())
+    }
+
+    pub(crate) fn alike(&self) -> Alike {
+        self.calibration().map_or(Alike::MOBILEFACENET, |calibration| Alike::of(&calibration))
     }
 
     /// The embedding of a face that is known to be there, whatever its quality; unit length. `None` where the points of the
@@ -257,7 +266,8 @@ impl Finder {
     /// As [`faces`](Self::faces).
     pub fn embed(&self, picture: &RgbImage, face: &Face) -> Result<Option<Vec<f32>>> {
         let Some(aligned) = align(picture, &face.landmarks, self.embedder.side()) else { return Ok(None) };
-        self.alone(0, || self.embedder.embed(&aligned, &self.device)).map(Some)
+        let (embedding, _) = self.alone(0, || self.embedder.embed(&aligned, &self.device))?;
+        Ok(Some(embedding))
     }
 
     /// Runs one network by itself, on one thread: to hold it against another implementation, or to time it. `values` are
@@ -303,12 +313,13 @@ impl Finder {
         let mut seen = Vec::with_capacity(faces.len());
         for face in faces {
             let Some(portrait) = align(picture, &face.landmarks, self.embedder.side()) else { continue };
-            let quality = Quality::measure(&face, &portrait, [picture.width(), picture.height()]);
+            let mut quality = Quality::measure(&face, &portrait, [picture.width(), picture.height()]);
             let flaws = quality.flaws(&self.options.limits);
-            let embedding = match flaws.is_empty() {
-                true => Some(self.embedder.embed(&portrait, &self.device)?),
-                false => None,
-            };
+            let mut embedding = None;
+            if flaws.is_empty() {
+                let (found, strength) = self.embedder.embed(&portrait, &self.device)?;
+                (embedding, quality.strength) = (Some(found), strength);
+            }
             seen.push(SeenFace { face, quality, flaws, embedding, portrait });
         }
         Ok(seen)

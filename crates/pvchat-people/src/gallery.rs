@@ -21,6 +21,8 @@ pub const FORMAT_VERSION: u32 = 1;
 const LARGEST_FILE: u64 = 16 << 20;
 /// The most templates of one person, so that comparing stays cheap and a file small.
 pub const MOST_TEMPLATES: usize = 256;
+/// From this cosine on a correction may be of the person whom it is merged with.
+const OVERRULED: f32 = 0.6;
 /// How many changes can be undone.
 const MOST_CHANGES: usize = 32;
 const HISTORY: &str = "history";
@@ -361,7 +363,15 @@ impl Gallery {
         if from == into {
             return Err(person.refused("cannot be merged with itself", "give two names"));
         }
-        for (templates, correction) in [(other.templates, false), (other.not, true)] {
+        // "Not Bb" was said of Aa, whom Bb is now: it would hide Aa.
+        let overruled = |not: &Template, own: &[Template], others: &[Template]| {
+            let (own, others) = (nearest(own, &not.embedding), nearest(others, &not.embedding));
+            others.is_some_and(|others| others >= OVERRULED && own.is_none_or(|own| others > own))
+        };
+        person.not.retain(|not| !overruled(not, &person.templates, &other.templates));
+        let mut further = other.not;
+        further.retain(|not| !overruled(not, &other.templates, &person.templates));
+        for (templates, correction) in [(other.templates, false), (further, true)] {
             for template in templates {
                 person.add(template, &other.model, correction)?;
             }
@@ -380,13 +390,15 @@ impl Gallery {
         let mut person = self.load(from)?;
         self.check_free(to)?;
         if let Some(missing) = templates.iter().find(|&&number| number >= person.templates.len()) {
-            let problem = format!("has no template {}", missing + 1);
-            return Err(person.refused(problem, &format!("choose from 1 to {}", person.templates.len())));
+            let (problem, looks) = (format!("has no look {}", missing + 1), person.templates.len());
+            let remedy = if looks == 1 { "it has one look only".into() } else { format!("choose from 1 to {looks}") };
+            return Err(person.refused(problem, &remedy));
         }
         let kept = |number: &usize| !templates.contains(number);
         let (stay, go): (Vec<_>, Vec<_>) = (0..person.templates.len()).partition(kept);
         if stay.is_empty() || go.is_empty() {
-            return Err(person.refused("would keep or lose nothing", "choose some of its templates, not all"));
+            return Err(person
+                .refused("would be left without a look", "name some of its looks, not all; to rename: pvchat subjects rename"));
         }
         let pick = |numbers: Vec<usize>| numbers.into_iter().map(|number| person.templates[number].clone()).collect();
         let other = Person { name: to.clone(), model: person.model.clone(), templates: pick(go), not: Vec::new() };

@@ -38,4 +38,4 @@ pub use matte::Matte;
 pub use quality::{Flaw, Limits, Quality};
 pub use recognise::{Recognised, recognise};
 pub use timeline::{Appearance, Moment, Timeline, Watch, WatchOptions};
-pub use track::{SAME_PERSON, SeenFace, Sighting, Track, mean_embedding};
+pub use track::{SeenFace, Sighting, Track, mean_embedding};

@@ -24,6 +24,10 @@ pub struct Quality {
     pub tilt: f32,
     /// The share of the box that is inside the picture, 0 to 1.
     pub visible: f32,
+    /// How much the embedder found in the face: below 1 it is too blurred to say who it is not, though it may still say who it
+    /// is. The length of the embedding before it is scaled, as a share of the shortest length of a face that tells; 1 for a
+    /// face that was not embedded, and for embedders whose length says nothing.
+    pub strength: f32,
 }
 
 /// From which measures on a face is good enough to be learned or recognised; the figures come from docs/people-benchmarks.md.
@@ -67,6 +71,8 @@ pub enum Flaw {
     Tilted(f32),
     /// Cut off by the edge of the picture; the share that is visible.
     CutOff(f32),
+    /// Too blurred to say who it is not; [`Quality::strength`].
+    Faint(f32),
 }
 
 impl fmt::Display for Flaw {
@@ -77,6 +83,7 @@ impl fmt::Display for Flaw {
             Self::Dark(brightness) => write!(formatter, "too dark (brightness {brightness:.0} of 255)"),
             Self::Turned(turn) => write!(formatter, "turned away (nose {:.0} % off the middle)", 100.0 * turn.abs()),
             Self::Tilted(degrees) => write!(formatter, "tilted by {:.0} degrees", degrees.abs()),
+            Self::Faint(strength) => write!(formatter, "too blurred to tell people apart (detail {strength:.2} of 1)"),
             Self::CutOff(visible) => write!(formatter, "cut off ({:.0} % in the picture)", 100.0 * visible),
         }
     }
@@ -105,7 +112,13 @@ impl Quality {
             turn,
             tilt,
             visible: face.bounds.intersection(&picture) / face.bounds.area().max(1e-6),
+            strength: 1.0,
         }
+    }
+
+    /// Whether the face also says who it is not.
+    pub fn is_telling(&self) -> bool {
+        self.strength >= 1.0
     }
 
     /// What falls short of the limits.

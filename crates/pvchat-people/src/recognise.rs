@@ -21,6 +21,8 @@ pub struct Recognised {
     pub probability: f32,
     /// Whether it is.
     pub verdict: Verdict,
+    /// Numbers of other subjects who are as surely like this person, each with the cosine: two names of one person, or twins.
+    pub also: Vec<(usize, f32)>,
 }
 
 /// All tracks of one person.
@@ -45,12 +47,12 @@ fn people(tracks: &[Track]) -> Vec<Whole<'_>> {
 /// two siblings in one picture never both become one subject.
 pub fn recognise(tracks: &[Track], subjects: &[Person], calibration: &Calibration) -> Vec<Recognised> {
     let people = people(tracks);
-    let similarity = |person: usize, subject: usize| -> f32 {
+    let cosine_with = |person: usize, subject: usize| -> f32 {
         people[person].embedding.as_deref().map_or(0.0, |embedding| subjects[subject].similarity(embedding))
     };
     let value = |person: usize, subject: usize| -> f32 {
         let refused = people[person].embedding.as_deref().is_none_or(|embedding| subjects[subject].refuses(embedding));
-        match similarity(person, subject) - calibration.possible {
+        match cosine_with(person, subject) - calibration.possible {
             above if above >= 0.0 && !refused => above + REACHED,
             _ => 0.0,
         }
@@ -71,11 +73,18 @@ pub fn recognise(tracks: &[Track], subjects: &[Person], calibration: &Calibratio
         }
     }
     let entry = |(person, subject): (usize, Option<usize>)| {
-        let nearest = || (0..subjects.len()).map(|subject| similarity(person, subject)).fold(0.0, f32::max);
-        let similarity = subject.map_or_else(nearest, |subject| similarity(person, subject));
+        let nearest = || (0..subjects.len()).map(|subject| cosine_with(person, subject)).fold(0.0, f32::max);
+        let similarity = subject.map_or_else(nearest, |subject| cosine_with(person, subject));
         let verdict = subject.map_or(Verdict::No, |_| calibration.verdict(similarity, subjects.len()));
         let probability = subject.map_or(0.0, |_| calibration.probability(similarity));
-        Recognised { person, subject, similarity, probability, verdict }
+        let certain = calibration.certain_from(subjects.len());
+        let is_like = |&(other, cosine): &(usize, f32)| {
+            let embedding = people[person].embedding.as_deref();
+            Some(other) != subject && cosine >= certain && embedding.is_some_and(|embedding| !subjects[other].refuses(embedding))
+        };
+        let others = (0..subjects.len()).map(|other| (other, cosine_with(person, other)));
+        let also = if subject.is_some() { others.filter(is_like).collect() } else { Vec::new() };
+        Recognised { person, subject, similarity, probability, verdict, also }
     };
     chosen.into_iter().enumerate().map(entry).collect()
 }
@@ -107,13 +116,14 @@ mod tests {
     }
 
     fn track(person: usize, frames: std::ops::Range<usize>, embedding: Vec<f32>) -> Track {
-        let quality = Quality { size: 100.0, sharpness: 0.5, brightness: 100.0, turn: 0.0, tilt: 0.0, visible: 1.0 };
+        let quality =
+            Quality { size: 100.0, sharpness: 0.5, brightness: 100.0, turn: 0.0, tilt: 0.0, visible: 1.0, strength: 1.0 };
         let face = Face { bounds: Default::default(), score: 1.0, landmarks: [[0.0; 2]; 5] };
         let good_faces = frames.len();
         let sightings = frames
             .map(|frame| Sighting { frame, seconds: frame as f64, face: face.clone(), quality, flaws: Vec::new() })
             .collect();
-        Track { person, sightings, embedding: Some(embedding), good_faces, portrait: None }
+        Track { person, sightings, embedding: Some(embedding), good_faces, telling_faces: good_faces, portrait: None }
     }
 
     fn person(name: &str, embedding: Vec<f32>) -> Person {
@@ -145,6 +155,13 @@ mod tests {
         let known = [person("Aa", vector(&[1.0])), person("Bb", vector(&[0.0, 1.0]))];
         let tracks = [track(0, 0..5, vector(&[0.8])), track(1, 8..12, vector(&[0.7, 0.45]))];
         assert_eq!(subjects(&recognise(&tracks, &known, &calibration())), [Some(0), Some(0)]);
+    }
+
+    #[test]
+    fn two_names_of_one_person_are_both_told() {
+        let known = [person("Aa", vector(&[1.0])), person("Bb", vector(&[0.9, 0.3])), person("Cc", vector(&[0.0, 1.0]))];
+        let found = recognise(&[track(0, 0..5, vector(&[0.95, 0.1]))], &known, &calibration());
+        assert_eq!((found[0].subject, found[0].also.len(), found[0].also[0].0), (Some(0), 1, 1));
     }
 
     #[test]

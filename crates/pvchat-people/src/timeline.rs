@@ -9,7 +9,7 @@ use crate::{
     embed::cosine,
     quality::Flaw,
     recognise::recognise,
-    track::{Linker, SAME_PERSON, Track},
+    track::{Linker, Track},
 };
 
 /// A stretch of a video in which somebody is seen.
@@ -40,10 +40,15 @@ pub struct Appearance {
     pub probability: f32,
     /// The greatest cosine of all moments.
     pub similarity: f32,
+    /// Other subjects whom this person is so similar to that, without the subject, each would be a yes, and the cosine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<(SubjectName, f32)>,
     /// The number of frames with a face.
     pub faces: usize,
     /// The number of them that are good.
     pub good_faces: usize,
+    /// The number of good ones that also say who it is not.
+    pub telling_faces: usize,
     /// What most of the other faces lack, if there is one.
     pub flaw: Option<Flaw>,
     /// When, in the order of time.
@@ -128,8 +133,14 @@ impl<'a> Watch<'a> {
         subjects.iter().try_for_each(|subject| subject.check_model(finder.model()))?;
         #[cfg(feature = "onnx")]
         finder.check_calibration(calibration)?;
-        let (linker, strangers) = (Linker::default(), Vec::new());
+        let (linker, strangers) = (finder.linker(), Vec::new());
         Ok(Self { finder, subjects, calibration, options, linker, begin: None, window: [0; 3], strangers, timeline })
+    }
+
+    /// Recognises a stranger of the timeline that is gone on from: embeddings of strangers are in no file. `face` is the
+    /// embedding of a face of the one with that number.
+    pub fn know_again(&mut self, number: usize, face: Vec<f32>) {
+        self.strangers.push(Stranger { number, embedding: face });
     }
 
     /// Looks at frames that follow those before, with their times in seconds. Gives `true` when a window ended: the
@@ -184,12 +195,15 @@ impl<'a> Watch<'a> {
         self.timeline.frames += frames;
         self.timeline.faces += faces;
         self.timeline.together = self.timeline.together.max(together);
-        let tracks = std::mem::take(&mut self.linker).finish();
+        let tracks = std::mem::replace(&mut self.linker, self.finder.linker()).finish();
+        // Two people of one window are two, however similar.
+        let mut taken = Vec::new();
         for found in recognise(&tracks, self.subjects, self.calibration) {
             let own: Vec<&Track> = tracks.iter().filter(|track| track.person == found.person).collect();
             let moments: Vec<Moment> = own.iter().flat_map(|track| moments(track, found.similarity, self.options.gap)).collect();
             let subject = found.subject.map(|subject| self.subjects[subject].name.clone());
-            let stranger = if subject.is_some() { 0 } else { self.number(&own) };
+            let stranger = if subject.is_some() { 0 } else { self.number(&own, &taken) };
+            taken.push(stranger);
             let place = self.timeline.people.iter().position(|person| person.subject == subject && person.stranger == stranger);
             let person = match place {
                 Some(place) => &mut self.timeline.people[place],
@@ -200,8 +214,10 @@ impl<'a> Watch<'a> {
                         verdict: Verdict::No,
                         probability: 0.0,
                         similarity: f32::MIN,
+                        also: Vec::new(),
                         faces: 0,
                         good_faces: 0,
+                        telling_faces: 0,
                         flaw: None,
                         moments: Vec::new(),
                     });
@@ -212,8 +228,16 @@ impl<'a> Watch<'a> {
             person.verdict = person.verdict.max(found.verdict);
             person.probability = person.probability.max(found.probability);
             person.similarity = person.similarity.max(found.similarity);
+            for (other, similarity) in found.also {
+                let name = &self.subjects[other].name;
+                match person.also.iter_mut().find(|(known, _)| known == name) {
+                    Some((_, best)) => *best = best.max(similarity),
+                    None => person.also.push((name.clone(), similarity)),
+                }
+            }
             person.faces += own.iter().map(|track| track.sightings.len()).sum::<usize>();
             person.good_faces += own.iter().map(|track| track.good_faces).sum::<usize>();
+            person.telling_faces += own.iter().map(|track| track.telling_faces).sum::<usize>();
             person.flaw = person.flaw.or_else(|| commonest_flaw(&own));
             moments.into_iter().for_each(|moment| add_moment(&mut person.moments, moment, self.options.gap));
         }
@@ -223,14 +247,16 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// The number of a stranger: that of the most similar one before, or a new one.
-    fn number(&mut self, tracks: &[&Track]) -> usize {
+    /// The number of a stranger: that of the most similar one before who is not among `taken`, or a new one.
+    fn number(&mut self, tracks: &[&Track], taken: &[usize]) -> usize {
         let best = tracks.iter().filter(|track| track.embedding.is_some()).max_by_key(|track| track.good_faces);
         let embedding = best.and_then(|track| track.embedding.clone());
         if let Some(embedding) = &embedding {
             let similarity = |stranger: &Stranger| cosine(&stranger.embedding, embedding);
-            let nearest = self.strangers.iter().max_by(|one, other| similarity(one).total_cmp(&similarity(other)));
-            if let Some(stranger) = nearest.filter(|stranger| similarity(stranger) >= 1.0 - SAME_PERSON) {
+            let same = self.finder.alike().same;
+            let free = self.strangers.iter().filter(|stranger| !taken.contains(&stranger.number));
+            let nearest = free.max_by(|one, other| similarity(one).total_cmp(&similarity(other)));
+            if let Some(stranger) = nearest.filter(|stranger| similarity(stranger) >= same) {
                 return stranger.number;
             }
         }
@@ -277,12 +303,17 @@ fn add_moment(moments: &mut Vec<Moment>, mut moment: Moment, gap: f64) {
     moments.push(moment);
 }
 
-/// What most faces that are not good lack.
+/// What most faces that are not good lack; how blurred they are where none tells people apart.
 fn commonest_flaw(tracks: &[&Track]) -> Option<Flaw> {
-    let flaws: Vec<Flaw> =
-        tracks.iter().flat_map(|track| &track.sightings).filter_map(|sighting| sighting.flaws.first().copied()).collect();
+    let sightings = || tracks.iter().flat_map(|track| &track.sightings);
+    let flaws: Vec<Flaw> = sightings().filter_map(|sighting| sighting.flaws.first().copied()).collect();
     let count = |flaw: &Flaw| flaws.iter().filter(|other| std::mem::discriminant(*other) == std::mem::discriminant(flaw)).count();
-    flaws.iter().max_by_key(|flaw| count(flaw)).copied()
+    let faint = || {
+        let is_faint = tracks.iter().all(|track| track.telling_faces == 0);
+        let strongest = sightings().map(|sighting| sighting.quality.strength).filter(|strength| *strength < 1.0);
+        strongest.reduce(f32::max).filter(|_| is_faint).map(Flaw::Faint)
+    };
+    flaws.iter().max_by_key(|flaw| count(flaw)).copied().or_else(faint)
 }
 
 #[cfg(test)]

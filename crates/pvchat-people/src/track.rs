@@ -6,6 +6,8 @@ use petal_clustering::{Dbscan, Fit};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    EmbedderKind,
+    calibration::Calibration,
     detect::Face,
     embed::{cosine, normalise},
     quality::{Flaw, Quality},
@@ -52,6 +54,8 @@ pub struct Track {
     pub embedding: Option<Vec<f32>>,
     /// How many faces are good.
     pub good_faces: usize,
+    /// How many of them also say who it is not, see [`Quality::strength`].
+    pub telling_faces: usize,
     /// The best face, aligned; kept in memory only.
     pub portrait: Option<RgbImage>,
 }
@@ -91,16 +95,35 @@ pub fn mean_embedding<'a>(tracks: impl IntoIterator<Item = &'a Track>) -> Option
     (!sum.is_empty()).then_some(sum)
 }
 
-/// Tracks whose cosine distance (1 - cosine) is at most this belong to one person.
-pub const SAME_PERSON: f32 = 0.4;
+/// Cosines that decide whether faces and tracks of one clip are of one person; those of one embedder mean nothing for another.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Alike {
+    /// Tracks belong to one person from here on.
+    pub(crate) same: f32,
+    /// Below, a face at the same place is somebody else: a cut to another person.
+    somebody_else: f32,
+    /// From here on a face near the last box is the same person, however fast it moved.
+    surely_same: f32,
+}
+
+impl Alike {
+    /// Chosen for MobileFaceNet; used, too, where nothing is known about an embedder.
+    pub(crate) const MOBILEFACENET: Self = Self { same: 0.6, somebody_else: 0.25, surely_same: 0.65 };
+
+    /// For another embedder: where the odds are those of MobileFaceNet, and a cut where an answer would be no.
+    pub(crate) fn of(calibration: &Calibration) -> Self {
+        if calibration.embedder == EmbedderKind::MobileFaceNet.name() {
+            return Self::MOBILEFACENET;
+        }
+        let at = |log_odds: f32| calibration.midpoint + log_odds / calibration.slope;
+        Self { same: at(2.26), somebody_else: calibration.possible, surely_same: at(3.88) }
+    }
+}
+
 /// A face continues a track whose last box it overlaps by this much, unless the embeddings say that it is somebody else.
 const OVERLAP: f32 = 0.3;
 /// The same where one of them has no embedding.
 const OVERLAP_ALONE: f32 = 0.5;
-/// Below this cosine a face at the same place is somebody else: a cut to another person.
-const SOMEBODY_ELSE: f32 = 0.25;
-/// From this cosine on a face near the last box is the same person, however fast it moved.
-const SURELY_SAME: f32 = 0.65;
 /// A track ends after this many frames without a face.
 const LONGEST_GAP: usize = 2;
 
@@ -121,6 +144,7 @@ impl Open {
         let SeenFace { face, quality, flaws, embedding, portrait } = seen;
         if let Some(embedding) = embedding {
             self.track.good_faces += 1;
+            self.track.telling_faces += usize::from(quality.is_telling());
             if self.sum.is_empty() {
                 self.sum = embedding;
             } else {
@@ -135,7 +159,7 @@ impl Open {
     }
 
     /// How well a face continues the track, 0 for not at all.
-    fn fits(&self, frame: usize, seen: &SeenFace) -> f32 {
+    fn fits(&self, frame: usize, seen: &SeenFace, alike: Alike) -> f32 {
         let Some(last) = self.track.sightings.last() else { return 0.0 };
         if frame > last.frame + 1 + LONGEST_GAP {
             return 0.0;
@@ -145,8 +169,8 @@ impl Open {
         let ([x, y], [last_x, last_y]) = (seen.face.bounds.centre(), last.face.bounds.centre());
         let near = (x - last_x).hypot(y - last_y) < 3.0 * last.face.bounds.width();
         match similarity {
-            Some(similarity) if similarity >= SURELY_SAME && near => overlap + similarity,
-            Some(similarity) if similarity >= SOMEBODY_ELSE && overlap >= OVERLAP => overlap + similarity,
+            Some(similarity) if similarity >= alike.surely_same && near => overlap + similarity,
+            Some(similarity) if similarity >= alike.somebody_else && overlap >= OVERLAP => overlap + similarity,
             None if overlap >= OVERLAP_ALONE => overlap,
             _ => 0.0,
         }
@@ -154,25 +178,36 @@ impl Open {
 }
 
 /// Links faces as frames come in.
-#[derive(Default)]
 pub(crate) struct Linker {
+    alike: Alike,
     open: Vec<Open>,
     ended: Vec<Open>,
 }
 
 impl Linker {
+    pub(crate) fn new(alike: Alike) -> Self {
+        Self { alike, open: Vec::new(), ended: Vec::new() }
+    }
+
     /// Adds the faces of one frame; frames come in the order of time, `frame` counts those that were looked at.
     pub(crate) fn push(&mut self, frame: usize, seconds: f64, seen: Vec<SeenFace>) {
         let is_over = |open: &Open| open.track.sightings.last().is_none_or(|last| frame > last.frame + 1 + LONGEST_GAP);
         let (over, open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.open).into_iter().partition(is_over);
         self.ended.extend(over);
         self.open = open;
-        let pairs = best_pairs(seen.len(), self.open.len(), |face, track| self.open[track].fits(frame, &seen[face]));
+        let pairs = best_pairs(seen.len(), self.open.len(), |face, track| self.open[track].fits(frame, &seen[face], self.alike));
         for (face, seen) in seen.into_iter().enumerate() {
             match pairs[face] {
                 Some(track) => self.open[track].add(frame, seconds, seen),
                 None => {
-                    let track = Track { person: 0, sightings: Vec::new(), embedding: None, good_faces: 0, portrait: None };
+                    let track = Track {
+                        person: 0,
+                        sightings: Vec::new(),
+                        embedding: None,
+                        good_faces: 0,
+                        telling_faces: 0,
+                        portrait: None,
+                    };
                     let mut open = Open { track, sum: Vec::new(), best: 0.0 };
                     open.add(frame, seconds, seen);
                     self.open.push(open);
@@ -190,7 +225,7 @@ impl Linker {
             let (one, other) = (begin(one), begin(other));
             one.0.cmp(&other.0).then(one.1.total_cmp(&other.1))
         });
-        number_people(&mut tracks);
+        number_people(&mut tracks, self.alike.same);
         tracks
     }
 }
@@ -211,14 +246,14 @@ pub(crate) fn best_pairs(rows: usize, columns: usize, value: impl Fn(usize, usiz
 }
 
 /// Gives tracks of one person the same number: DBSCAN over the tracks' embeddings, then tracks that share a frame apart.
-fn number_people(tracks: &mut [Track]) {
+fn number_people(tracks: &mut [Track], same: f32) {
     let embedded: Vec<usize> = (0..tracks.len()).filter(|&track| tracks[track].embedding.is_some()).collect();
     let width = embedded.first().and_then(|&track| tracks[track].embedding.as_ref()).map_or(0, Vec::len);
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let rows: Vec<f32> = embedded.iter().flat_map(|&track| tracks[track].embedding.clone().unwrap_or_default()).collect();
     if let Ok(points) = ndarray::Array2::from_shape_vec((embedded.len(), width), rows) {
         // Between unit vectors the squared distance is twice the cosine distance.
-        let mut scan = Dbscan { eps: (2.0 * SAME_PERSON).sqrt(), min_samples: 1, ..Dbscan::default() };
+        let mut scan = Dbscan { eps: (2.0 * (1.0 - same)).max(0.0).sqrt(), min_samples: 1, ..Dbscan::default() };
         let (clusters, noise) = scan.fit(&points, None);
         groups.extend(clusters.into_values().map(|cluster| cluster.into_iter().map(|place| embedded[place]).collect()));
         groups.extend(noise.into_iter().map(|place| vec![embedded[place]]));
@@ -260,14 +295,29 @@ mod tests {
         embedding[axis] = 1.0;
         embedding[7] = other;
         normalise(&mut embedding);
-        let quality = Quality { size: 100.0, sharpness: 0.5, brightness: 100.0, turn: 0.0, tilt: 0.0, visible: 1.0 };
+        let quality =
+            Quality { size: 100.0, sharpness: 0.5, brightness: 100.0, turn: 0.0, tilt: 0.0, visible: 1.0, strength: 1.0 };
         assert!(quality.flaws(&Limits::default()).is_empty());
         let face = Face { bounds, score: 0.99, landmarks: [[0.0; 2]; 5] };
         SeenFace { face, quality, flaws: Vec::new(), embedding: Some(embedding), portrait: RgbImage::new(1, 1) }
     }
 
+    fn alike() -> Alike {
+        Alike::of(&Calibration::shipped(EmbedderKind::MobileFaceNet).unwrap())
+    }
+
+    #[test]
+    fn what_is_alike_depends_on_the_embedder() {
+        for embedder in [EmbedderKind::MobileFaceNet, EmbedderKind::Dlib] {
+            let calibration = Calibration::shipped(embedder).unwrap();
+            let alike = Alike::of(&calibration);
+            assert!(alike.somebody_else <= calibration.possible && alike.same >= calibration.certain_from(1), "{alike:?}");
+            assert!(alike.same < alike.surely_same && alike.surely_same < 1.0, "{alike:?}");
+        }
+    }
+
     fn link(frames: Vec<Vec<SeenFace>>) -> Vec<Track> {
-        let mut linker = Linker::default();
+        let mut linker = Linker::new(alike());
         frames.into_iter().enumerate().for_each(|(frame, seen)| linker.push(frame, frame as f64, seen));
         linker.finish()
     }

@@ -90,6 +90,17 @@ pub enum Error {
         /// What they lack.
         flaws: String,
     },
+    /// A correction that says of a face that it is not whom it was enrolled as.
+    #[error(
+        "{name} was enrolled with a face like that in {}: the correction would change nothing; remove that look with \
+         `pvchat subjects split`, or the person with `pvchat subjects forget {name}`", path.display()
+    )]
+    EnrolledSo {
+        /// The file.
+        path: PathBuf,
+        /// Who it is said not to be.
+        name: String,
+    },
     /// The observer stopped watching.
     #[error("stopped at {seconds:.0} s of {}; run the same again to go on from there", path.display())]
     Stopped {
@@ -107,7 +118,7 @@ pub enum Error {
         remedy: &'static str,
     },
     /// A question about somebody who is not enrolled.
-    #[error("Nobody called {name} is enrolled; known are: {known}")]
+    #[error("nobody called {name} is enrolled; enrolled: {known}")]
     UnknownPerson {
         /// Who was asked about.
         name: String,

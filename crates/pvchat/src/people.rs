@@ -14,7 +14,8 @@ use pvchat_data::{SubjectName, file::write_json};
 #[cfg(feature = "onnx")]
 use pvchat_people::onnx::Networks;
 use pvchat_people::{
-    Calibration, EmbedderKind, FindOptions, Finder, Gallery, Person, Point, Template, Timeline, Track, Watch, WatchOptions,
+    Appearance, Calibration, EmbedderKind, FindOptions, Finder, Gallery, Person, Point, SeenFace, Template, Timeline, Track,
+    Watch, WatchOptions, cosine,
 };
 use pvchat_video::{Clip, DamagePolicy, ReadOptions, SamplingPlan, StreamPlan, VideoReader};
 use serde::{Deserialize, Serialize};
@@ -34,8 +35,10 @@ const SHORT_FRAMES: f64 = 40.0;
 const SHORT_RATE: f64 = 6.0;
 /// Frames that are looked at between two calls of the observer.
 const BATCH: usize = 8;
+/// Strangers who are recognised again when watching goes on: a frame is decoded for each.
+const MOST_KNOWN_AGAIN: usize = 100;
 /// The version of the index file.
-const INDEX_VERSION: u32 = 1;
+const INDEX_VERSION: u32 = 2;
 /// The largest index file that is read, in bytes.
 const LARGEST_INDEX: u64 = 256 << 20;
 
@@ -231,8 +234,9 @@ impl People {
     /// [`Error::Video`] for a file that cannot be read, [`Error::People`] when the device cannot compute.
     pub fn look(&self, path: &Path) -> Result<SeenPeople> {
         let mut reader = open_video(path)?;
-        let is_picture = reader.info().container == "image";
         let count = reader.frame_count()?;
+        // Animated ones have times.
+        let is_picture = reader.info().container == "image" && count <= 1;
         let length = count as f64 / reader.info().frame_rate.max(1e-3);
         let frames = ((length * ENROL_RATE).ceil() as usize).clamp(1, ENROL_FRAMES).min(count.max(1));
         let Clip { frames, indices, times, .. } = reader.sample(&SamplingPlan::Uniform(frames))?;
@@ -248,20 +252,52 @@ impl People {
     /// [`Error::NobodyFound`], [`Error::SeveralPeople`] without a choice among several, [`Error::NotChosen`] for a choice
     /// that is nobody, [`Error::PoorFaces`] where no face of the person is good enough, [`Error::People`].
     pub fn enrol(&self, seen: &SeenPeople, choice: Option<Choice>, name: &SubjectName) -> Result<Enrolled> {
+        self.enrol_as(seen, choice, name, false)
+    }
+
+    /// As [`enrol`](Self::enrol), in place of all looks and corrections of somebody of that name: for another embedder, or after
+    /// years.
+    ///
+    /// # Errors
+    /// As [`enrol`](Self::enrol).
+    pub fn enrol_anew(&self, seen: &SeenPeople, choice: Option<Choice>, name: &SubjectName) -> Result<Enrolled> {
+        self.enrol_as(seen, choice, name, true)
+    }
+
+    fn enrol_as(&self, seen: &SeenPeople, choice: Option<Choice>, name: &SubjectName, anew: bool) -> Result<Enrolled> {
         let candidates = seen.candidates();
         let others = candidates.len().saturating_sub(1);
         let candidate = seen.choose(candidates, choice)?;
         let template = seen.template(&candidate)?;
         let model = self.finder.model();
-        let (person, added) = match self.gallery.names()?.contains(name) {
+        let names = self.gallery.names()?;
+        if let Some(other) = names.iter().find(|other| *other != name && other.bare().eq_ignore_ascii_case(name.bare())) {
+            // Some file systems take both for one.
+            let problem = format!("differs from {} only in capitals", other.bare());
+            let remedy = format!("use {} or another name", other.bare());
+            return Err(pvchat_people::Error::Person { name: name.bare().into(), problem, remedy }.into());
+        }
+        let (person, added) = match names.contains(name) && !anew {
             true => {
                 let mut person = self.gallery.load(name)?;
+                // Whoever enrols a face after "not Aa" has changed their mind.
+                let certain = self.calibration.certain_from(1);
+                person.not.retain(|not| cosine(&not.embedding, &template.embedding) < certain);
+                person.check_model(model)?;
+                // The same look again replaces itself.
+                let is_near = |one: f64, other: f64| (one - other).abs() < 1e-3;
+                let spans = |other: &Template| (other.span, template.span);
+                let is_same = |other: &Template| {
+                    let ((start, end), (new_start, new_end)) = spans(other);
+                    other.source == template.source && is_near(start, new_start) && is_near(end, new_end)
+                };
+                person.templates.retain(|other| !is_same(other));
                 person.add(template, model, false)?;
                 (person, true)
             }
             false => (Person::new(name.clone(), model.into(), template), false),
         };
-        let what = if added { "added a template to" } else { "enrolled" };
+        let what = if added { "added a look to" } else { "enrolled" };
         let file = self.gallery.save(&person, &format!("{what} {}", name.bare()))?;
         Ok(Enrolled { person, file, candidate, others, added })
     }
@@ -275,8 +311,13 @@ impl People {
         let candidate = seen.choose(seen.candidates(), choice)?;
         let template = seen.template(&candidate)?;
         let mut person = self.gallery.load(name)?;
+        let embedding = template.embedding.clone();
         person.add(template, self.finder.model(), true)?;
-        self.gallery.save(&person, &format!("noted who is not {}", name.bare()))?;
+        if !person.refuses(&embedding) {
+            // The look that it was enrolled with would win.
+            return Err(Error::EnrolledSo { path: seen.source.clone(), name: name.bare().into() });
+        }
+        self.gallery.save(&person, &format!("corrected who is not {}", name.bare()))?;
         Ok(person)
     }
 
@@ -299,6 +340,10 @@ impl People {
         let timeline = std::mem::take(&mut footage.timeline);
         let plan = StreamPlan { per_second: footage.per_second, from_seconds: timeline.until };
         let mut watch = Watch::resume(&self.finder, &subjects, &self.calibration, self.options.watch, timeline)?;
+        let strangers: Vec<Appearance> = watch.timeline().people.iter().filter(|one| one.stranger > 0).cloned().collect();
+        for (number, face) in self.strangers_of(path, &strangers)? {
+            watch.know_again(number, face);
+        }
         let (mut frames, mut seconds) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
         let mut look = |frames: &mut Vec<RgbImage>, seconds: &mut Vec<f64>, watch: &mut Watch<'_>| -> Result<()> {
             let ended = watch.push(frames, seconds)?;
@@ -333,6 +378,24 @@ impl People {
     /// The folder of what bases made of watched footage, see [`BaseDescriber::keeping`](crate::BaseDescriber::keeping).
     pub fn looks(&self) -> PathBuf {
         looks(&self.gallery)
+    }
+
+    /// Embeddings of strangers who were seen before watching was interrupted, with their numbers: they are in no file, and the
+    /// frames of their best faces are looked at again.
+    fn strangers_of(&self, path: &Path, strangers: &[Appearance]) -> Result<Vec<(usize, Vec<f32>)>> {
+        let mut known = Vec::new();
+        for stranger in strangers.iter().take(MOST_KNOWN_AGAIN) {
+            let Some(moment) = stranger.moments.iter().max_by(|one, other| one.bounds.area().total_cmp(&other.bounds.area()))
+            else {
+                continue;
+            };
+            let frame = open_video(path)?.frame_at(moment.best)?.image;
+            let overlap = |seen: &SeenFace| seen.face.bounds.overlap(&moment.bounds);
+            let faces = self.finder.faces(&frame)?;
+            let face = faces.into_iter().max_by(|one, other| overlap(one).total_cmp(&overlap(other)));
+            known.extend(face.and_then(|face| face.embedding).map(|embedding| (stranger.stranger, embedding)));
+        }
+        Ok(known)
     }
 
     /// Deletes all that is kept of a person: file, old versions, every index that names the person, and what bases made of any
@@ -473,6 +536,11 @@ impl SeenPeople {
             }
         }
         flaws.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        // Whoever was learned from such faces would be like many.
+        let is_faint = !good.is_empty() && good.iter().all(|sighting| !sighting.quality.is_telling());
+        if is_faint {
+            flaws.insert(0, (pvchat_people::Flaw::Faint(mean(|quality| quality.strength)), good.len()));
+        }
         let seconds = |sighting: Option<&&pvchat_people::Sighting>| sighting.map_or(0.0, |sighting| sighting.seconds);
         Some(Candidate {
             number: 0,
@@ -484,7 +552,7 @@ impl SeenPeople {
             best: (best.face.bounds, best.seconds),
             flaws: flaws.into_iter().map(|(flaw, _)| flaw).collect(),
             portrait: tracks.iter().max_by_key(|track| track.good_faces).and_then(|track| track.portrait.clone()),
-            embedding: pvchat_people::mean_embedding(tracks),
+            embedding: pvchat_people::mean_embedding(tracks).filter(|_| !is_faint),
         })
     }
 

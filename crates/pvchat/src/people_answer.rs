@@ -12,7 +12,7 @@ use crate::{
     Described, Error, Footage, People, Result,
     people_questions::{Asked, AskedKind, Context, Refusal, understand},
     people_scene::{NEEDS_DESCRIPTION, Scene},
-    people_wording::joined,
+    people_wording::{capital, joined},
 };
 
 /// The answer to what somebody asked about people.
@@ -66,13 +66,15 @@ pub struct Presence {
 pub fn answer(footage: &Footage, calibration: &Calibration, names: &[SubjectName], asked: &[Asked]) -> PeopleAnswer {
     let mut answer = PeopleAnswer::default();
     let mut said: Vec<String> = Vec::new();
+    let is_present = |asked: &&Asked| asked.kind == AskedKind::Present;
+    let several = asked.iter().filter(is_present).any(|one| asked.iter().filter(is_present).any(|two| one.people != two.people));
     for asked in asked {
         let forgotten = asked.people.iter().find(|name| !names.iter().any(|known| known.bare() == **name));
         let asked = &match forgotten {
             Some(name) => Asked::refused(Refusal::UnknownPerson(name.clone())),
             None => asked.clone(),
         };
-        let scene = Scene::new(footage, calibration, names, asked.within);
+        let scene = Scene::new(footage, calibration, names, asked.within).naming(several);
         let (text, verdict) = match &asked.kind {
             AskedKind::Refused(refusal) => {
                 answer.refused.get_or_insert_with(|| refusal.clone());
@@ -112,8 +114,8 @@ fn refusal_text(refusal: &Refusal, names: &[SubjectName]) -> String {
     let somebody = names.first().map_or("Aa", SubjectName::bare);
     match refusal {
         Refusal::NeedsDescription => NEEDS_DESCRIPTION.into(),
-        Refusal::UnknownPerson(name) => format!("{}.", Error::UnknownPerson { name: name.clone(), known }),
-        Refusal::NobodyNamed => format!("Who is meant? Known are: {known}."),
+        Refusal::UnknownPerson(name) => capital(&format!("{}.", Error::UnknownPerson { name: name.clone(), known })),
+        Refusal::NobodyNamed => format!("Who is meant? Enrolled: {known}."),
         Refusal::NotUnderstood => format!(
             "I did not understand that. I can say whether somebody who is enrolled is in it, when, for how long and where in the \
              picture, whether two people are seen together, who is in it and how many people there are: \

@@ -18,6 +18,8 @@ const NEAR: f64 = 3.0;
 /// Everything that was seen of one person in the part of the footage that is asked about.
 struct Row {
     subject: Option<SubjectName>,
+    /// Other subjects whom the person is as surely like, with the cosine.
+    also: Vec<(SubjectName, f32)>,
     /// Whether a face is good enough to say who it is.
     clear: bool,
     /// What the faces lack, where most are not good.
@@ -32,12 +34,16 @@ pub(crate) struct Scene<'a> {
     names: &'a [SubjectName],
     rows: Vec<Row>,
     is_part: bool,
+    /// When that part begins, in seconds.
+    from: Option<f64>,
     /// Whether that part is one moment.
     is_moment: bool,
     /// " before 1:00", or nothing.
     scope: String,
     /// A picture has no times.
     still: bool,
+    /// Whether answers say whom they are about: several are asked about.
+    naming: bool,
 }
 
 type Said = (String, Option<Verdict>);
@@ -59,7 +65,23 @@ impl<'a> Scene<'a> {
             Within { from, until: Some(until) } if from <= 0.0 => format!(" before {}", clock(until)),
             Within { from, until: Some(until) } => format!(" between {} and {}", clock(from), clock(until)),
         });
-        Self { footage, calibration, names, rows, is_part: within.is_some(), is_moment, scope, still }
+        Self {
+            footage,
+            calibration,
+            names,
+            rows,
+            is_part: within.is_some(),
+            from: within.map(|within| within.from),
+            is_moment,
+            scope,
+            still,
+            naming: false,
+        }
+    }
+
+    /// Whether answers say whom they are about.
+    pub(crate) fn naming(self, naming: bool) -> Self {
+        Self { naming, ..self }
     }
 
     /// The answer in words, and whether it is so.
@@ -101,10 +123,27 @@ impl<'a> Scene<'a> {
         self.rows.iter().find(|row| row.subject.as_ref() == Some(name))
     }
 
+    /// Somebody who was recognised as another subject, but is as surely like this one.
+    fn also(&self, name: &SubjectName) -> Option<(&Row, f32)> {
+        let cosine = |row: &Row| row.also.iter().find(|(other, _)| other == name).map(|(_, cosine)| *cosine);
+        let all = self.rows.iter().filter_map(|row| Some((row, cosine(row)?)));
+        all.max_by(|(_, one), (_, other)| one.total_cmp(other))
+    }
+
     fn presence(&self, name: &SubjectName) -> Presence {
         let enrolled = self.footage.known.len().max(1);
         let certain = self.calibration.certain_from(enrolled);
         let Some(row) = self.row(name) else {
+            if let Some((row, similarity)) = self.also(name) {
+                let (verdict, moments) = (Verdict::NotSure, row.moments.clone());
+                return Presence {
+                    name: name.clone(),
+                    verdict,
+                    probability: self.calibration.probability(similarity),
+                    similarity,
+                    moments,
+                };
+            }
             let verdict = if self.is_clear() { Verdict::No } else { Verdict::NotSure };
             return Presence { name: name.clone(), verdict, probability: 0.0, similarity: 0.0, moments: Vec::new() };
         };
@@ -146,11 +185,16 @@ impl<'a> Scene<'a> {
         if self.still { "picture" } else { "clip" }
     }
 
+    fn starts_after_the_end(&self) -> bool {
+        self.footage.duration.zip(self.from).is_some_and(|(duration, from)| from > duration)
+    }
+
     /// Frames that were looked at, in words.
     fn nobody(&self) -> String {
         let frames = self.footage.timeline.frames;
         match (frames, self.is_part) {
             (0, _) => "Nothing of it was looked at.".into(),
+            (_, true) if self.starts_after_the_end() => format!("It ends at {}.", clock(self.footage.duration.unwrap_or(0.0))),
             (_, true) => format!("I found nobody{}.", self.scope),
             (1, _) => "I found nobody in it (no face; somebody seen from behind is not found).".into(),
             _ => format!("I found nobody in it ({frames} frames looked at, no face)."),
@@ -159,7 +203,7 @@ impl<'a> Scene<'a> {
 
     fn present(&self, asked: &Asked) -> Said {
         let all = self.presences(asked);
-        let whole = asked.negated || all.len() > 1;
+        let whole = asked.negated || self.naming || all.len() > 1;
         let mut said: Vec<String> = Vec::new();
         for presence in &all {
             let sentence = self.sentence(presence, whole, all.len() == 1);
@@ -172,7 +216,7 @@ impl<'a> Scene<'a> {
         let names: Vec<&SubjectName> = all.iter().map(|presence| &presence.name).collect();
         let shown = all.iter().any(|presence| presence.verdict == Verdict::Yes);
         match self.others(&names) {
-            _ if !shown => {}
+            _ if !shown || self.naming => {}
             0 if self.is_clear() => said.push(format!("Nobody else is in the {}{}.", self.noun(), self.scope)),
             0 => {}
             1 => said.push(format!("One other person is in the {}{}.", self.noun(), self.scope)),
@@ -199,6 +243,10 @@ impl<'a> Scene<'a> {
                     return self.unsure(&head);
                 }
                 let when = if self.still { String::new() } else { format!(" at {}", times()) };
+                if let Some(other) = self.also(&presence.name).and_then(|(row, _)| row.subject.as_ref()) {
+                    let (name, other) = (presence.name.bare(), other.bare());
+                    return format!("{head}: whoever is seen{when} looks like {other} and like {name} ({similarity:.2}).");
+                }
                 let flaw = self.row(&presence.name).and_then(|row| row.flaw);
                 let flaw = flaw.map_or(String::new(), |flaw| format!("; most of the faces are {flaw}"));
                 format!("{head}: somebody{when} is similar ({similarity:.2}){flaw}.")
@@ -294,7 +342,7 @@ impl<'a> Scene<'a> {
     }
 
     fn place_remark(&self, asked: &Asked) -> Option<String> {
-        let place = "What place that is, faces do not say.";
+        let place = "Faces do not say what place it is.";
         (asked.kind == AskedKind::Where).then(|| format!("{place} {NEEDS_DESCRIPTION}"))
     }
 
@@ -594,6 +642,9 @@ impl<'a> Scene<'a> {
         let roll = self.roll(&without, true);
         let besides: Vec<String> = without.iter().map(|name| name.bare().to_string()).collect();
         let head = if besides.is_empty() { String::new() } else { format!("Besides {}: ", joined(&besides)) };
+        if asked.negated && !self.names.is_empty() {
+            return self.missing(&roll);
+        }
         let mut text = match (roll.is_empty(), self.rows.iter().any(|row| row.clear)) {
             (true, false) => format!("{head}{}", self.unsure("Not sure")),
             (true, true) => format!("{head}{}.{}", if head.is_empty() { "Nobody" } else { "nobody" }, self.further_faces()),
@@ -607,22 +658,32 @@ impl<'a> Scene<'a> {
         };
         if self.names.is_empty() {
             text.push_str(" Nobody is enrolled yet: pvchat enrol CLIP --name NAME.");
-        } else if asked.negated {
-            let missing = |verdict: Verdict| -> Vec<String> {
-                let is = |name: &&SubjectName| {
-                    let presence = self.presence(name);
-                    presence.moments.is_empty() && presence.verdict == verdict
-                };
-                self.names.iter().filter(is).map(|name| name.bare().to_string()).collect()
-            };
-            for (verdict, head) in [(Verdict::No, "Not in it"), (Verdict::NotSure, "Not seen, but perhaps in it")] {
-                let missing = missing(verdict);
-                if !missing.is_empty() {
-                    text.push_str(&format!(" {head}: {}.", joined(&missing)));
-                }
-            }
         }
         text
+    }
+
+    /// Who of the enrolled people is not in it.
+    fn missing(&self, roll: &[String]) -> String {
+        let missing = |verdict: Verdict| -> Vec<String> {
+            let is = |name: &&SubjectName| {
+                let presence = self.presence(name);
+                presence.moments.is_empty() && presence.verdict == verdict
+            };
+            self.names.iter().filter(is).map(|name| name.bare().to_string()).collect()
+        };
+        let mut said = Vec::new();
+        for (verdict, head) in [(Verdict::No, "Not in it"), (Verdict::NotSure, "Not seen, but perhaps in it")] {
+            let missing = missing(verdict);
+            if !missing.is_empty() {
+                said.push(format!("{head}{}: {}.", self.scope, joined(&missing)));
+            }
+        }
+        let nobody_missing = said.is_empty();
+        if !roll.is_empty() {
+            let head = if nobody_missing { "Nobody who is enrolled is missing" } else { "Seen" };
+            said.push(format!("{head}: {}.", joined(roll)));
+        }
+        said.join(" ")
     }
 
     fn anyone(&self, asked: &Asked) -> Said {
@@ -679,10 +740,12 @@ fn row(person: &Appearance, footage: &Footage, names: &[SubjectName], within: Op
     };
     let mut moments: Vec<Moment> = person.moments.iter().filter(is_in).map(cut).collect();
     moments.sort_by(|one, other| one.start.total_cmp(&other.start));
-    let poor = person.good_faces * 2 < person.faces;
+    let poor = person.good_faces * 2 < person.faces || person.telling_faces == 0;
     (!moments.is_empty()).then(|| Row {
         subject: person.subject.clone().filter(|subject| names.contains(subject)),
-        clear: person.good_faces > 0,
+        also: person.also.clone(),
+        // A blurred face may say who it is, but not who it is not.
+        clear: person.telling_faces > 0 || (person.good_faces > 0 && person.subject.is_some()),
         flaw: person.flaw.filter(|_| poor),
         moments,
     })

@@ -98,7 +98,9 @@ const LEXICON: &[(Cue, &str)] = &[
         "how many|how many people|how many persons|how many faces|how many humans|how many individuals|how many folks|\
          how many different people|how much people|how many different persons|how many different faces|count|number of|\
          number of people|headcount|head count|more than one|more than one person|two people|three people|four people|\
-         five people|several people|many people|multiple people",
+         five people|several people|many people|multiple people|more than two|more than three|more than two people|\
+         more than three people|more than four people|at least two people|at least three people|two or more people|\
+         exactly one person|exactly two people",
     ),
     (
         Cue::HowOften,
@@ -241,7 +243,7 @@ const LEXICON: &[(Cue, &str)] = &[
     ),
     (
         Cue::Order,
-        "before|after|between|until|till|since|while|during|beginning|start|end|half|earlier|later|whenever|as soon as|\
+        "longest|the longest|most often|enrolled|known|familiar|before|after|between|until|till|since|while|during|beginning|start|end|half|earlier|later|whenever|as soon as|\
          starting|ending|stranger|strangers|unknown|unrecognised|unrecognized|not know|not you know|not recognise|\
          not recognize|prior to|past|without|yesterday|tomorrow|tonight|today|pm|o'clock|morning|afternoon|evening|night|\
          week|month|year|monday|tuesday|wednesday|thursday|friday|saturday|sunday",
@@ -253,7 +255,7 @@ const LEXICON: &[(Cue, &str)] = &[
          point|points|moment|moments|time|times|exactly|so|ok|okay|'s|any|some|all|every|one|ones|name|names|named|\
          called|hello|hi|hey|thanks|thank|true|correct|sure|right|well|oh|um|pvchat|about|what about|how about|different|\
          distinct|whole|entire|possibly|possible|maybe|perhaps|definitely|certainly|in total|total|altogether|\
-         approximately|roughly|more|long|same|spend|spends|spent|or not|side|corner|part|longer|such|likely",
+         approximately|roughly|more|long|same|spend|spends|spent|or not|side|corner|part|longer|such|likely|how sure|how certain|how confident|how likely",
     ),
 ];
 

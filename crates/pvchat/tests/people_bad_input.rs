@@ -205,7 +205,7 @@ fn corrections_and_another_model_are_obeyed() {
     assert_eq!(verdict(&people), Verdict::Yes);
     people.correct(&seen, None, &name).unwrap();
     assert_eq!(verdict(&people), Verdict::No);
-    assert_eq!(people.gallery().undo().unwrap().as_deref(), Some("noted who is not Bb"));
+    assert_eq!(people.gallery().undo().unwrap().as_deref(), Some("corrected who is not Bb"));
     assert_eq!(verdict(&people), Verdict::Yes);
     let mut other = people.gallery().load(&name).unwrap();
     other.model = "another@0".into();

@@ -75,6 +75,11 @@ fn questions_are_understood() {
         ("Is Aa missing?", "not present Aa"),
         ("Is neither Aa nor Bb in it?", "not present Aa+Bb"),
         ("Is Aa there or not?", "present Aa"),
+        ("How sure are you that Aa is in it?", "present Aa"),
+        ("Are there more than two people?", "howmany"),
+        ("Who is seen longest?", "what"),
+        ("Which people are enrolled?", "what"),
+        ("Is everyone in it known?", "what"),
         ("Who is not in it?", "not who"),
         ("Is anyone missing?", "not who"),
         ("Isn't anyone there?", "not anyone"),
@@ -349,6 +354,7 @@ fn person(subject: Option<&str>, stranger: usize, good: usize, moments: &[(f64, 
         "similarity": 0.8,
         "faces": 10,
         "good_faces": good,
+        "telling_faces": good,
         "flaw": (good < 5).then(|| json!({"small": 18.0})),
         "moments": moments,
     })
@@ -467,7 +473,7 @@ fn answers_say_who_is_there_and_when() {
         ),
         (
             "Who is not in it?",
-            "Aa (0:03 to 0:41 and 1:12 to 1:30), perhaps Bb (0:30 to 0:50) and one person who is not recognised. Not in it: Cc.",
+            "Not in it: Cc. Seen: Aa (0:03 to 0:41 and 1:12 to 1:30), perhaps Bb (0:30 to 0:50) and one person who is not recognised.",
             None,
         ),
         (
@@ -596,13 +602,51 @@ fn many_moments_are_shortened_and_less_certain_ones_stand_apart() {
 }
 
 #[test]
+fn several_questions_are_answered_by_name() {
+    let text = "Aa is in it: 0:03 to 0:41 and 1:12 to 1:30 (similarity 0.81). Not sure about Bb: somebody at 0:30 to 0:50 is \
+                similar (0.48).";
+    check(&two_people(), "Is Aa in it? Is Bb in it?", text, Some(Verdict::NotSure));
+    let text = "Not in it: Cc. Seen: Aa (0:03 to 0:41 and 1:12 to 1:30), perhaps Bb (0:30 to 0:50) and one person who is not \
+                recognised.";
+    check(&two_people(), "Who is not in it?", text, None);
+    let short = footage(vec![person(Some("Aa"), 0, 9, &[(0.0, 9.0, 0.8, MIDDLE)])], 20, 1);
+    check(&short, "Who is there at 0:30?", "It ends at 0:10.", None);
+}
+
+#[test]
+fn two_names_of_one_person_are_not_sure() {
+    let mut one = person(Some("Aa"), 0, 9, &[(0.0, 9.0, 0.95, MIDDLE)]);
+    one["also"] = json!([["<Cc>", 0.9]]);
+    let footage = footage(vec![one], 20, 1);
+    check(&footage, "Is Aa in it?", "Yes: 0:00 to 0:09 (similarity 0.95). Nobody else is in the clip.", Some(Verdict::Yes));
+    let text = "Not sure: whoever is seen at 0:00 to 0:09 looks like Aa and like Cc (0.90).";
+    check(&footage, "Is Cc in it?", text, Some(Verdict::NotSure));
+    check(&footage, "Is Bb in it?", "No. One person is in the clip, and it is not Bb.", Some(Verdict::No));
+}
+
+#[test]
+fn blurred_faces_may_say_yes_but_not_no() {
+    let faint = |subject, stranger| {
+        let mut person = person(subject, stranger, 9, &[(0.0, 9.0, 0.7, MIDDLE)]);
+        person["telling_faces"] = 0.into();
+        person["flaw"] = json!({"faint": 0.72});
+        person
+    };
+    let known = footage(vec![faint(Some("Aa"), 0)], 20, 1);
+    check(&known, "Is Aa in it?", "Yes: 0:00 to 0:09 (similarity 0.70). Nobody else is in the clip.", Some(Verdict::Yes));
+    let stranger = footage(vec![faint(None, 1)], 20, 1);
+    let text = "No face is good enough to say: too blurred to tell people apart (detail 0.72 of 1).";
+    check(&stranger, "Is Aa in it?", text, Some(Verdict::NotSure));
+}
+
+#[test]
 fn refusals_say_what_is_needed() {
     let footage = two_people();
     let answer = ask(&footage, "Is Aa in it and what is she wearing?");
     assert!(answer.text.starts_with("Yes: 0:03") && answer.text.ends_with("(1.0 GB, Apache-2.0)."), "{}", answer.text);
     assert_eq!((answer.refused, answer.verdict, answer.parts.len()), (Some(Refusal::NeedsDescription), Some(Verdict::Yes), 2));
     let answer = ask(&footage, "Is Dave in it?");
-    assert_eq!(answer.text, "Nobody called Dave is enrolled; known are: Aa, Bb, Cc.");
+    assert_eq!(answer.text, "Nobody called Dave is enrolled; enrolled: Aa, Bb, Cc.");
     assert_eq!(answer.refused, Some(Refusal::UnknownPerson("Dave".into())));
     assert!(ask(&footage, "asdf qwer").text.contains("Is Aa in it, and when?"));
 }
@@ -617,7 +661,7 @@ fn somebody_who_was_forgotten_is_a_stranger() {
 #[test]
 fn who_was_forgotten_in_between_is_not_answered_about() {
     let answer = answer(&two_people(), &calibration(), &names()[1..], &asked("When is Aa in it?"));
-    assert_eq!(answer.text, "Nobody called Aa is enrolled; known are: Bb, Cc.");
+    assert_eq!(answer.text, "Nobody called Aa is enrolled; enrolled: Bb, Cc.");
     assert_eq!((answer.refused, answer.presence.len()), (Some(Refusal::UnknownPerson("Aa".into())), 0));
 }
 
