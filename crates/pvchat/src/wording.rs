@@ -28,6 +28,11 @@ pub(crate) fn known_wording(question: &str, names: &[String], subjects: &[Subjec
     if let Some(subject) = subjects.iter().find(bare).filter(|_| names.is_empty()) {
         return refused(format!("names somebody without angle brackets; write {}", subject.info.name));
     }
+    const ASKED_FOR: [&[&str]; 3] = [&["wearing", "wear", "dressed"], &["doing"], &["where", "place"]];
+    let asks_for = |cues: &&&[&str]| cues.iter().any(|cue| words.contains(&format!(" {cue} ")));
+    if ASKED_FOR.iter().filter(asks_for).count() > 1 {
+        return refused("asks several things; ask one at a time".into());
+    }
     let aspect = free_text::classify(&tidy);
     match (names, aspect) {
         (_, None) => refused(format!("asks for nothing that this model knows; {CAN_BE_ASKED}")),
