@@ -6,6 +6,7 @@ use burn::tensor::FloatDType;
 use clap::{Parser, ValueEnum};
 use pvchat::{
     Vilm,
+    model::sight::Shown,
     nn::{
         device,
         language::{GenerationOptions, PackedDecoder},
@@ -116,7 +117,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     drop(pixels);
     // Preparing is part of looking; it is small.
     let (sight, look) = timed(repeats, || {
-        let sight = vilm.look_at(&clip.frames, &clip.times, duration)?;
+        // Every frame, also one that looks like another: the peer encodes each.
+        let mut sight = vilm.look(&[&clip.frames])?;
+        sight.shown = vec![Shown::Video { seconds: clip.times.clone(), duration }];
         sight.tokens.clone().slice([0..1, 0..1, 0..1]).into_data();
         Ok(sight)
     })?;

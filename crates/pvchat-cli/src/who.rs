@@ -134,7 +134,8 @@ impl Arguments {
             };
             // Larger pictures are shrunk before faces are looked for.
             let least = (24.0 * f64::from(footage.size[0].max(footage.size[1])) / 1920.0).ceil().max(24.0);
-            let message = format!("nobody found in {file} ({frames} looked at, no face); faces of {least} pixels or more are seen");
+            let message =
+                format!("nobody found in {file} ({frames} looked at, no face); faces of {least} pixels or more are seen");
             return Err(Failure::refused("nobody_found", message));
         }
         let body = WhoBody {

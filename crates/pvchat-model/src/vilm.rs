@@ -20,6 +20,7 @@ use crate::{
 };
 use pvchat_nn::{init, language::PersonalRows, operations::LayerNorm};
 
+mod alike;
 mod config;
 pub(crate) mod files;
 mod view;
@@ -175,7 +176,8 @@ impl Vilm {
     }
 
     /// As [`look`](Self::look) at one clip whose frames were on the screen at `seconds`, of a clip of that length: models
-    /// that are told the times are told these.
+    /// that are told the times are told these. An encoder that sees every frame by itself encodes what looks like an earlier
+    /// frame only once.
     ///
     /// # Errors
     /// As [`look`](Self::look), and [`Error::Shape`] for another number of times than frames.
@@ -184,11 +186,21 @@ impl Vilm {
             let expected = format!("one time for each of {} frames", frames.len());
             return Err(Error::Shape { what: "times of frames", found: vec![seconds.len()], expected });
         }
-        let mut sight = self.look(&[frames])?;
-        if self.config.vision.most_frames().is_some() {
-            sight.shown = vec![Shown::Video { seconds: seconds.to_vec(), duration }];
+        if self.config.vision.most_frames().is_none_or(|most| !(1..=most).contains(&frames.len())) {
+            return self.look(&[frames]);
         }
-        Ok(sight)
+        let (kept, places) = alike::distinct(frames);
+        let Sight { tokens, identity, .. } = self.look(&[&kept])?;
+        let count = tokens.dims()[1];
+        let tokens = match kept.len() == frames.len() {
+            true => tokens,
+            false => {
+                let each = count / kept.len();
+                let picture = |&place: &usize| tokens.clone().narrow(1, place * each, each);
+                Tensor::cat(places.iter().map(picture).collect(), 1)
+            }
+        };
+        Ok(Sight { tokens, identity, shown: vec![Shown::Video { seconds: seconds.to_vec(), duration }] })
     }
 
     /// What `tokens` tokens of a clip are.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use burn::{prelude::*, tensor::FloatDType};
+use image::RgbImage;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     checkpoint,
@@ -54,6 +55,32 @@ fn the_full_models_have_every_published_name_and_shape_and_no_other() {
         assert_eq!(ours, listed, "{size}");
         assert_eq!(ours.values().map(|shape| shape.iter().product::<usize>()).sum::<usize>(), model.parameters, "{size}");
     }
+}
+
+#[test]
+fn a_frame_that_looks_like_an_earlier_one_is_not_encoded_again() {
+    let folder = folder(&published(), usize::MAX);
+    let vilm = Vilm::open(folder.path(), &Device::flex()).unwrap();
+    let moving = frames(2);
+    // One level more in every value: another picture for the encoder, the same for anybody who looks.
+    let mut noisy = moving[0].clone();
+    noisy.iter_mut().for_each(|value| *value = value.saturating_add(1));
+    let look = |frames: &[RgbImage]| {
+        let seconds: Vec<f64> = (0..frames.len()).map(|second| second as f64).collect();
+        let sight = vilm.look_at(frames, &seconds, 4.0).unwrap();
+        assert_eq!(sight.pictures(), frames.len());
+        let width = sight.tokens.dims()[2] * sight.tokens.dims()[1] / frames.len();
+        let values: Vec<f32> = sight.tokens.into_data().iter::<f32>().collect();
+        values.chunks(width).map(<[f32]>::to_vec).collect::<Vec<_>>()
+    };
+    let seen = look(&[moving[0].clone(), noisy.clone(), moving[1].clone(), moving[0].clone()]);
+    let alone = look(&moving);
+    assert!(seen[0] == seen[1] && seen[0] == seen[3], "one picture three times");
+    for (found, expected) in [(&seen[0], &alone[0]), (&seen[2], &alone[1])] {
+        let furthest = found.iter().zip(expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, f32::max);
+        assert!(furthest < 1e-4, "{furthest}");
+    }
+    assert_ne!(look(&[noisy])[0], seen[0], "by itself it is another picture");
 }
 
 #[test]
