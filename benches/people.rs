@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use pvchat::faces::{EmbedderKind, Finder, Search};
+use pvchat::faces::{Bounds, EmbedderKind, FaceIndex, Finder, IndexedFile, IndexedPerson, Search};
 use pvchat_benches::people::{finder, frames, networks, noise};
+use pvchat_data::random::SeededStream;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -66,10 +67,35 @@ fn clips(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Somebody among a million people.
+fn index(criterion: &mut Criterion) {
+    const WIDTH: usize = 192;
+    const IN_A_FILE: usize = 1000;
+    let mut group = criterion.benchmark_group("index");
+    group.sample_size(20).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut stream = SeededStream::new(1);
+    let mut index = FaceIndex::open(folder.path().join("faces.index"), "bench", WIDTH).expect("a new index");
+    let person = IndexedPerson { moments: vec![(0.0, 1.0)], best: 0.0, bounds: Bounds::default(), good_faces: 1 };
+    let probe: Vec<f32> = (0..WIDTH).map(|_| 0.15 * (stream.unit() - 0.5)).collect();
+    for people in [10_000, 100_000, 1_000_000] {
+        while index.people() < people {
+            let file =
+                IndexedFile { name: index.people().to_string(), bytes: 0, modified: 0, people: vec![person.clone(); IN_A_FILE] };
+            let embeddings: Vec<Vec<f32>> =
+                (0..IN_A_FILE).map(|_| (0..WIDTH).map(|_| 0.15 * (stream.unit() - 0.5)).collect()).collect();
+            index.put(file, &embeddings).expect("room on the disk");
+        }
+        group.throughput(Throughput::Elements(people as u64));
+        group.bench_function(format!("best 100 of {people}"), |bencher| bencher.iter(|| index.search(&[&probe], -1.0, 100)));
+    }
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     // Plots want a font that this workspace's plotting library does not bring; the figures are printed.
     config = Criterion::default().without_plots();
-    targets = single_networks, pictures, clips
+    targets = single_networks, pictures, clips, index
 }
 criterion_main!(benches);

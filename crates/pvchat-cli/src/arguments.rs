@@ -8,7 +8,7 @@ use pvchat::{PeopleOptions, faces::EmbedderKind};
 use crate::{
     ask, completions, dataset, demo, doctor, enrol,
     failure::{Exit, Failure, Outcome},
-    learn, models, output, subjects, timeline, who, words,
+    index, learn, models, output, subjects, timeline, who, words,
 };
 
 const EXAMPLES: &str = "\
@@ -101,6 +101,8 @@ enum Command {
     Chat(ask::ChatArguments),
     Who(who::Arguments),
     Timeline(timeline::Arguments),
+    Index(index::IndexArguments),
+    Find(index::FindArguments),
     /// Manages enrolled people: list, show, rename, merge, split, undo, export, import, forget.
     #[command(subcommand)]
     Subjects(subjects::Command),
@@ -139,6 +141,8 @@ impl Arguments {
             Command::Chat(arguments) => arguments.run(common),
             Command::Who(arguments) => arguments.run(common),
             Command::Timeline(arguments) => arguments.run(common),
+            Command::Index(arguments) => arguments.run(common),
+            Command::Find(arguments) => arguments.run(common),
             Command::Subjects(command) => command.run(common),
             Command::Models(command) => command.run(common),
             Command::Base(command) => command.run(common),

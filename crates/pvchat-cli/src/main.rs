@@ -15,6 +15,7 @@ mod exchange;
 mod failure;
 mod folders;
 mod hub;
+mod index;
 mod interrupt;
 mod learn;
 mod models;

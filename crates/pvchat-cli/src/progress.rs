@@ -7,7 +7,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use pvchat::{LearnEvent, WatchProgress};
+use pvchat::{IndexProgress, LearnEvent, WatchProgress};
 
 use crate::{output::Output, words};
 
@@ -179,5 +179,33 @@ impl LearnBars {
 
     pub fn finish(mut self) {
         self.leave();
+    }
+}
+
+/// How many files of a folder are indexed.
+pub struct IndexBar {
+    bar: ProgressBar,
+}
+
+impl IndexBar {
+    pub fn new(output: &Output) -> Self {
+        if output.quiet {
+            return Self { bar: ProgressBar::hidden() };
+        }
+        let style = ProgressStyle::with_template("{wide_bar} {pos} of {len} files, {eta} left  {msg}");
+        let bar = ProgressBar::new(1).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self { bar }
+    }
+
+    pub fn observe(&mut self, progress: &IndexProgress<'_>) {
+        self.bar.set_length(progress.files as u64);
+        self.bar.set_position(progress.done as u64);
+        let of = progress.duration.map_or(String::new(), |duration| format!(" of {}", words::clock(duration)));
+        self.bar.set_message(format!("{} {}{of}", short(progress.file), words::clock(progress.seconds)));
+    }
+
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
     }
 }

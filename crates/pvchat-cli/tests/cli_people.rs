@@ -353,3 +353,91 @@ fn a_blurred_face_is_no_reason_to_say_no() {
     assert!(enrolled.err.contains("too blurred") || enrolled.err.contains("nobody"), "{enrolled:?}");
     home.run(&["ask", &text(&other), "Is Aa in it?"]).ends_with(0);
 }
+
+/// An archive of short clips: the one man, the other, both, nobody, no video, and a link that leads out.
+fn archive(home: &Home, clips: &Path) -> PathBuf {
+    let folder = home.path().join("archive");
+    fs::create_dir_all(folder.join("deep/er")).unwrap();
+    let [one, other] = [ONE, OTHER[0]].map(|name| first(&clips.join(name)));
+    let mut both = RgbImage::new(one.width() + other.width(), one.height().max(other.height()));
+    image::imageops::replace(&mut both, &one, 0, 0);
+    image::imageops::replace(&mut both, &other, one.width().into(), 0);
+    let even =
+        |picture: &RgbImage| image::imageops::crop_imm(picture, 0, 0, picture.width() & !1, picture.height() & !1).to_image();
+    let wall = RgbImage::from_pixel(160, 120, Rgb([180; 3]));
+    for (name, picture) in
+        [("a.mp4", &one), ("deep/b.mp4", &other), ("deep/er/c.mp4", &both), ("wall.mp4", &wall), ("z.mp4", &one)]
+    {
+        write_clip(folder.join(name), &vec![even(picture); 6], 2.0).unwrap();
+    }
+    one.save(folder.join("still.png")).unwrap();
+    fs::write(folder.join("broken.mp4"), "no video").unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(clips, folder.join("deep/out")).unwrap();
+    folder
+}
+
+#[test]
+fn an_archive_is_indexed_once_and_searched() {
+    let Some((home, clips)) = real() else { return };
+    let folder = text(&archive(&home, &clips));
+    home.run(&["enrol", &text(&clips.join(ONE)), "--name", "Aa"]).ends_with(0);
+    let absent = home.run(&["find", "Aa", &folder]);
+    absent.ends_with(3);
+    assert!(absent.err.contains("pvchat index "), "{absent:?}");
+    let run = home.run(&["index", &folder]);
+    run.ends_with(0);
+    assert!(run.out.starts_with("6 people in 6 files (6 looked at, 0 unchanged, 1 left out)"), "{run:?}");
+    assert!(run.err.contains("left out: broken.mp4: ") && run.err.contains("is not a video"), "{run:?}");
+    let found = |name: &str| {
+        let json = home.run(&["find", name, &folder, "--json"]).json();
+        let files = json["found"].as_array().unwrap().iter().map(|found| found["file"].as_str().unwrap().to_string());
+        let mut files: Vec<String> = files.collect();
+        files.sort();
+        (files, json["verdict"].as_str().unwrap().to_string())
+    };
+    let everywhere: Vec<String> = ["a.mp4", "deep/er/c.mp4", "still.png", "z.mp4"].map(String::from).into();
+    assert_eq!(found("Aa"), (everywhere, "yes".into()));
+    let told = home.run(&["find", "Aa", &folder]);
+    told.ends_with(0);
+    assert!(told.out.contains("a.mp4") && told.out.contains("0:00 to 0:02") && told.out.contains("similarity 0."), "{told:?}");
+    // Whoever is nowhere is nowhere.
+    home.run(&["enrol", &text(&clips.join("franck.mp4")), "--name", "Bb"]).ends_with(0);
+    assert_eq!(found("Bb"), (Vec::new(), "no".into()));
+    assert_eq!(home.run(&["find", "Bb", &folder]).out, "Bb is in none of the 6 files.\n");
+
+    // Only what changed is looked at again; what is gone is found no more.
+    let wall = fs::read(home.path().join("archive/wall.mp4")).unwrap();
+    fs::write(home.path().join("archive/a.mp4"), wall).unwrap();
+    fs::remove_file(home.path().join("archive/z.mp4")).unwrap();
+    let again = home.run(&["index", &folder, "--quiet"]);
+    assert!(again.out.starts_with("4 people in 5 files (1 looked at, 4 unchanged, 1 removed, 1 left out)"), "{again:?}");
+    assert_eq!(found("Aa").0, ["deep/er/c.mp4", "still.png"]);
+    // Templates of another network are not compared.
+    let other = home.run(&["find", "Aa", &folder, "--embedder", "dlib"]);
+    assert!(other.code == Some(3) || other.err.contains("models get"), "{other:?}");
+    let index = home.path().join("archive/pvchat.index");
+    #[cfg(unix)]
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&index.metadata().unwrap().permissions()) & 0o77, 0);
+    home.run(&["index", &folder, "--delete"]).ends_with(0);
+    assert!(!index.exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn indexing_that_was_killed_ends_in_the_same_bytes() {
+    let Some((home, clips)) = real() else { return };
+    let folder = text(&archive(&home, &clips));
+    let [whole, killed] = ["whole.index", "killed.index"].map(|name| text(&home.path().join(name)));
+    home.run(&["index", &folder, "--index", &whole]).ends_with(0);
+    for round in 0..6 {
+        let mut child =
+            home.command(&["index", &folder, "--index", &killed]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(60 + 90 * round));
+        // SIGKILL.
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+    home.run(&["index", &folder, "--index", &killed]).ends_with(0);
+    assert!(fs::read(&whole).unwrap() == fs::read(&killed).unwrap());
+}

@@ -175,6 +175,14 @@ impl<'a> Watch<'a> {
         self.timeline.frames + self.window[0]
     }
 
+    /// As [`finish`](Self::finish), with an embedding of each stranger who has one, by number.
+    pub fn finish_with_strangers(mut self) -> (Timeline, Vec<(usize, Vec<f32>)>) {
+        self.end_window(f64::INFINITY);
+        let strangers = std::mem::take(&mut self.strangers);
+        let embeddings = strangers.into_iter().map(|stranger| (stranger.number, stranger.embedding)).collect();
+        (self.finish(), embeddings)
+    }
+
     /// Ends: everything that was seen.
     pub fn finish(mut self) -> Timeline {
         self.end_window(f64::INFINITY);

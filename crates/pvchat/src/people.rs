@@ -34,7 +34,7 @@ const SHORT_FRAMES: f64 = 40.0;
 /// The highest rate for short clips, in frames per second.
 const SHORT_RATE: f64 = 6.0;
 /// Frames that are looked at between two calls of the observer.
-const BATCH: usize = 8;
+pub(crate) const BATCH: usize = 8;
 /// Strangers who are recognised again when watching goes on: a frame is decoded for each.
 const MOST_KNOWN_AGAIN: usize = 100;
 /// The version of the index file.
@@ -221,6 +221,11 @@ impl People {
     /// What similarities mean.
     pub fn calibration(&self) -> &Calibration {
         &self.calibration
+    }
+
+    /// How people are looked for and watched.
+    pub fn options(&self) -> &PeopleOptions {
+        &self.options
     }
 
     /// The people who are enrolled.
@@ -417,10 +422,7 @@ impl People {
         // Numbers that JSON gives back exactly, because those that are read again are compared.
         let exact = |number: f64| (1e6 * number).round() / 1e6;
         let duration = info.duration_seconds.map(exact);
-        let per_second = match duration {
-            Some(seconds) if seconds > 0.0 => (SHORT_FRAMES / seconds).clamp(WATCH_RATE, SHORT_RATE),
-            _ => WATCH_RATE,
-        };
+        let per_second = rate(duration);
         Ok(Footage {
             format_version: INDEX_VERSION,
             source: path.to_path_buf(),
@@ -613,8 +615,16 @@ impl SeenPeople {
     }
 }
 
+/// Frames per second that are looked at, of footage of a length in seconds.
+pub(crate) fn rate(duration: Option<f64>) -> f64 {
+    match duration {
+        Some(seconds) if seconds > 0.0 => (SHORT_FRAMES / seconds).clamp(WATCH_RATE, SHORT_RATE),
+        _ => WATCH_RATE,
+    }
+}
+
 /// Opens footage as people have it: of a file that is cut off or damaged in places, the rest is looked at.
-fn open_video(path: &Path) -> Result<VideoReader> {
+pub(crate) fn open_video(path: &Path) -> Result<VideoReader> {
     let mut options = ReadOptions::default();
     options.damage = DamagePolicy::Skip;
     Ok(VideoReader::open_with(path, options)?)

@@ -1,0 +1,544 @@
+//! Everybody in a folder of footage, in one file: embeddings to search and where each person is seen.
+//!
+//! The file is a log. A clip is a record at its end; one that changed or vanished leaves a record that is not read any more, and
+//! when those are more than half, the file is written anew. A record that a killed process left half-written is cut off. The
+//! embeddings are read where they lie in the mapped file, so that opening costs nothing and memory is the system's to give.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::{self, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use memmap2::Mmap;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::{Bounds, Error, Result};
+
+/// Begins the file, with the version of its format.
+const MAGIC: &[u8; 8] = b"PVFACES1";
+/// Everything begins at a multiple of this many bytes.
+const ALIGNED: usize = 64;
+/// The longest description of a clip, in bytes.
+const LONGEST_ENTRY: usize = 64 << 20;
+/// Below this many bytes a file is not worth being written anew.
+const SMALL: u64 = 1 << 20;
+/// Embeddings that one task compares.
+const CHUNK: usize = 4096;
+
+/// Somebody in an indexed clip.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IndexedPerson {
+    /// When the person is seen, from and to, in seconds.
+    pub moments: Vec<(f64, f64)>,
+    /// When the largest face is seen, in seconds.
+    pub best: f64,
+    /// The box of that face, in pixels.
+    pub bounds: Bounds,
+    /// Faces that are good enough to be compared.
+    pub good_faces: usize,
+}
+
+/// An indexed clip or picture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct IndexedFile {
+    /// Its path below the indexed folder, with `/` between the parts.
+    pub name: String,
+    /// Its size in bytes when it was looked at.
+    pub bytes: u64,
+    /// When it was changed last, in nanoseconds since 1970.
+    pub modified: u64,
+    /// The people in it.
+    pub people: Vec<IndexedPerson>,
+}
+
+/// Somebody in an index who is like somebody else.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Hit {
+    /// The place of the clip among [`FaceIndex::files`].
+    pub file: usize,
+    /// The place of the person in it.
+    pub person: usize,
+    /// The greatest cosine with what was searched for.
+    pub similarity: f32,
+}
+
+/// A clip with the place of its embeddings in the file.
+#[derive(Debug)]
+struct Row {
+    file: IndexedFile,
+    /// The first byte of the embeddings.
+    start: usize,
+}
+
+/// What stands in front of a record.
+struct Head {
+    removes: bool,
+    entry: usize,
+    rows: usize,
+    entry_sum: u32,
+    rows_sum: u32,
+}
+
+impl Head {
+    const BYTES: usize = 20;
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let number = |at: usize| Some(u32::from_le_bytes(bytes.get(4 * at..4 * at + 4)?.try_into().ok()?));
+        let removes = match number(0)? {
+            1 => false,
+            2 => true,
+            _ => return None,
+        };
+        let (entry, rows) = (number(1)? as usize, number(2)? as usize);
+        Some(Self { removes, entry, rows, entry_sum: number(3)?, rows_sum: number(4)? })
+            .filter(|head| head.entry <= LONGEST_ENTRY)
+    }
+
+    fn write(&self) -> Vec<u8> {
+        let kind = if self.removes { 2 } else { 1 };
+        let numbers = [kind, self.entry as u32, self.rows as u32, self.entry_sum, self.rows_sum];
+        numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
+    }
+}
+
+/// A folder's people, to search.
+#[derive(Debug)]
+pub struct FaceIndex {
+    path: PathBuf,
+    model: String,
+    width: usize,
+    rows: Vec<Row>,
+    /// The whole records in the file, in bytes.
+    end: usize,
+    map: Option<Mmap>,
+}
+
+impl FaceIndex {
+    /// Opens an index; one that does not exist yet is empty, and made when a clip is put into it. `model` is what its embeddings
+    /// come from ([`Finder::model`](crate::Finder::model)), `width` how many numbers one has.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::File`] for a file that is no index, or is one of another embedder.
+    pub fn open(path: impl Into<PathBuf>, model: &str, width: usize) -> Result<Self> {
+        let path = path.into();
+        let mut index = Self { path, model: model.into(), width, rows: Vec::new(), end: 0, map: None };
+        index.read()?;
+        Ok(index)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The clips, in the order in which they were put in.
+    pub fn files(&self) -> impl ExactSizeIterator<Item = &IndexedFile> {
+        self.rows.iter().map(|row| &row.file)
+    }
+
+    /// The clip at a place, as [`Hit::file`] says it.
+    pub fn file(&self, place: usize) -> Option<&IndexedFile> {
+        self.rows.get(place).map(|row| &row.file)
+    }
+
+    /// The number of people in all clips.
+    pub fn people(&self) -> usize {
+        self.rows.iter().map(|row| row.file.people.len()).sum()
+    }
+
+    /// The embedding of somebody, of unit length.
+    pub fn embedding(&self, file: usize, person: usize) -> Option<&[f32]> {
+        let row = self.rows.get(file).filter(|row| person < row.file.people.len())?;
+        self.embeddings(row).get(person * self.width..(person + 1) * self.width)
+    }
+
+    /// Puts a clip in, in place of one of that name: the embeddings of its people, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::File`] for embeddings that do not fit.
+    pub fn put(&mut self, file: IndexedFile, embeddings: &[Vec<f32>]) -> Result<()> {
+        if embeddings.len() != file.people.len() || embeddings.iter().any(|embedding| embedding.len() != self.width) {
+            return Err(self.refused(format!("takes {} numbers for each person of {}", self.width, file.name), "report this"));
+        }
+        let values = embeddings.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
+        self.append(&(false, self.entry(&file)?, values), |rows, start| {
+            rows.retain(|row| row.file.name != file.name);
+            rows.push(Row { file, start });
+        })
+    }
+
+    /// Takes a clip out; `false` where there is none of that name.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove(&mut self, name: &str) -> Result<bool> {
+        if !self.rows.iter().any(|row| row.file.name == name) {
+            return Ok(false);
+        }
+        self.append(&(true, self.entry(&name)?, Vec::new()), |rows, _| rows.retain(|row| row.file.name != name))?;
+        Ok(true)
+    }
+
+    /// The people who are most like any of `embeddings` (unit vectors), at least `least` by the cosine and at most `most` of
+    /// them; the most similar first. Every person is compared.
+    pub fn search(&self, embeddings: &[&[f32]], least: f32, most: usize) -> Vec<Hit> {
+        let fitting: Vec<&[f32]> = embeddings.iter().copied().filter(|embedding| embedding.len() == self.width).collect();
+        let parts = self
+            .rows
+            .iter()
+            .enumerate()
+            .flat_map(|(file, row)| (0..row.file.people.len()).step_by(CHUNK).map(move |from| (file, row, from)));
+        let compare = |(file, row, from): (usize, &Row, usize)| -> Vec<Hit> {
+            let count = CHUNK.min(row.file.people.len() - from);
+            let all = &self.embeddings(row)[from * self.width..(from + count) * self.width];
+            let hits = similarities(&fitting, all, self.width).into_iter().enumerate();
+            let hits = hits.filter(|(_, similarity)| *similarity >= least);
+            best(hits.map(|(place, similarity)| Hit { file, person: from + place, similarity }).collect(), most)
+        };
+        if self.width == 0 || fitting.is_empty() {
+            return Vec::new();
+        }
+        let parts: Vec<_> = parts.collect();
+        // Small clips go to one task together.
+        let hits: Vec<Hit> = parts.into_par_iter().with_min_len(16).flat_map_iter(compare).collect();
+        best(hits, most)
+    }
+
+    /// Deletes the file.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn delete(self) -> Result<()> {
+        let Self { path, map, .. } = self;
+        drop(map);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io(&path, error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn embeddings(&self, row: &Row) -> &[f32] {
+        let bytes = self.map.as_deref().and_then(|map| map.get(row.start..row.start + 4 * self.width * row.file.people.len()));
+        // SAFETY: any four bytes are an f32, and `align_to` splits where they are aligned: all are, as records begin at
+        // multiples of 64 bytes of a mapping, which begins at a page.
+        let (_, values, _) = unsafe { bytes.unwrap_or_default().align_to::<f32>() };
+        values
+    }
+
+    fn refused(&self, problem: String, remedy: &str) -> Error {
+        Error::File { file: self.path.clone(), problem, remedy: remedy.into() }
+    }
+
+    fn entry(&self, value: &impl Serialize) -> Result<Vec<u8>> {
+        serde_json::to_vec(value).map_err(|error| self.refused(format!("cannot be written ({error})"), "report this"))
+    }
+
+    /// What the file begins with.
+    fn header(&self) -> Vec<u8> {
+        let mut header = MAGIC.to_vec();
+        header.extend((self.width as u32).to_le_bytes());
+        header.extend((self.model.len() as u32).to_le_bytes());
+        header.extend(self.model.as_bytes());
+        pad(&mut header);
+        header
+    }
+
+    /// Reads which clips there are; behind the last whole record the file is ignored.
+    fn read(&mut self) -> Result<()> {
+        (self.rows, self.end, self.map) = (Vec::new(), 0, None);
+        let file = match File::open(&self.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(Error::io(&self.path, error)),
+        };
+        let io = |error| Error::io(&self.path, error);
+        if !file.metadata().map_err(io)?.is_file() {
+            return Err(self.refused("is not a regular file".into(), "give the file of an index, or the name of a new one"));
+        }
+        // SAFETY: the file changes by appending and by being replaced under another inode, both of which leave what is mapped
+        // as it is; who cuts it off while it is read ends this process, as with any mapped file.
+        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let header = self.header();
+        if map.get(..header.len()) != Some(&header[..]) {
+            // A process that was killed while it began the file left less than a header.
+            if map.len() < header.len() && header.starts_with(&map) {
+                return Ok(());
+            }
+            let is_other = map.starts_with(MAGIC);
+            let problem = if is_other { "is an index of another embedder" } else { "is no index of people" };
+            return Err(self.refused(problem.into(), "delete it and index the folder again: pvchat index DIR --delete"));
+        }
+        let mut live: BTreeMap<String, (usize, Row)> = BTreeMap::new();
+        let (mut at, mut number) = (header.len(), 0);
+        while let Some((head, entry, start, next)) = self.record(&map, at) {
+            number += 1;
+            let known = match head.removes {
+                true => serde_json::from_slice(entry).ok().map(|name: String| drop(live.remove(&name))),
+                false => {
+                    serde_json::from_slice::<IndexedFile>(entry).ok().filter(|file| file.people.len() == head.rows).map(|file| {
+                        live.insert(file.name.clone(), (number, Row { file, start }));
+                    })
+                }
+            };
+            if known.is_none() {
+                let problem = format!("is damaged: what begins at byte {at} is no clip");
+                return Err(self.refused(problem, "delete it and index the folder again: pvchat index DIR --delete"));
+            }
+            at = next;
+        }
+        let mut rows: Vec<(usize, Row)> = live.into_values().collect();
+        rows.sort_by_key(|(number, _)| *number);
+        self.rows = rows.into_iter().map(|(_, row)| row).collect();
+        (self.end, self.map) = (at, Some(map));
+        Ok(())
+    }
+
+    /// The record at a byte: its head, its entry, where its embeddings and the next record begin. `None` where none is whole.
+    fn record<'m>(&self, map: &'m [u8], at: usize) -> Option<(Head, &'m [u8], usize, usize)> {
+        let head = Head::read(map.get(at..at + Head::BYTES)?)?;
+        let entry = map.get(at + Head::BYTES..(at + Head::BYTES).checked_add(head.entry)?)?;
+        let start = (at + Head::BYTES + head.entry).next_multiple_of(ALIGNED);
+        let end = start.checked_add(head.rows.checked_mul(4 * self.width)?)?;
+        let rows = map.get(start..end)?;
+        let next = end.next_multiple_of(ALIGNED);
+        // Embeddings are checked at the end only, where a killed process may have left them half-written.
+        let is_last = map.len() <= next;
+        let is_whole = crc32fast::hash(entry) == head.entry_sum && (!is_last || crc32fast::hash(rows) == head.rows_sum);
+        is_whole.then_some((head, entry, start, next))
+    }
+
+    /// Writes a record behind the last whole one; `note` changes the rows by it, given where its embeddings begin.
+    fn append(&mut self, record: &(bool, Vec<u8>, Vec<u8>), note: impl FnOnce(&mut Vec<Row>, usize)) -> Result<()> {
+        let path = self.path.clone();
+        let io = |error| Error::io(&path, error);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&path).map_err(io)?;
+        if file.try_lock().is_err() {
+            return Err(self.refused("is being written by another process".into(), "wait for it"));
+        }
+        // Another process may have written since this one read.
+        if file.metadata().map_err(io)?.len() != self.end as u64 {
+            self.read()?;
+        }
+        let mut bytes = if self.end == 0 { self.header() } else { Vec::new() };
+        self.add(&mut bytes, record);
+        let (end, rows) = (self.end + bytes.len(), record.2.len().next_multiple_of(ALIGNED));
+        self.map = None;
+        let written = file.set_len(self.end as u64).and_then(|()| {
+            file.seek(SeekFrom::End(0))?;
+            file.write_all(&bytes)?;
+            file.sync_data()
+        });
+        written.map_err(io)?;
+        note(&mut self.rows, end - rows);
+        // SAFETY: as in `read`.
+        self.map = Some(unsafe { Mmap::map(&File::open(&path).map_err(io)?) }.map_err(io)?);
+        self.end = end;
+        let used: usize = self.rows.iter().map(|row| 2 * ALIGNED + 4 * self.width * row.file.people.len()).sum();
+        if (self.end as u64) < SMALL || 2 * used > self.end {
+            return Ok(());
+        }
+        let mut whole = self.header();
+        for row in &self.rows {
+            let values = self.embeddings(row).iter().flat_map(|value| value.to_le_bytes()).collect();
+            self.add(&mut whole, &(false, self.entry(&row.file)?, values));
+        }
+        pvchat_data::file::write_atomically(&path, &whole)?;
+        self.read()
+    }
+
+    /// Adds a record to the bytes of a file.
+    fn add(&self, bytes: &mut Vec<u8>, (removes, entry, rows): &(bool, Vec<u8>, Vec<u8>)) {
+        let head = Head {
+            removes: *removes,
+            entry: entry.len(),
+            rows: rows.len() / (4 * self.width.max(1)),
+            entry_sum: crc32fast::hash(entry),
+            rows_sum: crc32fast::hash(rows),
+        };
+        for part in [&head.write(), entry] {
+            bytes.extend(part);
+        }
+        pad(bytes);
+        bytes.extend(rows);
+        pad(bytes);
+    }
+}
+
+fn pad(bytes: &mut Vec<u8>) {
+    bytes.resize(bytes.len().next_multiple_of(ALIGNED), 0);
+}
+
+/// The `most` most similar ones, in order; of equals the first.
+fn best(mut hits: Vec<Hit>, most: usize) -> Vec<Hit> {
+    let order = |one: &Hit, other: &Hit| {
+        other.similarity.total_cmp(&one.similarity).then((one.file, one.person).cmp(&(other.file, other.person)))
+    };
+    if hits.len() > most && most > 0 {
+        hits.select_nth_unstable_by(most - 1, order);
+    }
+    hits.truncate(most);
+    hits.sort_unstable_by(order);
+    hits
+}
+
+/// For each of the embeddings in `all` the greatest cosine with one of `looks`; with the widest registers that there are.
+fn similarities(looks: &[&[f32]], all: &[f32], width: usize) -> Vec<f32> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the processor has the instructions.
+            return unsafe { similarities_avx512(looks, all, width) };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the processor has the instructions.
+            return unsafe { similarities_avx2(looks, all, width) };
+        }
+    }
+    each(looks, all, width)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn similarities_avx512(looks: &[&[f32]], all: &[f32], width: usize) -> Vec<f32> {
+    each(looks, all, width)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn similarities_avx2(looks: &[&[f32]], all: &[f32], width: usize) -> Vec<f32> {
+    each(looks, all, width)
+}
+
+#[inline(always)]
+fn each(looks: &[&[f32]], all: &[f32], width: usize) -> Vec<f32> {
+    let nearest = |person: &[f32]| looks.iter().map(|one| product(one, person)).fold(f32::MIN, f32::max);
+    all.chunks_exact(width).map(nearest).collect()
+}
+
+/// The scalar product, in sixteen sums that the compiler keeps in vector registers.
+#[inline(always)]
+fn product(one: &[f32], other: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let ((one, one_rest), (other, other_rest)) = (one.as_chunks::<LANES>(), other.as_chunks::<LANES>());
+    let mut sums = [0.0f32; LANES];
+    for (one, other) in one.iter().zip(other) {
+        for lane in 0..LANES {
+            sums[lane] += one[lane] * other[lane];
+        }
+    }
+    let rest: f32 = one_rest.iter().zip(other_rest).map(|(one, other)| one * other).sum();
+    sums.iter().sum::<f32>() + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIDTH: usize = 24;
+
+    fn index(folder: &Path) -> FaceIndex {
+        FaceIndex::open(folder.join("faces.index"), "model@1", WIDTH).unwrap()
+    }
+
+    fn file(name: &str, people: usize) -> IndexedFile {
+        let person =
+            IndexedPerson { moments: vec![(0.5, 2.0)], best: 1.0, bounds: Bounds::new(1.0, 2.0, 3.0, 4.0), good_faces: 7 };
+        IndexedFile { name: name.into(), bytes: 10, modified: 20, people: vec![person; people] }
+    }
+
+    /// A unit vector, another for each seed.
+    fn vector(seed: u64) -> Vec<f32> {
+        let mut stream = pvchat_data::random::SeededStream::new(seed);
+        let mut vector: Vec<f32> = (0..WIDTH).map(|_| 2.0 * stream.unit() - 1.0).collect();
+        crate::embed::normalise(&mut vector);
+        vector
+    }
+
+    #[test]
+    fn what_is_put_in_is_found_also_by_another_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut one = index(folder.path());
+        assert!(one.search(&[&vector(1)], -1.0, 5).is_empty() && !one.path().exists());
+        one.put(file("a.mp4", 2), &[vector(1), vector(2)]).unwrap();
+        let mut other = index(folder.path());
+        one.put(file("b/c.mp4", 1), &[vector(3)]).unwrap();
+        // The other has not seen the second clip, and does not overwrite it.
+        other.put(file("d.mp4", 0), &[]).unwrap();
+        let index = index(folder.path());
+        assert_eq!(index.files().map(|file| file.name.as_str()).collect::<Vec<_>>(), ["a.mp4", "b/c.mp4", "d.mp4"]);
+        let hits = index.search(&[&vector(3), &vector(2)], -1.0, 2);
+        assert_eq!(hits.iter().map(|hit| (hit.file, hit.person)).collect::<Vec<_>>(), [(0, 1), (1, 0)]);
+        assert!(hits.iter().all(|hit| (hit.similarity - 1.0).abs() < 1e-5), "{hits:?}");
+        assert_eq!((index.search(&[&vector(3)], 0.99, 9).len(), index.people()), (1, 3));
+        assert_eq!(index.embedding(0, 1).unwrap(), vector(2));
+        assert!(index.embedding(0, 2).is_none() && index.search(&[&[1.0]], -1.0, 5).is_empty());
+    }
+
+    #[test]
+    fn clips_are_replaced_and_removed_and_the_file_stays_small() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut index = index(folder.path());
+        for round in 0..40 {
+            let embeddings: Vec<Vec<f32>> = (0..400).map(|person| vector(1000 * round + person)).collect();
+            index.put(file("a.mp4", 400), &embeddings).unwrap();
+        }
+        index.put(file("b.mp4", 1), &[vector(5)]).unwrap();
+        assert!(fs::metadata(index.path()).unwrap().len() < 2 * SMALL, "{}", fs::metadata(index.path()).unwrap().len());
+        assert_eq!(index.search(&[&vector(39_007)], 0.999, 9)[0].person, 7);
+        assert!(index.search(&[&vector(38_007)], 0.999, 9).is_empty(), "what was replaced is gone");
+        assert!(index.remove("a.mp4").unwrap() && !index.remove("a.mp4").unwrap());
+        let index = self::index(folder.path());
+        assert_eq!((index.files().len(), index.people()), (1, 1));
+        let path = index.path().to_path_buf();
+        index.delete().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_record_that_was_cut_off_anywhere_is_no_record_and_the_next_one_takes_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut whole = index(folder.path());
+        whole.put(file("a.mp4", 1), &[vector(1)]).unwrap();
+        let kept = fs::metadata(whole.path()).unwrap().len() as usize;
+        whole.put(file("b.mp4", 2), &[vector(2), vector(3)]).unwrap();
+        let bytes = fs::read(whole.path()).unwrap();
+        for length in (0..bytes.len()).step_by(7) {
+            fs::write(whole.path(), &bytes[..length]).unwrap();
+            let mut cut = index(folder.path());
+            // Between the two only zeros are missing, which no record needs.
+            let (least, found) = (usize::from(length >= kept), cut.files().len());
+            assert!(found == least || (found == 1 && length > kept - ALIGNED), "{length}: {found}");
+            cut.put(file("b.mp4", 2), &[vector(2), vector(3)]).unwrap();
+            if found == 1 {
+                assert_eq!(fs::read(whole.path()).unwrap(), bytes, "{length}");
+            }
+        }
+        // The last record of a file that was not cut, but never written to the end.
+        let mut torn = bytes.clone();
+        let last = torn.len() - 100;
+        torn[last] ^= 1;
+        fs::write(whole.path(), &torn).unwrap();
+        assert_eq!(index(folder.path()).files().len(), 1);
+    }
+
+    #[test]
+    fn other_files_and_other_embedders_are_refused_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        index(folder.path()).put(file("a.mp4", 1), &[vector(1)]).unwrap();
+        let path = folder.path().join("faces.index");
+        let refused = |model: &str| FaceIndex::open(&path, model, WIDTH).unwrap_err().to_string();
+        assert!(refused("model@2").contains("another embedder") && refused("model@2").contains("--delete"));
+        fs::write(&path, "no index, but longer than a header ".repeat(9)).unwrap();
+        assert!(refused("model@1").contains("is no index"));
+        assert!(index(folder.path().join("none").as_path()).put(file("a.mp4", 1), &[vector(1)]).is_err(), "no such folder");
+        let error = FaceIndex::open(folder.path(), "model@1", WIDTH).unwrap_err().to_string();
+        assert!(error.contains("regular file") || error.contains("directory"), "{error}");
+    }
+}

@@ -1,0 +1,243 @@
+//! Everybody in a folder of footage, looked at once, to be searched for somebody who is enrolled.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    time::UNIX_EPOCH,
+};
+
+use image::RgbImage;
+use pvchat_data::SubjectName;
+use pvchat_people::{FaceIndex, IndexedFile, IndexedPerson, Verdict, Watch};
+use pvchat_video::StreamPlan;
+use serde::Serialize;
+
+use crate::{
+    Error, People, Result,
+    people::{BATCH, open_video, rate},
+};
+
+/// The index of a folder, where no other file is named.
+pub const INDEX: &str = "pvchat.index";
+/// What footage and pictures end with; other files are passed over.
+const KINDS: [&str; 15] =
+    ["avi", "gif", "jpeg", "jpg", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "png", "ts", "webm", "webp", "wmv"];
+/// People of an index who may be somebody, at most.
+const MOST_HITS: usize = 100_000;
+
+/// How far indexing is.
+#[derive(Clone, Copy, Debug)]
+pub struct IndexProgress<'a> {
+    /// Files that are done, those that had not changed among them.
+    pub done: usize,
+    /// All files.
+    pub files: usize,
+    /// The one that is looked at.
+    pub file: &'a Path,
+    /// Up to where it was looked at, in seconds.
+    pub seconds: f64,
+    /// Its length in seconds, where that is known.
+    pub duration: Option<f64>,
+}
+
+/// What indexing did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Indexed {
+    /// Files that were looked at.
+    pub looked_at: usize,
+    /// Files that had not changed since.
+    pub unchanged: usize,
+    /// Files that are there no more.
+    pub removed: usize,
+    /// Files that cannot be read, and why; they are tried again the next time.
+    pub failed: Vec<(String, String)>,
+    /// Files in the index.
+    pub files: usize,
+    /// People in the index: somebody who is in three files counts three times.
+    pub people: usize,
+}
+
+/// A file in which somebody is, or may be.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FoundIn {
+    /// The path below the indexed folder.
+    pub file: String,
+    /// Yes or not sure.
+    pub verdict: Verdict,
+    /// The probability, 0 to 1, when each is as likely as not.
+    pub probability: f32,
+    /// The cosine with the most similar look.
+    pub similarity: f32,
+    /// When, from and to, in seconds.
+    pub moments: Vec<(f64, f64)>,
+    /// When the largest face is seen, in seconds.
+    pub best: f64,
+}
+
+impl People {
+    /// Opens an index of this embedder's; one that does not exist yet is empty.
+    ///
+    /// # Errors
+    /// As [`FaceIndex::open`].
+    pub fn open_index(&self, file: &Path) -> Result<FaceIndex> {
+        Ok(FaceIndex::open(file, self.finder().model(), self.finder().width())?)
+    }
+
+    /// Looks for people in the footage and pictures of a folder and the folders in it, and keeps them in `index`. What did not
+    /// change since the last time is not looked at again; a clip is in the index as a whole or not at all. Links are not followed.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a folder that cannot be read, [`Error::People`] for the index, [`Error::Stopped`] when the observer stops
+    /// it: the files that are done stay. Files that cannot be read are no error, see [`Indexed::failed`].
+    pub fn index(
+        &self,
+        folder: &Path,
+        index: &mut FaceIndex,
+        mut observe: impl FnMut(IndexProgress<'_>) -> ControlFlow<()>,
+    ) -> Result<Indexed> {
+        let files = footage_in(folder)?;
+        let mut report = Indexed::default();
+        let gone: Vec<String> = index.files().map(|file| file.name.clone()).filter(|name| !files.contains_key(name)).collect();
+        for name in &gone {
+            report.removed += usize::from(index.remove(name)?);
+        }
+        let known: BTreeMap<String, (u64, u64)> =
+            index.files().map(|file| (file.name.clone(), (file.bytes, file.modified))).collect();
+        for (done, (name, path)) in files.iter().enumerate() {
+            let about = match fs::metadata(path) {
+                Ok(about) => about,
+                Err(error) => {
+                    report.failed.push((name.clone(), error.to_string()));
+                    continue;
+                }
+            };
+            let modified = about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            let (bytes, modified) = (about.len(), modified.map_or(0, |time| time.as_nanos() as u64));
+            if known.get(name) == Some(&(bytes, modified)) {
+                report.unchanged += 1;
+                continue;
+            }
+            let progress = |seconds, duration| observe(IndexProgress { done, files: files.len(), file: path, seconds, duration });
+            match self.everybody(path, progress) {
+                Ok((people, embeddings)) => {
+                    index.put(IndexedFile { name: name.clone(), bytes, modified, people }, &embeddings)?;
+                    report.looked_at += 1;
+                }
+                Err(error @ (Error::Stopped { .. } | Error::People(_))) => return Err(error),
+                Err(error) => report.failed.push((name.clone(), error.to_string())),
+            }
+        }
+        (report.files, report.people) = (index.files().len(), index.people());
+        Ok(report)
+    }
+
+    /// In which files of an index somebody is, the most similar first. The more people an index holds, the more similar somebody
+    /// has to be, because one of many looks like anybody.
+    ///
+    /// # Errors
+    /// [`Error::People`] for somebody who is not enrolled, or with another embedder.
+    pub fn find(&self, name: &SubjectName, index: &FaceIndex) -> Result<Vec<FoundIn>> {
+        let person = self.gallery().load(name)?;
+        person.check_model(self.finder().model())?;
+        let (calibration, people) = (self.calibration(), index.people());
+        let looks: Vec<&[f32]> = person.templates.iter().map(|template| template.embedding.as_slice()).collect();
+        let mut found: Vec<FoundIn> = Vec::new();
+        for hit in index.search(&looks, calibration.possible, MOST_HITS) {
+            let refused = index.embedding(hit.file, hit.person).is_none_or(|embedding| person.refuses(embedding));
+            let Some(file) = index.file(hit.file).filter(|_| !refused) else { continue };
+            let Some(seen) = file.people.get(hit.person) else { continue };
+            let one = FoundIn {
+                file: file.name.clone(),
+                verdict: calibration.verdict(hit.similarity, people),
+                probability: calibration.probability(hit.similarity),
+                similarity: hit.similarity,
+                moments: seen.moments.clone(),
+                best: seen.best,
+            };
+            // Two people of one file are two: the more similar one is meant.
+            if found.iter().all(|known| known.file != one.file) {
+                found.push(one);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Everybody in a file whose face is good enough to be compared, with their embeddings.
+    fn everybody(
+        &self,
+        path: &Path,
+        mut observe: impl FnMut(f64, Option<f64>) -> ControlFlow<()>,
+    ) -> Result<(Vec<IndexedPerson>, Vec<Vec<f32>>)> {
+        let mut reader = open_video(path)?;
+        let duration = reader.info().duration_seconds;
+        let mut watch = Watch::new(self.finder(), &[], self.calibration(), self.options().watch)?;
+        let (mut frames, mut seconds): (Vec<RgbImage>, Vec<f64>) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+        let mut look = |frames: &mut Vec<RgbImage>, seconds: &mut Vec<f64>| -> Result<()> {
+            watch.push(frames, seconds)?;
+            let at = seconds.last().copied().unwrap_or(0.0);
+            frames.clear();
+            seconds.clear();
+            match observe(at, duration) {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(()) => Err(Error::Stopped { path: path.to_path_buf(), seconds: at }),
+            }
+        };
+        for frame in reader.stream(StreamPlan::per_second(rate(duration)))? {
+            let frame = frame?;
+            seconds.push(frame.seconds);
+            frames.push(frame.image);
+            if frames.len() == BATCH {
+                look(&mut frames, &mut seconds)?;
+            }
+        }
+        if !frames.is_empty() {
+            look(&mut frames, &mut seconds)?;
+        }
+        let (timeline, strangers) = watch.finish_with_strangers();
+        let (mut people, mut embeddings) = (Vec::new(), Vec::new());
+        for appearance in timeline.people {
+            let embedding = strangers.iter().find(|(number, _)| *number == appearance.stranger);
+            let largest = appearance.moments.iter().max_by(|one, other| one.bounds.area().total_cmp(&other.bounds.area()));
+            let (Some((_, embedding)), Some(largest)) = (embedding, largest) else { continue };
+            people.push(IndexedPerson {
+                moments: appearance.moments.iter().map(|moment| (millis(moment.start), millis(moment.end))).collect(),
+                best: millis(largest.best),
+                bounds: largest.bounds,
+                good_faces: appearance.good_faces,
+            });
+            embeddings.push(embedding.clone());
+        }
+        Ok((people, embeddings))
+    }
+}
+
+/// Whole milliseconds: numbers that JSON gives back.
+fn millis(seconds: f64) -> f64 {
+    (1e3 * seconds).round() / 1e3
+}
+
+/// The footage and pictures in a folder and the folders in it, by their paths below it.
+fn footage_in(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    let io = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| Error::Io { path, source }
+    };
+    let (mut found, mut folders) = (BTreeMap::new(), vec![folder.to_path_buf()]);
+    while let Some(inside) = folders.pop() {
+        for entry in fs::read_dir(&inside).map_err(io(&inside))? {
+            let entry = entry.map_err(io(&inside))?;
+            let (path, kind) = (entry.path(), entry.file_type().map_err(io(&inside))?);
+            let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+            if kind.is_dir() {
+                folders.push(path);
+            } else if kind.is_file() && extension.is_some_and(|extension| KINDS.contains(&extension.as_str())) {
+                let parts = path.strip_prefix(folder).unwrap_or(&path).components();
+                let name: Vec<String> = parts.map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+                found.insert(name.join("/"), path);
+            }
+        }
+    }
+    Ok(found)
+}
