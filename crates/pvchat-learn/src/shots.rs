@@ -125,7 +125,8 @@ impl Learner<'_> {
         let mut counts = [0; 2];
         for (done, shot) in shots.iter().enumerate() {
             let pairs = shot.asked(&title, vilm.codec().format(), free_wording);
-            let of_looks = |pair: &&QaPair| matches!(pair.kind, Some(QaKind::Existence | QaKind::Appearance));
+            // Published files say of questions about existence only that they are special.
+            let of_looks = |pair: &&QaPair| matches!(pair.known_kind(), Some(QaKind::Existence | QaKind::Appearance));
             let still_pairs: Vec<QaPair> = pairs.iter().filter(of_looks).cloned().collect();
             let sight = look(vilm, shot)?;
             let still = still(vilm, shot, &sight)?;
