@@ -17,6 +17,7 @@ mod folders;
 mod hub;
 mod interrupt;
 mod learn;
+mod learned;
 mod models;
 mod output;
 mod progress;
