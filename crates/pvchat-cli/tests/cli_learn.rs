@@ -194,6 +194,15 @@ fn faces_decide_first_and_a_learned_person_is_asked_about_by_name() {
     assert_eq!(json["described"][0]["means"], "picture");
 }
 
+fn copy(from: &Path, to: &Path) {
+    if from.is_file() {
+        fs::copy(from, to).unwrap();
+        return;
+    }
+    fs::create_dir(to).unwrap();
+    fs::read_dir(from).unwrap().map(|entry| entry.unwrap()).for_each(|entry| copy(&entry.path(), &to.join(entry.file_name())));
+}
+
 #[test]
 fn a_run_that_was_killed_and_resumed_ends_in_the_same_bytes() {
     let steps = 120;
@@ -229,10 +238,7 @@ fn a_run_that_was_killed_and_resumed_ends_in_the_same_bytes() {
     assert!((1..360).contains(&done), "{done}");
     // What is not finished can be forgotten: here under another name, so that it can be resumed too.
     let abandoned = unbroken.subjects().join("learned/tiny/Dd.learning");
-    fs::create_dir(&abandoned).unwrap();
-    for entry in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap()) {
-        fs::copy(entry.path(), abandoned.join(entry.file_name())).unwrap();
-    }
+    copy(&folder, &abandoned);
     assert!(unbroken.run(&["subjects", "list"]).out.contains("Dd  being learned on tiny: not finished, "));
     let forgotten = unbroken.run(&["subjects", "forget", "Dd", "--json"]);
     forgotten.ends_with(0);
