@@ -16,7 +16,8 @@ use pvchat::{
         prelude::*,
     },
     data::{QaKind, QaPair},
-    model::subject::WORD_ROWS,
+    model::subject::{HEAD_ROWS, WORD_ROWS},
+    nn::packed::Precision,
     train::personal::{AdaptationConfig, LearnConfig, Trains},
 };
 use sha2::{Digest, Sha256};
@@ -91,7 +92,7 @@ fn mean(losses: &[f32]) -> f32 {
 
 #[test]
 fn somebody_is_learned_from_clips_and_asked_about() {
-    let (_folder, pvchat) = base();
+    let (base_folder, pvchat) = base();
     let before = digest(pvchat.vilm());
     let kept = tempfile::tempdir().unwrap();
     let folder = SubjectFolder::new(kept.path());
@@ -115,6 +116,7 @@ fn somebody_is_learned_from_clips_and_asked_about() {
     assert_eq!(subject.tensors[WORD_ROWS].shape[0], 17);
     assert_eq!(subject.adaptation.as_ref().and_then(|own| own.routed.clone()).map(|routed| routed.heads), Some(vec![2]));
     let subjects = [subject];
+    let packed = Vilm::open_packed(Precision::F32, base_folder.path(), &Device::flex()).unwrap();
     let view = pvchat.vilm().with_subjects(&subjects);
     for present in [true, false] {
         let Shot { frames, seconds, duration, .. } = shot(9, present);
@@ -122,7 +124,24 @@ fn somebody_is_learned_from_clips_and_asked_about() {
         let answer = view.ask(&sight, QUESTION, &view.default_options(), |_| ControlFlow::Continue(())).unwrap();
         assert_eq!(answer.presence[0].1 > 0.5, present, "{answer:?}");
         assert_eq!(answer.text, if present { "Yes <Aa>" } else { "No <Aa>" });
+        // Adapters and routers act beside packed weights as they do on those that were learned on.
+        let view = packed.with_subjects(&subjects);
+        let sight = packed.look_at(&frames, &seconds, duration).unwrap();
+        let again = view.ask(&sight, QUESTION, &view.default_options(), |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(again.text, answer.text);
+        assert!((again.presence[0].1 - answer.presence[0].1).abs() < 1e-3, "{again:?}, {answer:?}");
     }
+    // A file with the fingerprint of this base and rows of another.
+    let mut other = subjects[0].clone();
+    for name in [WORD_ROWS, HEAD_ROWS] {
+        let rows = other.tensors.get_mut(name).unwrap();
+        rows.shape[1] -= 1;
+        rows.values.truncate(rows.shape[0] * rows.shape[1]);
+    }
+    let view = pvchat.vilm().with_subjects(std::slice::from_ref(&other));
+    let sight = pvchat.vilm().look_at(&shot(9, true).frames, &[0.0, 1.0], 1.0).unwrap();
+    let error = view.read(&sight, &[&other]).unwrap_err().to_string();
+    assert!(error.contains("as this base has"), "{error}");
 }
 
 #[test]
