@@ -199,6 +199,48 @@ fn a_run_that_was_interrupted_ends_with_the_same_bytes() {
 }
 
 #[test]
+fn clips_that_were_looked_at_before_an_interruption_are_not_looked_at_again() {
+    let (_folder, pvchat) = base();
+    let options = options(Trains::Composable, 2);
+    let learn = |folder: &std::path::Path, stop_after: usize| {
+        let subjects = SubjectFolder::new(folder);
+        let result = subjects.learn_from(&pvchat, &shots(3), &name(), &options, |event| match event {
+            LearnEvent::Encoding(done, _) if done >= stop_after => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+        (result, subjects.file(&name()), subjects.learning(&name()))
+    };
+    let looks = |folder: &std::path::Path| {
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut looks: Vec<_> = files.filter(|file| file.file_name().unwrap().to_str().unwrap().starts_with("look-")).collect();
+        looks.sort();
+        looks
+    };
+    let unbroken = tempfile::tempdir().unwrap();
+    let (result, file, _) = learn(unbroken.path(), usize::MAX);
+    result.unwrap();
+    let expected = fs::read(file).unwrap();
+    let broken = tempfile::tempdir().unwrap();
+    let (result, _, learning) = learn(broken.path(), 3);
+    assert!(matches!(result, Err(Error::Train(pvchat::train::Error::Stopped { step: 0 }))), "{result:?}");
+    let first = looks(&learning);
+    assert_eq!(first.len(), 3);
+    // One is cut off, as by a full disk: that clip alone is looked at again.
+    let cut = fs::read(&first[0]).unwrap();
+    fs::write(&first[0], &cut[..cut.len() / 2]).unwrap();
+    let written = |file: &std::path::PathBuf| fs::metadata(file).unwrap().modified().unwrap();
+    let before: Vec<_> = first.iter().map(written).collect();
+    learn(broken.path(), 5).0.unwrap_err();
+    let after: Vec<_> = first.iter().map(written).collect();
+    assert_eq!(looks(&learning).len(), 5);
+    assert!(after[0] > before[0] && after[1..] == before[1..]);
+    assert!(fs::read(&first[0]).unwrap() == cut);
+    let (result, file, learning) = learn(broken.path(), usize::MAX);
+    result.unwrap();
+    assert!(fs::read(file).unwrap() == expected && !learning.exists());
+}
+
+#[test]
 fn clips_of_one_kind_and_an_encoder_that_stays_frozen_are_named() {
     let (_folder, pvchat) = base();
     let learn = |shots: &[Shot], trains| {
