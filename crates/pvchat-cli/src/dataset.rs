@@ -295,7 +295,8 @@ impl MakeArguments {
             let clips = words::count(body.drawn, "clip");
             lines.push(format!("{clips} composed and written at {} pixels, {composed:.1} a second per core.", self.size));
         }
-        lines.push(format!("In {}: look at report.html.", words::shown(&self.out)));
+        let (shown, quoted) = (words::shown(&self.out), words::quoted(&self.out));
+        lines.push(format!("In {shown}: look at report.html, then: pvchat learn --dataset {quoted}"));
         lines.join("\n")
     }
 }

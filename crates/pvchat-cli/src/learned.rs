@@ -84,7 +84,7 @@ pub fn not_finished(learning: &Unfinished) -> String {
 
 /// What the self-check said, and whether the person is asked about alone.
 fn figures(subject: &Subject) -> String {
-    let right = subject.info.training.get("self_check_after").filter(|right| **right > 0.0);
+    let right = subject.info.training.get("self_check_after");
     let right = right.map(|right| format!(", right on {:.0} % of held-back clips", 100.0 * right)).unwrap_or_default();
     format!("{right}{}", if subject.is_composable() { "" } else { ", to be asked about alone" })
 }

@@ -168,6 +168,7 @@ fn faces_decide_first_and_a_learned_person_is_asked_about_by_name() {
     let learned = home.run(&LEARN);
     learned.ends_with(0);
     assert!(learned.out.contains("none were held back"), "{learned:?}");
+    assert!(home.run(&["subjects", "list"]).out.contains("Aa  learned on tiny, to be asked about alone"));
     let unknown = home.run(&["ask", clip, "What is Aa wearing?", "--base", "tiny"]);
     unknown.ends_with(3);
     home.run(&["enrol", clip, "--name", "Aa"]).ends_with(0);
