@@ -190,7 +190,9 @@ fn two_commands(clip: &Path, name: &SubjectName, base: Option<&Base>) -> Failure
     let data = format!("{}-data", bare.to_lowercase());
     let base = base.filter(|base| !base.is_empty()).map(|base| format!(" --base {}", base.quoted())).unwrap_or_default();
     let message = format!(
-        "learning by gradient from filmed footage takes two commands: pvchat dataset make {clip} --name {bare} --corpus FOOTAGE --out {data}, then pvchat learn --dataset {data}{base}; to recognise {bare}, this is enough: pvchat enrol {clip} --name {bare}. Drawn characters are learned with --base miniature"
+        "learning by gradient from filmed footage takes two commands: pvchat dataset make {clip} --name {bare} --corpus FOOTAGE \
+         --out {data}, then pvchat learn --dataset {data}{base}; to recognise {bare}, this is enough: pvchat enrol {clip} --name \
+         {bare}. Drawn characters are learned with --base miniature"
     );
     Failure::refused("needs_dataset", message)
 }
@@ -268,7 +270,8 @@ impl Source {
         let mut failure = Failure::from(error);
         if let Some(right) = chance {
             failure.message = format!(
-                "{name} was not learned: {right:.0} % of the clips that were held back are judged rightly, and guessing gives 50 %; look at the clips (report.html), make more of them, or train longer (--training)"
+                "{name} was not learned: {right:.0} % of the clips that were held back are judged rightly, and guessing gives \
+                 50 %; look at the clips (report.html), make more of them, or train longer (--training)"
             );
         }
         if failure.exit == Exit::Interrupted {
@@ -319,7 +322,8 @@ impl LearnedBody<'_> {
             None => "Fewer than four clips of a kind: none were held back, so nobody knows how well it was learned.".into(),
         };
         format!(
-            "{name} learned on {} from {ours} clips with {name} and {theirs} of others, in {}.\n{right}\nTook {:.0} s: {}{memory}.\nKept in {}.",
+            "{name} learned on {} from {ours} clips with {name} and {theirs} of others, in {}.\n{right}\nTook {:.0} s: \
+             {}{memory}.\nKept in {}.",
             self.base,
             words::count(self.steps, "step"),
             self.all_seconds,

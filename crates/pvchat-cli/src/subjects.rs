@@ -312,7 +312,8 @@ fn show(common: &Common, name: &SubjectName) -> Outcome<Exit> {
         let folder = common.drawn_subjects()?;
         let kept = drawn::list(&folder)?.into_iter().find(|(other, ..)| other == name);
         let (_, about, file) = kept.ok_or_else(|| Failure::failed(format!("{name} cannot be read; forget it")))?;
-        let text = format!("{}: drawn character, {about}; {}", name.bare(), words::shown(&file));
+        let mut text = format!("{}: drawn character, {about}; {}", name.bare(), words::shown(&file));
+        lines.iter().for_each(|line| text.push_str(&format!("\n  {line}")));
         let body = drawn_body(name, about, file);
         common.output().result("subject_drawn", &body, text)?;
         return Ok(Exit::Answered);

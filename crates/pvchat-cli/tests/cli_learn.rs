@@ -118,6 +118,8 @@ fn somebody_is_learned_listed_asked_renamed_and_forgotten() {
     }
     let told = home.run(&["ask", "with.mp4", "Is Aa in it?", "--base", "tiny", "--by", "learned"]);
     assert!(told.out.starts_with("Yes, Aa is in it.") && told.out.contains("no face was compared"), "{told:?}");
+    RgbImage::from_pixel(40, 32, Rgb([190, 190, 190])).save(home.path().join("picture.png")).unwrap();
+    assert_eq!(asked(&home, "picture.png", "Is Aa in it?").1["described"][0]["seconds"], serde_json::json!([0.0]));
     let chat = home.talk(
         &["chat", "with.mp4", "--base", "tiny", "--by", "learned", "--json"],
         "Is Aa in it?\nWhat is he wearing?\nWhat is Zz doing?\n",

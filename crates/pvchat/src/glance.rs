@@ -26,12 +26,17 @@ pub struct Glance {
 }
 
 impl Glance {
-    /// Reads `frames` frames of a clip, evenly over its length.
+    /// Reads `frames` frames of a clip, evenly over its length; one of a picture.
     ///
     /// # Errors
     /// [`Error::Video`](crate::Error::Video), which names the file and what to do.
     pub fn open(clip: &Path, frames: usize) -> Result<Self> {
-        let read = Clip::open(clip, frames)?;
+        let mut read = Clip::open(clip, frames)?;
+        // A picture is one frame, however often it was sampled.
+        if read.times.iter().all(|time| Some(time) == read.times.first()) {
+            read.frames.truncate(1);
+            read.times.truncate(1);
+        }
         Ok(Self { key: clip.display().to_string(), frames: read.frames, seconds: read.times })
     }
 
