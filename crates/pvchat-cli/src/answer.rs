@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use pvchat::{
-    Described, PeopleAnswer,
+    Described, Means, PeopleAnswer,
     faces::{Bounds, Moment, Verdict},
     questions::Refusal,
 };
@@ -13,6 +13,17 @@ use crate::{
     failure::{Exit, Failure},
     words,
 };
+
+/// By what it is known who is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// By comparing faces; a base is asked only about whoever was recognised.
+    #[default]
+    Faces,
+    /// By what the base has learned of the person (`pvchat learn --dataset`): it alone is asked, and no face is compared.
+    Learned,
+}
 
 /// A box in pixels, rounded to tenths.
 #[derive(Clone, Copy, Serialize)]
@@ -56,6 +67,8 @@ pub struct AnswerBody<'a> {
     #[serde(serialize_with = "words::lossy")]
     file: &'a Path,
     question: &'a str,
+    /// By what it is known who is there: `faces`, or `learned`, and then no face was compared.
+    by: By,
     text: &'a str,
     /// Whether it is so, for questions about that.
     verdict: Option<Verdict>,
@@ -73,23 +86,24 @@ struct PresenceBody<'a> {
     subject: &'a str,
     verdict: Verdict,
     probability: f32,
-    similarity: f32,
+    /// Nothing where no face was compared.
+    similarity: Option<f32>,
     moments: Vec<MomentOf>,
 }
 
 impl<'a> AnswerBody<'a> {
-    pub fn of(file: &'a Path, question: &'a str, answer: &'a PeopleAnswer) -> Self {
+    pub fn of(file: &'a Path, question: &'a str, answer: &'a PeopleAnswer, by: By) -> Self {
         let presence = answer.presence.iter().map(|presence| PresenceBody {
             subject: presence.name.bare(),
             verdict: presence.verdict,
             probability: presence.probability,
-            similarity: presence.similarity,
+            similarity: (by == By::Faces).then_some(presence.similarity),
             moments: presence.moments.iter().map(MomentOf::from).collect(),
         });
         let PeopleAnswer { text, verdict, others, refused, .. } = answer;
         let refused = refused.as_ref().map(reason);
         let described = described(answer);
-        Self { file, question, text, verdict: *verdict, presence: presence.collect(), others: *others, refused, described }
+        Self { file, question, by, text, verdict: *verdict, presence: presence.collect(), others: *others, refused, described }
     }
 }
 
@@ -98,13 +112,24 @@ fn described(answer: &PeopleAnswer) -> Vec<&Described> {
 }
 
 /// An answer in words, with the base that described something.
-pub fn told(answer: &PeopleAnswer) -> String {
+pub fn told(answer: &PeopleAnswer, known_by: By) -> String {
     let mut lines = vec![words::clean(&answer.text)];
-    for Described { by, seconds, .. } in described(answer) {
+    for Described { by, seconds, means, .. } in described(answer) {
         let (first, last) = (seconds.first().copied().unwrap_or_default(), seconds.last().copied().unwrap_or_default());
-        let line = format!("  (described by {by} from {} at {})", words::count(seconds.len(), "frame"), words::span(first, last));
+        let learned = if *means == Means::Learned { ", which has learned the person," } else { "" };
+        let frames = format!("{} at {}", words::count(seconds.len(), "frame"), words::span(first, last));
+        let line = match known_by {
+            By::Faces => format!("  (described by {by}{learned} from {frames})"),
+            By::Learned => format!("  (said by {by} alone, from {frames})"),
+        };
         if !lines.contains(&line) {
             lines.push(line);
+        }
+    }
+    if known_by == By::Learned {
+        for presence in &answer.presence {
+            let (name, percent) = (presence.name.bare(), words::percent(presence.probability));
+            lines.push(format!("  (that {name} is there: {percent} by what the base has learned; no face was compared)"));
         }
     }
     lines.join("\n")

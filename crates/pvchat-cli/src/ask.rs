@@ -6,13 +6,14 @@ use std::{
 };
 
 use clap::Args;
-use pvchat::{Session, questions::Context};
+use pvchat::{Describer, Glance, Session, SubjectName, questions::Context};
 
 use crate::{
-    answer::{self, AnswerBody},
+    answer::{self, AnswerBody, By},
     arguments::Common,
     bases::Base,
-    describer, drawn,
+    describer::{self, LazyBase},
+    drawn,
     failure::{Exit, Failure, Outcome},
     output::Output,
     who::watch,
@@ -26,6 +27,7 @@ Examples:
   pvchat ask group.jpg \"Who is in the picture?\"
   pvchat ask lunch.mp4 \"What is Aa wearing?\"                  needs a base: pvchat base get smolvlm2-256m
   pvchat ask lunch.mp4 \"What is Aa doing?\" --base my/folder   a base of your own
+  pvchat ask lunch.mp4 \"Is Aa in it?\" --by learned             the base alone, after pvchat learn --dataset
   pvchat ask fixtures/clips/clip-03.mp4 \"What is <Aa> wearing?\" --base miniature
 
 The video is processed once; the result is kept, so further questions about it are answered at once.
@@ -43,6 +45,9 @@ pub struct AskArguments {
     /// that is installed. For drawn clips: miniature.
     #[arg(long, env = "PVCHAT_BASE", hide_env_values = true, value_name = "BASE")]
     base: Option<Base>,
+    /// By what people are known; with `learned` no face is compared, the base alone is asked, and who is there is its guess.
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    by: By,
 }
 
 const CHAT_EXAMPLES: &str = "\
@@ -63,6 +68,9 @@ pub struct ChatArguments {
     /// that is installed. For drawn clips: miniature.
     #[arg(long, env = "PVCHAT_BASE", hide_env_values = true, value_name = "BASE")]
     base: Option<Base>,
+    /// By what people are known; with `learned` no face is compared, the base alone is asked, and who is there is its guess.
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    by: By,
 }
 
 impl AskArguments {
@@ -72,17 +80,39 @@ impl AskArguments {
         }
         // First, because a wrong folder is found out at once.
         let base = describer::choose(common, self.base.as_ref())?;
-        let (people, output) = (common.people()?, common.output());
-        let footage = watch(&people, &output, &self.video)?;
-        let answer = match base {
-            Some(base) => {
-                let mut base = base.keeping(people.looks());
-                people.describe(&footage, &self.question, &Context::default(), &mut base)?.0
+        let (output, context) = (common.output(), Context::default());
+        let answer = match self.by {
+            By::Learned => {
+                let (mut base, names) = learned(base)?;
+                Glance::open(&self.video, base.frames())?.ask(&self.question, &names, &context, &mut base)?
             }
-            None => people.ask(&footage, &self.question)?,
+            By::Faces => {
+                let people = common.people()?;
+                let footage = watch(&people, &output, &self.video)?;
+                let learned = base.as_ref().map(|base| (base.key().to_string(), base.learned().clone()));
+                let answer = match base {
+                    Some(base) => {
+                        let mut base = base.keeping(people.looks());
+                        people.describe(&footage, &self.question, &context, &mut base).map(|(answer, _)| answer)
+                    }
+                    None => people.ask(&footage, &self.question),
+                };
+                answer.map_err(|error| {
+                    let mut failure = Failure::from(error);
+                    if let Some((base, folder)) = learned.filter(|_| failure.reason == "unknown_person") {
+                        let is_meant = |name: &SubjectName| self.question.contains(name.bare());
+                        if let Some(name) = folder.names().unwrap_or_default().into_iter().find(is_meant) {
+                            let name = name.bare();
+                            failure.message.push_str(&format!("; {name} was learned on {base}: ask by it with --by learned"));
+                        }
+                    }
+                    failure
+                })?
+            }
         };
         let exit = answer::exit(&answer)?;
-        output.result("answer", &AnswerBody::of(&self.video, &self.question, &answer), answer::told(&answer))?;
+        let body = AnswerBody::of(&self.video, &self.question, &answer, self.by);
+        output.result("answer", &body, answer::told(&answer, self.by))?;
         Ok(exit)
     }
 }
@@ -94,7 +124,22 @@ impl ChatArguments {
         }
         // First, because a wrong folder is found out at once.
         let base = describer::choose(common, self.base.as_ref())?;
-        let (people, output) = (common.people()?, common.output());
+        let output = common.output();
+        let say = |question: &str, answer: &pvchat::PeopleAnswer| {
+            let body = AnswerBody::of(&self.video, question, answer, self.by);
+            output.result("answer", &body, answer::told(answer, self.by))
+        };
+        if self.by == By::Learned {
+            let (mut base, names) = learned(base)?;
+            let known: Vec<String> = names.iter().map(|name| name.bare().to_string()).collect();
+            let (glance, mut context) = (Glance::open(&self.video, base.frames())?, Context::default());
+            return converse(&output, &known, |question| {
+                let answer = glance.ask(question, &names, &context, &mut base)?;
+                answer.parts.iter().for_each(|part| context.note(std::slice::from_ref(&part.asked)));
+                say(question, &answer)
+            });
+        }
+        let people = common.people()?;
         let known: Vec<String> = people.gallery().names()?.iter().map(|name| name.bare().to_string()).collect();
         let footage = watch(&people, &output, &self.video)?;
         let looks = people.looks();
@@ -104,9 +149,21 @@ impl ChatArguments {
         }
         converse(&output, &known, |question| {
             let answer = session.ask(question)?;
-            output.result("answer", &AnswerBody::of(&self.video, question, &answer), answer::told(&answer))
+            say(question, &answer)
         })
     }
+}
+
+/// The base that is asked alone, and whom it has learned.
+fn learned(base: Option<LazyBase>) -> Outcome<(LazyBase, Vec<SubjectName>)> {
+    let Some(base) = base else { return Err(describer::none()) };
+    let names = base.learned().names()?;
+    if names.is_empty() {
+        let key = base.key();
+        let message = format!("nobody was learned on {key} yet; pvchat learn --dataset DATASET learns somebody");
+        return Err(Failure::refused("unknown_person", message));
+    }
+    Ok((base, names))
 }
 
 /// Answers one line after another from standard input. What goes wrong with one does not end it.

@@ -187,9 +187,28 @@ impl Base {
         self.0.as_os_str().is_empty()
     }
 
+    /// The name under which people who were learned on it are kept: that of the list, or of its folder.
+    pub fn key(&self) -> Outcome<String> {
+        if let Some(known) = self.known()? {
+            return Ok(known.name);
+        }
+        let path = self.folder()?;
+        let whole = path.canonicalize().unwrap_or_else(|_| path.clone());
+        let name = whole.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+        let name: String = name.chars().map(|letter| if is_plain(letter) { letter } else { '_' }).collect();
+        let name = name.trim_start_matches('.');
+        Ok(if name.is_empty() { "base".into() } else { name.into() })
+    }
+
     /// The known base of that name.
     pub fn known(&self) -> Outcome<Option<Known>> {
         self.0.to_str().map_or(Ok(None), Known::find)
+    }
+
+    /// As a shell takes it.
+    pub fn quoted(&self) -> String {
+        words::quoted(&self.0)
     }
 
     /// The folder.

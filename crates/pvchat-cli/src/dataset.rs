@@ -295,7 +295,8 @@ impl MakeArguments {
             let clips = words::count(body.drawn, "clip");
             lines.push(format!("{clips} composed and written at {} pixels, {composed:.1} a second per core.", self.size));
         }
-        lines.push(format!("In {}: look at report.html.", words::shown(&self.out)));
+        let (shown, quoted) = (words::shown(&self.out), words::quoted(&self.out));
+        lines.push(format!("In {shown}: look at report.html, then: pvchat learn --dataset {quoted}"));
         lines.join("\n")
     }
 }
@@ -356,7 +357,7 @@ impl Stages {
 }
 
 /// The most memory that this process had, in bytes, where the system says it.
-fn peak_memory() -> Option<u64> {
+pub fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kilobytes| 1024 * kilobytes)

@@ -2,12 +2,14 @@
 
 use std::{path::PathBuf, time::Instant};
 
-use pvchat::{BaseDescriber, BaseFolder, Describer, Error, Pictures, nn::device};
+use pvchat::{
+    BaseDescriber, BaseFolder, Describer, Error, LearnedAnswer, Pictures, Pvchat, SubjectFolder, SubjectName, nn::device,
+};
 
 use crate::{
     arguments::Common,
     bases::{Base, Known, Origin},
-    failure::Outcome,
+    failure::{Failure, Outcome},
     hub::{Hub, State},
     output::Output,
     progress::{byte_bar, spinner},
@@ -19,6 +21,9 @@ use crate::{
 pub struct LazyBase {
     name: String,
     folder: BaseFolder,
+    /// The name under which people who were learned on it are kept, and where.
+    key: String,
+    learned: SubjectFolder,
     /// A base of the list, whose files are checked before they are used for the first time.
     listed: Option<Listed>,
     output: Output,
@@ -40,10 +45,12 @@ pub fn choose(common: &Common, base: Option<&Base>) -> Outcome<Option<LazyBase>>
     let output = common.output();
     let Some(base) = base.filter(|base| !base.is_empty()) else { return automatic(common, &output) };
     let Some(known) = base.known()? else {
-        let path = base.folder()?;
+        let (path, key) = (base.folder()?, base.key()?);
         return Ok(Some(LazyBase {
             name: words::shown(path),
             folder: BaseFolder::read(path)?,
+            learned: common.learned_on(&key)?,
+            key,
             listed: None,
             output,
             opened: None,
@@ -58,6 +65,13 @@ pub fn choose(common: &Common, base: Option<&Base>) -> Outcome<Option<LazyBase>>
             state => Err(known.absent(state)),
         },
     }
+}
+
+/// There is no base where one is needed.
+pub fn none() -> Failure {
+    let message = "this needs a base for footage, and none is installed: pvchat base get smolvlm2-256m (1.0 GB, Apache-2.0), or \
+                   --base FOLDER";
+    Failure::refused("needs_base", message)
 }
 
 /// The smallest base that is installed. One that cannot be read is no reason to refuse questions that need none.
@@ -81,7 +95,9 @@ impl LazyBase {
     fn listed(common: &Common, hub: Hub, known: Known, origin: Origin) -> Outcome<Self> {
         let folder = BaseFolder::read(hub.folder(&origin))?;
         let (name, record, output) = (known.name.clone(), known.record()?, common.output());
-        Ok(Self { name, folder, listed: Some(Listed { hub, known, origin, record }), output, opened: None, looks: None })
+        let (key, learned) = (name.clone(), common.learned_on(&name)?);
+        let listed = Some(Listed { hub, known, origin, record });
+        Ok(Self { name, folder, key, learned, listed, output, opened: None, looks: None })
     }
 
     /// Keeps what it makes of pictures in a folder, for the next question.
@@ -89,8 +105,38 @@ impl LazyBase {
         Self { looks: Some(folder), ..self }
     }
 
-    /// Reads the weights: the one place where the program does.
+    /// Its folder, before anything of the weights is read.
+    pub fn folder(&self) -> &BaseFolder {
+        &self.folder
+    }
+
+    /// The name under which people who were learned on it are kept.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Where they are kept.
+    pub fn learned(&self) -> &SubjectFolder {
+        &self.learned
+    }
+
+    /// Reads the weights to ask.
     fn open(&self) -> pvchat::Result<BaseDescriber> {
+        let opened = self.reading(|device| self.folder.open(self.name.clone(), device))?;
+        let opened = opened.with_learned(self.learned.clone());
+        Ok(match &self.looks {
+            Some(looks) => opened.keeping(looks),
+            None => opened,
+        })
+    }
+
+    /// Reads the weights to learn somebody.
+    pub fn open_to_learn(&self) -> pvchat::Result<Pvchat> {
+        self.reading(|device| self.folder.open_to_learn(device))
+    }
+
+    /// Reads the weights, which are checked before they are read for the first time.
+    fn reading<T>(&self, read: impl FnOnce(&pvchat::burn::prelude::Device) -> pvchat::Result<T>) -> pvchat::Result<T> {
         if let Some(Listed { hub, known, origin, record }) = &self.listed {
             let refused = |problem: String, remedy: String| Error::Base { folder: self.folder.path().into(), problem, remedy };
             let bar = byte_bar(&self.output);
@@ -105,14 +151,31 @@ impl LazyBase {
             })?;
         }
         let (started, spinner) = (Instant::now(), spinner(&self.output, format!("opening {}", self.name)));
-        let opened = self.folder.open(self.name.clone(), &device::default_device()?);
+        let opened = read(&device::default_device()?);
         spinner.finish_and_clear();
-        let mut opened = opened?;
-        if let Some(looks) = &self.looks {
-            opened = opened.keeping(looks);
-        }
+        let opened = opened?;
         self.output.note(format!("{}: opened in {:.1} s", self.name, started.elapsed().as_secs_f64()));
         Ok(opened)
+    }
+
+    /// Has the opened base look at pictures.
+    fn looking<T>(
+        &mut self,
+        pictures: &Pictures<'_>,
+        ask: impl FnOnce(&mut BaseDescriber) -> pvchat::Result<T>,
+    ) -> pvchat::Result<T> {
+        let mut opened = match self.opened.take() {
+            Some(opened) => opened,
+            None => self.open()?,
+        };
+        let shown = words::count(pictures.frames.len() + usize::from(pictures.person.is_some()), "picture");
+        let (started, spinner) = (Instant::now(), spinner(&self.output, format!("{} looks at {shown}", self.name)));
+        let answer = ask(&mut opened);
+        spinner.finish_and_clear();
+        self.opened = Some(opened);
+        let answer = answer?;
+        self.output.note(format!("{}: answered from {shown} in {:.1} s", self.name, started.elapsed().as_secs_f64()));
+        Ok(answer)
     }
 }
 
@@ -130,17 +193,17 @@ impl Describer for LazyBase {
     }
 
     fn describe(&mut self, pictures: &Pictures<'_>, question: &str) -> pvchat::Result<String> {
-        let mut opened = match self.opened.take() {
-            Some(opened) => opened,
-            None => self.open()?,
-        };
-        let shown = words::count(pictures.frames.len() + usize::from(pictures.person.is_some()), "picture");
-        let (started, spinner) = (Instant::now(), spinner(&self.output, format!("{} looks at {shown}", self.name)));
-        let answer = opened.describe(pictures, question);
-        spinner.finish_and_clear();
-        self.opened = Some(opened);
-        let answer = answer?;
-        self.output.note(format!("{}: answered from {shown} in {:.1} s", self.name, started.elapsed().as_secs_f64()));
-        Ok(answer)
+        self.looking(pictures, |base| base.describe(pictures, question))
+    }
+
+    fn has_learned(&self, name: &SubjectName) -> bool {
+        self.learned.file(name).is_file()
+    }
+
+    fn ask_learned(&mut self, pictures: &Pictures<'_>, question: &str, name: &SubjectName) -> pvchat::Result<LearnedAnswer> {
+        if !self.has_learned(name) {
+            return Err(Error::NotLearnedOn { name: name.bare().into(), base: self.name.clone() });
+        }
+        self.looking(pictures, |base| base.ask_learned(pictures, question, name))
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     failure::{Exit, Outcome},
     folders::make_private,
     interrupt::Stoppable,
+    learned,
     output::Output,
     progress::LearnBars,
     words,
@@ -200,9 +201,15 @@ fn named(question: &str) -> Vec<SubjectName> {
 
 /// What is kept of drawn characters, in words, for lists: name, how it came about, bytes.
 pub fn list(folder: &SubjectFolder) -> Outcome<Vec<(SubjectName, String, PathBuf)>> {
+    let unfinished = folder.unfinished()?.into_iter().flat_map(|learning| {
+        let about = format!("being learned: {}", learned::not_finished(&learning));
+        let one = move |name: SubjectName| (name, about.clone(), learning.folder.clone());
+        learning.names.clone().into_iter().map(one)
+    });
+    let unfinished: Vec<_> = unfinished.collect();
     let names = folder.names()?;
     if names.is_empty() {
-        return Ok(Vec::new());
+        return Ok(unfinished);
     }
     let pvchat = Pvchat::miniature()?;
     let about = |name: &SubjectName| match folder.load(name, pvchat.vilm()) {
@@ -217,5 +224,5 @@ pub fn list(folder: &SubjectFolder) -> Outcome<Vec<(SubjectName, String, PathBuf
         }
         Err(error) => format!("cannot be used: {}", crate::failure::Failure::from(error).message),
     };
-    Ok(names.into_iter().map(|name| (name.clone(), about(&name), folder.file(&name))).collect())
+    Ok(names.into_iter().map(|name| (name.clone(), about(&name), folder.file(&name))).chain(unfinished).collect())
 }

@@ -17,14 +17,18 @@ use serde::Serialize;
 
 use crate::{
     arguments::Common,
+    bases::Base,
     failure::{Exit, Failure, Outcome},
     folders::make_private,
-    subjects::{kinds, unknown},
+    learned::LearnedOn,
+    subjects::{Kinds, kinds, unknown},
     words,
 };
 
-/// The largest file that is imported, in bytes; the same as the gallery reads.
+/// The largest file of a person that is imported, in bytes; the same as the gallery reads.
 const LARGEST: u64 = 16 << 20;
+/// The largest file of somebody who was learned; the same as the library reads.
+const LARGEST_LEARNED: u64 = 64 << 20;
 
 #[derive(Args)]
 pub struct ExportArguments {
@@ -32,6 +36,9 @@ pub struct ExportArguments {
     name: SubjectName,
     /// The file to write; it must not exist.
     file: PathBuf,
+    /// Exports what was learned on this base, in place of the face.
+    #[arg(long, value_name = "BASE")]
+    base: Option<Base>,
 }
 
 #[derive(Args)]
@@ -41,6 +48,9 @@ pub struct ImportArguments {
     /// A name to use instead of the one in the file.
     #[arg(long, value_name = "NAME")]
     name: Option<SubjectName>,
+    /// The base that the person was learned on; needed for a file of what was learned on a base for footage.
+    #[arg(long, value_name = "BASE")]
+    base: Option<Base>,
 }
 
 #[derive(Serialize)]
@@ -55,22 +65,34 @@ struct ExchangedBody<'a> {
 impl ExportArguments {
     pub fn run(&self, common: &Common) -> Outcome<Exit> {
         let (name, file) = (&self.name, &self.file);
-        let (is_real, _) = kinds(common, name)?;
-        let bytes = match is_real {
-            true => common.gallery()?.load(name)?.to_bytes()?,
-            false => {
+        let Kinds { is_real, is_drawn, learned } = kinds(common, name)?;
+        let key = self.base.as_ref().map(Base::key).transpose()?;
+        let finished: Vec<&LearnedOn> = learned.iter().filter(|on| on.folder.file(name).exists()).collect();
+        let bases: Vec<&str> = finished.iter().map(|on| on.base.as_str()).collect();
+        let (by, bytes) = match (&key, finished.as_slice()) {
+            (None, _) if is_real => ("face", common.gallery()?.load(name)?.to_bytes()?),
+            (Some(key), found) if found.iter().any(|on| on.base == *key) => ("learned", learned_on(common, key, name)?),
+            (Some(key), _) => {
+                let message = format!("{} was not learned on {key}; learned on: {}", name.bare(), words::list(&bases));
+                return Err(Failure::refused("unknown_person", message));
+            }
+            (None, [on]) if !is_drawn => ("learned", learned_on(common, &on.base, name)?),
+            (None, _) if !is_drawn => {
+                let message = format!("{} was learned on: {}; choose by --base", name.bare(), words::list(&bases));
+                return Err(Failure::refused("refused", message));
+            }
+            (None, _) => ("drawn", {
                 let folder = common.drawn_subjects()?;
                 folder.load(name, Pvchat::miniature()?.vilm())?;
                 let kept = folder.file(name);
                 fs::read(&kept).map_err(|error| Failure::file(&kept, &error))?
-            }
+            }),
         };
         if fs::symlink_metadata(file).is_ok() {
             let message = format!("{} exists already; choose another name, or remove it first", words::shown(file));
             return Err(Failure::refused("file_exists", message));
         }
         write_atomically(file, &bytes)?;
-        let by = if is_real { "face" } else { "drawn" };
         let body = ExchangedBody { name: name.bare(), by, file, bytes: bytes.len() as u64 };
         let text = format!("{} is in {}, {}", name.bare(), words::shown(file), words::bytes(body.bytes));
         common.output().result("exported", &body, text)?;
@@ -81,14 +103,19 @@ impl ExportArguments {
 impl ImportArguments {
     pub fn run(&self, common: &Common) -> Outcome<Exit> {
         let bytes = read(&self.file)?;
-        let is_drawn = is_drawn(&bytes);
-        let (name, by) = if is_drawn { (self.import_drawn(common)?, "drawn") } else { (self.import(common, &bytes)?, "face") };
+        let (name, by) = match is_subject(&bytes) {
+            true => self.import_subject(common)?,
+            false => (self.import(common, &bytes)?, "face"),
+        };
         let body = ExchangedBody { name: name.bare(), by, file: &self.file, bytes: bytes.len() as u64 };
         common.output().result("imported", &body, format!("imported {}", name.bare()))?;
         Ok(Exit::Answered)
     }
 
     fn import(&self, common: &Common, bytes: &[u8]) -> Outcome<SubjectName> {
+        if bytes.len() as u64 > LARGEST {
+            return Err(self.refused("it is too large for a person"));
+        }
         let gallery = common.gallery()?;
         let mut person = Person::from_bytes(bytes, &self.file)?;
         check(&person).map_err(|problem| self.refused(&problem))?;
@@ -100,10 +127,21 @@ impl ImportArguments {
         Ok(person.name)
     }
 
-    fn import_drawn(&self, common: &Common) -> Outcome<SubjectName> {
-        let folder = common.drawn_subjects()?;
+    /// Somebody who was learned, on a base for footage or on the miniature.
+    fn import_subject(&self, common: &Common) -> Outcome<(SubjectName, &'static str)> {
         let pvchat = Pvchat::miniature()?;
-        let mut subject = Subject::load(&self.file, pvchat.vilm().fingerprint())?;
+        let mut subject = Subject::load_any(&self.file)?;
+        let is_drawn = subject.info.base == pvchat.vilm().fingerprint();
+        let folder = match &self.base {
+            _ if is_drawn => common.drawn_subjects()?,
+            Some(base) if !base.is_miniature() => common.learned_on(&base.key()?)?,
+            _ => {
+                let base = words::clean(&subject.info.base);
+                let file = words::shown(&self.file);
+                let message = format!("{file} was learned on a base for footage ({base}); name it by --base");
+                return Err(Failure::refused("file_refused", message));
+            }
+        };
         if let Some(name) = &self.name {
             pvchat.vilm().codec().check_name(name)?;
             subject = subject.renamed(name.clone());
@@ -112,7 +150,7 @@ impl ImportArguments {
         self.check_free(&name, folder.file(&name).exists(), folder.path())?;
         make_private(folder.path())?;
         folder.save(&subject)?;
-        Ok(name)
+        Ok((name, if is_drawn { "drawn" } else { "learned" }))
     }
 
     fn check_free(&self, name: &SubjectName, is_taken: bool, folder: &Path) -> Outcome<()> {
@@ -130,8 +168,16 @@ impl ImportArguments {
     }
 }
 
-/// Whether a file holds a drawn character: a safetensors file without the entry of a person.
-fn is_drawn(bytes: &[u8]) -> bool {
+/// What was learned of somebody on a base, as it is kept.
+fn learned_on(common: &Common, base: &str, name: &SubjectName) -> Outcome<Vec<u8>> {
+    let folder = common.learned_on(base)?;
+    folder.load_any(name)?;
+    let kept = folder.file(name);
+    fs::read(&kept).map_err(|error| Failure::file(&kept, &error))
+}
+
+/// Whether a file holds somebody who was learned: a safetensors file without the entry of a person.
+fn is_subject(bytes: &[u8]) -> bool {
     let header = bytes.get(8..).unwrap_or_default();
     let has = |text: &[u8]| header.windows(text.len()).take(1 << 16).any(|window| window == text);
     has(b"\"__metadata__\"") && !has(b"\"person\"")
@@ -165,9 +211,9 @@ fn read(file: &Path) -> Outcome<Vec<u8>> {
         return Err(Failure::failed(format!("{} is not a regular file; give one that export wrote", words::shown(file))));
     }
     let mut bytes = Vec::new();
-    opened.take(LARGEST + 1).read_to_end(&mut bytes).map_err(io)?;
-    if bytes.len() as u64 > LARGEST {
-        let limit = words::bytes(LARGEST);
+    opened.take(LARGEST_LEARNED + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > LARGEST_LEARNED {
+        let limit = words::bytes(LARGEST_LEARNED);
         return Err(Failure::refused(
             "file_refused",
             format!("{} is larger than {limit}; give a file that export wrote", words::shown(file)),
@@ -192,16 +238,20 @@ struct ForgottenBody<'a> {
     bytes: u64,
 }
 
-/// Deletes all that is kept of somebody, real and drawn, and says what that was.
+/// Deletes all that is kept of somebody, real, learned and drawn, and says what that was.
 pub fn forget(common: &Common, name: &SubjectName) -> Outcome<Exit> {
     let gallery = common.gallery()?;
     let folder = gallery.path();
+    // While somebody is being learned nothing is deleted: that comes first.
+    let (mut deleted, learned) = (Vec::new(), common.learned_folders()?.into_iter().map(|on| on.folder));
+    for kept in learned.chain([common.drawn_subjects()?]) {
+        let files = kept.forget(name)?.deleted.into_iter();
+        deleted.extend(files.map(|file| DeletedBody { file: kept.path().join(file.path), bytes: file.bytes }));
+    }
     let person = forget_person(&gallery, name)?.into_iter().map(|(file, bytes)| DeletedBody { file, bytes });
-    let drawn = common.drawn_subjects()?.forget(name)?.deleted;
-    let drawn = drawn.into_iter().map(|file| DeletedBody { file: folder.join(file.path), bytes: file.bytes });
-    let deleted: Vec<DeletedBody> = person.chain(drawn).collect();
+    deleted.splice(0..0, person);
     if deleted.is_empty() {
-        return Err(unknown(&gallery, name)?);
+        return Err(unknown(common, name)?);
     }
     let bytes = deleted.iter().map(|file| file.bytes).sum();
     let row = |file: &DeletedBody| {

@@ -1,46 +1,83 @@
-//! `pvchat learn`: learning by gradient, in the laboratory of drawn characters.
+//! `pvchat learn`: learning a person by gradient, from a dataset on a base for footage, or in the laboratory of drawn characters.
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
-use pvchat::{SubjectName, train::personal::Trains};
+use pvchat::{
+    Error, LearnOptions, LearnedFrom, Shot, SubjectName,
+    data::Dataset,
+    train::personal::{LearnConfig, Trains},
+};
+use serde::Serialize;
+use serde_json::Value;
 
 use crate::{
     arguments::Common,
     bases::Base,
+    dataset::peak_memory,
+    describer::{self, LazyBase},
     drawn,
     failure::{Exit, Failure, Outcome},
+    folders::make_private,
+    interrupt::Stoppable,
+    output::Output,
+    progress::LearnBars,
     words,
 };
 
 const EXAMPLES: &str = "\
 Examples:
+  pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data
+  pvchat learn --dataset aa-data                     on the smallest base that is installed
+  pvchat learn --dataset aa-data --base smolvlm2-500m --trains composable
+  pvchat ask lunch.mp4 \"What is Aa doing?\"           the base is asked by what it has learned
+  pvchat ask lunch.mp4 \"Is Aa in it?\" --by learned   no face is compared
   pvchat learn fixtures/clips/clip-00.mp4 --name Aa --base miniature
-  pvchat ask fixtures/clips/clip-03.mp4 \"What is <Aa> doing?\" --base miniature
 
-Learning by gradient trains the personal tokens of a base. In this version it is that of the miniature, which knows drawn
-characters; clips of them are in the repository. Real people are enrolled: `pvchat enrol`.";
+On a base for footage a person is learned from clips with the person and clips of others, which `pvchat dataset make` makes from
+one clip; it takes long (docs/dataset.md). Ctrl-C stops it, and the same command resumes. The miniature learns drawn characters
+from one drawn clip. Recognising people needs none of this: `pvchat enrol`.
 
-/// Learns a drawn character by training on clips made from one clip; resumes after an interruption.
+Exit codes: 0 learned, 3 a dataset that cannot be learned from, no base, a result no better than chance.";
+
+/// Bytes of what the encoder made of the clips that stay in memory: one clip takes 25 MB on the smallest base.
+const FEATURE_MEMORY: usize = 512 << 20;
+
+/// Learns a person by gradient: from a dataset on a base for footage, or a drawn character from one clip.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// A video that shows one character.
-    clip: PathBuf,
-    /// The character's name: 1 to 40 letters, digits, spaces or hyphens. An existing character of that name is replaced.
-    #[arg(long, value_name = "NAME")]
-    name: SubjectName,
-    /// The base that learns: miniature.
+    /// A video that shows one drawn character.
+    #[arg(required_unless_present = "dataset", conflicts_with = "dataset")]
+    clip: Option<PathBuf>,
+    /// A folder that `pvchat dataset make` wrote, or a file of the published schema.
+    #[arg(long, value_name = "DATASET")]
+    dataset: Option<PathBuf>,
+    /// The name: 1 to 40 letters, digits, spaces or hyphens; not needed where the dataset is about one person. What was learned under that name
+    /// on that base is replaced.
+    #[arg(long, value_name = "NAME", required_unless_present = "dataset")]
+    name: Option<SubjectName>,
+    /// The base that learns: a name of `pvchat base list`, or a folder; by default the smallest SmolVLM2 that is installed. For
+    /// drawn clips: miniature.
     #[arg(long, env = "PVCHAT_BASE", hide_env_values = true, value_name = "BASE")]
     base: Option<Base>,
     /// Seed of all random choices; the same seed gives the same result.
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
-    /// What is trained: composable, personal, personal-and-bridge or personal-bridge-and-vision. Only characters of the first
-    /// kind can be asked about together.
-    #[arg(long, default_value = "composable", value_parser = trains, value_name = "WHAT")]
-    trains: Trains,
-    /// Also keeps the clips and questions that it was learned from.
-    #[arg(long)]
+    /// What is trained: composable, personal, personal-and-bridge or personal-bridge-and-vision. People of the first kind can be
+    /// asked about together. By default personal on a base for footage, which takes the first two, and composable on the
+    /// miniature.
+    #[arg(long, value_parser = trains, value_name = "WHAT")]
+    trains: Option<Trains>,
+    /// A JSON file with settings of the training (`LearnConfig` in the library), such as {"clip_steps": 60}; the others are the
+    /// usual ones. For datasets only.
+    #[arg(long, value_name = "FILE", conflicts_with = "clip")]
+    training: Option<PathBuf>,
+    /// Also keeps the clips and questions that a drawn character was learned from.
+    #[arg(long, conflicts_with = "dataset")]
     keep_data: bool,
 }
 
@@ -51,15 +88,261 @@ fn trains(text: &str) -> Result<Trains, String> {
 
 impl Arguments {
     pub fn run(&self, common: &Common) -> Outcome<Exit> {
-        if !self.base.as_ref().is_some_and(Base::is_miniature) {
-            let (clip, name) = (words::quoted(&self.clip), self.name.bare());
-            return Err(Failure::refused(
-                "needs_base",
-                format!(
-                    "learning by gradient is for drawn characters in this version; real people are enrolled: pvchat enrol {clip} --name {name}. Drawn characters are learned with --base miniature"
-                ),
-            ));
+        let is_miniature = self.base.as_ref().is_some_and(Base::is_miniature);
+        match (&self.dataset, &self.clip, &self.name) {
+            (Some(_), ..) if is_miniature => {
+                let message = "the miniature learns from one drawn clip; name a base for footage, see `pvchat base list`";
+                Err(Failure::refused("base_refused", message))
+            }
+            (Some(dataset), ..) => self.learn_from(common, dataset),
+            (None, Some(clip), Some(name)) if is_miniature => {
+                drawn::learn(common, clip, name, (self.seed, self.trains.unwrap_or_default(), self.keep_data))
+            }
+            (None, Some(clip), Some(name)) => Err(two_commands(clip, name, self.base.as_ref())),
+            // Not reached: the command line requires one of them.
+            (None, ..) => Err(Failure::failed("name a dataset by --dataset, or a drawn clip")),
         }
-        drawn::learn(common, &self.clip, &self.name, (self.seed, self.trains, self.keep_data))
+    }
+
+    fn learn_from(&self, common: &Common, dataset: &Path) -> Outcome<Exit> {
+        let (started, output) = (Instant::now(), common.output());
+        let Some(base) = describer::choose(common, self.base.as_ref())? else { return Err(describer::none()) };
+        let source = Source::find(dataset, self.name.as_ref())?;
+        let training = self.training_of(&base)?;
+        source.check(&output)?;
+        let reading = Instant::now();
+        let shots = Shot::from_dataset(&source.file, &source.name, base.folder().frames()).map_err(Error::from)?;
+        let mut took = vec![("reading clips", words::millis(reading.elapsed().as_secs_f64()))];
+        let opening = Instant::now();
+        let pvchat = base.open_to_learn()?;
+        took.push(("opening the base", words::millis(opening.elapsed().as_secs_f64())));
+
+        let folder = base.learned();
+        make_private(folder.path())?;
+        let options = LearnOptions { seed: self.seed, training, feature_memory: Some(FEATURE_MEMORY), ..LearnOptions::default() };
+        let (stoppable, mut bars) = (Stoppable::begin(), LearnBars::new(&output));
+        let learned = folder.learn_from(&pvchat, &shots, &source.name, &options, |event| {
+            bars.observe(&event);
+            stoppable.flow()
+        });
+        took.extend(bars.finish());
+        let learned = learned.map_err(|error| source.failure(error))?;
+        let body = LearnedBody {
+            name: source.name.bare(),
+            file: &source.file,
+            base: base.key(),
+            kept_in: folder.file(&source.name),
+            trains: options.training.trains,
+            clips: [true, false].map(|present| shots.iter().filter(|shot| shot.present == present).count()),
+            right: right(&learned, &shots),
+            kept_learned: learned.report.kept_learned,
+            steps: learned.report.steps.len(),
+            seconds: took,
+            all_seconds: words::millis(started.elapsed().as_secs_f64()),
+            peak_memory: peak_memory(),
+        };
+        output.result("learned", &body, body.told())?;
+        Ok(Exit::Answered)
+    }
+
+    /// The usual training of the base, with what the user chose.
+    fn training_of(&self, base: &LazyBase) -> Outcome<LearnConfig> {
+        let mut training = base.folder().learn_config();
+        if let Some(file) = &self.training {
+            let wrong = |problem: String| {
+                let message = format!("{}: {problem}; give an object of settings, see docs/dataset.md", words::shown(file));
+                Failure { exit: Exit::Usage, ..Failure::failed(message) }
+            };
+            let bytes = fs::read(file).map_err(|error| Failure::file(file, &error))?;
+            let chosen: Value = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+            let mut all = serde_json::to_value(&training)?;
+            put(&mut all, chosen);
+            training = serde_json::from_value(all).map_err(|error| wrong(error.to_string()))?;
+        }
+        if let Some(trains) = self.trains {
+            training.trains = trains;
+        }
+        if !base.folder().can_ask(training.trains) {
+            let message = format!(
+                "{} cannot be asked on {} as the program opens it; use --trains personal or composable",
+                training.trains,
+                base.key()
+            );
+            return Err(Failure::refused("refused", message));
+        }
+        Ok(training)
+    }
+}
+
+/// Puts the values of one document into another, objects key by key.
+fn put(into: &mut Value, from: Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            from.into_iter().for_each(|(key, value)| put(into.entry(key).or_insert(Value::Null), value));
+        }
+        (into, from) => *into = from,
+    }
+}
+
+/// What filmed footage takes.
+fn two_commands(clip: &Path, name: &SubjectName, base: Option<&Base>) -> Failure {
+    let (clip, bare) = (words::quoted(clip), name.bare());
+    let data = format!("{}-data", bare.to_lowercase());
+    let base = base.filter(|base| !base.is_empty()).map(|base| format!(" --base {}", base.quoted())).unwrap_or_default();
+    let message = format!(
+        "learning by gradient from filmed footage takes two commands: pvchat dataset make {clip} --name {bare} --corpus FOOTAGE \
+         --out {data}, then pvchat learn --dataset {data}{base}; to recognise {bare}, this is enough: pvchat enrol {clip} --name \
+         {bare}. Drawn characters are learned with --base miniature"
+    );
+    Failure::refused("needs_dataset", message)
+}
+
+/// A dataset file, and who is learned from it.
+struct Source {
+    file: PathBuf,
+    name: SubjectName,
+    dataset: Dataset,
+}
+
+impl Source {
+    /// The file about one person: the one that is given, or that of the person in a folder.
+    fn find(path: &Path, name: Option<&SubjectName>) -> Outcome<Self> {
+        let about = |names: &[SubjectName]| {
+            let bare: Vec<&str> = names.iter().map(SubjectName::bare).collect();
+            words::list(&bare)
+        };
+        let choose = |names: &[SubjectName]| -> Outcome<SubjectName> {
+            let shown = words::shown(path);
+            match (name, names) {
+                (Some(name), names) if names.contains(name) => Ok(name.clone()),
+                (None, [one]) => Ok(one.clone()),
+                (_, []) => {
+                    let message =
+                        format!("{shown} holds no dataset; make one: pvchat dataset make CLIP --name Aa --corpus DIR --out DIR");
+                    Err(Failure::refused("dataset_refused", message))
+                }
+                (Some(name), names) => {
+                    let message = format!("{shown} is about {}, not about {}; name one of them", about(names), name.bare());
+                    Err(Failure::refused("unknown_person", message))
+                }
+                (None, names) => {
+                    let message = format!("{shown} is about {}; choose one by --name", about(names));
+                    Err(Failure::refused("several_people", message))
+                }
+            }
+        };
+        if !path.is_dir() {
+            let dataset = Dataset::read(path)?;
+            return Ok(Self { file: path.to_path_buf(), name: choose(&dataset.subjects())?, dataset });
+        }
+        let entries = fs::read_dir(path).map_err(|error| Failure::file(path, &error))?;
+        let name_of = |entry: fs::DirEntry| entry.file_name().to_str()?.strip_suffix(".json")?.parse().ok();
+        let is_of_person = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().ends_with(">.json");
+        let mut names: Vec<SubjectName> = entries.flatten().filter(is_of_person).filter_map(name_of).collect();
+        names.sort();
+        let name = choose(&names)?;
+        let file = path.join(format!("{name}.json"));
+        let dataset = Dataset::read(&file)?;
+        Ok(Self { file, name, dataset })
+    }
+
+    /// Refuses a dataset that the person cannot be learned from, before any clip is opened; everything is said.
+    fn check(&self, output: &Output) -> Outcome<()> {
+        let mut about = self.dataset.clone();
+        about.videos.retain(|video| video.subjects.contains(&self.name));
+        let problems = about.problems();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let reason = if problems.iter().all(|problem| problem.concerns_balance()) { "one_class" } else { "dataset_refused" };
+        problems.iter().skip(1).for_each(|problem| output.note(words::clean(&problem.to_string())));
+        let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Err(Failure::refused(
+            reason,
+            words::clean(&format!("{} cannot be learned from: {}", words::shown(&self.file), all.join("; "))),
+        ))
+    }
+
+    /// What went wrong in the words of this command.
+    fn failure(&self, error: Error) -> Failure {
+        let name = self.name.bare();
+        let chance = if let Error::NotLearned { accuracy, .. } = &error { Some(100.0 * accuracy) } else { None };
+        let mut failure = Failure::from(error);
+        if let Some(right) = chance {
+            failure.message = format!(
+                "{name} was not learned: {right:.0} % of the clips that were held back are judged rightly, and guessing gives \
+                 50 %; look at the clips (report.html), make more of them, or train longer (--training)"
+            );
+        }
+        if failure.exit == Exit::Interrupted {
+            failure.message = format!("stopped learning {name}; run the same command again to resume");
+        }
+        failure
+    }
+}
+
+/// The shares of held-back clips that are judged rightly before and after training; nothing where too few clips are there to hold
+/// some of both kinds back.
+fn right(learned: &LearnedFrom, shots: &[Shot]) -> Option<[f64; 2]> {
+    /// As the learner holds back: one in four of each kind.
+    const LEAST: usize = 4;
+    let enough = [true, false].iter().all(|present| shots.iter().filter(|shot| shot.present == *present).count() >= LEAST);
+    enough.then(|| [learned.report.before, learned.report.after].map(|check| f64::from(check.balanced_accuracy)))
+}
+
+#[derive(Serialize)]
+struct LearnedBody<'a> {
+    name: &'a str,
+    #[serde(serialize_with = "words::lossy")]
+    file: &'a Path,
+    base: &'a str,
+    #[serde(serialize_with = "words::lossy")]
+    kept_in: PathBuf,
+    trains: Trains,
+    /// With the person, of others.
+    clips: [usize; 2],
+    /// Shares of right answers on clips held back, before and after training; nothing where none of a kind were.
+    right: Option<[f64; 2]>,
+    kept_learned: bool,
+    steps: usize,
+    seconds: Vec<(&'static str, f64)>,
+    all_seconds: f64,
+    peak_memory: Option<u64>,
+}
+
+impl LearnedBody<'_> {
+    fn told(&self) -> String {
+        let ([ours, theirs], name) = (self.clips, self.name);
+        let steps: Vec<String> = self.seconds.iter().map(|(what, seconds)| format!("{what} {seconds:.1} s")).collect();
+        let memory = self.peak_memory.map(|bytes| format!("; at most {} of memory", words::bytes(bytes))).unwrap_or_default();
+        let right = match self.right {
+            Some([before, after]) => {
+                format!("Right on clips held back: {:.0} % before training, {:.0} % after it.", 100.0 * before, 100.0 * after)
+            }
+            None => "Fewer than four clips of a kind: none were held back, so nobody knows how well it was learned.".into(),
+        };
+        format!(
+            "{name} learned on {} from {ours} clips with {name} and {theirs} of others, in {}.\n{right}\nTook {:.0} s: \
+             {}{memory}.\nKept in {}.",
+            self.base,
+            words::count(self.steps, "step"),
+            self.all_seconds,
+            steps.join(", "),
+            words::shown(&self.kept_in)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chosen_settings_take_the_place_of_the_usual_ones() {
+        let mut all = serde_json::json!({ "clip_steps": 30, "adaptation": { "lora_rate": 1.0, "router_rate": 2.0 } });
+        put(&mut all, serde_json::json!({ "adaptation": { "router_rate": 3.0 }, "batch": 2 }));
+        let expected =
+            serde_json::json!({ "clip_steps": 30, "batch": 2, "adaptation": { "lora_rate": 1.0, "router_rate": 3.0 } });
+        assert_eq!(all, expected);
     }
 }

@@ -18,6 +18,7 @@ mod hub;
 mod index;
 mod interrupt;
 mod learn;
+mod learned;
 mod models;
 mod output;
 mod progress;

@@ -1,7 +1,6 @@
 //! Progress on standard error: bars only where it is a terminal.
 
 use std::{
-    io::Write,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -128,11 +127,12 @@ pub struct LearnBars {
     output: Output,
     bar: ProgressBar,
     step: Option<(&'static str, Instant)>,
+    took: Vec<(&'static str, f64)>,
 }
 
 impl LearnBars {
     pub fn new(output: &Output) -> Self {
-        Self { output: *output, bar: ProgressBar::hidden(), step: None }
+        Self { output: *output, bar: ProgressBar::hidden(), step: None, took: Vec::new() }
     }
 
     pub fn observe(&mut self, event: &LearnEvent<'_>) {
@@ -170,15 +170,17 @@ impl LearnBars {
 
     fn leave(&mut self) {
         self.bar.finish_and_clear();
-        if let Some((words, since)) = self.step.take()
-            && !self.output.quiet
-        {
-            let _ = writeln!(std::io::stderr(), "  {words:<46}{:6.1} s", since.elapsed().as_secs_f64());
+        if let Some((what, since)) = self.step.take() {
+            let seconds = since.elapsed().as_secs_f64();
+            self.took.push((what, words::millis(seconds)));
+            self.output.note(format!("  {what:<46}{seconds:6.1} s"));
         }
     }
 
-    pub fn finish(mut self) {
+    /// The steps with their seconds.
+    pub fn finish(mut self) -> Vec<(&'static str, f64)> {
         self.leave();
+        self.took
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use pvchat::{
-    Pvchat, SubjectName,
-    faces::{Gallery, Person, Template},
+    Error, Pvchat, SubjectFolder, SubjectName,
+    faces::{Person, Template},
 };
 use serde::Serialize;
 
@@ -13,6 +13,7 @@ use crate::{
     arguments::Common,
     drawn, exchange,
     failure::{Exit, Failure, Outcome},
+    learned::{self, Learned, LearnedOn},
     words,
 };
 
@@ -90,7 +91,7 @@ pub struct SplitArguments {
 #[derive(Serialize)]
 struct SubjectBody<'a> {
     name: &'a str,
-    /// `face` or `drawn`.
+    /// `face`, `learned` or `drawn`.
     by: &'static str,
     about: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,19 +146,40 @@ fn changed(common: &Common, change: &str) -> Outcome<Exit> {
     Ok(Exit::Answered)
 }
 
-/// Whether somebody is kept as a real person, and as a drawn character; refuses nobody.
-pub fn kinds(common: &Common, name: &SubjectName) -> Outcome<(bool, bool)> {
-    let (gallery, drawn) = (common.gallery()?, common.drawn_subjects()?);
-    let kinds = (gallery.file(name).exists(), drawn.file(name).exists());
-    if kinds == (false, false) {
-        return Err(unknown(&gallery, name)?);
+/// As what somebody is kept.
+pub struct Kinds {
+    /// By the face.
+    pub is_real: bool,
+    /// As a drawn character, be it unfinished.
+    pub is_drawn: bool,
+    /// On bases for footage, be it unfinished.
+    pub learned: Vec<LearnedOn>,
+}
+
+/// As what somebody is kept; refuses nobody.
+pub fn kinds(common: &Common, name: &SubjectName) -> Outcome<Kinds> {
+    let (gallery, mut learned) = (common.gallery()?, Vec::new());
+    for on in common.learned_folders()? {
+        if on.holds(name)? {
+            learned.push(on);
+        }
+    }
+    let is_drawn = learned::holds(&common.drawn_subjects()?, name)?;
+    let kinds = Kinds { is_real: gallery.file(name).exists(), is_drawn, learned };
+    if !kinds.is_real && !kinds.is_drawn && kinds.learned.is_empty() {
+        return Err(unknown(common, name)?);
     }
     Ok(kinds)
 }
 
 /// Nobody of that name is kept.
-pub fn unknown(gallery: &Gallery, name: &SubjectName) -> Outcome<Failure> {
-    let known: Vec<String> = gallery.names()?.iter().map(|name| name.bare().to_string()).collect();
+pub fn unknown(common: &Common, name: &SubjectName) -> Outcome<Failure> {
+    let (gallery, mut known) = (common.gallery()?, common.drawn_subjects()?.names()?);
+    known.extend(gallery.names()?);
+    known.extend(common.learned()?.into_iter().map(|learned| learned.name));
+    known.sort();
+    known.dedup();
+    let known: Vec<&str> = known.iter().map(SubjectName::bare).collect();
     let (name, folder) = (name.bare(), words::shown(gallery.path()));
     let message = format!("nobody called {name} in {folder}; enrolled: {}", words::list(&known));
     Ok(Failure::refused("unknown_person", message))
@@ -165,7 +187,7 @@ pub fn unknown(gallery: &Gallery, name: &SubjectName) -> Outcome<Failure> {
 
 fn list(common: &Common) -> Outcome<Exit> {
     let (gallery, drawn) = (common.gallery()?, common.drawn_subjects()?);
-    let (names, drawn) = (gallery.names()?, drawn::list(&drawn)?);
+    let (names, drawn, learned) = (gallery.names()?, drawn::list(&drawn)?, common.learned()?);
     let real = |name| {
         let person = gallery.load(name);
         let about = match &person {
@@ -184,16 +206,18 @@ fn list(common: &Common) -> Outcome<Exit> {
             file: gallery.file(name),
         }
     };
-    let subjects = names.iter().map(real).chain(drawn.iter().map(|(name, about, file)| SubjectBody {
-        name: name.bare(),
-        by: "drawn",
-        about: about.clone(),
+    let drawn = drawn.iter().map(|(name, about, file)| drawn_body(name, about.clone(), file.clone()));
+    let learned = learned.iter().map(|learned| SubjectBody {
+        name: learned.name.bare(),
+        by: "learned",
+        about: learned.about.clone(),
         looks: None,
         corrections: None,
-        model: Some("miniature".into()),
-        file: file.clone(),
-        usable: !about.starts_with("cannot"),
-    }));
+        model: Some(learned.base.clone()),
+        file: learned.file.clone(),
+        usable: learned.usable,
+    });
+    let subjects = names.iter().map(real).chain(learned).chain(drawn);
     let body = SubjectsBody { folder: gallery.path().to_path_buf(), subjects: subjects.collect() };
     let rows = body.subjects.iter().map(|subject| {
         let about = if subject.by == "drawn" { format!("drawn character, {}", subject.about) } else { subject.about.clone() };
@@ -205,6 +229,20 @@ fn list(common: &Common) -> Outcome<Exit> {
     };
     common.output().result("subjects", &body, text)?;
     Ok(Exit::Answered)
+}
+
+fn drawn_body(name: &SubjectName, about: String, file: PathBuf) -> SubjectBody<'_> {
+    let usable = !about.starts_with("cannot") && !about.starts_with("being");
+    SubjectBody {
+        name: name.bare(),
+        by: "drawn",
+        about,
+        looks: None,
+        corrections: None,
+        model: Some("miniature".into()),
+        file,
+        usable,
+    }
 }
 
 /// A person in a line.
@@ -258,18 +296,34 @@ struct ShownBody<'a> {
     bytes: u64,
     looks: Vec<LookBody<'a>>,
     corrections: Vec<LookBody<'a>>,
+    learned: &'a [Learned],
+}
+
+#[derive(Serialize)]
+struct LearnedBody<'a> {
+    name: &'a str,
+    learned: &'a [Learned],
 }
 
 fn show(common: &Common, name: &SubjectName) -> Outcome<Exit> {
     let gallery = common.gallery()?;
-    let (is_real, _) = kinds(common, name)?;
+    let Kinds { is_real, is_drawn, .. } = kinds(common, name)?;
+    let mut learned = common.learned()?;
+    learned.retain(|learned| learned.name == *name);
+    let line = |learned: &Learned| format!("{}; {}", words::clean(&learned.about), words::shown(&learned.file));
+    let lines: Vec<String> = learned.iter().map(line).collect();
+    if !is_real && !is_drawn {
+        let text = format!("{}: {}", name.bare(), lines.join("\n"));
+        common.output().result("subject_learned", &LearnedBody { name: name.bare(), learned: &learned }, text)?;
+        return Ok(Exit::Answered);
+    }
     if !is_real {
         let folder = common.drawn_subjects()?;
         let kept = drawn::list(&folder)?.into_iter().find(|(other, ..)| other == name);
         let (_, about, file) = kept.ok_or_else(|| Failure::failed(format!("{name} cannot be read; forget it")))?;
-        let text = format!("{}: drawn character, {about}; {}", name.bare(), words::shown(&file));
-        let (model, usable) = (Some("miniature".into()), !about.starts_with("cannot"));
-        let body = SubjectBody { name: name.bare(), by: "drawn", about, looks: None, corrections: None, model, file, usable };
+        let mut text = format!("{}: drawn character, {about}; {}", name.bare(), words::shown(&file));
+        lines.iter().for_each(|line| text.push_str(&format!("\n  {line}")));
+        let body = drawn_body(name, about, file);
         common.output().result("subject_drawn", &body, text)?;
         return Ok(Exit::Answered);
     }
@@ -288,13 +342,15 @@ fn show(common: &Common, name: &SubjectName) -> Outcome<Exit> {
     let mut table = rows("look", &person.templates);
     table.extend(rows("not", &person.not));
     let size = words::bytes(bytes);
-    let text = format!("{}: {}; {}, {size}\n{}", name.bare(), about(&person), words::shown(&file), words::table(&table));
+    let mut text = format!("{}: {}; {}, {size}\n{}", name.bare(), about(&person), words::shown(&file), words::table(&table));
+    lines.iter().for_each(|line| text.push_str(&format!("\n  {line}")));
     let body = ShownBody {
         name: name.bare(),
         model: &person.model,
         bytes,
         looks: person.templates.iter().enumerate().map(LookBody::of).collect(),
         corrections: person.not.iter().enumerate().map(LookBody::of).collect(),
+        learned: &learned,
         file,
     };
     common.output().result("subject", &body, text)?;
@@ -302,14 +358,33 @@ fn show(common: &Common, name: &SubjectName) -> Outcome<Exit> {
 }
 
 fn rename(common: &Common, from: &SubjectName, to: &SubjectName) -> Outcome<Exit> {
-    let (is_real, is_drawn) = kinds(common, from)?;
+    let Kinds { is_real, is_drawn, learned } = kinds(common, from)?;
+    // Everything that could refuse comes first, so that nobody has two names.
+    let drawn = common.drawn_subjects()?;
+    for folder in learned.iter().map(|on| &on.folder).chain(is_drawn.then_some(&drawn)) {
+        check_rename(folder, from, to)?;
+    }
     if is_real {
         common.gallery()?.rename(from, to)?;
+    }
+    for on in &learned {
+        on.folder.rename_any(from, to)?;
     }
     if is_drawn {
         common.drawn_subjects()?.rename(from, to, Pvchat::miniature()?.vilm())?;
     }
     changed(common, &format!("{} is {} now", from.bare(), to.bare()))
+}
+
+/// Refuses to rename somebody who is being learned, and a name that is taken.
+fn check_rename(folder: &SubjectFolder, from: &SubjectName, to: &SubjectName) -> Outcome<()> {
+    if let Some(learning) = folder.unfinished()?.into_iter().find(|learning| learning.names.contains(from)) {
+        return Err(Error::Unfinished { name: from.to_string(), folder: learning.folder }.into());
+    }
+    if learned::holds(folder, to)? {
+        return Err(Error::NameTaken { name: to.to_string(), folder: folder.path().to_path_buf() }.into());
+    }
+    Ok(())
 }
 
 fn split(common: &Common, arguments: &SplitArguments) -> Outcome<Exit> {

@@ -96,12 +96,13 @@ fn nobody_is_known_at_first() {
 }
 
 #[test]
-fn what_this_version_cannot_do_is_said() {
+fn learning_from_one_filmed_clip_names_the_two_commands_that_it_takes() {
     let home = Home::new();
     for base in [[].as_slice(), &["--base", "smolvlm2-256m"]] {
         let run = home.run(&[&["learn", "clip.mp4", "--name", "Aa"], base].concat());
         run.ends_with(3);
-        assert!(run.err.contains("this version") && run.err.contains("pvchat enrol"), "{}", run.err);
+        let told = ["pvchat dataset make clip.mp4 --name Aa", "then pvchat learn --dataset aa-data", "pvchat enrol clip.mp4"];
+        assert!(told.iter().all(|part| run.err.contains(part)), "{}", run.err);
     }
 }
 

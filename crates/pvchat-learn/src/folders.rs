@@ -8,7 +8,7 @@ use std::{
 use pvchat_data::SubjectName;
 use pvchat_train::checkpoint::CheckpointFolder;
 
-use crate::{Error, Result, Unfinished, unfinished::begun_with};
+use crate::{Error, Result, Unfinished, looks::KeptLooks, unfinished::begun_with};
 
 /// What the name of a folder of learning ends with.
 const LEARNING: &str = ".learning";
@@ -65,7 +65,7 @@ impl<'a> LearningFolders<'a> {
 
     /// Learns people in their folder, which is deleted once `save` has kept what `work` learned. `work` is given the folder, held
     /// for this process; those in which one of the people is learned with others are held meanwhile too. A folder that nothing can
-    /// be resumed from does not stay: one without a checkpoint, or of learning whose outcome was refused.
+    /// be resumed from does not stay: one without a checkpoint or a look at a clip, or of learning whose outcome was refused.
     ///
     /// # Errors
     /// What `work` and `save` report; [`pvchat_train::Error::Busy`] when one of the people is being learned already,
@@ -118,9 +118,10 @@ fn hold(folders: &[PathBuf]) -> Result<Vec<CheckpointFolder>> {
 }
 
 /// The error that learning ended with, in the words of this crate. A folder that nothing can be resumed from is deleted: one
-/// without a checkpoint, or of learning that came to its end.
+/// without a checkpoint or a look at a clip, or of learning that came to its end.
 fn ended(error: Error, names: &[SubjectName], held: &CheckpointFolder) -> Error {
-    if matches!(held.state(), Ok(None)) || matches!(error, Error::NotLearned { .. }) {
+    let is_empty = matches!(held.state(), Ok(None)) && !KeptLooks::are_in(held.path());
+    if is_empty || matches!(error, Error::NotLearned { .. }) {
         // What cannot be deleted does not matter: it is in use by nobody.
         let _ = fs::remove_dir_all(held.path());
     }

@@ -4,6 +4,7 @@ mod dataset;
 mod error;
 mod folders;
 mod learner;
+mod looks;
 mod options;
 pub mod remember;
 mod shots;

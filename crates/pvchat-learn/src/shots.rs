@@ -19,6 +19,7 @@ use pvchat_video::Clip;
 use crate::{
     LearnEvent, Learner, Result,
     learner::{encode_pairs, refuse_chance, sort},
+    looks::KeptLooks,
 };
 
 /// A clip to learn somebody from.
@@ -73,7 +74,8 @@ impl Learner<'_> {
     /// Learns a person from clips with them and clips of others. Nothing is made, drawn or chosen: every clip and every question
     /// is the caller's; of [`corpus`](Self::corpus) and [`scenes`](Self::scenes) nothing is used.
     ///
-    /// Every clip is looked at once. First single frames are learned from, then whole clips. Every fourth clip with the person,
+    /// Every clip is looked at once; where there is a folder of checkpoints, what an encoder of single frames makes of it is kept there
+    /// until learning has ended. First single frames are learned from, then whole clips. Every fourth clip with the person,
     /// and every fourth without, is held back for the self-check. A base that can enrol starts from one look at the first clip
     /// with the person, and keeps that look where learning does not improve on it; any other starts from a
     /// [blank subject](Vilm::blank_subject).
@@ -122,12 +124,14 @@ impl Learner<'_> {
         let mut data = LearnData { features: self.options.features(keep)?, ..LearnData::default() };
         let (names, title) = ([name.clone()], name.to_string());
         let free_wording = vilm.config().family()?.free_wording;
+        let looks = KeptLooks::new(keep.checkpoints.as_ref().filter(|_| sees_single_frames(vilm)));
         let mut counts = [0; 2];
         for (done, shot) in shots.iter().enumerate() {
             let pairs = shot.asked(&title, vilm.codec().format(), free_wording);
-            let of_looks = |pair: &&QaPair| matches!(pair.kind, Some(QaKind::Existence | QaKind::Appearance));
+            // Published files say of questions about existence only that they are special.
+            let of_looks = |pair: &&QaPair| matches!(pair.known_kind(), Some(QaKind::Existence | QaKind::Appearance));
             let still_pairs: Vec<QaPair> = pairs.iter().filter(of_looks).cloned().collect();
-            let sight = look(vilm, shot)?;
+            let sight = look_once(vilm, shot, &looks)?;
             let still = still(vilm, shot, &sight)?;
             let number = counts[usize::from(shot.present)];
             counts[usize::from(shot.present)] += 1;
@@ -160,6 +164,15 @@ fn look(vilm: &Vilm, shot: &Shot) -> Result<Sight> {
         true => Ok(vilm.look_at(&shot.frames, &shot.seconds, shot.duration)?),
         false => Ok(vilm.look(&[&shot.frames])?),
     }
+}
+
+/// [`look`], or what is kept of an earlier one.
+fn look_once(vilm: &Vilm, shot: &Shot, looks: &KeptLooks<'_>) -> Result<Sight> {
+    let mut sight = looks.of(vilm, shot, || look(vilm, shot))?;
+    if sees_single_frames(vilm) {
+        sight.shown = vec![Shown::Video { seconds: shot.seconds.clone(), duration: shot.duration }];
+    }
+    Ok(sight)
 }
 
 /// The middle frame in place of the clip.

@@ -201,11 +201,12 @@ impl Adaptation {
         if let Some(routed) = &self.routed {
             model.lm.attach_routers(routed)?;
         }
-        let device = model.lm.device();
+        let (device, config) = (model.lm.device(), model.lm.config.clone());
         // Only where the values are: what is attached has the size that they are checked to have.
         for (name, layer) in model.lm.linears_mut() {
             if self.parameters.contains_key(&format!("answer.lm.{name}.lora.a.weight")) {
-                let [inputs, outputs] = layer.sizes();
+                // Not the layer's own, which are zero where weights are packed.
+                let [inputs, outputs] = config.linear_sizes(&name).unwrap_or(layer.sizes());
                 layer.lora = Some(LoraAdapter::zeros(inputs, outputs, self.lora, &device));
                 let adapted = self.parameters.get(&format!("answer.lm.{name}.lora.b.weight"));
                 if name == "lm_head" && adapted.is_some_and(|values| values.shape.last() == Some(&(outputs + 1))) {
@@ -214,7 +215,16 @@ impl Adaptation {
                 }
             }
         }
-        self.apply(ANSWER, model)
+        let mut model = self.apply(ANSWER, model)?;
+        if model.lm.packed().is_some() {
+            model.lm.pack_adapters()?;
+        }
+        Ok(model)
+    }
+
+    /// Whether packed weights can be asked with it: all it changes are adapters and routers in the layers of the language model.
+    pub fn fits_packed(&self) -> bool {
+        self.parameters.keys().all(|name| name.starts_with("answer.lm.layers."))
     }
 
     /// The base's vision encoder with the parameters of this adaptation.

@@ -287,11 +287,19 @@ impl Subject {
     /// short, is not what was written, has another format version, was made for another base model, or holds values that are
     /// not finite or too large for any parameter.
     pub fn load(path: &Path, base: &str) -> Result<Self> {
-        Self::parse(&read_regular(path, LARGEST_FILE, "choose a subject file")?, path, base)
+        Self::parse(&read_regular(path, LARGEST_FILE, "choose a subject file")?, path, Some(base))
     }
 
-    /// What [`load`](Self::load) does with the bytes of the file at `path`.
-    fn parse(bytes: &[u8], path: &Path, base: &str) -> Result<Self> {
+    /// Reads a subject of whatever base model, to list, rename or copy it: [`SubjectInfo::base`] says which.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), but for another base model.
+    pub fn load_any(path: &Path) -> Result<Self> {
+        Self::parse(&read_regular(path, LARGEST_FILE, "choose a subject file")?, path, None)
+    }
+
+    /// What [`load`](Self::load) does with the bytes of the file at `path`; without a base that of any is read.
+    fn parse(bytes: &[u8], path: &Path, base: Option<&str>) -> Result<Self> {
         let file = |problem: String, remedy: &str| Error::File { file: path.to_path_buf(), problem, remedy: remedy.into() };
         let broken = |error: String| file(format!("is not a complete subject file ({error})"), "learn the person again");
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| broken(error.to_string()))?;
@@ -318,7 +326,7 @@ impl Subject {
         if stated.is_none() && info.format_version == FORMAT_VERSION {
             return Err(damaged());
         }
-        if info.base != base {
+        if let Some(base) = base.filter(|base| info.base != *base) {
             let problem = format!("was made for the base model {}, not for {base}", info.base);
             return Err(file(problem, "open that base model, or learn the person again with this one"));
         }
@@ -423,7 +431,7 @@ mod tests {
             let mut bytes = std::fs::read(&file).unwrap();
             for bit in 0..8 * bytes.len() {
                 bytes[bit / 8] ^= 1 << (bit % 8);
-                let error = Subject::parse(&bytes, &file, "base").expect_err(&format!("bit {bit}")).to_string();
+                let error = Subject::parse(&bytes, &file, Some("base")).expect_err(&format!("bit {bit}")).to_string();
                 bytes[bit / 8] ^= 1 << (bit % 8);
                 assert!(error.contains("Aa.subject") && error.contains("learn the person again"), "bit {bit}: {error}");
             }
@@ -449,7 +457,7 @@ mod tests {
             let error = absurd.save(&file).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("not saved") && !file.exists(), "{name}: {error}");
             // A file with a checksum that fits, as another program could write it.
-            let error = Subject::parse(&absurd.to_bytes().unwrap(), &file, "base").unwrap_err().to_string();
+            let error = Subject::parse(&absurd.to_bytes().unwrap(), &file, Some("base")).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("Aa.subject") && error.contains("learn the person again"), "{error}");
         }
     }

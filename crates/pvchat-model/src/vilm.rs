@@ -340,7 +340,8 @@ impl Vilm {
 
     /// Refuses a subject that changes weights which are packed.
     fn check_adaptable(&self, subject: &Subject) -> Result<()> {
-        if subject.adaptation.is_none() || self.parameters.answer.lm.packed().is_none() {
+        let fits = subject.adaptation.as_ref().is_none_or(|adaptation| adaptation.fits_packed());
+        if fits || self.parameters.answer.lm.packed().is_none() {
             return Ok(());
         }
         let remedy = "open the base without packing it to ask about this subject".into();

@@ -6,9 +6,11 @@ use burn::prelude::*;
 use pvchat_data::random::SeededStream;
 use pvchat_nn::{
     language::{
-        Decoder, DecoderConfig, GenerationOptions, KeyValueCache, LoraConfig, Packing, Prompt, Strategy, generate, generate_batch,
+        Decoder, DecoderConfig, GenerationOptions, KeyValueCache, LoraAdapter, LoraConfig, Packing, Prompt, RoutedHeadsConfig,
+        Strategy, TokenKind, generate, generate_batch,
     },
     packed::Precision,
+    trace::Trace,
 };
 
 fn model() -> Decoder {
@@ -124,7 +126,7 @@ fn packed_weights_answer_as_those_that_were_packed() {
 }
 
 #[test]
-fn packed_weights_cannot_be_trained_or_adapted() {
+fn packed_weights_cannot_be_trained() {
     let mut model = packed(Precision::Int8);
     let lora = LoraConfig { rank: 2, alpha: 4.0, dropout: 0.0 };
     let errors = [model.attach(&SeededStream::new(1), lora).unwrap_err().to_string(), {
@@ -155,4 +157,85 @@ fn adapters_are_merged_into_the_packed_weights() {
     for (found, expected) in read(&adapted, &rows).iter().zip(&expected) {
         assert!(deviation(found, expected) <= 2e-5);
     }
+}
+
+const LORA: LoraConfig = LoraConfig { rank: 2, alpha: 4.0, dropout: 0.0 };
+
+/// Adapters of every layer but the head, all of which do something, with their names.
+fn adapters() -> Vec<(String, LoraAdapter)> {
+    let mut model = model();
+    model.attach(&SeededStream::new(1), LORA).unwrap();
+    let mut stream = SeededStream::new(2);
+    for (_, layer) in model.linears_mut() {
+        if let Some(lora) = &mut layer.lora {
+            let shape: [usize; 2] = lora.b.weight.dims();
+            lora.b.weight = pvchat_nn::init::normal_param(&mut stream, shape, 0.1, &Device::flex());
+        }
+    }
+    model.detach().into_iter().filter(|(name, _)| name != "lm_head").collect()
+}
+
+/// Routers whose weights are all different and none is 1.
+fn route(mut model: Decoder) -> Decoder {
+    model.attach_routers(&RoutedHeadsConfig { layers: vec![0, 2], heads: vec![1, 4] }).unwrap();
+    let mut stream = SeededStream::new(3);
+    for layer in &mut model.layers {
+        if let Some(router) = &mut layer.self_attn.routed {
+            let device = Device::flex();
+            router.alpha.weight = pvchat_nn::init::normal_param(&mut stream, [48, 2], 0.3, &device);
+            router.router.weight = pvchat_nn::init::normal_param(&mut stream, [48, 2], 0.3, &device);
+        }
+    }
+    model
+}
+
+#[test]
+fn adapters_and_routers_act_beside_packed_weights() {
+    let (rows, tokens) = ([text(1, 21), text(2, 21)], 21);
+    let adapters = adapters();
+    let mut plain = route(model());
+    plain.insert_adapters(adapters.clone()).unwrap();
+    let with = |mut model: Decoder| {
+        for (name, layer) in model.linears_mut() {
+            layer.lora = adapters.iter().find(|(known, _)| *known == name).map(|(_, adapter)| adapter.clone());
+        }
+        model.pack_adapters().unwrap();
+        model
+    };
+    // Frames between text, and the other row begins with one; the end of the prompt and what is generated is text.
+    let kind = |row: usize, place: usize| if (3..9).contains(&(place + 3 * row)) { TokenKind::Visual } else { TokenKind::Text };
+    let kinds: Vec<Vec<TokenKind>> = (0..2).map(|row| (0..tokens - 4).map(|place| kind(row, place)).collect()).collect();
+    let part = |from: usize, to: usize| ids(&rows.iter().map(|row| row[from..to].to_vec()).collect::<Vec<_>>());
+    let read = |model: &Decoder| {
+        let mut cache = model.cache(4);
+        let prompt = model.embed(part(0, tokens - 4));
+        model.forward_routed(prompt, positions(0, 2, tokens - 4), None, &kinds, Some(&mut cache), &mut Trace::off()).unwrap();
+        let hidden = (tokens - 4..tokens)
+            .map(|place| model.forward(model.embed(part(place, place + 1)), positions(place, 2, 1), None, Some(&mut cache)));
+        numbers(model.logits(Tensor::cat(hidden.collect(), 1), None))
+    };
+    let expected = read(&plain);
+    let bare = packed(Precision::F32);
+    assert!(deviation(&read(&bare), &read(&with(bare.clone()))) > 0.05, "the adapters do something");
+    assert!(deviation(&read(&with(bare.clone())), &expected) > 0.05, "the routers do something");
+    for (precision, most) in [(Precision::F32, 2e-5), (Precision::Bf16, 0.03), (Precision::Int8, 0.15)] {
+        let base = packed(precision);
+        let adapted = with(route(base.clone()));
+        let found = deviation(&read(&adapted), &expected);
+        assert!(found <= most, "{precision:?}: {found}");
+        assert!(adapted.adapters().is_empty() && adapted.packed().unwrap().bytes() > base.packed().unwrap().bytes());
+        // The base itself is what it was.
+        assert_eq!(read(&base), read(&packed(precision)));
+    }
+}
+
+#[test]
+fn an_adapter_of_the_head_is_refused_beside_packed_weights() {
+    let (mut model, device) = (packed(Precision::Bf16), Device::flex());
+    model.lm_head.lora = Some(LoraAdapter::zeros(48, 70, LORA, &device));
+    let error = model.pack_adapters().unwrap_err().to_string();
+    assert!(error.contains("lm_head") && error.contains("without packing"), "{error}");
+    model.layers[0].mlp.up_proj.lora = Some(LoraAdapter::zeros(48, 99, LORA, &device));
+    let error = model.pack_adapters().unwrap_err().to_string();
+    assert!(error.contains("layers.0.mlp.up_proj"), "{error}");
 }

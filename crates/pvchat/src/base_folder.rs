@@ -17,10 +17,11 @@ use pvchat_nn::{
     file::{LARGEST_TEXT_FILE, read_regular},
     packed::Precision,
 };
+use pvchat_train::personal::{LearnConfig, Trains};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::{BaseDescriber, Error, Result};
+use crate::{BaseDescriber, Error, Pvchat, Result};
 
 /// What a folder of a base holds.
 const LAYOUT: &str = "give a folder in the published layout: config.json, tokenizer.json, model.safetensors or its parts";
@@ -110,6 +111,25 @@ impl BaseFolder {
         }
         let precision = if device.supports_dtype(FloatDType::BF16) { FloatDType::BF16 } else { FloatDType::F32 };
         BaseDescriber::new(Vilm::open_in(precision, &self.path, device)?, name)
+    }
+
+    /// Reads the weights to learn somebody ([`Pvchat::learn_from`]): in f32 and not packed, because gradients need them so.
+    ///
+    /// # Errors
+    /// As [`Vilm::open`].
+    pub fn open_to_learn(&self, device: &Device) -> Result<Pvchat> {
+        Pvchat::open(&self.path, device)
+    }
+
+    /// The training that is usual for this base: [`LearnConfig::in_decoder`], or for one with a Q-Former the defaults.
+    pub fn learn_config(&self) -> LearnConfig {
+        if self.config.answer.qformer().is_some() { LearnConfig::default() } else { LearnConfig::in_decoder() }
+    }
+
+    /// Whether somebody who was learned with this choice can be asked about on the weights that [`open`](Self::open) gives: those of
+    /// a packed connection between encoder and language model stay as they are.
+    pub fn can_ask(&self, trains: Trains) -> bool {
+        self.config.answer.qformer().is_some() || matches!(trains, Trains::Composable | Trains::Personal)
     }
 
     /// As [`open`](Self::open), on the processor and with weights of this precision: those of eight bits are faster and take half of

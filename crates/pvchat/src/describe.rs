@@ -1,7 +1,8 @@
 //! What people in watched footage wear and do: a base is asked about the stretches in which somebody was recognised.
 //!
 //! Who is there is decided by the faces before the base is asked anything: of somebody who is not there, or may not be, it
-//! is not asked at all. The base sees the stretch and, as the last picture, the person alone; it learns no name.
+//! is not asked at all. The base sees the stretch and, as the last picture, the person alone; it learns no name. Where a person was
+//! learned on the base by gradient, it is asked about the person by name instead, and sees the stretch alone.
 
 use std::{collections::VecDeque, path::PathBuf};
 
@@ -12,7 +13,7 @@ use pvchat_people::{Moment, Verdict};
 use serde::Serialize;
 
 use crate::{
-    Error, Footage, Part, People, PeopleAnswer, Presence, Result,
+    Error, Footage, Part, People, PeopleAnswer, Presence, Result, SubjectFolder,
     looks::Looks,
     people_questions::{Asked, AskedKind, Context, Refusal},
     people_scene::{NEEDS_DESCRIPTION, Scene},
@@ -55,6 +56,40 @@ pub trait Describer: std::fmt::Debug + Send {
     /// # Errors
     /// Whatever keeps it from answering.
     fn describe(&mut self, pictures: &Pictures<'_>, question: &str) -> Result<String>;
+
+    /// Whether it has learned this person by gradient: then it is asked by name ([`ask_learned`](Self::ask_learned)).
+    fn has_learned(&self, _name: &SubjectName) -> bool {
+        false
+    }
+
+    /// Answers a question about somebody whom it has learned, who stands in it in angle brackets.
+    ///
+    /// # Errors
+    /// [`Error::NotLearnedOn`] for anybody else, and whatever keeps it from answering.
+    fn ask_learned(&mut self, _pictures: &Pictures<'_>, _question: &str, name: &SubjectName) -> Result<LearnedAnswer> {
+        Err(Error::NotLearnedOn { name: name.bare().into(), base: self.name().into() })
+    }
+}
+
+/// What a base says of somebody whom it has learned.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LearnedAnswer {
+    /// Its words, in which the person stands in angle brackets.
+    pub text: String,
+    /// Its probability that the person is in the pictures: that of "yes" against "no". Nothing was calibrated.
+    pub presence: f32,
+}
+
+/// By what a base was told whom a question is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Means {
+    /// By nothing: the question is about the footage, or it cannot look at a picture beside the frames.
+    Frames,
+    /// By a picture of the person alone.
+    Picture,
+    /// By parameters that it has learned for the person.
+    Learned,
 }
 
 /// Where a described answer comes from.
@@ -66,6 +101,8 @@ pub struct Described {
     pub question: String,
     /// The times of the frames that it saw, in seconds.
     pub seconds: Vec<f64>,
+    /// By what it was told whom the question is about.
+    pub means: Means,
 }
 
 /// A base that describes filmed footage.
@@ -73,6 +110,7 @@ pub struct Described {
 pub struct BaseDescriber {
     vilm: Vilm,
     name: String,
+    learned: Option<SubjectFolder>,
     looks: VecDeque<(String, Sight)>,
     kept: Option<Looks>,
 }
@@ -92,13 +130,18 @@ impl BaseDescriber {
             }
             .into());
         }
-        Ok(Self { vilm, name: name.into(), looks: VecDeque::new(), kept: None })
+        Ok(Self { vilm, name: name.into(), learned: None, looks: VecDeque::new(), kept: None })
     }
 
     /// Keeps what the base makes of pictures in a folder, for questions that another process asks: the latest, 256 MB
     /// at most. [`People::looks`] is the folder that forgetting somebody empties.
     pub fn keeping(self, folder: impl Into<PathBuf>) -> Self {
         Self { kept: Some(Looks::new(folder.into())), ..self }
+    }
+
+    /// With a folder of people who were learned on this base ([`SubjectFolder::learn_from`]). It is read when somebody asks.
+    pub fn with_learned(self, folder: SubjectFolder) -> Self {
+        Self { learned: Some(folder), ..self }
     }
 
     /// What the base makes of pictures; looked at once.
@@ -140,24 +183,54 @@ impl Describer for BaseDescriber {
 
     fn describe(&mut self, pictures: &Pictures<'_>, question: &str) -> Result<String> {
         self.vilm.codec().check_question(question)?;
-        let Pictures { key, frames, seconds, duration, person } = *pictures;
-        // A base with a fixed number of frames sees the last one for those that are lacking.
-        let wanted = if self.sees_pictures() { frames.len() } else { self.vilm.frames() };
-        let all: Vec<RgbImage> =
-            frames.iter().chain(std::iter::repeat(frames.last().unwrap_or(&RgbImage::new(0, 0)))).take(wanted).cloned().collect();
-        let times: Vec<f64> = (0..wanted).map(|at| seconds.get(at).or(seconds.last()).copied().unwrap_or_default()).collect();
-        // Which moments a person is seen in changes with who is enrolled. An index that is read again has the last digits of its
-        // times changed.
-        let key = format!("{key} {seconds:.3?} {duration:.3}");
-        let mut sight = self.look(key.clone(), |vilm| Ok(vilm.look_at(&vilm.prepare(&all), &times, duration)?))?;
-        if let Some(person) = person.filter(|_| self.sees_pictures()) {
-            let alone = self.look(format!("{key}, alone"), |vilm| Ok(vilm.look(&[std::slice::from_ref(person)])?))?;
+        let mut sight = self.stretch(pictures)?;
+        if let Some(person) = pictures.person.filter(|_| self.sees_pictures()) {
+            let look = |vilm: &Vilm| Ok(vilm.look(&[std::slice::from_ref(person)])?);
+            let key = stretch_key(pictures.key, pictures.seconds, pictures.duration);
+            let alone = self.look(format!("{key}, alone"), look)?;
             sight = sight.join(&alone);
         }
         let view = self.vilm.with_subjects(&[]);
         let reading = view.read(&sight, &[])?;
         let said = view.generate(&reading, question, &view.default_options(), |_| std::ops::ControlFlow::Continue(()))?;
         Ok(tidy(&said.text))
+    }
+
+    fn has_learned(&self, name: &SubjectName) -> bool {
+        self.learned.as_ref().is_some_and(|folder| folder.file(name).is_file())
+    }
+
+    fn ask_learned(&mut self, pictures: &Pictures<'_>, question: &str, name: &SubjectName) -> Result<LearnedAnswer> {
+        self.vilm.codec().check_question(question)?;
+        let Some(folder) = self.learned.as_ref().filter(|_| self.has_learned(name)) else {
+            return Err(Error::NotLearnedOn { name: name.bare().into(), base: self.name.clone() });
+        };
+        let subject = [folder.load(name, &self.vilm)?];
+        let sight = self.stretch(pictures)?;
+        let view = self.vilm.with_subjects(&subject);
+        let reading = view.read(&sight, &[&subject[0]])?;
+        let answer = view.answer(&reading, question, &view.default_options(), |_| std::ops::ControlFlow::Continue(()))?;
+        let presence = answer.presence.first().map_or(0.0, |(_, presence)| *presence);
+        Ok(LearnedAnswer { text: answer.text, presence })
+    }
+}
+
+/// Which moments a person is seen in changes with who is enrolled. An index that is read again has the last digits of its times
+/// changed.
+fn stretch_key(key: &str, seconds: &[f64], duration: f64) -> String {
+    format!("{key} {seconds:.3?} {duration:.3}")
+}
+
+impl BaseDescriber {
+    /// What the base makes of the frames of a stretch.
+    fn stretch(&mut self, pictures: &Pictures<'_>) -> Result<Sight> {
+        let Pictures { key, frames, seconds, duration, .. } = *pictures;
+        // A base with a fixed number of frames sees the last one for those that are lacking.
+        let wanted = if self.sees_pictures() { frames.len() } else { self.vilm.frames() };
+        let all: Vec<RgbImage> =
+            frames.iter().chain(std::iter::repeat(frames.last().unwrap_or(&RgbImage::new(0, 0)))).take(wanted).cloned().collect();
+        let times: Vec<f64> = (0..wanted).map(|at| seconds.get(at).or(seconds.last()).copied().unwrap_or_default()).collect();
+        self.look(stretch_key(key, seconds, duration), |vilm| Ok(vilm.look_at(&vilm.prepare(&all), &times, duration)?))
     }
 }
 
@@ -257,11 +330,16 @@ impl People {
         }
         let seconds = times(&presence.moments, describer.frames());
         let frames = self.frames_at(footage, &seconds)?;
+        let is_learned = describer.has_learned(name);
         let person = match longest(&presence.moments) {
-            Some(moment) if describer.sees_pictures() => Some(body(&self.frame(footage, moment.best)?, moment)),
+            Some(moment) if !is_learned && describer.sees_pictures() => Some(body(&self.frame(footage, moment.best)?, moment)),
             _ => None,
         };
-        let question = phrasebook::question(question, name.bare(), person.is_some());
+        let (question, means) = match &person {
+            _ if is_learned => (phrasebook::question_by_name(question, name.bare()), Means::Learned),
+            Some(_) => (phrasebook::question(question, name.bare(), true), Means::Picture),
+            None => (phrasebook::question(question, name.bare(), false), Means::Frames),
+        };
         let pictures = Pictures {
             key: &format!("{} {} {} {}", footage.source.display(), footage.bytes, footage.modified, name.bare()),
             frames: &frames,
@@ -269,8 +347,11 @@ impl People {
             duration: footage.duration.unwrap_or(0.0),
             person: person.as_ref(),
         };
-        let text = phrasebook::answer(&describer.describe(&pictures, &question)?, name.bare());
-        let described = Some(Described { by: describer.name().into(), question, seconds });
+        let text = match means {
+            Means::Learned => phrasebook::answer_by_name(&describer.ask_learned(&pictures, &question, name)?.text, name.bare()),
+            Means::Picture | Means::Frames => phrasebook::answer(&describer.describe(&pictures, &question)?, name.bare()),
+        };
+        let described = Some(Described { by: describer.name().into(), question, seconds, means });
         Ok((Part { asked, text, verdict: None, described }, presence))
     }
 
@@ -293,7 +374,7 @@ impl People {
             either: false,
             within: None,
         };
-        let described = Some(Described { by: describer.name().into(), question: question.into(), seconds });
+        let described = Some(Described { by: describer.name().into(), question: question.into(), seconds, means: Means::Frames });
         Ok(Part { asked, text, verdict: None, described })
     }
 
@@ -308,7 +389,7 @@ fn wants_description(part: &Part) -> bool {
 }
 
 /// Who of `names` is named in a question, in its order.
-fn named(question: &str, names: &[SubjectName]) -> Vec<SubjectName> {
+pub(crate) fn named(question: &str, names: &[SubjectName]) -> Vec<SubjectName> {
     let words: Vec<&str> = question.split(|letter: char| !letter.is_alphanumeric() && letter != '_' && letter != '-').collect();
     let place = |name: &SubjectName| words.iter().position(|word| *word == name.bare());
     let mut found: Vec<(usize, &SubjectName)> = names.iter().filter_map(|name| Some((place(name)?, name))).collect();

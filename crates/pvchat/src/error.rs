@@ -185,6 +185,14 @@ pub enum Error {
         /// Balanced accuracy on the clips held back, of what would have been kept; 0.5 is chance.
         accuracy: f32,
     },
+    /// A question to a base by what it has learned of somebody whom it has not learned.
+    #[error("{name} was not learned on {base}; make a dataset and learn from it: pvchat learn --dataset DATASET --name {name}")]
+    NotLearnedOn {
+        /// Who was asked about, without brackets.
+        name: String,
+        /// The base.
+        base: String,
+    },
     /// Two people who are to be learned together could not be put into one clip.
     #[error("{}", pvchat_learn::Error::NotTogether { first: first.clone(), second: second.clone() })]
     NotTogether {

@@ -97,13 +97,25 @@ impl SubjectFolder {
     /// [`Error::UnknownSubject`], [`Error::OtherName`] for a copy of another subject's file, or [`Error::Model`] for a file that
     /// is damaged or of another base model.
     pub fn load(&self, name: &SubjectName, vilm: &Vilm) -> Result<Subject> {
+        self.load_by(name, |file| Subject::load(file, vilm.fingerprint()))
+    }
+
+    /// Loads a subject of whatever base model, to list, rename or copy it.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), but for another base model.
+    pub fn load_any(&self, name: &SubjectName) -> Result<Subject> {
+        self.load_by(name, Subject::load_any)
+    }
+
+    fn load_by(&self, name: &SubjectName, load: impl FnOnce(&Path) -> pvchat_model::Result<Subject>) -> Result<Subject> {
         let file = self.file(name);
         if !file.exists() {
             let known = self.names()?.iter().map(SubjectName::to_string).collect::<Vec<_>>().join(" ");
             let known = if known.is_empty() { "none yet".to_string() } else { known };
             return Err(Error::UnknownSubject { name: name.to_string(), folder: self.0.clone(), known });
         }
-        let subject = Subject::load(&file, vilm.fingerprint())?;
+        let subject = load(&file)?;
         if subject.info.name != *name {
             return Err(Error::OtherName { file, found: subject.info.name.to_string() });
         }
@@ -228,6 +240,19 @@ impl SubjectFolder {
     pub fn rename(&self, from: &SubjectName, to: &SubjectName, vilm: &Vilm) -> Result<PathBuf> {
         let subject = self.load(from, vilm)?;
         vilm.codec().check_name(to)?;
+        self.rename_loaded(subject, to)
+    }
+
+    /// As [`rename`](Self::rename), without the base model: whether the new name is a token of it shows when somebody asks.
+    ///
+    /// # Errors
+    /// As [`rename`](Self::rename), but for another base model and its tokens.
+    pub fn rename_any(&self, from: &SubjectName, to: &SubjectName) -> Result<PathBuf> {
+        self.rename_loaded(self.load_any(from)?, to)
+    }
+
+    fn rename_loaded(&self, subject: Subject, to: &SubjectName) -> Result<PathBuf> {
+        let from = &subject.info.name.clone();
         if [self.file(to), self.learning(to), self.data(to)].iter().any(|path| path.exists()) {
             return Err(Error::NameTaken { name: to.to_string(), folder: self.0.clone() });
         }

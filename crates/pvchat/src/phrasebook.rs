@@ -42,6 +42,30 @@ pub fn question(question: &str, name: &str, is_shown: bool) -> String {
     }
 }
 
+/// A question about somebody, for a model that has learned the name: it stands in angle brackets.
+///
+/// ```
+/// use pvchat::phrasebook;
+/// assert_eq!(phrasebook::question_by_name("What is Aa wearing?", "Aa"), "What is <Aa> wearing?");
+/// assert_eq!(phrasebook::answer_by_name("Yes, <Aa> is there.", "Aa"), "Yes, Aa is there.");
+/// ```
+pub fn question_by_name(question: &str, name: &str) -> String {
+    let title = format!("<{name}>");
+    let asked = replaced(&question.replace(&title, name), name, &title, false);
+    if asked.contains(&title) {
+        return asked;
+    }
+    let pronoun = PRONOUNS.iter().find(|pronoun| replaced(&asked, pronoun, &title, true) != asked);
+    pronoun.map_or(asked.clone(), |pronoun| replaced(&asked, pronoun, &title, true))
+}
+
+/// What a model that has learned the name said of the person, without brackets.
+pub fn answer_by_name(text: &str, name: &str) -> String {
+    let said = text.replace(&format!("<{name}>"), name).trim().to_string();
+    let is_named = replaced(&said, name, "", false) != said;
+    if is_named { said } else { answer(&said, name) }
+}
+
 /// What a model said of the person, with the name.
 pub fn answer(text: &str, name: &str) -> String {
     let text = text.trim();
@@ -88,6 +112,25 @@ fn replaced(text: &str, what: &str, by: &str, any_case: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_learned_name_goes_in_and_comes_out() {
+        for (asked, expected) in [
+            ("What is Aa doing?", "What is <Aa> doing?"),
+            ("Is <Aa> there with Aardvark?", "Is <Aa> there with Aardvark?"),
+            ("And what is she wearing?", "And what is <Aa> wearing?"),
+            ("And when?", "And when?"),
+        ] {
+            assert_eq!(question_by_name(asked, "Aa"), expected);
+        }
+        for (said, expected) in [
+            (" <Aa> is the person in blue.", "Aa is the person in blue."),
+            ("He is cooking.", "Aa is cooking."),
+            ("", "The base says nothing about Aa."),
+        ] {
+            assert_eq!(answer_by_name(said, "Aa"), expected, "{said}");
+        }
+    }
 
     #[test]
     fn names_go_in_and_come_out() {

@@ -5,7 +5,11 @@
 #[allow(dead_code)] // the tests of the model use all of it
 mod tiny_smolvlm2;
 
-use std::{fs, ops::ControlFlow};
+use std::{
+    fs,
+    ops::ControlFlow,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use image::{Rgb, RgbImage};
 use pvchat::{
@@ -16,7 +20,8 @@ use pvchat::{
         prelude::*,
     },
     data::{QaKind, QaPair},
-    model::subject::WORD_ROWS,
+    model::subject::{HEAD_ROWS, WORD_ROWS},
+    nn::packed::Precision,
     train::personal::{AdaptationConfig, LearnConfig, Trains},
 };
 use sha2::{Digest, Sha256};
@@ -91,7 +96,7 @@ fn mean(losses: &[f32]) -> f32 {
 
 #[test]
 fn somebody_is_learned_from_clips_and_asked_about() {
-    let (_folder, pvchat) = base();
+    let (base_folder, pvchat) = base();
     let before = digest(pvchat.vilm());
     let kept = tempfile::tempdir().unwrap();
     let folder = SubjectFolder::new(kept.path());
@@ -115,6 +120,7 @@ fn somebody_is_learned_from_clips_and_asked_about() {
     assert_eq!(subject.tensors[WORD_ROWS].shape[0], 17);
     assert_eq!(subject.adaptation.as_ref().and_then(|own| own.routed.clone()).map(|routed| routed.heads), Some(vec![2]));
     let subjects = [subject];
+    let packed = Vilm::open_packed(Precision::F32, base_folder.path(), &Device::flex()).unwrap();
     let view = pvchat.vilm().with_subjects(&subjects);
     for present in [true, false] {
         let Shot { frames, seconds, duration, .. } = shot(9, present);
@@ -122,7 +128,24 @@ fn somebody_is_learned_from_clips_and_asked_about() {
         let answer = view.ask(&sight, QUESTION, &view.default_options(), |_| ControlFlow::Continue(())).unwrap();
         assert_eq!(answer.presence[0].1 > 0.5, present, "{answer:?}");
         assert_eq!(answer.text, if present { "Yes <Aa>" } else { "No <Aa>" });
+        // Adapters and routers act beside packed weights as they do on those that were learned on.
+        let view = packed.with_subjects(&subjects);
+        let sight = packed.look_at(&frames, &seconds, duration).unwrap();
+        let again = view.ask(&sight, QUESTION, &view.default_options(), |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(again.text, answer.text);
+        assert!((again.presence[0].1 - answer.presence[0].1).abs() < 1e-3, "{again:?}, {answer:?}");
     }
+    // A file with the fingerprint of this base and rows of another.
+    let mut other = subjects[0].clone();
+    for name in [WORD_ROWS, HEAD_ROWS] {
+        let rows = other.tensors.get_mut(name).unwrap();
+        rows.shape[1] -= 1;
+        rows.values.truncate(rows.shape[0] * rows.shape[1]);
+    }
+    let view = pvchat.vilm().with_subjects(std::slice::from_ref(&other));
+    let sight = pvchat.vilm().look_at(&shot(9, true).frames, &[0.0, 1.0], 1.0).unwrap();
+    let error = view.read(&sight, &[&other]).unwrap_err().to_string();
+    assert!(error.contains("as this base has"), "{error}");
 }
 
 #[test]
@@ -177,6 +200,47 @@ fn a_run_that_was_interrupted_ends_with_the_same_bytes() {
     let (result, file) = learn(broken.path(), None);
     assert_eq!(result.unwrap().report.steps.len(), 36);
     assert!(fs::read(file).unwrap() == expected, "not the bytes of an unbroken run");
+}
+
+#[test]
+fn clips_that_were_looked_at_before_an_interruption_are_not_looked_at_again() {
+    let (_folder, pvchat) = base();
+    let options = options(Trains::Composable, 2);
+    let learn = |folder: &std::path::Path, stop_after: usize| {
+        let subjects = SubjectFolder::new(folder);
+        let result = subjects.learn_from(&pvchat, &shots(3), &name(), &options, |event| match event {
+            LearnEvent::Encoding(done, _) if done >= stop_after => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        });
+        (result, subjects.file(&name()), subjects.learning(&name()))
+    };
+    let looks = |folder: &std::path::Path| {
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut looks: Vec<_> = files.filter(|file| file.file_name().unwrap().to_str().unwrap().starts_with("look-")).collect();
+        looks.sort();
+        looks
+    };
+    let unbroken = tempfile::tempdir().unwrap();
+    let (result, file, _) = learn(unbroken.path(), usize::MAX);
+    result.unwrap();
+    let expected = fs::read(file).unwrap();
+    let broken = tempfile::tempdir().unwrap();
+    let (result, _, learning) = learn(broken.path(), 3);
+    assert!(matches!(result, Err(Error::Train(pvchat::train::Error::Stopped { step: 0 }))), "{result:?}");
+    let first = looks(&learning);
+    assert_eq!(first.len(), 3);
+    // One is cut off, as by a full disk: that clip alone is looked at again.
+    let cut = fs::read(&first[0]).unwrap();
+    fs::write(&first[0], &cut[..cut.len() / 2]).unwrap();
+    let long_ago = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    first.iter().for_each(|file| fs::File::options().write(true).open(file).unwrap().set_modified(long_ago).unwrap());
+    learn(broken.path(), 5).0.unwrap_err();
+    let is_old = |file: &std::path::PathBuf| fs::metadata(file).unwrap().modified().unwrap() == long_ago;
+    assert_eq!((looks(&learning).len(), first.iter().map(is_old).collect::<Vec<_>>()), (5, vec![false, true, true]));
+    assert!(fs::read(&first[0]).unwrap() == cut);
+    let (result, file, learning) = learn(broken.path(), usize::MAX);
+    result.unwrap();
+    assert!(fs::read(file).unwrap() == expected && !learning.exists());
 }
 
 #[test]

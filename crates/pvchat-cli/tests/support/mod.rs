@@ -121,6 +121,10 @@ pub fn project() -> PathBuf {
 /// The control tokens of SmolVLM2's prompts.
 const CONTROL: [&str; 5] = ["<|im_start|>", "<end_of_utterance>", "<fake_token_around_image>", "<image>", "<global-img>"];
 
+/// " Yes" and " No", and what they are merged from.
+const MERGED: [&str; 5] = ["\u{120}Y", "\u{120}Ye", "\u{120}Yes", "\u{120}N", "\u{120}No"];
+const MERGES: [&str; 5] = ["\u{120} Y", "\u{120}Y e", "\u{120}Ye s", "\u{120} N", "\u{120}N o"];
+
 /// A tokenizer whose words are the 256 bytes, " Yes", " No" and the control tokens.
 fn tokenizer() -> (Value, usize) {
     let mut next = 256;
@@ -131,7 +135,7 @@ fn tokenizer() -> (Value, usize) {
         char::from_u32(code).unwrap().to_string()
     };
     let mut words: Vec<String> = (0..256).map(symbol).collect();
-    words.extend(["\u{120}Yes", "\u{120}No"].map(String::from));
+    words.extend(MERGED.map(String::from));
     let plain = words.len();
     words.extend(CONTROL.map(String::from));
     let vocabulary: serde_json::Map<String, Value> =
@@ -147,13 +151,20 @@ fn tokenizer() -> (Value, usize) {
         "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
         "decoder": level, "pre_tokenizer": level, "added_tokens": added,
         "model": { "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "vocab": vocabulary, "merges": [] },
+            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "vocab": vocabulary, "merges": MERGES },
     });
     (tokenizer, words.len())
 }
 
 /// A folder with a SmolVLM2 of 2 layers and random weights, in the published layout.
 pub fn tiny_base() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    write_tiny_base(folder.path(), None);
+    folder
+}
+
+/// Writes such a folder, the weights of the language model of that deviation: with small ones it says nothing with confidence.
+pub fn write_tiny_base(folder: &Path, deviation: Option<f32>) {
     let (tokenizer, vocabulary) = tokenizer();
     let control = |token: &str| {
         let place = CONTROL.iter().position(|control| *control == token).unwrap();
@@ -177,6 +188,7 @@ pub fn tiny_base() -> tempfile::TempDir {
         kv_heads: 1,
         head_dim: 8,
         intermediate: 40,
+        initial_deviation: deviation.unwrap_or(published.text.initial_deviation),
         ..published.text.clone()
     };
     let config = smolvlm2::config(SmolVlm2Config {
@@ -190,14 +202,13 @@ pub fn tiny_base() -> tempfile::TempDir {
         image: Preprocess { longest_edge: 128, side: 32 },
         ..published
     });
-    let folder = tempfile::tempdir().unwrap();
     let parameters = config.init(&SeededStream::new(1), &device::default_device().unwrap()).unwrap();
-    checkpoint::save(&parameters, folder.path(), usize::MAX, smolvlm2::FAMILY.names).unwrap();
+    std::fs::create_dir_all(folder).unwrap();
+    checkpoint::save(&parameters, folder, usize::MAX, smolvlm2::FAMILY.names).unwrap();
     for (name, bytes) in (smolvlm2::FAMILY.write)(&config).unwrap() {
-        std::fs::write(folder.path().join(name), bytes).unwrap();
+        std::fs::write(folder.join(name), bytes).unwrap();
     }
-    std::fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
-    folder
+    std::fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
 }
 
 /// A clip of the drawn world.

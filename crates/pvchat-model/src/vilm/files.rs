@@ -73,7 +73,8 @@ impl Vilm {
 
     /// As [`open`](Self::open), for asking on a CPU: the matrices of the language model, and of the encoder where it has such a form,
     /// are packed in `precision` while they are read, so that the whole of them is never in memory. Such a model cannot be
-    /// trained, adapted or saved; subjects that bring adapters of their own are refused.
+    /// trained or saved. Adapters and routers of a subject act beside the packed products
+    /// ([`Decoder::pack_adapters`](pvchat_nn::language::Decoder::pack_adapters)); a subject that changes more of the base is refused.
     ///
     /// # Errors
     /// As [`open`](Self::open), and [`Error::Nn`] for weights that cannot be rounded.

@@ -125,6 +125,13 @@ impl VilmView<'_> {
         let answer = own.as_deref().unwrap_or(&vilm.parameters.answer);
         let owned: Vec<Subject> = subjects.iter().map(|subject| (*subject).clone()).collect();
         let personal = if owned.is_empty() { None } else { Some(Subject::tensors(&owned, &vilm.device)?) };
+        if let Some([_, rows, hidden]) = personal.as_ref().map(|personal| personal.word_row.dims()) {
+            let wanted = [owned.len() * (1 + vilm.codec.format().detail_tokens), vilm.config.answer.language.hidden];
+            if [rows, hidden] != wanted {
+                let expected = format!("{wanted:?} rows of the word table, as this base has for its subjects");
+                return Err(Error::Shape { what: "subject", found: vec![rows, hidden], expected });
+            }
+        }
         let slots = Tensor::<1, Int>::arange(0..owned.len().max(1) as i64, &vilm.device).unsqueeze_dim::<2>(0);
         let parameters = personal.as_ref().map(|personal| (personal, slots.clone()));
         let visual = memory.map(|memory| answer.visual(memory, parameters)).transpose()?;

@@ -91,6 +91,24 @@ impl DecoderConfig {
         self.lora.map_or(Ok(()), |lora| lora.validate())
     }
 
+    /// `[inputs, outputs]` of a linear layer by its public name (`layers.0.self_attn.q_proj`, .., `lm_head`); `None` for others.
+    pub fn linear_sizes(&self, name: &str) -> Option<[usize; 2]> {
+        let (hidden, own, shared) = (self.hidden, self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        if name == "lm_head" {
+            return Some([hidden, self.vocabulary]);
+        }
+        let (index, layer) = name.strip_prefix("layers.")?.split_once('.')?;
+        index.parse().ok().filter(|index: &usize| *index < self.layers)?;
+        match layer {
+            "self_attn.q_proj" => Some([hidden, own]),
+            "self_attn.k_proj" | "self_attn.v_proj" => Some([hidden, shared]),
+            "self_attn.o_proj" => Some([own, hidden]),
+            "mlp.gate_proj" | "mlp.up_proj" => Some([hidden, self.intermediate]),
+            "mlp.down_proj" => Some([self.intermediate, hidden]),
+            _ => None,
+        }
+    }
+
     /// A model with N(0, `initial_deviation`) weights, a function of the stream's seed.
     ///
     /// # Errors

@@ -91,8 +91,9 @@ impl Decoder {
     }
 
     /// Packs the weights of layers and head for inference on the CPU, each asked for by the name of its parameter; see
-    /// [`PackedDecoder::new`]. Afterwards it reads and generates as before, in f32 between the products, and cannot be trained,
-    /// adapted or saved.
+    /// [`PackedDecoder::new`]. Afterwards it reads and generates as before, in f32 between the products, and cannot be trained or
+    /// saved. Routers can be attached, and adapters that were trained elsewhere put beside the products
+    /// ([`pack_adapters`](Self::pack_adapters)).
     ///
     /// # Errors
     ///
@@ -116,6 +117,20 @@ impl Decoder {
     pub fn pack_own(&mut self, precision: Precision) -> Result<()> {
         let model = self.clone();
         self.pack(precision, &mut |name| weights_of(&model, name))
+    }
+
+    /// Puts the adapters that are attached to the linear layers beside the products of packed weights, and takes them off the
+    /// layers. The matrices of adapted layers are copied, all others shared; adapters from an earlier call are no longer there.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] without packed weights, and for an adapter of the head; [`Error::Shape`] for an adapter of another size.
+    pub fn pack_adapters(&mut self) -> Result<()> {
+        let Some(packed) = self.packed.clone() else {
+            return Err(refused("of a model that has none", "its layers use their adapters as they are"));
+        };
+        self.packed = Some(Arc::new(packed.adapted(self.detach())?));
+        Ok(())
     }
 
     /// The packed weights, where they are.
@@ -190,7 +205,8 @@ impl Decoder {
         trace: &mut Trace<'_>,
     ) -> Tensor<3> {
         if let Some(packed) = &self.packed {
-            return packed.forward(embeddings, positions, mask, cache, trace).unwrap_or_else(|error| panic!("{error}"));
+            let hidden = packed.forward(&self.layers, embeddings, positions, mask, None, cache, trace);
+            return hidden.unwrap_or_else(|error| panic!("{error}"));
         }
         let view = view_of(mask, &embeddings, cache.as_deref());
         self.run(embeddings, positions, view, None, cache, trace).hidden
@@ -214,7 +230,8 @@ impl Decoder {
     ) -> Result<RoutedOutput> {
         check_kinds(kinds, &embeddings)?;
         if let Some(packed) = &self.packed {
-            return Ok(RoutedOutput { hidden: packed.forward(embeddings, positions, mask, cache, trace)?, gates: Vec::new() });
+            let hidden = packed.forward(&self.layers, embeddings, positions, mask, Some(kinds), cache, trace)?;
+            return Ok(RoutedOutput { hidden, gates: Vec::new() });
         }
         let view = view_of(mask, &embeddings, cache.as_deref());
         Ok(self.run(embeddings, positions, view, Some(kinds), cache, trace))
@@ -428,9 +445,6 @@ impl Decoder {
     /// Those of [`RoutedHeadsConfig::validate`].
     pub fn attach_routers(&mut self, config: &RoutedHeadsConfig) -> Result<()> {
         config.validate(self.layers.len(), self.config.heads)?;
-        if self.packed.is_some() {
-            return Err(refused("with routed heads", "open the model without packing it to route its heads"));
-        }
         let device = self.device();
         for &index in &config.layers {
             self.layers[index].self_attn.routed = Some(HeadRouter::new(self.config.hidden, &config.heads, &device));

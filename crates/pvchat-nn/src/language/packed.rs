@@ -4,12 +4,15 @@ use std::{collections::HashMap, sync::Arc};
 
 use burn::{prelude::*, tensor::DType};
 
-use super::{Decoder, DecoderConfig, KeyValueCache, LoraAdapter};
+use rayon::prelude::*;
+
+use super::{Decoder, DecoderConfig, DecoderLayer, HeadRouter, KeyValueCache, LoraAdapter, TokenKind};
 use crate::{
     Error, Result,
     packed::{
         BlockMemory, Finish, Heads, Norm, Order, PackedMatrix, Precision, Weights, causal_attention_into, numbers, step_attention,
     },
+    simd::product_sum,
     trace::Trace,
 };
 
@@ -20,18 +23,88 @@ pub struct PackedDecoder {
     precision: Precision,
     layers: Vec<Layer>,
     norm: Norm,
-    head: PackedMatrix,
+    head: Arc<PackedMatrix>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Layer {
     input_norm: Norm,
     /// Queries, keys and values side by side.
-    projections: PackedMatrix,
-    output: PackedMatrix,
+    projections: Product,
+    output: Product,
     feed_forward_norm: Norm,
-    gate_and_up: PackedMatrix,
-    down: PackedMatrix,
+    gate_and_up: Product,
+    down: Product,
+}
+
+/// A packed matrix and, where it is adapted, what narrows its inputs for the adapters.
+///
+/// `x W + scale (x A) B` is one product `[x, scale x A] [W; B]`: the rows of `B` are the last ones of the matrix. So adapters
+/// reach a gated matrix too, of whose halves only the joint result can be had.
+#[derive(Clone, Debug)]
+struct Product {
+    matrix: Arc<PackedMatrix>,
+    /// `scale A` of all adapters side by side, `[inputs, ranks]`, in f32.
+    narrow: Option<Arc<PackedMatrix>>,
+}
+
+/// Where the outputs of an adapter are: in which half of a gated matrix, and from which column on.
+type Place = (usize, usize);
+
+impl From<PackedMatrix> for Product {
+    fn from(matrix: PackedMatrix) -> Self {
+        Self { matrix: Arc::new(matrix), narrow: None }
+    }
+}
+
+impl Product {
+    fn bytes(&self) -> usize {
+        self.matrix.bytes() + self.narrow.as_ref().map_or(0, |narrow| narrow.bytes())
+    }
+
+    /// As [`PackedMatrix::forward_into`], without a bias.
+    fn forward_into(&self, rows: &[f32], count: usize, finish: Finish<'_>, out: &mut Vec<f32>) -> Result<()> {
+        let Some(narrow) = &self.narrow else { return self.matrix.forward_into(rows, count, None, finish, out) };
+        let (inputs, ranks) = (narrow.inputs(), narrow.outputs());
+        let side = narrow.forward_new(rows, count, None, Finish::Nothing)?;
+        let mut wide = Vec::with_capacity(count * (inputs + ranks));
+        for (row, side) in rows.chunks_exact(inputs).zip(side.chunks_exact(ranks)) {
+            wide.extend_from_slice(row);
+            wide.extend_from_slice(side);
+        }
+        self.matrix.forward_into(&wide, count, None, finish, out)
+    }
+
+    /// The same matrix with these adapters.
+    fn adapted(&self, adapters: &[(LoraAdapter, Place)]) -> Result<Self> {
+        if adapters.is_empty() {
+            return Ok(self.clone());
+        }
+        let (inputs, outputs, precision) = (self.matrix.inputs(), self.matrix.outputs(), self.matrix.precision());
+        let ranks: usize = adapters.iter().map(|(adapter, _)| adapter.sizes()[1]).sum();
+        let mut halves = self.matrix.unpacked();
+        halves.iter_mut().for_each(|half| half.resize((inputs + ranks) * outputs, 0.0));
+        let mut narrow = vec![0.0; inputs * ranks];
+        let mut first = 0;
+        for (adapter, (half, column)) in adapters {
+            let [_, rank, width] = adapter.sizes();
+            let (a, b) = (numbers(&adapter.a.weight), numbers(&adapter.b.weight));
+            for (to, from) in narrow.chunks_exact_mut(ranks).zip(a.chunks_exact(rank)) {
+                to[first..].iter_mut().zip(from).for_each(|(to, from)| *to = *from * adapter.scale as f32);
+            }
+            for (to, from) in halves[*half][(inputs + first) * outputs..].chunks_exact_mut(outputs).zip(b.chunks_exact(width)) {
+                to[*column..][..width].copy_from_slice(from);
+            }
+            first += rank;
+        }
+        let (order, sizes) = (Order::InputsOutputs, [inputs + ranks, outputs]);
+        let matrix = match halves.as_slice() {
+            [gate, up] => PackedMatrix::pack_gated(gate, up, order, sizes, precision)?,
+            halves => PackedMatrix::pack_ordered(&halves.concat(), order, sizes, precision)?,
+        };
+        let narrow = PackedMatrix::pack_ordered(&narrow, order, [inputs, ranks], Precision::F32)?;
+        Ok(Self { matrix: Arc::new(matrix), narrow: Some(Arc::new(narrow)) })
+    }
 }
 
 /// Keys and values of one sequence, for each layer `[tokens, kv_heads * head_dim]`. A clone shares its memory until it is written to.
@@ -69,7 +142,7 @@ impl PackedDecoder {
         let (hidden, intermediate) = (config.hidden, config.intermediate);
         // The largest matrix comes first, when nothing else takes memory. What is lost in the head is lost of every word: four bits are too few.
         let of_head = if precision == Precision::Int4 { Precision::Int8 } else { precision };
-        let head = get("lm_head.base.weight".into(), [hidden, config.vocabulary])?.pack(of_head)?;
+        let head = Arc::new(get("lm_head.base.weight".into(), [hidden, config.vocabulary])?.pack(of_head)?);
         let mut layers = Vec::with_capacity(model.layers.len());
         for (index, layer) in model.layers.iter().enumerate() {
             let mut of = |name: &str, sizes| get(format!("layers.{index}.{name}.base.weight"), sizes);
@@ -78,14 +151,15 @@ impl PackedDecoder {
                 of("self_attn.k_proj", [hidden, shared])?,
                 of("self_attn.v_proj", [hidden, shared])?,
             ])?
-            .pack(precision)?;
-            let output = of("self_attn.o_proj", [own, hidden])?.pack(precision)?;
+            .pack(precision)?
+            .into();
+            let output = of("self_attn.o_proj", [own, hidden])?.pack(precision)?.into();
             let [gate, up] = [of("mlp.gate_proj", [hidden, intermediate])?, of("mlp.up_proj", [hidden, intermediate])?];
             if gate.order != up.order {
                 let expected = "the order of the gate's".into();
                 return Err(Error::Shape { what: "a weight to be packed", found: up.sizes.to_vec(), expected });
             }
-            let gate_and_up = PackedMatrix::pack_gated(&gate.numbers, &up.numbers, gate.order, gate.sizes, precision)?;
+            let gate_and_up = PackedMatrix::pack_gated(&gate.numbers, &up.numbers, gate.order, gate.sizes, precision)?.into();
             drop([gate, up]);
             layers.push(Layer {
                 input_norm: Norm::rms(&layer.input_layernorm),
@@ -93,10 +167,52 @@ impl PackedDecoder {
                 output,
                 feed_forward_norm: Norm::rms(&layer.post_attention_layernorm),
                 gate_and_up,
-                down: of("mlp.down_proj", [intermediate, hidden])?.pack(precision)?,
+                down: of("mlp.down_proj", [intermediate, hidden])?.pack(precision)?.into(),
             });
         }
         Ok(Self { config: config.clone(), precision, layers, norm: Norm::rms(&model.norm), head })
+    }
+
+    /// The same decoder with adapters beside its products, by the names of their layers (`layers.0.self_attn.q_proj`, ..). The
+    /// matrices of adapted layers are copied, because the adapters' rows become theirs, in their precision; all others are shared.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for an adapter of the head, or of a layer that does not exist; [`Error::Shape`] for one of another size.
+    pub(super) fn adapted(&self, adapters: Vec<(String, LoraAdapter)>) -> Result<Self> {
+        let mut given: HashMap<String, LoraAdapter> = HashMap::with_capacity(adapters.len());
+        for (name, adapter) in adapters {
+            let Some([inputs, outputs]) = self.config.linear_sizes(&name).filter(|_| name != "lm_head") else {
+                let remedy = "open the base without packing it to ask about this subject";
+                return Err(refused(&format!("with an adapter of {name}"), remedy));
+            };
+            let sizes @ [found_inputs, _, found_outputs] = adapter.sizes();
+            if [found_inputs, found_outputs] != [inputs, outputs] {
+                let expected = format!("[{inputs}, rank, {outputs}], as {name} has");
+                return Err(Error::Shape { what: "LoRA adapter", found: sizes.to_vec(), expected });
+            }
+            given.insert(name, adapter);
+        }
+        let (own, shared) = (self.config.heads * self.config.head_dim, self.config.kv_heads * self.config.head_dim);
+        let mut layers = self.layers.clone();
+        for (index, layer) in layers.iter_mut().enumerate() {
+            let mut take = |parts: &[(&str, Place)]| -> Vec<(LoraAdapter, Place)> {
+                let found = |(name, place): &(&str, Place)| Some((given.remove(&format!("layers.{index}.{name}"))?, *place));
+                parts.iter().filter_map(found).collect()
+            };
+            let attention =
+                [("self_attn.q_proj", (0, 0)), ("self_attn.k_proj", (0, own)), ("self_attn.v_proj", (0, own + shared))];
+            layer.projections = layer.projections.adapted(&take(&attention))?;
+            layer.output = layer.output.adapted(&take(&[("self_attn.o_proj", (0, 0))]))?;
+            layer.gate_and_up = layer.gate_and_up.adapted(&take(&[("mlp.gate_proj", (0, 0)), ("mlp.up_proj", (1, 0))]))?;
+            layer.down = layer.down.adapted(&take(&[("mlp.down_proj", (0, 0))]))?;
+        }
+        Ok(Self {
+            config: self.config.clone(),
+            precision: self.precision,
+            layers,
+            norm: self.norm.clone(),
+            head: self.head.clone(),
+        })
     }
 
     /// How the weights are kept.
@@ -107,23 +223,28 @@ impl PackedDecoder {
     /// Memory that the weights take, in bytes.
     pub fn bytes(&self) -> usize {
         let layer = |layer: &Layer| {
-            [&layer.projections, &layer.output, &layer.gate_and_up, &layer.down].map(PackedMatrix::bytes).iter().sum::<usize>()
+            [&layer.projections, &layer.output, &layer.gate_and_up, &layer.down].map(Product::bytes).iter().sum::<usize>()
         };
         self.layers.iter().map(layer).sum::<usize>() + self.head.bytes()
     }
 
-    /// As [`Decoder::forward_traced`].
+    /// As [`Decoder::forward_traced`], with the routers of `layers` where there are some; `kinds` are those of the new tokens.
+    #[allow(clippy::too_many_arguments)] // what a forward pass takes
     pub(super) fn forward(
         &self,
+        layers: &[DecoderLayer],
         embeddings: Tensor<3>,
         positions: Tensor<2, Int>,
         mask: Option<Tensor<3, Bool>>,
+        kinds: Option<&[Vec<TokenKind>]>,
         cache: Option<&mut KeyValueCache>,
         trace: &mut Trace<'_>,
     ) -> Result<Tensor<3>> {
         let ([batch, tokens, hidden], device) = (embeddings.dims(), embeddings.device().inner());
         let mut own = KeyValueCache::new(self.layers.len(), tokens);
         let cache = cache.unwrap_or(&mut own);
+        let is_routed = layers.iter().any(|layer| layer.self_attn.routed.is_some());
+        let kinds = if is_routed { cache.kinds_with(kinds, tokens).map(<[_]>::to_vec) } else { None };
         let (held, planned, sequences) = cache.sequences(batch, self.layers.len(), tokens);
         let positions: Vec<i32> = positions.into_data().iter::<i32>().collect();
         let mask: Option<Vec<bool>> = mask.map(|mask| mask.into_data().iter::<bool>().collect());
@@ -143,7 +264,10 @@ impl PackedDecoder {
                     &mask[if mask.len() > each { row * each..(row + 1) * each } else { 0..each }]
                 });
                 let cache = &mut Arc::make_mut(&mut sequences[row])[index];
-                self.layer(layer, state, rotations, mask, held, cache, &mut memory)?;
+                let router = layers.get(index).and_then(|layer| layer.self_attn.routed.as_ref());
+                let kinds = kinds.as_ref().and_then(|kinds| kinds.get(row).or(kinds.first()));
+                let routed = router.zip(kinds).map(|(router, kinds)| Routed { router, kinds, device: &device });
+                self.layer(layer, state, rotations, mask, routed, held, cache, &mut memory)?;
             }
             if trace.is_on() {
                 trace.show(format_args!("text.layer{index}"), &tensor_of(&states, [tokens, hidden], &device));
@@ -164,6 +288,7 @@ impl PackedDecoder {
         state: &mut Vec<f32>,
         rotations: Option<&Rotations>,
         mask: Option<&[bool]>,
+        routed: Option<Routed<'_>>,
         held: usize,
         [keys, values]: &mut [Vec<f32>; 2],
         memory: &mut BlockMemory,
@@ -173,7 +298,7 @@ impl PackedDecoder {
         let (own, shared) = (heads * head_dim, kv_heads * head_dim);
         let (row, tokens) = (own + 2 * shared, state.len() / hidden);
         layer.input_norm.forward_into(state, normalised);
-        layer.projections.forward_into(normalised, tokens, None, Finish::Nothing, all)?;
+        layer.projections.forward_into(normalised, tokens, Finish::Nothing, all)?;
         // What was cut off the cache is still there.
         [&mut *keys, &mut *values].into_iter().for_each(|numbers| numbers.truncate(held * shared));
         for (token, all) in all.chunks_exact_mut(row).enumerate() {
@@ -194,10 +319,14 @@ impl PackedDecoder {
                 causal_attention_into([queries, keys, values], sizes, count, self.precision, mixed)?;
             }
         }
-        layer.output.forward_into(mixed, tokens, None, Finish::Add(state), attended)?;
+        if let Some(routed) = routed {
+            let weights = routed.weights(normalised, [tokens, hidden, heads]);
+            routed.reweigh(&weights, all, row, [&*keys, &*values], mask, &self.config, mixed);
+        }
+        layer.output.forward_into(mixed, tokens, Finish::Add(state), attended)?;
         layer.feed_forward_norm.forward_into(attended, normalised);
-        layer.gate_and_up.forward_into(normalised, tokens, None, Finish::Nothing, inner)?;
-        layer.down.forward_into(inner, tokens, None, Finish::Add(attended), state)?;
+        layer.gate_and_up.forward_into(normalised, tokens, Finish::Nothing, inner)?;
+        layer.down.forward_into(inner, tokens, Finish::Add(attended), state)?;
         Ok(())
     }
 
@@ -206,6 +335,68 @@ impl PackedDecoder {
         let ([batch, tokens, _], device) = (hidden.dims(), hidden.device().inner());
         let logits = self.head.forward_new(&numbers_of(hidden), batch * tokens, None, Finish::Nothing)?;
         Ok(Tensor::from_data(TensorData::new(logits, [batch, tokens, self.head.outputs()]), &device))
+    }
+}
+
+/// The router of a layer, and what the tokens are to it: those held, then the new ones.
+struct Routed<'a> {
+    router: &'a HeadRouter,
+    kinds: &'a [TokenKind],
+    device: &'a Device,
+}
+
+impl Routed<'_> {
+    /// The weight of every head for every new token, `[tokens, heads]`, of the attention's input.
+    fn weights(&self, normalised: &[f32], [tokens, hidden, heads]: [usize; 3]) -> Vec<f32> {
+        let x = Tensor::<3>::from_data(TensorData::new(normalised.to_vec(), [1, tokens, hidden]), self.device);
+        let gates = self.router.gates(x);
+        self.router.weights(&gates, heads).into_data().iter::<f32>().collect()
+    }
+
+    /// Adds to what text has read, `mixed [tokens, heads * head_dim]`, `weight - 1` times what it has read from visual tokens. The
+    /// queries are the first numbers of each row of `all`.
+    #[allow(clippy::too_many_arguments)] // the state of one step
+    fn reweigh(
+        &self,
+        weights: &[f32],
+        all: &[f32],
+        row: usize,
+        [keys, values]: [&[f32]; 2],
+        mask: Option<&[bool]>,
+        config: &DecoderConfig,
+        mixed: &mut [f32],
+    ) {
+        let (heads, width, shared) = (config.heads, config.head_dim, config.kv_heads * config.head_dim);
+        let (group, count) = (heads / config.kv_heads, keys.len() / shared);
+        let held = count - all.len() / row;
+        let is_visual = |key: usize| self.kinds.get(key) == Some(&TokenKind::Visual);
+        mixed.par_chunks_mut(heads * width).enumerate().for_each(|(token, mixed)| {
+            if self.kinds.get(held + token) != Some(&TokenKind::Text) {
+                return;
+            }
+            let mask = mask.map(|mask| &mask[token * count..][..count]).filter(|mask| !mask.iter().all(|hidden| *hidden));
+            // Without a mask it is causal; a token that may see nothing sees everything.
+            let seen: Vec<usize> = match mask {
+                Some(mask) => (0..count).filter(|&key| !mask[key]).collect(),
+                None => (0..=held + token).collect(),
+            };
+            for (head, mixed) in mixed.chunks_exact_mut(width).enumerate() {
+                let weight = weights[token * heads + head];
+                if weight == 1.0 {
+                    continue;
+                }
+                let (query, place) = (&all[token * row + head * width..][..width], head / group * width);
+                let score = |&key: &usize| product_sum(query, &keys[key * shared + place..][..width]) / (width as f32).sqrt();
+                let scores: Vec<f32> = seen.iter().map(score).collect();
+                let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                let shares: Vec<f32> = scores.iter().map(|score| (score - largest).exp()).collect();
+                let factor = (weight - 1.0) / shares.iter().sum::<f32>();
+                for (&key, share) in seen.iter().zip(&shares).filter(|(key, _)| is_visual(**key)) {
+                    let values = &values[key * shared + place..][..width];
+                    mixed.iter_mut().zip(values).for_each(|(mixed, value)| *mixed += factor * share * value);
+                }
+            }
+        });
     }
 }
 

@@ -235,15 +235,15 @@ pub fn learn_together(
     let steps = task.steps;
     let (before, after) = (check(vilm, starts, data)?, check(vilm, &learned, data)?);
     let last = steps.last().map_or(0.0, |step| f64::from(step.loss));
-    let figures: BTreeMap<String, f64> = [
-        ("steps", steps.len() as f64),
-        ("last_loss", last),
-        ("self_check_before", f64::from(before.balanced_accuracy)),
-        ("self_check_after", f64::from(after.balanced_accuracy)),
-    ]
+    let mut figures = vec![("steps", steps.len() as f64), ("last_loss", last)];
+    // Without clips of both kinds the check says nothing.
+    if [true, false].iter().all(|wanted| data.held_back.iter().any(|clip| clip.present.contains(wanted))) {
+        let accuracy = |check: SelfCheck| f64::from(check.balanced_accuracy);
+        figures.extend([("self_check_before", accuracy(before)), ("self_check_after", accuracy(after))]);
+    }
     // Six digits: more of them need not come back from JSON as the same number.
-    .map(|(name, value): (&str, f64)| (name.to_string(), (value * 1e6).round() / 1e6))
-    .into();
+    let rounded = |(name, value): (&str, f64)| (name.to_string(), (value * 1e6).round() / 1e6);
+    let figures: BTreeMap<String, f64> = figures.into_iter().map(rounded).collect();
     learned.iter_mut().for_each(|subject| subject.info.training = figures.clone());
     let kept_learned = after.balanced_accuracy > before.balanced_accuracy;
     let mut kept = if kept_learned { learned.clone() } else { starts.to_vec() };
