@@ -142,6 +142,10 @@ impl LearnBars {
             LearnEvent::Encoding(done, total) => {
                 self.enter("encoding every clip once", Some(*total));
                 self.bar.set_position(*done as u64);
+                // Training speaks only after its first step, which is its own all the same.
+                if done == total {
+                    self.enter("training", None);
+                }
             }
             LearnEvent::Training(progress) => {
                 self.enter("training", Some(progress.steps));
@@ -152,11 +156,15 @@ impl LearnBars {
     }
 
     fn enter(&mut self, words: &'static str, total: Option<usize>) {
-        if self.step.is_some_and(|(current, _)| current == words) {
+        let is_new = self.step.is_none_or(|(current, _)| current != words);
+        if !is_new && (total.is_none() || self.bar.length().is_some()) {
             return;
         }
-        self.leave();
-        self.bar = spinner(&self.output, words);
+        if is_new {
+            self.leave();
+            self.bar = spinner(&self.output, words);
+            self.step = Some((words, Instant::now()));
+        }
         if let (Some(total), Ok(style)) =
             (total, ProgressStyle::with_template("{prefix}  {wide_bar} {pos}/{len}, {eta} left  {msg}"))
         {
@@ -164,8 +172,9 @@ impl LearnBars {
             self.bar.set_style(style);
             self.bar.set_prefix(words);
             self.bar.set_message("");
+            // What came before says nothing about the steps.
+            self.bar.reset_eta();
         }
-        self.step = Some((words, Instant::now()));
     }
 
     fn leave(&mut self) {
