@@ -78,6 +78,15 @@ enum Command {
     },
     /// Learns and examines.
     Learn(Learning),
+    /// Learns several characters in one run, with what is trained of the base in common, and examines whether their tokens
+    /// decide.
+    Together {
+        /// Characters of a run.
+        #[arg(long, default_value_t = 8)]
+        group: usize,
+        #[command(flatten)]
+        learning: Learning,
+    },
     /// Prints the tables.
     Table,
 }
@@ -198,6 +207,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     match &arguments.command {
         Command::Sheet { output } => Laboratory::new()?.sheet(arguments, output),
         Command::Learn(learning) => Laboratory::new()?.learn(arguments, learning),
+        Command::Together { group, learning } => Laboratory::new()?.together(arguments, learning, *group),
         Command::Table => table(&rows(&arguments.answers)?, arguments.exam),
     }
 }
@@ -297,22 +307,8 @@ impl Laboratory {
                 config.strangers = 1.0 - config.own_clip - config.own_body;
             }
             let started = Instant::now();
-            let made = self.make(&reference, config.clone(), arguments.clips, &made_stream(number))?;
+            let shots = self.shots(&pvchat, &reference, &config, number, (arguments.clips, learning.least_similarity))?;
             let new = self.make(&reference, ExchangeConfig::default(), NEW_CLIPS, &made_stream(number).derive("new"))?;
-            let (mut shots, mut dropped) = gated(&pvchat, &reference, made, learning.least_similarity)?;
-            for round in 1..=MORE_ROUNDS {
-                if shots.len() >= arguments.clips * 9 / 10 {
-                    break;
-                }
-                let stream = made_stream(number).derive(format_args!("round {round}"));
-                let mut more = self.make(&reference, config.clone(), arguments.clips, &stream)?;
-                more.retain(|made| made.present);
-                let (more, also_dropped) = gated(&pvchat, &reference, more, learning.least_similarity)?;
-                dropped += also_dropped;
-                shots.extend(more.into_iter().take(arguments.clips - shots.len()));
-            }
-            let kept = shots.iter().filter(|shot| shot.present).count();
-            eprintln!("{number}: {kept} made clips with the character, {dropped} dropped");
             let making = started.elapsed().as_secs_f64();
             for (mode, seed) in open {
                 let started = Instant::now();
@@ -348,6 +344,108 @@ impl Laboratory {
                 };
                 write(&row(way.clone(), &subject)?)?;
                 write(&row(format!("{way}{ZEROED}"), &zeroed(&subject)?)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Clips to learn a character from: those made with the character that resemble the reference at least so much, and all
+    /// without; where many were dropped, more are made.
+    fn shots(
+        &self,
+        pvchat: &Pvchat,
+        reference: &[RgbImage],
+        config: &ExchangeConfig,
+        number: usize,
+        (clips, least): (usize, f32),
+    ) -> Outcome<Vec<Shot>> {
+        let made = self.make(reference, config.clone(), clips, &made_stream(number))?;
+        let (mut shots, mut dropped) = gated(pvchat, reference, made, least)?;
+        for round in 1..=MORE_ROUNDS {
+            if shots.len() >= clips * 9 / 10 {
+                break;
+            }
+            let stream = made_stream(number).derive(format_args!("round {round}"));
+            let mut more = self.make(reference, config.clone(), clips, &stream)?;
+            more.retain(|made| made.present);
+            let (more, also_dropped) = gated(pvchat, reference, more, least)?;
+            dropped += also_dropped;
+            shots.extend(more.into_iter().take(clips - shots.len()));
+        }
+        let kept = shots.iter().filter(|shot| shot.present).count();
+        eprintln!("{number}: {kept} made clips with the character, {dropped} dropped");
+        Ok(shots)
+    }
+
+    /// Learns characters in groups. Among the clips without somebody are clips with the others of the group, so that what is
+    /// trained in common cannot answer without looking at whose tokens it was given.
+    fn together(&self, arguments: &Arguments, learning: &Learning, group: usize) -> Outcome<()> {
+        let pvchat = Pvchat::new(Vilm::open(&arguments.base, &default_device()?)?, Box::new(Nobody));
+        let mut file = OpenOptions::new().create(true).append(true).open(&arguments.answers).map_err(at(&arguments.answers))?;
+        let numbers: Vec<usize> = (0..arguments.characters).collect();
+        let mode = *learning.trains.first().ok_or("say what is trained")?;
+        let way = format!("{}, {group} people with one bridge", learned(mode, learning));
+        for numbers in numbers.chunks(group.max(2)) {
+            for seed in 0..learning.seeds {
+                let done = rows(&arguments.answers)?;
+                let is_done = |number: &usize| {
+                    let is = |row: &Row| (row.exam, row.character, row.seed) == (arguments.exam, *number, seed);
+                    done.iter().any(|row| row.way == way && is(row))
+                };
+                if numbers.iter().all(is_done) {
+                    continue;
+                }
+                let started = Instant::now();
+                let (mut names, mut own, mut examinations) = (Vec::new(), Vec::new(), Vec::new());
+                let characters: Vec<Character> =
+                    numbers.iter().map(|number| Character::draw(*number, arguments.exam, Counts::default())).collect();
+                for (place, (&number, character)) in numbers.iter().zip(&characters).enumerate() {
+                    let reference = self.reference(character)?;
+                    let (config, count) = (ExchangeConfig::default(), (arguments.clips, learning.least_similarity));
+                    own.push(self.shots(&pvchat, &reference, &config, number, count)?);
+                    let letter = char::from(b'A' + (place % 26) as u8);
+                    names.push(format!("{letter}{}", letter.to_ascii_lowercase()).parse::<SubjectName>()?);
+                    let seen: Outcome<Vec<SeenClip>> = character
+                        .clips
+                        .iter()
+                        .map(|clip| Ok(pvchat.see(&exam::through_mp4(&clip.scene, self.folder.path(), "clip")?)?))
+                        .collect();
+                    examinations.push(Examination { number, seed: arguments.exam, character, clips: seen? });
+                }
+                let shots: Vec<Vec<Shot>> = (0..own.len()).map(|person| about(person, &own, &names)).collect();
+                let people: Vec<(&SubjectName, &[Shot])> = names.iter().zip(shots.iter().map(Vec::as_slice)).collect();
+                let bar = bar("learning", learning.image_steps + learning.clip_steps);
+                let mut last = Vec::new();
+                let (subjects, report) = pvchat.learn_from_each(&people, &options(mode, learning, seed), |event| {
+                    if let LearnEvent::Training(progress) = event {
+                        bar.set_position(progress.step as u64);
+                        last.push(progress.loss);
+                        if progress.step.is_multiple_of(40) {
+                            let recent = &last[last.len().saturating_sub(40)..];
+                            eprintln!("step {}: loss {:.3}", progress.step, recent.iter().sum::<f32>() / recent.len() as f32);
+                        }
+                    }
+                    ControlFlow::Continue(())
+                })?;
+                bar.finish_and_clear();
+                eprintln!(
+                    "held-back clips: {:.3} before, {:.3} after",
+                    report.before.balanced_accuracy, report.after.balanced_accuracy
+                );
+                let seconds = started.elapsed().as_secs_f64() / numbers.len() as f64;
+                let last = &last[last.len().saturating_sub(40)..];
+                let last_loss = last.iter().sum::<f32>() / last.len().max(1) as f32;
+                for (place, examination) in examinations.iter().enumerate() {
+                    let others = &subjects[(place + 1) % subjects.len()];
+                    let (mine, none) = (&subjects[place], zeroed(&subjects[place])?);
+                    for (what, subject) in [("", mine), (ZEROED, &none), (ANOTHERS, others)] {
+                        let clips = examination.asked(|seen| Ok(pvchat.presence(subject, seen)?))?;
+                        let (way, exam, character) = (format!("{way}{what}"), arguments.exam, examination.number);
+                        let row = Row { way, exam, character, seed, clips, made: Vec::new(), seconds, last_loss };
+                        eprintln!("{character} {}: {}", row.way, score(std::slice::from_ref(&row), 0.5));
+                        writeln!(file, "{}", serde_json::to_string(&row)?)?;
+                    }
+                }
             }
         }
         Ok(())
@@ -398,6 +496,8 @@ const POOLED: &str = "cosine of the mean of the grid's tokens";
 const READ_OUTS: &str = "cosine of the read-outs of people";
 /// What is added to the name of a way whose tokens and rows were zeroed after learning.
 const ZEROED: &str = ", tokens and rows zeroed";
+/// The same where the tokens and rows of another character of the group stand in.
+const ANOTHERS: &str = ", another's tokens and rows";
 
 /// A character and its clips, seen.
 struct Examination<'a> {
@@ -436,9 +536,26 @@ fn gated(pvchat: &Pvchat, reference: &[RgbImage], made: Vec<Exchanged>, least: f
 }
 
 fn shot(made: Exchanged) -> Shot {
-    let (question, answer) = (questions::question(Aspect::Existence, 0, NAME), questions::existence_answer(NAME, made.present));
-    let pairs = vec![QaPair::new(QaKind::Existence, question, answer)];
+    let pairs = asked(NAME, made.present);
     Shot { frames: made.frames, seconds: Vec::new(), duration: 1.0, present: made.present, pairs }
+}
+
+fn asked(name: &str, present: bool) -> Vec<QaPair> {
+    let (question, answer) = (questions::question(Aspect::Existence, 0, name), questions::existence_answer(name, present));
+    vec![QaPair::new(QaKind::Existence, question, answer)]
+}
+
+/// What one of several people is learned from: the own clips, and some with each of the others, in which the person is not.
+fn about(person: usize, own: &[Vec<Shot>], names: &[SubjectName]) -> Vec<Shot> {
+    let name = names[person].to_string();
+    let mut shots: Vec<Shot> = own[person].clone();
+    for others in own.iter().enumerate().filter(|(other, _)| *other != person).map(|(_, shots)| shots) {
+        let present = || others.iter().filter(|shot| shot.present);
+        let every = present().count() * 4 * (own.len() - 1) / own[person].len().max(1);
+        shots.extend(present().step_by(every.max(1)).map(|shot| Shot { present: false, ..shot.clone() }));
+    }
+    shots.iter_mut().for_each(|shot| shot.pairs = asked(&name, shot.present));
+    shots
 }
 
 fn learned(mode: Mode, learning: &Learning) -> String {

@@ -1,12 +1,8 @@
 //! What the frozen encoder made of clips, kept in the folder of learning until that has ended: a run that is resumed does not look
 //! again. On a laptop's processor looking takes longer than training.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
-use burn::prelude::*;
 use image::RgbImage;
 use pvchat_data::file::write_atomically;
 use pvchat_model::{sight::Sight, vilm::Vilm};
@@ -17,10 +13,6 @@ use crate::{Result, Shot};
 
 /// What the name of a look's file begins with.
 const LOOK: &str = "look-";
-/// Bytes of a digest.
-const DIGEST: usize = 32;
-/// Bytes of the six sizes that a file begins with.
-const SIZES: usize = 6 * size_of::<u64>();
 
 /// The looks in a folder of learning.
 pub(crate) struct KeptLooks<'a>(Option<&'a CheckpointFolder>);
@@ -42,20 +34,13 @@ impl<'a> KeptLooks<'a> {
     pub(crate) fn of(&self, vilm: &Vilm, shot: &Shot, look: impl FnOnce() -> Result<Sight>) -> Result<Sight> {
         let Some(folder) = self.0 else { return look() };
         let file = folder.path().join(format!("{LOOK}{}", key(vilm, &shot.frames)));
-        if let Some([tokens, identity]) = read(&file, vilm.device()) {
-            return Ok(Sight { tokens, identity, shown: Vec::new() });
+        if let Some(sight) = fs::read(&file).ok().and_then(|bytes| Sight::from_bytes(&bytes, vilm.device())) {
+            return Ok(sight);
         }
         let sight = look()?;
-        let mut bytes = Vec::new();
-        for size in sight.tokens.dims().into_iter().chain(sight.identity.dims()) {
-            bytes.extend_from_slice(&(size as u64).to_le_bytes());
+        if let Some(bytes) = sight.to_bytes() {
+            write_atomically(&file, &bytes)?;
         }
-        for tensor in [&sight.tokens, &sight.identity] {
-            tensor.clone().into_data().iter::<f32>().for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
-        }
-        let digest = Sha256::digest(&bytes);
-        bytes.extend_from_slice(&digest);
-        write_atomically(&file, &bytes)?;
         Ok(sight)
     }
 }
@@ -70,23 +55,4 @@ fn key(vilm: &Vilm, frames: &[RgbImage]) -> String {
         hash.update(frame.as_raw());
     }
     hash.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Tokens and identity in a file; `None` for one that is not there or not whole.
-fn read(file: &PathBuf, device: &Device) -> Option<[Tensor<3>; 2]> {
-    let bytes = fs::read(file).ok()?;
-    let (content, digest) = bytes.split_at_checked(bytes.len().checked_sub(DIGEST)?)?;
-    let (sizes, values) = content.split_at_checked(SIZES)?;
-    if Sha256::digest(content).as_slice() != digest {
-        return None;
-    }
-    let sizes: Vec<usize> = sizes.as_chunks().0.iter().map(|size| u64::from_le_bytes(*size) as usize).collect();
-    let values: Vec<f32> = values.as_chunks().0.iter().map(|value| f32::from_le_bytes(*value)).collect();
-    let shape = |first: usize| [sizes[first], sizes[first + 1], sizes[first + 2]];
-    let count = |shape: [usize; 3]| shape.into_iter().try_fold(1, usize::checked_mul);
-    let (tokens, identity) = values.split_at_checked(count(shape(0))?)?;
-    let tensor = |values: &[f32], shape: [usize; 3]| {
-        (count(shape) == Some(values.len())).then(|| Tensor::from_data(TensorData::new(values.to_vec(), shape), device))
-    };
-    Some([tensor(tokens, shape(0))?, tensor(identity, shape(3))?])
 }

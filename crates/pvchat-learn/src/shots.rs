@@ -12,7 +12,7 @@ use pvchat_model::{
 };
 use pvchat_train::{
     features::{ClipFeatures, FeatureId},
-    personal::{LearnClip, LearnConfig, LearnData, LearnReport, LearnRun, learn},
+    personal::{LearnClip, LearnConfig, LearnData, LearnReport, LearnRun, learn, learn_together},
 };
 use pvchat_video::Clip;
 
@@ -96,7 +96,7 @@ impl Learner<'_> {
             }
             .into());
         }
-        let mut data = self.look_at_shots(vilm, shots, name, &keep)?;
+        let mut data = self.look_at_shots(vilm, &[(name, shots)], &keep)?;
         data.source = self.options.source(shots.iter().flat_map(|shot| &shot.frames))?;
         let enrols = vilm.config().answer.personal().is_some();
         let start = match shots.iter().find(|shot| shot.present) {
@@ -119,14 +119,48 @@ impl Learner<'_> {
         Ok(LearnedFrom { subject, report })
     }
 
+    /// Learns several people in one run, each from clips as in [`learn_from`](Self::learn_from), on a base that cannot enrol. What is
+    /// trained of the base serves all of them, and only their tokens and rows are their own. Each is asked about alone, during
+    /// learning and after it. A step asks about one of them: give as many times more steps as there are people.
+    ///
+    /// The subjects come in the order of `people`; every one holds what was trained of the base.
+    ///
+    /// # Errors
+    /// As [`learn_from`](Self::learn_from); [`pvchat_train::Error::Config`] without people, and on a base that can enrol.
+    pub fn learn_from_each(&mut self, vilm: &Vilm, people: &[(&SubjectName, &[Shot])]) -> Result<(Vec<Subject>, LearnReport)> {
+        let keep = self.options.run(self.checkpoints.clone())?;
+        let stream = SeededStream::new(self.options.seed).derive("learn from each");
+        people.iter().try_for_each(|(name, _)| vilm.codec().check_name(name))?;
+        if vilm.config().answer.personal().is_some() {
+            let (value, remedy) = ("a base that enrols".into(), "use `learn_together`".into());
+            return Err(pvchat_train::Error::Config { key: "base", value, remedy }.into());
+        }
+        let mut data = self.look_at_shots(vilm, people, &keep)?;
+        data.source = self.options.source(people.iter().flat_map(|(_, shots)| *shots).flat_map(|shot| &shot.frames))?;
+        let start = |(number, (name, _)): (usize, &(&SubjectName, &[Shot]))| {
+            vilm.blank_subject(name, &stream.derive(format_args!("start {number}")))
+        };
+        let starts = people.iter().enumerate().map(start).collect::<pvchat_model::Result<Vec<_>>>()?;
+        let observe = &mut self.observe;
+        let config = LearnConfig { seed: stream.derive("training").next_seed(), ..self.options.training.clone() };
+        let (_, report) =
+            learn_together(vilm, &starts, &data, &config, &keep, |progress| observe(LearnEvent::Training(progress)))?;
+        let names = || people.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(" and ");
+        refuse_chance(Some(report.after), &data, names)?;
+        Ok((report.learned.clone(), report))
+    }
+
     /// Looks at every clip once and sorts the clips into stages and the self-check.
-    fn look_at_shots(&mut self, vilm: &Vilm, shots: &[Shot], name: &SubjectName, keep: &LearnRun) -> Result<LearnData> {
+    fn look_at_shots(&mut self, vilm: &Vilm, people: &[(&SubjectName, &[Shot])], keep: &LearnRun) -> Result<LearnData> {
         let mut data = LearnData { features: self.options.features(keep)?, ..LearnData::default() };
-        let (names, title) = ([name.clone()], name.to_string());
         let free_wording = vilm.config().family()?.free_wording;
         let looks = KeptLooks::new(keep.checkpoints.as_ref().filter(|_| sees_single_frames(vilm)));
-        let mut counts = [0; 2];
-        for (done, shot) in shots.iter().enumerate() {
+        let all =
+            people.iter().enumerate().flat_map(|(number, (name, shots))| shots.iter().map(move |shot| (number, *name, shot)));
+        let count = people.iter().map(|(_, shots)| shots.len()).sum();
+        let mut counts = vec![[0; 2]; people.len()];
+        for (done, (person, name, shot)) in all.enumerate() {
+            let (names, title, counts) = ([name.clone()], name.to_string(), &mut counts[person]);
             let pairs = shot.asked(&title, vilm.codec().format(), free_wording);
             // Published files say of questions about existence only that they are special.
             let of_looks = |pair: &&QaPair| matches!(pair.known_kind(), Some(QaKind::Existence | QaKind::Appearance));
@@ -146,9 +180,9 @@ impl Learner<'_> {
                     false => None,
                 };
                 let features = insert(&mut data, sight, lower)?;
-                sort(&mut data, video, number, LearnClip { features, asked: vec![0], present: vec![shot.present], texts });
+                sort(&mut data, video, number, LearnClip { features, asked: vec![person], present: vec![shot.present], texts });
             }
-            self.tell(LearnEvent::Encoding(done + 1, shots.len()), keep)?;
+            self.tell(LearnEvent::Encoding(done + 1, count), keep)?;
         }
         Ok(data)
     }

@@ -3,6 +3,7 @@
 use burn::prelude::*;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// A stretch of the pictures that were looked at, in the order of the prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -48,6 +49,15 @@ pub struct Sight {
 const TOKENS: &str = "tokens";
 const IDENTITY: &str = "identity";
 const SHOWN: &str = "shown";
+const CHECKSUM: &str = "sha256";
+
+/// Over everything that a file of a [`Sight`] holds.
+fn checksum<'b>(shown: &str, tensors: impl Iterator<Item = &'b [u8]>) -> String {
+    let mut hash = Sha256::new();
+    hash.update(shown);
+    tensors.for_each(|bytes| hash.update(bytes));
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 impl Sight {
     /// All pictures of a clip.
@@ -65,14 +75,19 @@ impl Sight {
         let views = values.iter().map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)));
         let views: Vec<_> = views.collect::<Result<_, safetensors::SafeTensorError>>().ok()?;
         let shown = serde_json::to_string(&self.shown).ok()?;
-        safetensors::serialize(views, Some([(SHOWN.to_string(), shown)].into())).ok()
+        let sum = checksum(&shown, values.iter().map(|(_, _, bytes)| bytes.as_slice()));
+        safetensors::serialize(views, Some([(SHOWN.to_string(), shown), (CHECKSUM.to_string(), sum)].into())).ok()
     }
 
-    /// What [`to_bytes`](Self::to_bytes) wrote; `None` for anything else, and for values that are not finite.
+    /// What [`to_bytes`](Self::to_bytes) wrote; `None` for anything else, for damage, and for values that are not finite.
     pub fn from_bytes(bytes: &[u8], device: &Device) -> Option<Self> {
         let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
-        let shown = serde_json::from_str(header.metadata().as_ref()?.get(SHOWN)?).ok()?;
-        let tensors = SafeTensors::deserialize(bytes).ok()?;
+        let (entries, tensors) = (header.metadata().as_ref()?, SafeTensors::deserialize(bytes).ok()?);
+        let (shown, views) = (entries.get(SHOWN)?, [tensors.tensor(TOKENS).ok()?, tensors.tensor(IDENTITY).ok()?]);
+        if *entries.get(CHECKSUM)? != checksum(shown, views.iter().map(TensorView::data)) {
+            return None;
+        }
+        let shown = serde_json::from_str(shown).ok()?;
         let tensor = |name: &str| {
             let view = tensors.tensor(name).ok().filter(|view| view.dtype() == Dtype::F32)?;
             let shape: [usize; 3] = view.shape().try_into().ok()?;

@@ -279,6 +279,21 @@ impl Pvchat {
         Ok(self.learn_from_in(options.held_checkpoints()?, shots, name, options, observe)?)
     }
 
+    /// Learns several people with what is trained of the base in common; see [`Learner::learn_from_each`].
+    ///
+    /// # Errors
+    /// As [`Learner::learn_from_each`].
+    pub fn learn_from_each(
+        &self,
+        people: &[(&SubjectName, &[Shot])],
+        options: &LearnOptions,
+        mut observe: impl FnMut(LearnEvent<'_>) -> ControlFlow<()>,
+    ) -> Result<(Vec<Subject>, pvchat_train::personal::LearnReport)> {
+        people.iter().try_for_each(|(_, shots)| self.check_shots(shots))?;
+        let learn = |learner: &mut Learner<'_>| learner.learn_from_each(&self.vilm, people);
+        Ok(self.learner(options.held_checkpoints()?, options, &mut observe, learn)?)
+    }
+
     /// Refuses clips to learn from that the base was not made for, and such with nobody in them where the person should be.
     pub(crate) fn check_shots(&self, shots: &[Shot]) -> Result<()> {
         // Only a base that knows people says what a clip shows, and looking twice costs it little.

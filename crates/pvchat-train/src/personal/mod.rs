@@ -168,7 +168,7 @@ pub fn learn(
 /// about some together, and moves the parameters of those. What is kept is kept of all of them.
 ///
 /// # Errors
-/// As [`learn`]; [`Error::Config`] also without anybody to learn, and for several people with a choice of
+/// As [`learn`]; [`Error::Config`] also without anybody to learn, and for questions about several people with a choice of
 /// [`trains`](LearnConfig::trains) whose subjects cannot be asked about together.
 pub fn learn_together(
     vilm: &Vilm,
@@ -230,7 +230,8 @@ pub fn learn_together(
         })
         .collect();
     if let Some(adaptation) = trained.adaptation(vision, config)? {
-        learned = learned.into_iter().map(|subject| subject.with_adaptation(adaptation.clone())).collect();
+        let adaptation = std::sync::Arc::new(adaptation);
+        learned.iter_mut().for_each(|subject| subject.adaptation = Some(adaptation.clone()));
     }
     let steps = task.steps;
     let (before, after) = (check(vilm, starts, data)?, check(vilm, &learned, data)?);
@@ -257,8 +258,10 @@ fn check_data(starts: &[Subject], data: &LearnData, config: &LearnConfig) -> Res
     if starts.is_empty() {
         return wrong("subjects", "nobody".into(), "name at least one");
     }
-    if starts.len() > 1 && !config.trains.is_composable() {
-        return wrong("trains", config.trains.to_string(), "people who are learned together need `composable`");
+    let all = || data.images.iter().chain(&data.clips).chain(&data.held_back);
+    if starts.len() > 1 && !config.trains.is_composable() && all().any(|clip| clip.asked.len() > 1) {
+        let remedy = "people who are asked about together need `composable`; ask about each alone";
+        return wrong("trains", config.trains.to_string(), remedy);
     }
     for (key, clips) in [("images", &data.images), ("clips", &data.clips)] {
         for subject in 0..starts.len() {
@@ -284,9 +287,10 @@ fn check_data(starts: &[Subject], data: &LearnData, config: &LearnConfig) -> Res
 
 /// How well the parameters of subjects judge the held-back clips.
 fn check(vilm: &Vilm, subjects: &[Subject], data: &LearnData) -> Result<SelfCheck> {
-    let adapted = match subjects {
-        [one] if one.adaptation.is_some() => Some(vilm.adapted(one)?),
-        _ => None,
+    // Those who were learned together share what was trained of the base.
+    let adapted = match subjects.first().filter(|one| one.adaptation.is_some()) {
+        Some(one) => Some(vilm.adapted(one)?),
+        None => None,
     };
     let vilm = adapted.as_ref().unwrap_or(vilm);
     let own_eyes = subjects.iter().any(|one| one.adaptation.as_ref().is_some_and(|adaptation| adaptation.changes_vision()));
