@@ -388,42 +388,14 @@ fn best(mut hits: Vec<Hit>, most: usize) -> Vec<Hit> {
     hits
 }
 
-/// For each of the embeddings in `all` the greatest cosine with one of `looks`; with the widest registers that there are.
+/// For each of the embeddings in `all` the greatest cosine with one of `looks`.
 fn similarities(looks: &[&[f32]], all: &[f32], width: usize) -> Vec<f32> {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the processor has the instructions.
-            return unsafe { similarities_avx512(looks, all, width) };
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the processor has the instructions.
-            return unsafe { similarities_avx2(looks, all, width) };
-        }
-    }
-    each(looks, all, width)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn similarities_avx512(looks: &[&[f32]], all: &[f32], width: usize) -> Vec<f32> {
-    each(looks, all, width)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn similarities_avx2(looks: &[&[f32]], all: &[f32], width: usize) -> Vec<f32> {
-    each(looks, all, width)
-}
-
-#[inline(always)]
-fn each(looks: &[&[f32]], all: &[f32], width: usize) -> Vec<f32> {
     let nearest = |person: &[f32]| looks.iter().map(|one| product(one, person)).fold(f32::MIN, f32::max);
     all.chunks_exact(width).map(nearest).collect()
 }
 
-/// The scalar product, in sixteen sums that the compiler keeps in vector registers.
-#[inline(always)]
+/// The scalar product, in sixteen sums that the compiler keeps in vector registers. Wider ones than every processor has bring
+/// nothing: memory is what a search waits for.
 fn product(one: &[f32], other: &[f32]) -> f32 {
     const LANES: usize = 16;
     let ((one, one_rest), (other, other_rest)) = (one.as_chunks::<LANES>(), other.as_chunks::<LANES>());

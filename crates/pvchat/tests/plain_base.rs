@@ -55,6 +55,65 @@ fn the_base_has_no_part_that_knows_who_anybody_is() {
     assert!(pvchat.enrol(&seen, &name).is_err(), "there is nothing to enrol with");
 }
 
+/// The control that refutes "the bridge became a detector and the tokens are decoration": with one bridge for two people, what is
+/// said of a clip has to change with the tokens and rows.
+#[test]
+fn with_one_bridge_for_two_people_the_tokens_decide() {
+    let pvchat = plain();
+    let names: [SubjectName; 2] = ["Aa", "Bb"].map(|name| name.parse().unwrap());
+    let mut stream = SeededStream::new(21);
+    let people = [0; 2].map(|_| Identity::reserved(|| Identity::random(&mut stream)));
+    let lone = (0..).map(|number| scene(5, number)).filter(|scene| scene.people.len() == 1);
+    let clips: Vec<Vec<RgbImage>> = lone.take(60).map(|scene| scene.render(SIDE).frames).collect();
+    let strangers = Strangers::find(&clips, empty_scenes(12, SIDE, 5)).unwrap();
+    let own: Vec<Vec<Shot>> = people
+        .iter()
+        .map(|person| {
+            let config = ExchangeConfig { company: 0.0, ..ExchangeConfig::default() };
+            let maker = ExchangeMaker::new(&clip(*person, &mut stream), &strangers, config).unwrap().unwrap();
+            let made = maker.make(160, &stream.derive("made")).unwrap().into_iter();
+            let shot = |frames, present| Shot { frames, seconds: Vec::new(), duration: 1.0, present, pairs: Vec::new() };
+            made.map(|made| shot(made.frames, made.present)).collect()
+        })
+        .collect();
+    // Clips with the one are clips without the other.
+    let about = |person: usize| -> Vec<Shot> {
+        let others = own[1 - person].iter().filter(|shot| shot.present);
+        own[person].iter().cloned().chain(others.map(|shot| Shot { present: false, ..shot.clone() })).collect()
+    };
+    let shots = [about(0), about(1)];
+    let given = [(&names[0], shots[0].as_slice()), (&names[1], shots[1].as_slice())];
+    let training = LearnConfig {
+        trains: Trains::PersonalAndBridge,
+        image_steps: 10,
+        clip_steps: 150,
+        batch: 16,
+        learning_rate: 1e-2,
+        anchor: 0.0,
+        adaptation: AdaptationConfig { lora_rate: 2e-3, router_rate: 1e-3, bridge_rate: 1e-3, ..AdaptationConfig::default() },
+        ..LearnConfig::default()
+    };
+    let options = LearnOptions { training, ..LearnOptions::default() };
+    let (subjects, report) = pvchat.learn_from_each(&given, &options, |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!(subjects.iter().map(|subject| &subject.info.name).collect::<Vec<_>>(), names.iter().collect::<Vec<_>>());
+    assert_eq!(subjects[0].adaptation, subjects[1].adaptation, "one bridge");
+    assert!(report.after.balanced_accuracy > 0.75, "{report:?}", report = report.after);
+    // Untouched clips of each, asked with the own tokens and with the other's.
+    let mut said = [[0.0_f32; 2]; 2];
+    for (person, said) in said.iter_mut().enumerate() {
+        for _ in 0..12 {
+            let seen = pvchat.see(&clip(people[person], &mut stream)).unwrap();
+            for (subject, said) in said.iter_mut().enumerate() {
+                *said += pvchat.presence(&subjects[subject], &seen).unwrap() / 12.0;
+            }
+        }
+    }
+    for person in 0..2 {
+        let (own, others) = (said[person][person], said[person][1 - person]);
+        assert!(own > others + 0.4, "clips of {}: {own} by the own tokens, {others} by the other's", names[person]);
+    }
+}
+
 #[test]
 fn a_person_is_learned_from_one_clip_and_strangers_are_refused() {
     let (pvchat, name): (Pvchat, SubjectName) = (plain(), "Aa".parse().unwrap());
