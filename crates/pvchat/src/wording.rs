@@ -1,4 +1,4 @@
-//! What people type, in the words that the miniature was trained on.
+//! What people type, in the words of a base that understands no others (no free wording).
 
 use pvchat_augment::{Aspect, free_text, questions};
 use pvchat_model::subject::Subject;
@@ -8,10 +8,10 @@ use crate::Result;
 const CAN_BE_ASKED: &str =
     "ask whether <Aa> is in the video, what <Aa> is wearing, what <Aa> looks like, what <Aa> is doing or where <Aa> is";
 
-/// The question in a wording that the miniature was trained on; `names` are the subjects in it, out of `subjects`.
+/// The question in a wording that the base was trained on; `names` are the subjects in it, out of `subjects`.
 ///
 /// # Errors
-/// [`pvchat_model::Error::Text`] for a question that the miniature cannot answer: it would say anything.
+/// [`pvchat_model::Error::Text`] for a question that the base cannot answer: it would say anything.
 pub(crate) fn known_wording(question: &str, names: &[String], subjects: &[Subject]) -> Result<String> {
     let tidy = free_text::normalise_question(question);
     let refused = |problem: String| {
