@@ -395,7 +395,7 @@ fn similarities(looks: &[&[f32]], all: &[f32], width: usize) -> Vec<f32> {
 }
 
 /// The scalar product, in sixteen sums that the compiler keeps in vector registers. Wider ones than every processor has bring
-/// nothing: memory is what a search waits for.
+/// a tenth: a search waits for memory.
 fn product(one: &[f32], other: &[f32]) -> f32 {
     const LANES: usize = 16;
     let ((one, one_rest), (other, other_rest)) = (one.as_chunks::<LANES>(), other.as_chunks::<LANES>());
