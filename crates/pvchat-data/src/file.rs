@@ -3,9 +3,10 @@
 use crate::{Dataset, Error, Result};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
-    fs::File,
+    collections::BTreeMap,
+    fs::{self, File},
     io::{Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 /// The largest JSON file that is read, in bytes. 30 000 questions take about 10 MB.
@@ -57,6 +58,34 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8], origin: &Path) -> Result<T>
     })?;
     deserializer.end().map_err(|source| Error::Json { file: origin.into(), place: ".".into(), source })?;
     Ok(value)
+}
+
+/// The files in a folder and the folders in it that end with one of `kinds` (lower case), by their paths below it with `/` between
+/// the parts. Links are not followed, so that nothing outside the folder is read.
+///
+/// # Errors
+/// [`Error::Io`] for a folder that cannot be read.
+pub fn files_in(folder: &Path, kinds: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
+    let io = |path: &Path| {
+        let file = path.to_path_buf();
+        move |source| Error::Io { file, source }
+    };
+    let (mut found, mut folders) = (BTreeMap::new(), vec![folder.to_path_buf()]);
+    while let Some(inside) = folders.pop() {
+        for entry in fs::read_dir(&inside).map_err(io(&inside))? {
+            let entry = entry.map_err(io(&inside))?;
+            let (path, kind) = (entry.path(), entry.file_type().map_err(io(&inside))?);
+            let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+            if kind.is_dir() {
+                folders.push(path);
+            } else if kind.is_file() && extension.is_some_and(|extension| kinds.contains(&extension.as_str())) {
+                let parts = path.strip_prefix(folder).unwrap_or(&path).components();
+                let name: Vec<String> = parts.map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
+                found.insert(name.join("/"), path);
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Writes a value as indented JSON, to a temporary name first.

@@ -1,15 +1,9 @@
 //! Everybody in a folder of footage, looked at once, to be searched for somebody who is enrolled.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    ops::ControlFlow,
-    path::{Path, PathBuf},
-    time::UNIX_EPOCH,
-};
+use std::{collections::BTreeMap, fs, ops::ControlFlow, path::Path, time::UNIX_EPOCH};
 
 use image::RgbImage;
-use pvchat_data::SubjectName;
+use pvchat_data::{SubjectName, file::files_in};
 use pvchat_people::{FaceIndex, IndexedFile, IndexedPerson, Verdict, Watch};
 use pvchat_video::StreamPlan;
 use serde::Serialize;
@@ -97,7 +91,10 @@ impl People {
         index: &mut FaceIndex,
         mut observe: impl FnMut(IndexProgress<'_>) -> ControlFlow<()>,
     ) -> Result<Indexed> {
-        let files = footage_in(folder)?;
+        let files = files_in(folder, &KINDS).map_err(|error| match error {
+            pvchat_data::Error::Io { file: path, source } => Error::Io { path, source },
+            error => error.into(),
+        })?;
         let mut report = Indexed::default();
         let gone: Vec<String> = index.files().map(|file| file.name.clone()).filter(|name| !files.contains_key(name)).collect();
         for name in &gone {
@@ -216,28 +213,4 @@ impl People {
 /// Whole milliseconds: numbers that JSON gives back.
 fn millis(seconds: f64) -> f64 {
     (1e3 * seconds).round() / 1e3
-}
-
-/// The footage and pictures in a folder and the folders in it, by their paths below it.
-fn footage_in(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
-    let io = |path: &Path| {
-        let path = path.to_path_buf();
-        move |source| Error::Io { path, source }
-    };
-    let (mut found, mut folders) = (BTreeMap::new(), vec![folder.to_path_buf()]);
-    while let Some(inside) = folders.pop() {
-        for entry in fs::read_dir(&inside).map_err(io(&inside))? {
-            let entry = entry.map_err(io(&inside))?;
-            let (path, kind) = (entry.path(), entry.file_type().map_err(io(&inside))?);
-            let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-            if kind.is_dir() {
-                folders.push(path);
-            } else if kind.is_file() && extension.is_some_and(|extension| KINDS.contains(&extension.as_str())) {
-                let parts = path.strip_prefix(folder).unwrap_or(&path).components();
-                let name: Vec<String> = parts.map(|part| part.as_os_str().to_string_lossy().into_owned()).collect();
-                found.insert(name.join("/"), path);
-            }
-        }
-    }
-    Ok(found)
 }

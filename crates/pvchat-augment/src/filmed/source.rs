@@ -1,12 +1,13 @@
 //! The files that clips are made of: found, hashed, read, and looked at once.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::Read,
     path::{Path, PathBuf},
 };
 
 use image::RgbImage;
+use pvchat_data::file::files_in;
 use pvchat_video::{DamagePolicy, ReadOptions, StreamPlan, VideoReader};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -62,30 +63,13 @@ pub(super) fn hash_file(path: &Path) -> Result<(String, u64)> {
     }
 }
 
-/// The footage in a folder and the folders in it, in the order of the names. Links are not followed, so that nothing outside
-/// the folder is read.
+/// The footage in a folder and the folders in it, in the order of the names.
 pub(super) fn footage_in(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let io = |path: &Path| {
-        let path = path.to_path_buf();
-        move |source| Error::Io { path, source }
-    };
-    let (mut found, mut folders) = (Vec::new(), vec![folder.to_path_buf()]);
-    while let Some(inside) = folders.pop() {
-        for entry in fs::read_dir(&inside).map_err(io(&inside))? {
-            let entry = entry.map_err(io(&inside))?;
-            let (path, kind) = (entry.path(), entry.file_type().map_err(io(&inside))?);
-            let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-            if kind.is_dir() {
-                folders.push(path);
-            } else if kind.is_file() && extension.is_some_and(|extension| FOOTAGE.contains(&extension.as_str())) {
-                let name = path.strip_prefix(folder).unwrap_or(&path);
-                let parts = name.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
-                found.push((parts.collect::<Vec<_>>().join("/"), path.clone()));
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
+    let files = files_in(folder, &FOOTAGE).map_err(|error| match error {
+        pvchat_data::Error::Io { file: path, source } => Error::Io { path, source },
+        error => error.into(),
+    })?;
+    Ok(files.into_iter().collect())
 }
 
 /// The size in which frames are read so that `side` of width and height is at most `most`; they are never enlarged.
