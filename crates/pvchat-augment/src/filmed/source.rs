@@ -203,6 +203,8 @@ impl Look {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::filmed::FaceSeen;
 
