@@ -56,8 +56,8 @@ pub struct Arguments {
     /// A folder that `pvchat dataset make` wrote, or a file of the published schema.
     #[arg(long, value_name = "DATASET")]
     dataset: Option<PathBuf>,
-    /// The name: 1 to 40 letters, digits, spaces or hyphens; not needed where the dataset is about one person. What was learned under that name
-    /// on that base is replaced.
+    /// The name: 1 to 40 letters, digits, spaces or hyphens; not needed where the dataset is about one person. What was learned
+    /// under that name on that base is replaced.
     #[arg(long, value_name = "NAME", required_unless_present = "dataset")]
     name: Option<SubjectName>,
     /// The base that learns: a name of `pvchat base list`, or a folder; by default the smallest SmolVLM2 that is installed. For
