@@ -663,6 +663,12 @@ fn answers(rows: &[Row], threshold: f32) -> Vec<ExistenceAnswer> {
         .collect()
 }
 
+/// The row of the same character, of the same seed of training where there is one.
+fn same<'r>(rows: &'r [Row], row: &Row) -> Option<&'r Row> {
+    let of = || rows.iter().filter(|other| other.character == row.character);
+    of().find(|other| other.seed == row.seed).or_else(|| of().next())
+}
+
 /// Where yes begins: at even odds for probabilities; for cosines where it is best for these very answers, which favours them.
 fn threshold(rows: &[Row]) -> f32 {
     if !rows.iter().any(|row| row.way.starts_with("cosine")) {
@@ -748,14 +754,21 @@ fn table(all: &[Row], exam: u64) -> Outcome<()> {
         "against the description [95 %]",
         "against the mean of the grid [95 %]",
         "against the read-outs [95 %]",
+        "against its tokens zeroed [95 %]",
+        "against another's tokens [95 %]",
     ]);
-    for way in ways.iter().filter(|way| way.starts_with("learned") && !way.ends_with(ZEROED)) {
+    let is_control = |way: &str| way.ends_with(ZEROED) || way.ends_with(ANOTHERS);
+    for way in ways.iter().filter(|way| way.starts_with("learned") && !is_control(way)) {
         let rows = of(way);
         let mut cells = vec![(*way).to_string()];
-        for baseline in [DESCRIBED, POOLED, READ_OUTS] {
+        let controls = [ZEROED, ANOTHERS].map(|control| format!("{way}{control}"));
+        for baseline in [DESCRIBED, POOLED, READ_OUTS].into_iter().chain(controls.iter().map(String::as_str)) {
             let its = of(baseline);
-            let paired: Vec<Row> =
-                rows.iter().filter_map(|row| its.iter().find(|other| other.character == row.character).cloned()).collect();
+            if its.is_empty() {
+                cells.push("-".into());
+                continue;
+            }
+            let paired: Vec<Row> = rows.iter().filter_map(|row| same(&its, row).cloned()).collect();
             let difference = balanced_difference_over(
                 &answers(&paired, threshold(&its)),
                 &answers(&rows, 0.5),
