@@ -48,13 +48,18 @@ pub struct Sight {
 /// Names in a file of a [`Sight`].
 const TOKENS: &str = "tokens";
 const IDENTITY: &str = "identity";
-const SHOWN: &str = "shown";
-const CHECKSUM: &str = "sha256";
+/// One entry, because several come in any order.
+const ENTRY: &str = "sight";
 
-/// Over everything that a file of a [`Sight`] holds.
-fn checksum<'b>(shown: &str, tensors: impl Iterator<Item = &'b [u8]>) -> String {
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    shown: Vec<Shown>,
+    /// Over the tensors.
+    sha256: String,
+}
+
+fn checksum<'b>(tensors: impl Iterator<Item = &'b [u8]>) -> String {
     let mut hash = Sha256::new();
-    hash.update(shown);
     tensors.for_each(|bytes| hash.update(bytes));
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -74,20 +79,20 @@ impl Sight {
         });
         let views = values.iter().map(|(name, shape, bytes)| Ok((*name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)));
         let views: Vec<_> = views.collect::<Result<_, safetensors::SafeTensorError>>().ok()?;
-        let shown = serde_json::to_string(&self.shown).ok()?;
-        let sum = checksum(&shown, values.iter().map(|(_, _, bytes)| bytes.as_slice()));
-        safetensors::serialize(views, Some([(SHOWN.to_string(), shown), (CHECKSUM.to_string(), sum)].into())).ok()
+        let sha256 = checksum(values.iter().map(|(_, _, bytes)| bytes.as_slice()));
+        let entry = serde_json::to_string(&Entry { shown: self.shown.clone(), sha256 }).ok()?;
+        safetensors::serialize(views, Some([(ENTRY.to_string(), entry)].into())).ok()
     }
 
     /// What [`to_bytes`](Self::to_bytes) wrote; `None` for anything else, for damage, and for values that are not finite.
     pub fn from_bytes(bytes: &[u8], device: &Device) -> Option<Self> {
         let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
-        let (entries, tensors) = (header.metadata().as_ref()?, SafeTensors::deserialize(bytes).ok()?);
-        let (shown, views) = (entries.get(SHOWN)?, [tensors.tensor(TOKENS).ok()?, tensors.tensor(IDENTITY).ok()?]);
-        if *entries.get(CHECKSUM)? != checksum(shown, views.iter().map(TensorView::data)) {
+        let Entry { shown, sha256 } = serde_json::from_str(header.metadata().as_ref()?.get(ENTRY)?).ok()?;
+        let tensors = SafeTensors::deserialize(bytes).ok()?;
+        let views = [tensors.tensor(TOKENS).ok()?, tensors.tensor(IDENTITY).ok()?];
+        if sha256 != checksum(views.iter().map(TensorView::data)) {
             return None;
         }
-        let shown = serde_json::from_str(shown).ok()?;
         let tensor = |name: &str| {
             let view = tensors.tensor(name).ok().filter(|view| view.dtype() == Dtype::F32)?;
             let shape: [usize; 3] = view.shape().try_into().ok()?;
