@@ -335,6 +335,8 @@ impl FaceIndex {
             file.write_all(&bytes)?;
             file.sync_data()
         });
+        // Closing alone would keep the lock while a process that was forked meanwhile has the file open.
+        file.unlock().map_err(io)?;
         written.map_err(io)?;
         note(&mut self.rows, end - rows);
         // SAFETY: as in `read`.
