@@ -66,3 +66,16 @@ fn every_command_that_does_something_has_examples() {
         assert!(help.contains("Examples:\n  pvchat"), "{command}");
     }
 }
+
+/// In the workspace another package may switch a feature on that the program needs; whoever installs it has only its own.
+#[test]
+fn the_program_alone_has_the_drawn_world() {
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--package", "pvchat-cli", "--edges", "features", "--prefix", "none", "--offline", "--locked"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let told = String::from_utf8(tree.stdout).unwrap();
+    assert!(told.lines().any(|line| line.trim_end() == "pvchat feature \"miniature\""), "{told}");
+}
