@@ -29,8 +29,8 @@ impl<'a> KeptLooks<'a> {
         fs::read_dir(folder).into_iter().flatten().flatten().any(is_look)
     }
 
-    /// What the encoder makes of a clip: from its file, if that is whole, else by `look`. What comes from a file says nothing about
-    /// the pictures' place in the prompt ([`Sight::shown`]).
+    /// What the encoder makes of a clip: from its file, if that is whole, else by `look`. [`Sight::shown`] may
+    /// be that of another clip with the same pictures.
     pub(crate) fn of(&self, vilm: &Vilm, shot: &Shot, look: impl FnOnce() -> Result<Sight>) -> Result<Sight> {
         let Some(folder) = self.0 else { return look() };
         let file = folder.path().join(format!("{LOOK}{}", key(vilm, &shot.frames)));

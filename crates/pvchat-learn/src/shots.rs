@@ -143,6 +143,7 @@ impl Learner<'_> {
         let starts = people.iter().enumerate().map(start).collect::<pvchat_model::Result<Vec<_>>>()?;
         let observe = &mut self.observe;
         let config = LearnConfig { seed: stream.derive("training").next_seed(), ..self.options.training.clone() };
+        // What was kept may be the blank subjects, which are nobody.
         let (_, report) =
             learn_together(vilm, &starts, &data, &config, &keep, |progress| observe(LearnEvent::Training(progress)))?;
         let names = || people.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(" and ");

@@ -158,7 +158,7 @@ impl FaceIndex {
     /// Puts a clip in, in place of one of that name: the embeddings of its people, in their order.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::File`] for embeddings that do not fit.
+    /// [`Error::Io`]; [`Error::File`] for embeddings that do not fit, and while another process writes.
     pub fn put(&mut self, file: IndexedFile, embeddings: &[Vec<f32>]) -> Result<()> {
         if embeddings.len() != file.people.len() || embeddings.iter().any(|embedding| embedding.len() != self.width) {
             return Err(self.refused(format!("takes {} numbers for each person of {}", self.width, file.name), "report this"));
@@ -173,7 +173,7 @@ impl FaceIndex {
     /// Takes a clip out; `false` where there is none of that name.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`]; [`Error::File`] while another process writes.
     pub fn remove(&mut self, name: &str) -> Result<bool> {
         if !self.rows.iter().any(|row| row.file.name == name) {
             return Ok(false);

@@ -404,8 +404,7 @@ impl People {
     }
 
     /// Deletes all that is kept of a person: file, old versions, every index that names the person, and what bases made of any
-    /// footage. Gives the files with
-    /// their sizes in bytes.
+    /// footage. Gives the files with their sizes in bytes.
     ///
     /// # Errors
     /// [`Error::People`], [`Error::Io`] when something cannot be deleted.

@@ -1,6 +1,12 @@
 //! Everybody in a folder of footage, looked at once, to be searched for somebody who is enrolled.
 
-use std::{collections::BTreeMap, fs, ops::ControlFlow, path::Path, time::UNIX_EPOCH};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    ops::ControlFlow,
+    path::Path,
+    time::UNIX_EPOCH,
+};
 
 use image::RgbImage;
 use pvchat_data::{SubjectName, file::files_in};
@@ -140,7 +146,7 @@ impl People {
         person.check_model(self.finder().model())?;
         let (calibration, people) = (self.calibration(), index.people());
         let looks: Vec<&[f32]> = person.templates.iter().map(|template| template.embedding.as_slice()).collect();
-        let mut found: Vec<FoundIn> = Vec::new();
+        let (mut found, mut told) = (Vec::new(), BTreeSet::new());
         for hit in index.search(&looks, calibration.possible, MOST_HITS) {
             let refused = index.embedding(hit.file, hit.person).is_none_or(|embedding| person.refuses(embedding));
             let Some(file) = index.file(hit.file).filter(|_| !refused) else { continue };
@@ -153,8 +159,8 @@ impl People {
                 moments: seen.moments.clone(),
                 best: seen.best,
             };
-            // Two people of one file are two: the more similar one is meant.
-            if found.iter().all(|known| known.file != one.file) {
+            // Two people of one file are two: the more similar one, who comes first, is meant.
+            if told.insert(hit.file) {
                 found.push(one);
             }
         }

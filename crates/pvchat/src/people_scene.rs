@@ -643,7 +643,7 @@ impl<'a> Scene<'a> {
         let besides: Vec<String> = without.iter().map(|name| name.bare().to_string()).collect();
         let head = if besides.is_empty() { String::new() } else { format!("Besides {}: ", joined(&besides)) };
         if asked.negated && !self.names.is_empty() {
-            return self.missing(&roll);
+            return self.missing(&without, &roll);
         }
         let mut text = match (roll.is_empty(), self.rows.iter().any(|row| row.clear)) {
             (true, false) => format!("{head}{}", self.unsure("Not sure")),
@@ -662,14 +662,15 @@ impl<'a> Scene<'a> {
         text
     }
 
-    /// Who of the enrolled people is not in it.
-    fn missing(&self, roll: &[String]) -> String {
+    /// Who of the enrolled people, but for those in `without`, is not in it; `roll` says who is.
+    fn missing(&self, without: &[&SubjectName], roll: &[String]) -> String {
         let missing = |verdict: Verdict| -> Vec<String> {
             let is = |name: &&SubjectName| {
                 let presence = self.presence(name);
                 presence.moments.is_empty() && presence.verdict == verdict
             };
-            self.names.iter().filter(is).map(|name| name.bare().to_string()).collect()
+            let counted = self.names.iter().filter(|name| !without.contains(name));
+            counted.filter(is).map(|name| name.bare().to_string()).collect()
         };
         let mut said = Vec::new();
         for (verdict, head) in [(Verdict::No, "Not in it"), (Verdict::NotSure, "Not seen, but perhaps in it")] {
@@ -678,10 +679,11 @@ impl<'a> Scene<'a> {
                 said.push(format!("{head}{}: {}.", self.scope, joined(&missing)));
             }
         }
-        let nobody_missing = said.is_empty();
-        if !roll.is_empty() {
-            let head = if nobody_missing { "Nobody who is enrolled is missing" } else { "Seen" };
-            said.push(format!("{head}: {}.", joined(roll)));
+        match (said.is_empty(), roll.is_empty()) {
+            (true, true) => said.push("Nobody else who is enrolled is missing.".into()),
+            (true, false) => said.push(format!("Nobody who is enrolled is missing: {}.", joined(roll))),
+            (false, false) => said.push(format!("Seen: {}.", joined(roll))),
+            (false, true) => {}
         }
         said.join(" ")
     }

@@ -610,6 +610,7 @@ fn several_questions_are_answered_by_name() {
                 recognised.";
     check(&two_people(), "Who is not in it?", text, None);
     let short = footage(vec![person(Some("Aa"), 0, 9, &[(0.0, 9.0, 0.8, MIDDLE)])], 20, 1);
+    check(&short, "Who besides Bb and Cc is not in it?", "Nobody who is enrolled is missing: Aa (0:00 to 0:09).", None);
     check(&short, "Who is there at 0:30?", "It ends at 0:10.", None);
 }
 

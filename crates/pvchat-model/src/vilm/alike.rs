@@ -37,7 +37,7 @@ mod tests {
 
     use super::*;
 
-    /// A picture of blocks with noise of so many levels, and a bright spot of 16 pixels where there is one.
+    /// A picture of blocks with up to `noise` levels of noise, and a bright spot of 16 pixels that begins at `spot`.
     fn picture(seed: u32, noise: u32, spot: Option<u32>) -> RgbImage {
         RgbImage::from_fn(256, 192, |x, y| {
             let level = 60 + 40 * ((x / 32 + y / 32) % 3);
