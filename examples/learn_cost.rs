@@ -15,7 +15,7 @@ use std::{
 use clap::{Parser, ValueEnum};
 use image::RgbImage;
 use pvchat::{
-    Error as PvchatError, LearnEvent, LearnOptions, Pvchat, Shot, SubjectName,
+    BaseFolder, Error as PvchatError, LearnEvent, LearnOptions, Pvchat, Shot, SubjectName,
     data::{QaKind, QaPair, random::SeededStream},
     model::vision::VisionConfig,
     nn::device,
@@ -41,8 +41,8 @@ struct Arguments {
     /// Frames of a clip.
     #[arg(long, default_value_t = 8)]
     frames: usize,
-    /// Questions about a clip.
-    #[arg(long, default_value_t = 5)]
+    /// Questions about a clip; a step asks as many of them as the usual training does.
+    #[arg(long, default_value_t = 20)]
     questions: usize,
     /// Steps that are measured in each of the two stages.
     #[arg(long, default_value_t = 2)]
@@ -102,13 +102,13 @@ fn shots(arguments: &Arguments) -> Vec<Shot> {
 
 fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
-    let pvchat = Pvchat::open(&arguments.folder, &device::default_device()?)?;
-    writeln!(out, "opened in {:.1} s, {:.0} MiB at most", start.elapsed().as_secs_f64(), memory())?;
-    let defaults = LearnConfig::in_decoder();
     let trains = match arguments.trains {
         What::Composable => Trains::Composable,
         What::Personal => Trains::Personal,
     };
+    let pvchat = BaseFolder::read(&arguments.folder)?.open_to_learn(trains, &device::default_device()?)?;
+    writeln!(out, "opened in {:.1} s, {:.0} MiB at most", start.elapsed().as_secs_f64(), memory())?;
+    let defaults = LearnConfig::in_decoder();
     let training = LearnConfig {
         trains,
         image_steps: arguments.steps,
@@ -142,10 +142,11 @@ fn run(arguments: &Arguments, out: &mut impl Write) -> Result<(), Box<dyn Error>
         times.iter().fold(Spent::default(), |sum, one| sum + *one) * (1.0 / times.len().max(1) as f64)
     };
     let [look, image, clip] = ["a clip looked at", "a step on images", "a step on clips"].map(mean);
+    let asked = defaults.questions.unwrap_or(usize::MAX).min(arguments.questions);
     let held_back = 2 * (arguments.clips / 2 / HELD_BACK);
     writeln!(out, "a clip of {} frames looked at: {look}", arguments.frames)?;
-    writeln!(out, "a step on {} images, {} questions each: {image}", defaults.batch, arguments.questions)?;
-    writeln!(out, "a step on {} clips, {} questions each: {clip}", defaults.batch, arguments.questions)?;
+    writeln!(out, "a step on {} images, {asked} questions each: {image}", defaults.batch)?;
+    writeln!(out, "a step on {} clips, {asked} questions each: {clip}", defaults.batch)?;
     writeln!(out, "self-check, {held_back} clips before and after: {check}")?;
     writeln!(out, "largest memory: {:.0} MiB", memory())?;
     if let VisionConfig::SmolVlm2(_) = pvchat.vilm().config().vision {
@@ -227,7 +228,8 @@ fn model(pvchat: &Pvchat, arguments: &Arguments, out: &mut impl Write) -> Result
     let texts =
         shot.pairs.iter().map(|pair| Ok(codec.encode_question(&pair.question, Some(&pair.answer), &["Aa".parse()?])?.ids.len()));
     let longest = texts.collect::<Result<Vec<usize>, Box<dyn Error>>>()?.into_iter().max().unwrap_or(0);
-    let questions = (longest * shot.pairs.len()) as f64;
+    let asked = LearnConfig::in_decoder().questions.unwrap_or(usize::MAX).min(shot.pairs.len());
+    let questions = (longest * asked) as f64;
     // What stands around a picture is about 14 tokens.
     let prefix = (arguments.frames * (sizes.picture_tokens() + 14)) as f64;
     let tokens = prefix + questions;

@@ -4,6 +4,7 @@ use std::{path::PathBuf, time::Instant};
 
 use pvchat::{
     BaseDescriber, BaseFolder, Describer, Error, LearnedAnswer, Pictures, Pvchat, SubjectFolder, SubjectName, nn::device,
+    train::personal::Trains,
 };
 
 use crate::{
@@ -131,8 +132,8 @@ impl LazyBase {
     }
 
     /// Reads the weights to learn somebody.
-    pub fn open_to_learn(&self) -> pvchat::Result<Pvchat> {
-        self.reading(|device| self.folder.open_to_learn(device))
+    pub fn open_to_learn(&self, trains: Trains) -> pvchat::Result<Pvchat> {
+        self.reading(|device| self.folder.open_to_learn(trains, device))
     }
 
     /// Reads the weights, which are checked before they are read for the first time.

@@ -114,7 +114,7 @@ impl Arguments {
         let shots = Shot::from_dataset(&source.file, &source.name, base.folder().frames()).map_err(Error::from)?;
         let mut took = vec![("reading clips", words::millis(reading.elapsed().as_secs_f64()))];
         let opening = Instant::now();
-        let pvchat = base.open_to_learn()?;
+        let pvchat = base.open_to_learn(training.trains)?;
         took.push(("opening the base", words::millis(opening.elapsed().as_secs_f64())));
 
         let folder = base.learned();

@@ -37,7 +37,15 @@ pub struct Checkpoint {
     homes: HashMap<String, PathBuf>,
     fingerprint: String,
     precision: FloatDType,
-    packing: Option<Precision>,
+    packing: Option<Packing>,
+}
+
+/// What is packed while a model is read.
+#[derive(Clone, Copy, Debug)]
+struct Packing {
+    precision: Precision,
+    /// Nothing but the encoder, so that the rest can be trained.
+    encoder_only: bool,
 }
 
 /// What [`Checkpoint::load`] found beside the parameters that it filled.
@@ -149,7 +157,14 @@ impl Checkpoint {
 
     /// The matrices of the encoder and of the language model are packed when a [`Vilm`](crate::vilm::Vilm) is made of it.
     pub fn packed(mut self, precision: Precision) -> Self {
-        self.packing = Some(precision);
+        self.packing = Some(Packing { precision, encoder_only: false });
+        self
+    }
+
+    /// As [`packed`](Self::packed), but for the matrices of the encoder alone, where it has such a form: what comes after it can be
+    /// trained.
+    pub fn packed_encoder(mut self, precision: Precision) -> Self {
+        self.packing = Some(Packing { precision, encoder_only: true });
         self
     }
 }

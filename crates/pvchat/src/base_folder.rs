@@ -7,6 +7,7 @@ use std::{
 };
 
 use burn::{prelude::Device, tensor::FloatDType};
+use pvchat_augment::Nobody;
 use pvchat_model::{
     checkpoint,
     families::{FAMILIES, Files},
@@ -113,12 +114,16 @@ impl BaseFolder {
         BaseDescriber::new(Vilm::open_in(precision, &self.path, device)?, name)
     }
 
-    /// Reads the weights to learn somebody ([`Pvchat::learn_from`]): in f32 and not packed, because gradients need them so.
+    /// Reads the weights to learn somebody ([`Pvchat::learn_from`]): in f32 and not packed, because gradients need them so. On the
+    /// processor the encoder is packed in bf16, as [`open`](Self::open) does, unless it is trained.
     ///
     /// # Errors
     /// As [`Vilm::open`].
-    pub fn open_to_learn(&self, device: &Device) -> Result<Pvchat> {
-        Pvchat::open(&self.path, device)
+    pub fn open_to_learn(&self, trains: Trains, device: &Device) -> Result<Pvchat> {
+        if trains.trains_vision() || !device::is_processor(device) {
+            return Pvchat::open(&self.path, device);
+        }
+        Ok(Pvchat::new(Vilm::open_with_packed_encoder(Precision::Bf16, &self.path, device)?, Box::new(Nobody)))
     }
 
     /// The training that is usual for this base: [`LearnConfig::in_decoder`], or for one with a Q-Former the defaults.

@@ -18,6 +18,7 @@ use pvchat::{
     burn::{
         module::{Module, ModuleVisitor, Param},
         prelude::*,
+        tensor::Tolerance,
     },
     data::{QaKind, QaPair},
     model::subject::{HEAD_ROWS, WORD_ROWS},
@@ -146,6 +147,52 @@ fn somebody_is_learned_from_clips_and_asked_about() {
     let sight = pvchat.vilm().look_at(&shot(9, true).frames, &[0.0, 1.0], 1.0).unwrap();
     let error = view.read(&sight, &[&other]).unwrap_err().to_string();
     assert!(error.contains("as this base has"), "{error}");
+}
+
+#[test]
+fn an_encoder_that_is_packed_shows_the_same_and_learns_the_same() {
+    let (folder, pvchat) = base();
+    let open = |precision| Vilm::open_with_packed_encoder(precision, folder.path(), &Device::flex()).unwrap();
+    let packed = open(Precision::F32);
+    let Shot { frames, seconds, duration, .. } = shot(1, true);
+    let tokens = |vilm: &Vilm| vilm.look_at(&frames, &seconds, duration).unwrap().tokens.into_data();
+    tokens(&packed).assert_approx_eq::<f32>(&tokens(pvchat.vilm()), Tolerance::absolute(1e-4));
+    assert_ne!(tokens(&open(Precision::Bf16)), tokens(&packed), "in half precision they are rounded");
+    let learn = |pvchat: &Pvchat| {
+        let learned = pvchat.learn_from(&shots(3), &name(), &options(Trains::Personal, 4), |_| ControlFlow::Continue(()));
+        learned.unwrap().report.steps.iter().map(|step| step.loss).collect::<Vec<f32>>()
+    };
+    let expected = learn(&pvchat);
+    let losses = learn(&Pvchat::new(packed, Box::new(Nobody)));
+    assert!(expected.iter().zip(&losses).all(|(one, other)| (one - other).abs() < 1e-3 * one), "{expected:?}, {losses:?}");
+    let error = open(Precision::F32).save(&folder.path().join("saved")).unwrap_err().to_string();
+    assert!(error.contains("packed weights"), "{error}");
+}
+
+#[test]
+fn a_step_asks_no_more_questions_than_it_may_and_others_every_time() {
+    let (_folder, pvchat) = base();
+    let asked = |answers: &[&str], questions: Option<usize>| -> Vec<f32> {
+        let pairs = |present: bool| -> Vec<QaPair> {
+            let pair = |answer: &&str| {
+                QaPair::new(QaKind::Existence, QUESTION, format!("{} <Aa>{answer}", ["No", "Yes"][usize::from(present)]))
+            };
+            answers.iter().map(pair).collect()
+        };
+        // One clip of each kind: what differs between steps are the questions.
+        let shots: Vec<Shot> = [true, false].map(|present| Shot { pairs: pairs(present), ..shot(0, present) }).into();
+        let mut options = options(Trains::Personal, 4);
+        options.training = LearnConfig { questions, learning_rate: 0.0, ..options.training };
+        options.training.adaptation = AdaptationConfig { lora_rate: 0.0, router_rate: 0.0, ..options.training.adaptation };
+        let learned = pvchat.learn_from(&shots, &name(), &options, |_| ControlFlow::Continue(())).unwrap();
+        learned.report.steps.iter().map(|step| step.loss).collect()
+    };
+    let differ = |losses: &[f32]| losses[..4].iter().any(|loss| (loss - losses[0]).abs() > 1e-4);
+    let answers = ["", " Yes", " No No", " Yes No Yes"];
+    assert!(!differ(&asked(&answers, None)), "all of them in every step");
+    assert!(differ(&asked(&answers, Some(1))));
+    assert!(!differ(&asked(&answers[..1], Some(1))));
+    assert_eq!(asked(&answers, Some(2)), asked(&answers, Some(2)), "the same seed draws the same questions");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use pvchat_nn::{
 };
 
 use super::{
-    Checkpoint, Loaded,
+    Checkpoint, Loaded, Packing,
     values::{Damaged, finite, rows},
 };
 use crate::{Error, Result, error::ShapeMismatch, families::NameTable, vilm::VilmParameters, vision::VisionEncoder};
@@ -28,7 +28,7 @@ impl Checkpoint {
     /// Fills a model, as [`load`](Self::load), packing what is to be [packed](Self::packed).
     pub(crate) fn load_model(&self, parameters: &mut VilmParameters, names: &NameTable) -> Result<Loaded> {
         match self.packing {
-            Some(precision) => self.load_packed(parameters, names, precision),
+            Some(packing) => self.load_packed(parameters, names, packing),
             None => self.load(parameters, names),
         }
     }
@@ -51,23 +51,44 @@ impl Checkpoint {
 
     /// As [`load`](Self::load), but matrices are packed as they are read: beside the model never more than one layer's values are in
     /// memory. The word table is kept as the file has it.
-    fn load_packed(&self, module: &mut VilmParameters, names: &NameTable, precision: Precision) -> Result<Loaded> {
+    fn load_packed(&self, module: &mut VilmParameters, names: &NameTable, packing: Packing) -> Result<Loaded> {
+        let Packing { precision, encoder_only } = packing;
         let (loaded, chosen, damaged) = self.choose(module, names)?;
         let has_tower = module.vision_encoder.can_pack();
-        let of_bridge = module.answer.bridge.packable().map(|name| format!("answer.{name}"));
+        let of_bridge = module.answer.bridge.packable().filter(|_| !encoder_only).map(|name| format!("answer.{name}"));
         let is_packed = |name: &str| {
             let in_tower = has_tower && name.starts_with("vision_encoder.encoder.layers.") && !name.contains("norm");
             let in_decoder = name.starts_with("answer.lm.") && name.ends_with(".base.weight");
-            in_decoder || (in_tower && name.ends_with(".weight")) || of_bridge.as_deref() == Some(name)
+            (in_decoder && !encoder_only) || (in_tower && name.ends_with(".weight")) || of_bridge.as_deref() == Some(name)
         };
         let (matrices, others): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|tensor| is_packed(&tensor.name));
-        let (table, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|tensor| tensor.name == GROWING[0]);
+        let (table, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|tensor| !encoder_only && tensor.name == GROWING[0]);
         self.fill(module, others, &damaged)?;
+        if !encoder_only {
+            self.pack_decoder(module, precision, (&matrices, table), &damaged)?;
+        }
         let get = |name: String| self.weights(&matrices, &name, &damaged);
+        if has_tower {
+            module.vision_encoder.pack(precision, &mut |name| get(format!("vision_encoder.{name}")))?;
+        }
+        if let Some(name) = &of_bridge {
+            module.answer.bridge.pack(precision, &get(name.clone())?)?;
+        }
+        Ok(loaded)
+    }
+
+    /// Packs the language model, whose other parameters are filled, all but the word table.
+    fn pack_decoder(
+        &self,
+        module: &mut VilmParameters,
+        precision: Precision,
+        (matrices, table): (&[StoredTensor], Vec<StoredTensor>),
+        damaged: &Damaged,
+    ) -> Result<()> {
         // The language model's own error has a place for that of the file.
         let mut failure = None;
         let packed = module.answer.lm.pack(precision, &mut |name| {
-            get(format!("answer.lm.{name}")).map_err(|error| {
+            self.weights(matrices, &format!("answer.lm.{name}"), damaged).map_err(|error| {
                 let text = error.to_string();
                 failure = Some(error);
                 pvchat_nn::Error::Config { key: "weights", value: name.into(), remedy: text }
@@ -86,13 +107,7 @@ impl Checkpoint {
             }
             check_placed(&applied?, &self.origin)?;
         }
-        if has_tower {
-            module.vision_encoder.pack(precision, &mut |name| get(format!("vision_encoder.{name}")))?;
-        }
-        if let Some(name) = &of_bridge {
-            module.answer.bridge.pack(precision, &get(name.clone())?)?;
-        }
-        Ok(loaded)
+        Ok(())
     }
 
     /// One matrix in PyTorch's layout.

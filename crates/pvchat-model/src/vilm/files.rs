@@ -12,6 +12,7 @@ use crate::{
     families::Files,
     prompt::TextCodec,
     sight::Shown,
+    vision::VisionEncoder,
 };
 use pvchat_nn::{
     device,
@@ -84,6 +85,18 @@ impl Vilm {
         Ok(Self::from_checkpoint(config, codec, &Checkpoint::open(folder)?.packed(precision), device)?.0)
     }
 
+    /// As [`open`](Self::open), for training on a CPU: only the matrices of the encoder are packed in `precision`, where it has such a
+    /// form. Training looks at every clip once and leaves the encoder as it is, so that this is faster and takes less memory; the
+    /// person is learned from what the encoder shows when packed weights are asked. Such a model cannot be saved.
+    ///
+    /// # Errors
+    /// As [`open_packed`](Self::open_packed).
+    pub fn open_with_packed_encoder(precision: Precision, folder: &Path, device: &Device) -> Result<Self> {
+        let (config, codec) = read_texts(folder)?;
+        check_memory(&config, 32, folder, device)?;
+        Ok(Self::from_checkpoint(config, codec, &Checkpoint::open(folder)?.packed_encoder(precision), device)?.0)
+    }
+
     /// Fills a new model from a checkpoint. Parameters that a public checkpoint lacks (routers, personal query tokens,
     /// adapters) are drawn from a fixed seed; what else was found is returned beside the model.
     ///
@@ -108,7 +121,7 @@ impl Vilm {
     /// # Errors
     /// [`Error::Io`] when a file cannot be written; [`Error::Config`] for a model that has no such files or packed weights.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        if self.parameters.answer.lm.packed().is_some() {
+        if self.parameters.answer.lm.packed().is_some() || self.parameters.vision_encoder.is_packed() {
             let remedy = "open the model without packing it to write it".into();
             return Err(Error::Config { key: "packed weights", value: "to be saved".into(), remedy });
         }

@@ -121,6 +121,11 @@ pub trait VisionEncoder {
         false
     }
 
+    /// Whether they are: then it cannot be trained or saved.
+    fn is_packed(&self) -> bool {
+        false
+    }
+
     /// Packs its weights for inference on the CPU; `weights` is asked for each matrix by the name of its parameter.
     ///
     /// # Errors

@@ -85,6 +85,10 @@ impl VisionEncoder for VisionTower {
         either!(self, encoder => encoder.can_pack())
     }
 
+    fn is_packed(&self) -> bool {
+        either!(self, encoder => encoder.is_packed())
+    }
+
     fn pack(&mut self, precision: Precision, weights: &mut dyn FnMut(&str) -> Result<Weights>) -> Result<()> {
         either!(self, encoder => VisionEncoder::pack(encoder, precision, weights))
     }

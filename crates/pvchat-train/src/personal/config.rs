@@ -35,6 +35,9 @@ pub struct LearnConfig {
     pub batch: usize,
     /// Rounds that the clips of a step are worked on in, one after another: more rounds take less memory.
     pub accumulation: usize,
+    /// Questions about a clip that a step asks at most, drawn anew in every step; without a number all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub questions: Option<usize>,
     /// Learning rate of the tokens and rows.
     pub learning_rate: f64,
     /// Learning rate of the rows, where it is another than that of the tokens; zero freezes them.
@@ -131,6 +134,7 @@ impl Default for LearnConfig {
             clip_steps: 24,
             batch: 16,
             accumulation: 1,
+            questions: None,
             learning_rate: 3e-4,
             row_rate: None,
             identity_rate: 0.0,
@@ -166,7 +170,8 @@ impl Default for AdaptationConfig {
 
 impl LearnConfig {
     /// For bases without a Q-Former: rows of the word table and the head, routers and LoRA in the decoder, with the objective
-    /// of the paper's follow-up. A step works on one clip after another, so that the activations of one are in memory.
+    /// of the paper's follow-up. A step works on one clip after another, so that the activations of one are in memory, and asks
+    /// six questions about each: a clip of a dataset has about twenty, which together cost as much as its frames.
     ///
     /// The follow-up's rates (1e-4 for the rows, 1e-6 for routers and adapters, over thousands of steps) move nothing in as few
     /// steps as these; the rates here are larger.
@@ -177,6 +182,7 @@ impl LearnConfig {
             clip_steps: 30,
             batch: 4,
             accumulation: 4,
+            questions: Some(6),
             learning_rate: 1e-3,
             objective: ObjectiveConfig::follow_up(),
             anchor: 0.0,
@@ -310,7 +316,12 @@ impl LearnConfig {
     /// [`Error::Config`] naming the first key at fault.
     pub fn validate(&self) -> Result<()> {
         let wrong = |key, value: String, remedy: &str| Err(Error::Config { key, value, remedy: remedy.into() });
-        for (key, count) in [("batch", self.batch), ("accumulation", self.accumulation), ("threads", self.threads)] {
+        for (key, count) in [
+            ("batch", self.batch),
+            ("accumulation", self.accumulation),
+            ("questions", self.questions.unwrap_or(1)),
+            ("threads", self.threads),
+        ] {
             if count == 0 {
                 return wrong(key, "0".into(), "use at least 1");
             }
@@ -358,7 +369,7 @@ mod tests {
     #[test]
     fn what_is_as_usual_is_not_written() {
         let written = serde_json::to_value(LearnConfig::default()).unwrap();
-        let keys = ["row_rate", "last_rate", "personal_decay"];
+        let keys = ["questions", "row_rate", "last_rate", "personal_decay"];
         assert!(keys.iter().all(|key| written.get(key).is_none()), "{written}");
         let keys = ["projection_rate", "head"];
         assert!(keys.iter().all(|key| written["adaptation"].get(key).is_none()), "{written}");

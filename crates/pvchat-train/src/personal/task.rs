@@ -1,5 +1,7 @@
 //! A step of learning a person: which clips, and what their loss is.
 
+use std::borrow::Cow;
+
 use burn::prelude::*;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{personal::PersonalTensors, prompt::EncodedText, sight::Sight, vilm::Vilm};
@@ -31,6 +33,8 @@ pub(super) struct LearnTask<'a> {
 pub(super) struct Shard {
     video: bool,
     clips: Vec<usize>,
+    /// Draws the questions about them.
+    questions: SeededStream,
     /// Its share of the step's clips.
     share: f32,
     /// What its pass drops, where rates of dropout are not zero.
@@ -54,10 +58,12 @@ impl LearnTask<'_> {
 
     fn losses(&self, model: &LearnParameters, shard: &Shard) -> Result<(Tensor<1>, (f32, ObjectiveReport))> {
         let source = self.source(shard.video);
-        let clips: Vec<&LearnClip> = shard.clips.iter().filter_map(|&index| source.get(index)).collect();
+        let mut questions = shard.questions.clone();
+        let drawn = |&index: &usize| source.get(index).map(|clip| self.drawn(clip, &mut questions));
+        let clips: Vec<Cow<'_, LearnClip>> = shard.clips.iter().filter_map(drawn).collect();
         // Clips with the same pictures and times are worked on together.
         let mut alike: Vec<Vec<&LearnClip>> = Vec::new();
-        for clip in clips {
+        for clip in clips.iter().map(Cow::as_ref) {
             match alike.iter_mut().find(|others| self.data.shown(others[0]) == self.data.shown(clip)) {
                 Some(others) => others.push(clip),
                 None => alike.push(vec![clip]),
@@ -84,6 +90,18 @@ impl LearnTask<'_> {
         }
         let total = total + model.personal.distance(&self.start) * self.config.anchor;
         Ok((total * shard.share, (value, auxiliary.report)))
+    }
+
+    /// A clip with the questions that a step asks.
+    fn drawn<'a>(&self, clip: &'a LearnClip, stream: &mut SeededStream) -> Cow<'a, LearnClip> {
+        let all = clip.texts.len();
+        match self.config.questions {
+            Some(most) if most < all => {
+                let texts = stream.sample(all, most).into_iter().map(|question| clip.texts[question].clone()).collect();
+                Cow::Owned(LearnClip { texts, ..clip.clone() })
+            }
+            _ => Cow::Borrowed(clip),
+        }
     }
 
     /// The cross entropy of every answer token of clips that show alike, and what the heads routed.
@@ -220,6 +238,7 @@ impl Task<LearnParameters> for LearnTask<'_> {
         let shard = |(number, clips): (usize, &[usize])| Shard {
             video,
             clips: clips.to_vec(),
+            questions: stream.derive(format_args!("questions of shard {number}")),
             share: share(clips),
             dropout: stream.derive(format_args!("dropout of shard {number}")),
         };

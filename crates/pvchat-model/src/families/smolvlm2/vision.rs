@@ -497,6 +497,10 @@ impl VisionEncoder for SiglipTower {
         true
     }
 
+    fn is_packed(&self) -> bool {
+        self.packed.is_some()
+    }
+
     fn pack(&mut self, precision: Precision, weights: &mut dyn FnMut(&str) -> Result<Weights>) -> Result<()> {
         self.pack(precision, weights)
     }
