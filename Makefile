@@ -15,7 +15,8 @@
 #   make bench       Criterion benchmarks
 #   make tables      the tables of docs/results.md that train many bases and subjects (hours; resumes where it was stopped)
 #   make moh-benchmarks  the attention kernels beside others: docs/moh-benchmarks.md (a quarter of an hour)
-#   make smolvlm-benchmarks  SmolVLM2 beside PyTorch: docs/smolvlm2-benchmarks.md (MODEL: its folder, VIDEO: a clip)
+#   make smolvlm-benchmarks  SmolVLM2 beside PyTorch: docs/smolvlm2-benchmarks.md (LARGER="500m 2.2b": other sizes too)
+#   make random-bases  bases of the published sizes with random weights: written, asked, learned on (SIZES="256m 500m paper")
 #   make doc         the API documentation, in target/doc
 #   make miniature   trains the shipped base model from scratch (about an hour; resumes where it was stopped)
 #   make plain       trains the laboratory's base, which knows nobody in particular (about an hour; resumes)
@@ -33,7 +34,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # compiled once and not once per command. `cargo run --release --example NAME` resolves to the same.
 CARGO_FLAGS := --release --workspace
 
-.PHONY: help setup models demo test test-ndarray test-vulkan test-onnx ptx soak fuzz fuzz-guided lint check-cuda deny bench moh-benchmarks moh-report smolvlm-benchmarks tables doc miniature plain
+.PHONY: help setup models demo test test-ndarray test-vulkan test-onnx ptx soak fuzz fuzz-guided lint check-cuda deny bench moh-benchmarks moh-report smolvlm-benchmarks random-bases tables doc miniature plain
 
 help:
 	@sed -n 's/^#   make /make /p' $(firstword $(MAKEFILE_LIST))
@@ -114,12 +115,13 @@ lint: setup
 check-cuda: setup
 	DOCS_RS=1 CARGO_TARGET_DIR=$(TARGET)/cuda $(CARGO) clippy --release --package pvchat-nn --features cuda -- -D warnings
 
-# Not in .ci/run: to install cargo-deny takes minutes of compiling, and the database of known faults is fetched from GitHub.
-# Without a network: make deny DENY_CHECKS="bans licenses sources".
+# cargo-deny is compiled without optimisation: it runs for seconds. Its database of known faults is fetched from GitHub; without
+# that, as in .ci/run: make deny DENY_CHECKS="bans licenses sources".
 DENY_CHECKS ?= advisories bans licenses sources
 
 deny:
-	cargo deny --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-deny
+	cargo deny --version >/dev/null 2>&1 || CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off \
+		CARGO_TARGET_DIR=$(TARGET)/deny $(CARGO) install --locked cargo-deny
 	cargo deny --locked check $(DENY_CHECKS)
 
 # `cargo bench` has no --release: its profile is the release profile. Only targets named as benches run; arguments for
@@ -179,6 +181,9 @@ moh-report:
 # Beside PyTorch, which is fetched unless PYTHON has it.
 smolvlm-benchmarks: models
 	scripts/smolvlm-benchmarks.sh $(ROUNDS)
+
+random-bases: models
+	scripts/random-bases.sh $(SIZES)
 
 doc: setup
 	$(CARGO) doc $(CARGO_FLAGS) --no-deps

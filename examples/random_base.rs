@@ -8,11 +8,10 @@ use std::{
     time::Instant,
 };
 
-use burn::tensor::{DType, FloatDType, bf16};
+use burn::tensor::{DType, bf16};
 use clap::{Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use pvchat::{
-    Vilm,
     data::random::SeededStream,
     model::{
         checkpoint::{self, Planned},
@@ -24,7 +23,11 @@ use pvchat::{
     nn::{device, weights::inventory},
     video::Clip,
 };
-use pvchat_examples::{at, exit_code, report::peak_memory_mib};
+use pvchat_examples::{
+    at, exit_code,
+    kept::Kept,
+    report::{peak_memory_mib, resident_memory_mib},
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -70,9 +73,9 @@ enum Command {
         /// Frames of the clip that are shown.
         #[arg(long, default_value_t = 8)]
         frames: usize,
-        /// Keeps the large weights in half precision.
-        #[arg(long)]
-        bf16: bool,
+        /// How the weights are kept.
+        #[arg(long, default_value = "bf16")]
+        precision: Kept,
     },
 }
 
@@ -105,7 +108,7 @@ fn run(command: &Command, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
             }
             Ok(())
         }
-        Command::Ask { folder, clip, question, frames, bf16 } => ask(folder, clip, question, *frames, *bf16, out),
+        Command::Ask { folder, clip, question, frames, precision } => ask((folder, *precision), clip, question, *frames, out),
     }
 }
 
@@ -162,21 +165,19 @@ fn values(tensor: &Planned, stream: &SeededStream) -> Vec<u8> {
 }
 
 fn ask(
-    folder: &Path,
+    (folder, precision): (&Path, Kept),
     clip: &Path,
     question: &str,
     frames: usize,
-    narrow: bool,
     out: &mut impl Write,
 ) -> Result<(), Box<dyn Error>> {
-    let precision = if narrow { FloatDType::BF16 } else { FloatDType::F32 };
     let mut start = Instant::now();
     let mut took = |out: &mut dyn Write, what: &str| {
         let seconds = start.elapsed().as_secs_f64();
         start = Instant::now();
         writeln!(out, "{what} in {seconds:.2} s{}", memory())
     };
-    let vilm = Vilm::open_in(precision, folder, &device::default_device()?)?;
+    let vilm = precision.open(folder)?;
     took(out, "opened")?;
     let clip = Clip::open(clip, frames)?;
     took(out, "clip read")?;
@@ -194,7 +195,10 @@ fn ask(
     Ok(())
 }
 
-/// The largest memory so far, where the system says it.
+/// Resident memory and the largest so far, where the system says it.
 fn memory() -> String {
-    peak_memory_mib().map_or_else(String::new, |memory| format!(", largest memory {memory:.0} MiB"))
+    match (resident_memory_mib(), peak_memory_mib()) {
+        (Some(now), Some(largest)) => format!(", {now:.0} MiB resident, {largest:.0} MiB at most"),
+        _ => String::new(),
+    }
 }

@@ -2,20 +2,15 @@
 
 use std::{error::Error, ops::ControlFlow, path::PathBuf, process::ExitCode, time::Instant};
 
-use burn::tensor::FloatDType;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use pvchat::{
-    Vilm,
     model::sight::Shown,
-    nn::{
-        device,
-        language::{GenerationOptions, PackedDecoder},
-        packed::Precision,
-    },
+    nn::language::{GenerationOptions, PackedDecoder},
     video::Clip,
 };
 use pvchat_examples::{
     exit_code,
+    kept::Kept,
     report::{copied_bytes_per_second, peak_memory_mib},
 };
 use serde_json::{Value, json};
@@ -50,32 +45,6 @@ struct Arguments {
     question: String,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Kept {
-    /// Tensors of burn in f32.
-    Plain,
-    /// Packed in f32.
-    F32,
-    /// Packed in bf16.
-    Bf16,
-    /// Packed in eight bits.
-    Int8,
-    /// Packed in four bits.
-    Int4,
-}
-
-impl Kept {
-    fn precision(self) -> Option<Precision> {
-        match self {
-            Self::Plain => None,
-            Self::F32 => Some(Precision::F32),
-            Self::Bf16 => Some(Precision::Bf16),
-            Self::Int8 => Some(Precision::Int8),
-            Self::Int4 => Some(Precision::Int4),
-        }
-    }
-}
-
 fn main() -> ExitCode {
     exit_code(run(&Arguments::parse()))
 }
@@ -100,11 +69,8 @@ fn summary(mut seconds: Vec<f64>) -> Value {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let (device, start) = (device::default_device()?, Instant::now());
-    let vilm = match arguments.precision.precision() {
-        Some(precision) => Vilm::open_packed(precision, &arguments.model, &device)?,
-        None => Vilm::open_in(FloatDType::F32, &arguments.model, &device)?,
-    };
+    let start = Instant::now();
+    let vilm = arguments.precision.open(&arguments.model)?;
     let (load_seconds, loaded_mib) = (start.elapsed().as_secs_f64(), peak_memory_mib());
     let clip = Clip::open(&arguments.video, arguments.frames)?;
     let duration = clip.times.last().copied().unwrap_or(0.0);
@@ -145,7 +111,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         firsts.extend(times.first());
         steps.extend(times.windows(2).map(|pair| pair[1] - pair[0]));
     }
-    let bytes = vilm.parameters().answer.lm.packed().map(PackedDecoder::bytes);
+    let language = &vilm.parameters().answer.lm;
+    let bytes = language.packed().map(PackedDecoder::bytes);
+    // Keys and values of every token so far, in f32, which a step reads beside the weights.
+    let sizes = &language.config;
+    let cache_bytes = sizes.layers * 2 * sizes.kv_heads * sizes.head_dim * size_of::<f32>() * reading.tokens();
     let report = json!({
         "program": "pvchat",
         "precision": format!("{:?}", arguments.precision).to_lowercase(),
@@ -163,6 +133,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         "peak_mib_looked": looked_mib,
         "peak_mib": peak_memory_mib(),
         "decoder_bytes": bytes,
+        "cache_bytes": cache_bytes,
         "copied_bytes_per_second": copied_bytes_per_second(),
     });
     println!("{report}");

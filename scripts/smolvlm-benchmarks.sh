@@ -2,15 +2,15 @@
 # Writes docs/smolvlm2-benchmarks.md: the stages of an answer beside transformers and PyTorch, in turns on the same cores, and
 # what packed weights cost in quality.
 #
-#   MODEL=DIR VIDEO=FILE scripts/smolvlm-benchmarks.sh [ROUNDS]
+#   scripts/smolvlm-benchmarks.sh [ROUNDS]
 #
-# MODEL is a folder of SmolVLM2-256M in the published layout; random weights do. PYTHON names a Python with torch, transformers,
+# MODEL is a folder of SmolVLM2-256M in the published layout, VIDEO a clip; without them random weights are written into the target
+# folder, and a clip of `make models` is taken. PYTHON names a Python with torch, transformers,
 # torchvision, num2words, pillow and av, otherwise a virtual environment is made in the target folder (a few GB are downloaded).
-# LARGER lists further folders, of larger models, that only ours opens. THREADS (2), FRAMES (8), TOKENS (24).
+# LARGER lists further models that only ours opens: folders, or 500m and 2.2b, of which random weights are written (2 and 9 GB). THREADS (2), FRAMES (8), TOKENS (24).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-: "${MODEL:?name the folder of a SmolVLM2-256M: MODEL=DIR}" "${VIDEO:?name a clip: VIDEO=FILE}"
 rounds=${1:-3}
 threads=${THREADS:-2}
 frames=${FRAMES:-8}
@@ -24,8 +24,16 @@ if [ -z "$python" ]; then
         "$target/venv-smolvlm/bin/pip" install --quiet numpy torch torchvision transformers num2words pillow av
     }
 fi
-cargo build --quiet --release --workspace --example smolvlm_speed --example language_speed
+cargo build --quiet --release --workspace --example smolvlm_speed --example language_speed --example random_base
 speed=$target/release/examples/smolvlm_speed
+data=${XDG_DATA_HOME:-$HOME/.local/share}/pvchat
+VIDEO=${VIDEO:-$data/clips/franck.mp4}
+random() { # writes a base with random weights, once
+    [ -f "$target/random/smolvlm2-$1/tokenizer.json" ] || "$target/release/examples/random_base" write "$1" "$target/random/smolvlm2-$1" \
+        --tokenizer "$data/models/smollm2-135m-instruct/smolvlm2-tokenizer.json" >&2
+    echo "$target/random/smolvlm2-$1"
+}
+MODEL=${MODEL:-$(random 256m)}
 lines=$(mktemp)
 quality=$(mktemp)
 trap 'rm -f "$lines" "$quality"' EXIT
@@ -41,6 +49,7 @@ for round in $(seq "$rounds"); do
     done
 done
 for folder in ${LARGER:-}; do
+    [ -d "$folder" ] || folder=$(random "$folder")
     for precision in bf16 int8; do
         echo "$folder, $precision" >&2
         "$speed" --model "$folder" --video "$VIDEO" --precision "$precision" --frames "$frames" --repeats 1 --tokens "$tokens" |

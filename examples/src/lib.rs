@@ -4,6 +4,7 @@ pub mod controls;
 pub mod demo;
 pub mod designs;
 pub mod examination;
+pub mod kept;
 pub mod language_model;
 pub mod pictures;
 pub mod progress;

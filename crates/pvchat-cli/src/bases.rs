@@ -15,7 +15,7 @@ use crate::{
     arguments::Common,
     failure::{Exit, Failure, Outcome},
     folders,
-    hub::{Hub, State},
+    hub::{self, Hub, State},
     interrupt::Stoppable,
     output::Output,
     progress::byte_bar,
@@ -126,7 +126,7 @@ impl Known {
     pub fn absent(&self, state: State) -> Failure {
         let (name, size, licence) = (&self.name, self.size(), &self.licence);
         let what = if state == State::Incomplete { "is not complete; resume with" } else { "is not installed:" };
-        Failure::refused("base_absent", format!("{name} {what} `pvchat base get {name}` ({size}, {licence})"))
+        Failure::refused("base_absent", format!("{name} {what} `{}` ({size}, {licence})", hub::get_command(name)))
     }
 
     /// It is in no place that this program fetches from.

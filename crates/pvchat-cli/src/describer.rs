@@ -11,7 +11,7 @@ use crate::{
     arguments::Common,
     bases::{Base, Known, Origin},
     failure::{Failure, Outcome},
-    hub::{Hub, State},
+    hub::{self, Hub, State},
     output::Output,
     progress::{byte_bar, spinner},
     words,
@@ -70,8 +70,8 @@ pub fn choose(common: &Common, base: Option<&Base>) -> Outcome<Option<LazyBase>>
 
 /// There is no base where one is needed.
 pub fn none() -> Failure {
-    let message = "this needs a base for footage, and none is installed: pvchat base get smolvlm2-256m (1.0 GB, Apache-2.0), or \
-                   --base FOLDER";
+    let get = hub::get_command("smolvlm2-256m");
+    let message = format!("this needs a base for footage, and none is installed: {get} (1.0 GB, Apache-2.0), or --base FOLDER");
     Failure::refused("needs_base", message)
 }
 
@@ -147,7 +147,7 @@ impl LazyBase {
                 checked.map_err(|failure| refused(format!("cannot be checked ({})", failure.message), "try again".into()));
             checked?.map_err(|damage| {
                 let name = damage.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                let remedy = format!("fetch it again: `pvchat base get {}`", self.name);
+                let remedy = format!("fetch it again: `{}`", hub::get_command(&self.name));
                 refused(format!("is damaged: {name} {}", damage.problem), remedy)
             })?;
         }

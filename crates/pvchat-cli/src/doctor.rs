@@ -16,7 +16,8 @@ use serde::Serialize;
 
 use crate::{
     arguments::{Common, Embedder},
-    bases::Known,
+    bases::{Base, Known},
+    describer,
     failure::{Exit, Outcome},
     hub::{self, Hub},
     models::state,
@@ -27,7 +28,7 @@ const EXAMPLES: &str = "\
 Examples:
   pvchat doctor
   pvchat doctor --json
-  pvchat doctor --compare states.safetensors --base SmolVLM2-256M-Video-Instruct
+  pvchat doctor --compare states.safetensors --base smolvlm2-256m
 
 A file for --compare holds, for each CASE, inputs.CASE.input_ids, attention_mask, pixel_values and pixel_attention_mask, and the
 states outputs.CASE.STATE that another program computed: vision.embeddings, vision.layer0, ..., vision.last_hidden_state,
@@ -43,9 +44,9 @@ pub struct Arguments {
     /// Compares the internal states of a base, layer by layer, with those that another program wrote to FILE; checks nothing else.
     #[arg(long, value_name = "FILE", requires = "base")]
     compare: Option<PathBuf>,
-    /// The folder of the base that is compared, in the published layout of SmolVLM2.
-    #[arg(long, value_name = "DIR", requires = "compare")]
-    base: Option<PathBuf>,
+    /// The base that is compared: a name of `pvchat base list`, or a folder in the published layout.
+    #[arg(long, value_name = "BASE", requires = "compare")]
+    base: Option<Base>,
 }
 
 /// Something that was looked at.
@@ -165,7 +166,7 @@ fn bases() -> Outcome<Check> {
     Ok(Check::fine(
         "bases",
         match installed.is_empty() {
-            true => format!("none in {place}; what people wear and do needs one: pvchat base get smolvlm2-256m"),
+            true => format!("none in {place}; what people wear and do needs one: {}", hub::get_command("smolvlm2-256m")),
             false => format!("{} in {place}", words::list(&installed)),
         },
     ))
@@ -245,7 +246,15 @@ impl<'a> StateBody<'a> {
 }
 
 /// The states of a base beside those of another program; the first that deviates is marked.
-fn compared(common: &Common, base: &Path, dump: &Path) -> Outcome<Exit> {
+fn compared(common: &Common, base: &Base, dump: &Path) -> Outcome<Exit> {
+    let listed = match base.known()? {
+        Some(_) => describer::choose(common, Some(base))?,
+        None => None,
+    };
+    let base = match &listed {
+        Some(listed) => listed.folder().path(),
+        None => base.folder()?,
+    };
     let device = device::default_device().map_err(pvchat::model::Error::from)?;
     let deviations = compare(base, dump, &device)?;
     let first = first_deviating(&deviations);

@@ -104,8 +104,7 @@ impl Hub {
         let cache = cache.ok_or_else(|| Failure::failed("this user has no home folder; name the hub's cache by HF_HOME"))?;
         // The links in the cache are relative to absolute places.
         let cache = std::path::absolute(&cache).map_err(|error| Failure::file(&cache, &error))?;
-        let is_set = |value: &String| matches!(value.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE");
-        Ok(Self { cache, endpoint: variable("HF_ENDPOINT"), is_offline: variable("HF_HUB_OFFLINE").as_ref().is_some_and(is_set) })
+        Ok(Self { cache, endpoint: variable("HF_ENDPOINT"), is_offline: is_offline() })
     }
 
     /// Whether nothing may be fetched.
@@ -239,6 +238,17 @@ impl Hub {
     }
 }
 
+/// The command that fetches a base, also where the environment forbids it otherwise.
+pub fn get_command(name: &str) -> String {
+    let allowed = if is_offline() { "HF_HUB_OFFLINE=0 " } else { "" };
+    format!("{allowed}pvchat base get {name}")
+}
+
+/// Whether `HF_HUB_OFFLINE` forbids the network.
+fn is_offline() -> bool {
+    variable("HF_HUB_OFFLINE").is_some_and(|value| matches!(value.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE"))
+}
+
 /// The message of a base that would have to be fetched.
 fn needs_network(known: &Known, flaw: &Flaw) -> Failure {
     let name = &known.name;
@@ -246,13 +256,12 @@ fn needs_network(known: &Known, flaw: &Flaw) -> Failure {
         Flaw::Absent => ("base_absent", format!("{name} is not installed")),
         Flaw::Damaged(Damage { file, problem }) => ("base_damaged", format!("{} {problem}", words::shown(file))),
     };
-    let command = format!("`HF_HUB_OFFLINE=0 pvchat base get {name}`");
-    Failure::refused(reason, format!("{problem}, and HF_HUB_OFFLINE forbids the download: {command}"))
+    Failure::refused(reason, format!("{problem}, and HF_HUB_OFFLINE forbids the download: `{}`", get_command(name)))
 }
 
 /// The message of an installed base with a damaged file.
 pub fn damaged(name: &str, damage: &Damage) -> Failure {
-    let message = format!("{} {}; fetch it again: `pvchat base get {name}`", words::shown(&damage.file), damage.problem);
+    let message = format!("{} {}; fetch it again: `{}`", words::shown(&damage.file), damage.problem, get_command(name));
     Failure::refused("base_damaged", message)
 }
 

@@ -77,6 +77,57 @@ fn models_that_are_damaged_are_refused() {
     assert!(home.run(&["models", "list"]).out.contains("mtcnn          damaged"));
 }
 
+/// The weights of the golden file of a tiny SmolVLM2 as a base in a folder; those of `damaged` are zero.
+fn golden_base(file: &Path, folder: &Path, damaged: Option<&str>) {
+    let bytes = fs::read(file).unwrap();
+    let (length, rest) = bytes.split_at(8);
+    let (header, values) = rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
+    let header: serde_json::Map<String, Value> = serde_json::from_slice(header).unwrap();
+    let mut config: Value = serde_json::from_str(header["__metadata__"]["config"].as_str().unwrap()).unwrap();
+    config["model_type"] = "smolvlm".into();
+    let (mut kept, mut data) = (serde_json::Map::new(), Vec::new());
+    for (name, entry) in &header {
+        let Some(public) = name.strip_prefix("weights.") else { continue };
+        let [begin, end] = [0, 1].map(|side| entry["data_offsets"][side].as_u64().unwrap() as usize);
+        let start = data.len();
+        data.extend(&values[begin..end]);
+        if damaged == Some(public) {
+            data[start..].fill(0);
+        }
+        let mut entry = entry.clone();
+        entry["data_offsets"] = serde_json::json!([start, data.len()]);
+        kept.insert(public.into(), entry);
+    }
+    let header = Value::Object(kept).to_string().into_bytes();
+    fs::create_dir_all(folder).unwrap();
+    fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    fs::write(folder.join("model.safetensors"), [&(header.len() as u64).to_le_bytes()[..], &header, &data].concat()).unwrap();
+}
+
+#[test]
+fn doctor_names_the_first_state_of_a_base_that_deviates() {
+    let home = Home::new();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden/smolvlm/smolvlm_tiny_b.safetensors");
+    let [dump, base] = [golden.clone(), home.path().join("base")].map(|path| path.to_str().unwrap().to_string());
+    let compare = |json: &[&str]| home.run(&[&["doctor", "--compare", &dump, "--base", &base], json].concat());
+    golden_base(&golden, Path::new(&base), None);
+    let run = compare(&[]);
+    run.ends_with(0);
+    assert!(run.out.contains("vision.layer1") && !run.out.contains("the first above"), "{}", run.out);
+    golden_base(&golden, Path::new(&base), Some("model.text_model.layers.1.mlp.up_proj.weight"));
+    let run = compare(&[]);
+    run.ends_with(3);
+    let line = run.out.lines().find(|line| line.contains("the first above")).unwrap();
+    assert!(line.contains("text.layer1"), "{line}");
+    let json = compare(&["--json"]);
+    json.ends_with(3);
+    assert_eq!(json.json()["first"]["state"], "text.layer1");
+    // A name of the list is one too, and says how it is fetched.
+    let run = home.run(&["doctor", "--compare", &dump, "--base", "smolvlm2-256m"]);
+    run.ends_with(3);
+    assert!(run.err.contains("pvchat base get smolvlm2-256m"), "{}", run.err);
+}
+
 #[test]
 fn nobody_is_known_at_first() {
     let home = Home::new();

@@ -93,8 +93,8 @@ fn what_is_absent_names_the_one_command_that_gets_it() {
     };
     for (arguments, told) in [
         (vec!["base", "get", NAME], "`HF_HUB_OFFLINE=0 pvchat base get smolvlm2-256m`"),
-        (vec!["base", "path", NAME], "`pvchat base get smolvlm2-256m` (1.0 GB, Apache-2.0)"),
-        (vec!["ask", "x.mp4", "What is Aa wearing?", "--base", NAME], "`pvchat base get smolvlm2-256m`"),
+        (vec!["base", "path", NAME], "`HF_HUB_OFFLINE=0 pvchat base get smolvlm2-256m` (1.0 GB, Apache-2.0)"),
+        (vec!["ask", "x.mp4", "What is Aa wearing?", "--base", NAME], "`HF_HUB_OFFLINE=0 pvchat base get smolvlm2-256m`"),
     ] {
         let run = offline(&arguments);
         run.ends_with(3);

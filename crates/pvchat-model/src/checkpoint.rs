@@ -18,7 +18,8 @@ pub(crate) use load::is_large_part;
 pub use save::{Planned, save, write};
 
 use crate::{Error, Result};
-use files::{fingerprint_of, hexadecimal, inside, is_pickled, read_index};
+pub(crate) use files::hexadecimal;
+use files::{fingerprint_of, inside, is_pickled, read_index};
 
 /// The one file of a small checkpoint.
 pub use pvchat_nn::weights::SINGLE;

@@ -16,14 +16,17 @@ use std::path::{Path, PathBuf};
 
 use burn::{prelude::*, store::bridge};
 use pvchat_data::random::SeededStream;
-use pvchat_nn::{language::Decoder, packed::Precision, trace::Trace, weights::TensorSource};
+use pvchat_nn::{language::Decoder, trace::Trace, weights::TensorSource};
 
 use crate::{
     Error, Result,
     bridge::Bridge,
     checkpoint::Checkpoint,
     families::smolvlm2::{Connector, SiglipTower, connector::place_visual_tokens, vision::drop_empty_frames},
-    vilm::{VilmConfig, files::check_memory},
+    vilm::{
+        VilmConfig,
+        room::{Kept, check_memory},
+    },
     vision::{VisionConfig, VisionTower},
 };
 
@@ -58,7 +61,7 @@ pub fn compare(base: &Path, dump: &Path, device: &Device) -> Result<Vec<Deviatio
         Error::Config { key: "family", value: config.family.into(), remedy }
     };
     let VisionConfig::SmolVlm2(published) = &config.vision else { return Err(other()) };
-    check_memory(&config, Precision::F32.bits(), base, device)?;
+    check_memory(&config, Kept::Tensors(32), base, device)?;
     let mut parameters = config.init(&SeededStream::new(0), device)?;
     Checkpoint::open(base)?.load(&mut parameters, family.names)?;
     let (VisionTower::SmolVlm2(tower), Bridge::PixelShuffle(connector)) = (&parameters.vision_encoder, &parameters.answer.bridge)

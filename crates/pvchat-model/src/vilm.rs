@@ -5,12 +5,14 @@ use std::sync::Arc;
 use burn::{module::Module, prelude::*, tensor::DType};
 use image::RgbImage;
 use pvchat_data::{SubjectName, random::SeededStream};
+use sha2::{Digest, Sha256};
 
 use crate::{
     Error, Result,
     adaptation::{Adaptation, Trains},
     answer::AnswerModel,
     bridge::Visual,
+    checkpoint,
     families::miniature::Readout,
     personal::PersonalTensors,
     prompt::{LONGEST_TEXT, Segment, TextCodec},
@@ -22,7 +24,8 @@ use pvchat_nn::{init, language::PersonalRows, operations::LayerNorm};
 
 mod alike;
 mod config;
-pub(crate) mod files;
+mod files;
+pub(crate) mod room;
 mod view;
 
 pub use config::VilmConfig;
@@ -336,6 +339,21 @@ impl Vilm {
             adapted: subject.adaptation.clone(),
             found: self.found.clone(),
         })
+    }
+
+    /// A base of its own, into which what was trained of this one for `subject` is merged: others can be learned on it by tokens and
+    /// rows alone. Its fingerprint follows from this base's and what was merged.
+    ///
+    /// # Errors
+    /// As [`adapted`](Self::adapted).
+    pub fn merged(&self, subject: &Subject) -> Result<Self> {
+        let merged = self.adapted(subject)?;
+        let mut hash = Sha256::new_with_prefix(&self.fingerprint);
+        for (name, parameter) in subject.adaptation.iter().flat_map(|adaptation| &adaptation.parameters) {
+            hash.update(name);
+            parameter.values.iter().for_each(|value| hash.update(value.to_le_bytes()));
+        }
+        Ok(Self { fingerprint: checkpoint::hexadecimal(&hash.finalize()), adapted: None, ..merged })
     }
 
     /// Refuses a subject that changes weights which are packed.

@@ -112,6 +112,17 @@ fn with_one_bridge_for_two_people_the_tokens_decide() {
         let (own, others) = (said[person][person], said[person][1 - person]);
         assert!(own > others + 0.4, "clips of {}: {own} by the own tokens, {others} by the other's", names[person]);
     }
+    // Merged into a base of its own, the bridge says the same with tokens and rows alone.
+    let merged = Pvchat::new(pvchat.vilm().merged(&subjects[0]).unwrap(), Box::new(Nobody));
+    assert_ne!(merged.vilm().fingerprint(), pvchat.vilm().fingerprint());
+    let frames = clip(people[0], &mut stream);
+    for subject in &subjects {
+        let said = pvchat.presence(subject, &pvchat.see(&frames).unwrap()).unwrap();
+        let mut alone = Subject { adaptation: None, ..subject.clone() };
+        alone.info.base = merged.vilm().fingerprint().into();
+        let again = merged.presence(&alone, &merged.see(&frames).unwrap()).unwrap();
+        assert!((said - again).abs() < 1e-5, "{}: {said}, merged {again}", subject.info.name);
+    }
 }
 
 #[test]

@@ -54,7 +54,7 @@ pub(super) fn inside(index: &Path, folder: &Path, name: &str) -> Result<PathBuf>
     }
 }
 
-pub(super) fn hexadecimal(digest: &[u8]) -> String {
+pub(crate) fn hexadecimal(digest: &[u8]) -> String {
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 

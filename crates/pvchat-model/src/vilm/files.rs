@@ -5,7 +5,10 @@ use std::{path::Path, sync::Arc};
 use burn::{prelude::*, tensor::FloatDType};
 use pvchat_data::random::SeededStream;
 
-use super::{Vilm, VilmConfig};
+use super::{
+    Vilm, VilmConfig,
+    room::{Kept, check_memory},
+};
 use crate::{
     Error, Result,
     checkpoint::{self, Checkpoint, Loaded},
@@ -15,18 +18,14 @@ use crate::{
     vision::VisionEncoder,
 };
 use pvchat_nn::{
-    device,
     file::{LARGEST_TEXT_FILE, read_regular, write_whole},
     packed::Precision,
-    weights::inventory::parameters,
 };
 
 /// Files of weights are at most that large, in bytes; a larger model is written into several.
 const SHARD_BYTES: usize = 4_000_000_000;
 /// What decides the shape of a model.
 const CONFIG: &str = "config.json";
-/// What a machine is believed to have that does not say.
-const UNKNOWN_MEMORY: u64 = 1 << 40;
 
 impl Vilm {
     /// Opens a model from its three parts in memory.
@@ -68,7 +67,7 @@ impl Vilm {
         if !device.supports_dtype(precision) {
             return wrong("this device does not compute in it; use F32");
         }
-        check_memory(&config, 8 * burn::tensor::DType::from(precision).size(), folder, device)?;
+        check_memory(&config, Kept::Tensors(8 * burn::tensor::DType::from(precision).size()), folder, device)?;
         Ok(Self::from_checkpoint(config, codec, &Checkpoint::open(folder)?.in_precision(precision), device)?.0)
     }
 
@@ -81,7 +80,7 @@ impl Vilm {
     /// As [`open`](Self::open), and [`Error::Nn`] for weights that cannot be rounded.
     pub fn open_packed(precision: Precision, folder: &Path, device: &Device) -> Result<Self> {
         let (config, codec) = read_texts(folder)?;
-        check_memory(&config, precision.bits(), folder, device)?;
+        check_memory(&config, Kept::Packed(precision), folder, device)?;
         Ok(Self::from_checkpoint(config, codec, &Checkpoint::open(folder)?.packed(precision), device)?.0)
     }
 
@@ -93,7 +92,7 @@ impl Vilm {
     /// As [`open_packed`](Self::open_packed).
     pub fn open_with_packed_encoder(precision: Precision, folder: &Path, device: &Device) -> Result<Self> {
         let (config, codec) = read_texts(folder)?;
-        check_memory(&config, 32, folder, device)?;
+        check_memory(&config, Kept::Tensors(32), folder, device)?;
         Ok(Self::from_checkpoint(config, codec, &Checkpoint::open(folder)?.packed_encoder(precision), device)?.0)
     }
 
@@ -165,37 +164,4 @@ impl VilmConfig {
         let name = folder.join(CONFIG).display().to_string();
         Self::read(&Files { name: &name, config: &read(CONFIG)?, beside: &beside })
     }
-}
-
-/// Refuses a model on the processor that does not fit into the memory of the machine, before any of it is read. A parameter of the
-/// encoder or the language model takes `bits` bits.
-pub(crate) fn check_memory(config: &VilmConfig, bits: usize, folder: &Path, device: &Device) -> Result<()> {
-    if !device::is_processor(device) {
-        return Ok(());
-    }
-    let bits = |name: &str| if checkpoint::is_large_part(name) { bits as u64 } else { 32 };
-    let size = |bits: u64, shape: &[usize]| shape.iter().fold(bits, |all, &axis| all.saturating_mul(axis as u64)) / 8;
-    // Nothing is allocated: parameters take memory when they are used.
-    let found = parameters(&config.init(&SeededStream::new(0), device)?);
-    let needed = found.iter().map(|found| size(bits(&found.name), &found.shape)).fold(0, u64::saturating_add);
-    let memory = memory().unwrap_or(UNKNOWN_MEMORY);
-    if needed <= memory {
-        return Ok(());
-    }
-    let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
-    Err(Error::File {
-        file: folder.join(CONFIG),
-        problem: format!("describes a model of {}, more than the memory of {}", gigabytes(needed), gigabytes(memory)),
-        remedy: "use a smaller model, half precision, or the config.json that came with the weights".into(),
-    })
-}
-
-/// Memory and swap of this machine, in bytes, where the system says how much there is.
-fn memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let kibibytes = |key: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-        line.trim_end_matches("kB").trim().parse::<u64>().ok()
-    };
-    Some((kibibytes("MemTotal:")? + kibibytes("SwapTotal:").unwrap_or(0)) << 10)
 }

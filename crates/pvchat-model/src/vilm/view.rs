@@ -72,6 +72,13 @@ pub struct Reading {
     obtained: Obtained,
 }
 
+impl Reading {
+    /// How many tokens were read: the pictures and what stands around them.
+    pub fn tokens(&self) -> usize {
+        self.cache.len()
+    }
+}
+
 impl VilmView<'_> {
     /// The subjects that a question names, in the order in which it names them.
     pub fn named(&self, question: &str) -> Vec<&Subject> {

@@ -14,7 +14,7 @@ use pvchat_model::{
     families::smolvlm2::SmolVlm2Config,
     vilm::Vilm,
 };
-use pvchat_nn::weights::TensorSource;
+use pvchat_nn::{packed::Precision, weights::TensorSource};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::Value;
 
@@ -27,13 +27,18 @@ fn open(folder: &Path) -> pvchat_model::Result<Vilm> {
     Vilm::open(folder, &Device::flex())
 }
 
-/// The error at opening a folder that `damage` changed, as text; its weights are in one file, or in several.
+/// The error at opening a folder that `damage` changed, as text; its weights are in one file, or in several. Packing them as they
+/// are read, as the program does to ask, finds the same.
 fn refused(what: &str, shard_bytes: usize, damage: impl FnOnce(&Path)) -> String {
     let folder = folder(&published(), shard_bytes);
-    assert!(open(folder.path()).is_ok());
+    let packed = || Vilm::open_packed(Precision::Bf16, folder.path(), &Device::flex());
+    assert!(open(folder.path()).is_ok() && packed().is_ok());
     damage(folder.path());
     let error = open(folder.path()).expect_err(what).to_string();
     println!("{what}: {error}");
+    let again = packed().expect_err(what).to_string();
+    // How much memory is needed depends on how the weights are kept.
+    assert!(again == error || error.contains("of memory"), "{what}: packed, it is {again}");
     error
 }
 
@@ -179,6 +184,29 @@ fn values_that_are_not_finite_are_refused_with_their_tensor_and_its_file() {
     assert_says("one value of a shard", &error, &[&home, PATCHES]);
 }
 
+/// Says the part of a test that a child process with little memory runs.
+const CHILD: &str = "PVCHAT_TEST_LITTLE_MEMORY";
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_limit_of_memory_is_an_error_and_not_the_end_of_the_program() {
+    if std::env::var_os(CHILD).is_some() {
+        let folder = folder(&published(), usize::MAX);
+        changed(&folder.path().join("config.json"), |config| config["text_config"]["vocab_size"] = (1 << 24).into());
+        println!("{}", open(folder.path()).expect_err("two gigabytes"));
+        return;
+    }
+    let test = std::env::current_exe().unwrap();
+    let name = "bad_folders::a_limit_of_memory_is_an_error_and_not_the_end_of_the_program";
+    for limit in ["-v", "-d"] {
+        let command = format!("ulimit {limit} 2000000; exec \"$0\" --exact {name} --nocapture --test-threads 1");
+        let child = std::process::Command::new("sh").args(["-c", &command]).arg(&test).env(CHILD, "1").output().unwrap();
+        let told = String::from_utf8_lossy(&child.stdout);
+        assert!(child.status.success(), "{told}{}", String::from_utf8_lossy(&child.stderr));
+        assert_says(limit, &told, &["config.json", "of memory", &format!("ulimit {limit}"), "use a smaller model"]);
+    }
+}
+
 #[test]
 fn sizes_that_no_machine_holds_are_refused_before_weights_are_opened() {
     let started = Instant::now();
@@ -207,7 +235,7 @@ fn sizes_that_no_machine_holds_are_refused_before_weights_are_opened() {
         });
         fs::remove_file(folder.join(SINGLE)).unwrap();
     });
-    assert_says("thousands of terabytes", &error, &["config.json", "more than the memory", "use a smaller model"]);
+    assert_says("thousands of terabytes", &error, &["config.json", "of memory", "is free", "use a smaller model"]);
     for (part, key) in [("text_config", "hidden_size"), ("vision_config", "num_hidden_layers")] {
         for value in [0_u64, u64::MAX] {
             let error = refused(key, usize::MAX, |folder| {

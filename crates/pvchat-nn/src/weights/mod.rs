@@ -22,7 +22,7 @@ use burn::{
 };
 use std::{
     collections::{BTreeMap, HashSet},
-    io::{Read, Seek, SeekFrom},
+    io::{ErrorKind, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -39,6 +39,7 @@ const FETCH_AGAIN: &str = "expected a complete safetensors file: fetch or write 
 /// What to do about a file of PyTorch that is not read.
 const CONVERT: &str = "fetch it again, or convert it where it is trusted: safetensors.torch.save_file(torch.load(FILE, \
                        weights_only=True), \"model.safetensors\")";
+const MORE_MEMORY: &str = "close other programs, raise the limit (ulimit), or use a smaller model";
 /// How many keys an error lists before it says how many more there are.
 const LISTED_KEYS: usize = 8;
 
@@ -100,7 +101,11 @@ impl TensorSource {
             let (file, begin, size) = (file.clone(), header.len() as u64 + begin, end.saturating_sub(begin) as usize);
             let (dtype, shape) = (tensor.dtype, tensor.shape.clone());
             *tensor = bridge::deferred(tensor.name.clone(), dtype, shape.clone(), None, move || {
-                let mut bytes = vec![0; size];
+                let mut bytes = Vec::new();
+                if bytes.try_reserve_exact(size).is_err() {
+                    return Err(PackError::IoError(format!("no memory for {size} bytes; {MORE_MEMORY}")));
+                }
+                bytes.resize(size, 0);
                 let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
                 let read = file.seek(SeekFrom::Start(begin)).and_then(|_| file.read_exact(&mut bytes));
                 read.map_err(|error| PackError::IoError(error.to_string()))?;
@@ -144,6 +149,10 @@ impl TensorSource {
         let broken = |problem: String| Error::File { file: origin.clone(), problem, remedy: FETCH_AGAIN.into() };
         let tensors = match store.get_all_tensors() {
             Ok(tensors) => tensors.values().cloned().collect(),
+            Err(SafetensorsStoreError::Io(source)) if source.kind() == ErrorKind::OutOfMemory => {
+                let problem = "is larger than the address space that is left to this program".into();
+                return Err(Error::File { file: origin, problem, remedy: MORE_MEMORY.into() });
+            }
             Err(SafetensorsStoreError::Io(source)) => return Err(Error::Io { file: origin, source }),
             Err(error) => return Err(broken(format!("not readable as safetensors ({error})"))),
         };

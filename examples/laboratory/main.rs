@@ -4,9 +4,11 @@
 //! `learn` learns the characters of an examination in the ways that are asked for and writes every answer into a file, from
 //! which `table` makes the tables; what the file holds already is not done again.
 
+mod answers;
+
 use std::{
     error::Error,
-    fs::{self, OpenOptions},
+    fs::OpenOptions,
     io::Write,
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -14,6 +16,7 @@ use std::{
     time::Instant,
 };
 
+use answers::{ANOTHERS, DESCRIBED, POOLED, READ_OUTS, Row, ZEROED, rows, score, table, threshold};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use image::{RgbImage, imageops};
 use pvchat::{
@@ -24,11 +27,6 @@ use pvchat::{
         questions::{self, Aspect},
     },
     data::{QaKind, QaPair, random::SeededStream},
-    eval::{
-        accuracy::{ClipClass, ExistenceAnswer, ExistenceScore, balanced_difference_over, balanced_estimate_over},
-        presence::Presence,
-        table::{Table, fraction, with_interval},
-    },
     miniature::{
         corpus::{self, empty_scenes},
         exam::{self, Cast, Character, Counts},
@@ -42,7 +40,6 @@ use pvchat::{
     },
 };
 use pvchat_examples::{at, examination::Outcome, exit_code, progress::bar};
-use serde::{Deserialize, Serialize};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -84,6 +81,27 @@ enum Command {
         /// Characters of a run.
         #[arg(long, default_value_t = 8)]
         group: usize,
+        #[command(flatten)]
+        learning: Learning,
+    },
+    /// Learns a bridge over many characters once, merges it into the base, and learns the characters of the examination on that,
+    /// each by its tokens and rows alone.
+    Newcomers {
+        /// Characters that the bridge is learned over; they are not in the examination.
+        #[arg(long, default_value_t = 16)]
+        founders: usize,
+        /// Seed of these characters.
+        #[arg(long, default_value_t = 2027)]
+        founders_exam: u64,
+        /// Optimiser steps on images for each newcomer.
+        #[arg(long, default_value_t = 16)]
+        own_image_steps: usize,
+        /// Optimiser steps on clips for each newcomer.
+        #[arg(long, default_value_t = 160)]
+        own_clip_steps: usize,
+        /// Learning rate of a newcomer's tokens and rows.
+        #[arg(long, default_value_t = 1e-2)]
+        own_rate: f64,
         #[command(flatten)]
         learning: Learning,
     },
@@ -171,21 +189,6 @@ impl Mode {
     }
 }
 
-/// All answers of one way about one character.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Row {
-    way: String,
-    exam: u64,
-    character: usize,
-    seed: u64,
-    /// Of every clip of the examination who is in it, and how probable it is that the character is; a similarity for cosines.
-    clips: Vec<(Cast, f32)>,
-    /// Of newly made clips how they were made, whether the character is there, and the same.
-    made: Vec<(Making, bool, f32)>,
-    seconds: f64,
-    last_loss: f32,
-}
-
 /// Side of the frames that clips are made in; the base sees half of it.
 const SIDE: u32 = 128;
 /// Strangers that clips are made with.
@@ -196,8 +199,6 @@ const STRANGERS_SEED: u64 = 99;
 const MORE_ROUNDS: usize = 2;
 /// Newly made clips that controls are asked about.
 const NEW_CLIPS: usize = 64;
-/// Resamples of intervals.
-const RESAMPLES: usize = 2000;
 
 fn main() -> ExitCode {
     exit_code(run(&Arguments::parse()).map_err(|error| error as Box<dyn Error>))
@@ -208,6 +209,16 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         Command::Sheet { output } => Laboratory::new()?.sheet(arguments, output),
         Command::Learn(learning) => Laboratory::new()?.learn(arguments, learning),
         Command::Together { group, learning } => Laboratory::new()?.together(arguments, learning, *group),
+        Command::Newcomers { founders, founders_exam, own_image_steps, own_clip_steps, own_rate, learning } => {
+            let own = Learning {
+                trains: vec![Mode::Tokens],
+                image_steps: *own_image_steps,
+                clip_steps: *own_clip_steps,
+                rate: *own_rate,
+                ..learning.clone()
+            };
+            Laboratory::new()?.newcomers(arguments, learning, &own, (*founders, *founders_exam))
+        }
         Command::Table => table(&rows(&arguments.answers)?, arguments.exam),
     }
 }
@@ -288,12 +299,7 @@ impl Laboratory {
             }
             let character = Character::draw(number, arguments.exam, Counts::default());
             let reference = self.reference(&character)?;
-            let clips: Outcome<Vec<SeenClip>> = character
-                .clips
-                .iter()
-                .map(|clip| Ok(pvchat.see(&exam::through_mp4(&clip.scene, self.folder.path(), "clip")?)?))
-                .collect();
-            let examination = Examination { number, seed: arguments.exam, character: &character, clips: clips? };
+            let examination = self.examination(&pvchat, (arguments.exam, number), &character)?;
             if plain {
                 for row in self.without_learning(&pvchat, &examination, &reference)? {
                     write(&row)?;
@@ -332,8 +338,7 @@ impl Laboratory {
                     }
                 };
                 let seconds = making + started.elapsed().as_secs_f64();
-                let last = &last[last.len().saturating_sub(20)..];
-                let last_loss = last.iter().sum::<f32>() / last.len().max(1) as f32;
+                let last_loss = mean_of_last(&last, 20);
                 let row = |way: String, subject: &Subject| -> Outcome<Row> {
                     let clips = examination.asked(|seen| Ok(pvchat.presence(subject, seen)?))?;
                     let made: Outcome<Vec<(Making, bool, f32)>> = new
@@ -377,6 +382,118 @@ impl Laboratory {
         Ok(shots)
     }
 
+    /// The characters of these numbers, what they are called, and made clips of each.
+    fn group(
+        &self,
+        pvchat: &Pvchat,
+        arguments: &Arguments,
+        learning: &Learning,
+        (exam, numbers): (u64, &[usize]),
+    ) -> Outcome<Group> {
+        let mut group = Group::default();
+        for (place, &number) in numbers.iter().enumerate() {
+            let character = Character::draw(number, exam, Counts::default());
+            let reference = self.reference(&character)?;
+            let (config, count) = (ExchangeConfig::default(), (arguments.clips, learning.least_similarity));
+            group.own.push(self.shots(pvchat, &reference, &config, number, count)?);
+            let letter = char::from(b'A' + (place % 26) as u8);
+            group.names.push(format!("{letter}{}", letter.to_ascii_lowercase()).parse::<SubjectName>()?);
+            group.characters.push(character);
+        }
+        Ok(group)
+    }
+
+    /// The clips of a character's examination, seen.
+    fn examination<'c>(
+        &self,
+        pvchat: &Pvchat,
+        (seed, number): (u64, usize),
+        character: &'c Character,
+    ) -> Outcome<Examination<'c>> {
+        let see = |clip: &exam::ExamClip| Ok(pvchat.see(&exam::through_mp4(&clip.scene, self.folder.path(), "clip")?)?);
+        let clips: Outcome<Vec<SeenClip>> = character.clips.iter().map(see).collect();
+        Ok(Examination { number, seed, character, clips: clips? })
+    }
+
+    /// Learns characters by tokens and rows alone, on the base with a bridge that was learned over others.
+    fn newcomers(
+        &self,
+        arguments: &Arguments,
+        learning: &Learning,
+        own: &Learning,
+        (founders, founders_exam): (usize, u64),
+    ) -> Outcome<()> {
+        let pvchat = Pvchat::new(Vilm::open(&arguments.base, &default_device()?)?, Box::new(Nobody));
+        let mode = *learning.trains.first().ok_or("say what is trained")?;
+        let way = format!("{}, on a bridge of {founders} others", learned(Mode::Tokens, own));
+        let mut file = OpenOptions::new().create(true).append(true).open(&arguments.answers).map_err(at(&arguments.answers))?;
+        for seed in 0..learning.seeds {
+            let bridge = self.bridge(&pvchat, arguments, (learning, mode, seed), (founders, founders_exam))?;
+            let merged = Pvchat::new(pvchat.vilm().merged(&bridge)?, Box::new(Nobody));
+            let mut before: Option<Subject> = None;
+            for number in 0..arguments.characters {
+                let done = rows(&arguments.answers)?;
+                let is = |row: &Row| (row.exam, row.character, row.seed) == (arguments.exam, number, seed);
+                if done.iter().any(|row| row.way == way && is(row)) {
+                    continue;
+                }
+                let started = Instant::now();
+                let Group { own: shots, characters, .. } = self.group(&merged, arguments, own, (arguments.exam, &[number]))?;
+                let making = started.elapsed().as_secs_f64();
+                let examination = self.examination(&merged, (arguments.exam, number), &characters[0])?;
+                let (started, mut last) = (Instant::now(), Vec::new());
+                let learned = merged.learn_from(&shots[0], &"Aa".parse()?, &options(Mode::Tokens, own, seed), |event| {
+                    if let LearnEvent::Training(progress) = event {
+                        last.push(progress.loss);
+                    }
+                    ControlFlow::Continue(())
+                });
+                let subject = match learned {
+                    Ok(learned) => learned.subject,
+                    Err(error) => {
+                        eprintln!("{number} {way}: {error}");
+                        continue;
+                    }
+                };
+                let seconds = making + started.elapsed().as_secs_f64();
+                let last_loss = mean_of_last(&last, 40);
+                let none = zeroed(&subject)?;
+                let controls = [(ZEROED, Some(&none)), (ANOTHERS, before.as_ref())];
+                for (what, subject) in [("", Some(&subject))].into_iter().chain(controls) {
+                    let Some(subject) = subject else { continue };
+                    let clips = examination.asked(|seen| Ok(merged.presence(subject, seen)?))?;
+                    let (way, exam, character) = (format!("{way}{what}"), arguments.exam, number);
+                    let row = Row { way, exam, character, seed, clips, made: Vec::new(), seconds, last_loss };
+                    eprintln!("{character} {}: {}", row.way, score(std::slice::from_ref(&row), 0.5));
+                    writeln!(file, "{}", serde_json::to_string(&row)?)?;
+                }
+                before = Some(subject);
+            }
+        }
+        Ok(())
+    }
+
+    /// One of the subjects that a bridge was learned over, which holds the bridge; kept beside the answers.
+    fn bridge(
+        &self,
+        pvchat: &Pvchat,
+        arguments: &Arguments,
+        (learning, mode, seed): (&Learning, Mode, u64),
+        (founders, founders_exam): (usize, u64),
+    ) -> Outcome<Subject> {
+        let name = format!("bridge-{founders_exam}-{founders}-{}-{}-{seed}", arguments.clips, learning.clip_steps);
+        let path = arguments.answers.with_file_name(format!("{name}.subject.safetensors"));
+        if path.exists() {
+            return Ok(Subject::load(&path, pvchat.vilm().fingerprint())?);
+        }
+        let numbers: Vec<usize> = (0..founders).collect();
+        let Group { names, own, .. } = self.group(pvchat, arguments, learning, (founders_exam, &numbers))?;
+        let (subjects, _) = learned_together(pvchat, &names, &own, &options(mode, learning, seed))?;
+        let subject = subjects.into_iter().next().ok_or("no founders")?;
+        subject.save(&path)?;
+        Ok(subject)
+    }
+
     /// Learns characters in groups. Among the clips without somebody are clips with the others of the group, so that what is
     /// trained in common cannot answer without looking at whose tokens it was given.
     fn together(&self, arguments: &Arguments, learning: &Learning, group: usize) -> Outcome<()> {
@@ -396,45 +513,14 @@ impl Laboratory {
                     continue;
                 }
                 let started = Instant::now();
-                let (mut names, mut own, mut examinations) = (Vec::new(), Vec::new(), Vec::new());
-                let characters: Vec<Character> =
-                    numbers.iter().map(|number| Character::draw(*number, arguments.exam, Counts::default())).collect();
-                for (place, (&number, character)) in numbers.iter().zip(&characters).enumerate() {
-                    let reference = self.reference(character)?;
-                    let (config, count) = (ExchangeConfig::default(), (arguments.clips, learning.least_similarity));
-                    own.push(self.shots(&pvchat, &reference, &config, number, count)?);
-                    let letter = char::from(b'A' + (place % 26) as u8);
-                    names.push(format!("{letter}{}", letter.to_ascii_lowercase()).parse::<SubjectName>()?);
-                    let seen: Outcome<Vec<SeenClip>> = character
-                        .clips
-                        .iter()
-                        .map(|clip| Ok(pvchat.see(&exam::through_mp4(&clip.scene, self.folder.path(), "clip")?)?))
-                        .collect();
-                    examinations.push(Examination { number, seed: arguments.exam, character, clips: seen? });
+                let Group { names, own, characters } = self.group(&pvchat, arguments, learning, (arguments.exam, numbers))?;
+                let mut examinations = Vec::new();
+                for (&number, character) in numbers.iter().zip(&characters) {
+                    examinations.push(self.examination(&pvchat, (arguments.exam, number), character)?);
                 }
-                let shots: Vec<Vec<Shot>> = (0..own.len()).map(|person| about(person, &own, &names)).collect();
-                let people: Vec<(&SubjectName, &[Shot])> = names.iter().zip(shots.iter().map(Vec::as_slice)).collect();
-                let bar = bar("learning", learning.image_steps + learning.clip_steps);
-                let mut last = Vec::new();
-                let (subjects, report) = pvchat.learn_from_each(&people, &options(mode, learning, seed), |event| {
-                    if let LearnEvent::Training(progress) = event {
-                        bar.set_position(progress.step as u64);
-                        last.push(progress.loss);
-                        if progress.step.is_multiple_of(40) {
-                            let recent = &last[last.len().saturating_sub(40)..];
-                            eprintln!("step {}: loss {:.3}", progress.step, recent.iter().sum::<f32>() / recent.len() as f32);
-                        }
-                    }
-                    ControlFlow::Continue(())
-                })?;
-                bar.finish_and_clear();
-                eprintln!(
-                    "held-back clips: {:.3} before, {:.3} after",
-                    report.before.balanced_accuracy, report.after.balanced_accuracy
-                );
+                let (subjects, last) = learned_together(&pvchat, &names, &own, &options(mode, learning, seed))?;
                 let seconds = started.elapsed().as_secs_f64() / numbers.len() as f64;
-                let last = &last[last.len().saturating_sub(40)..];
-                let last_loss = last.iter().sum::<f32>() / last.len().max(1) as f32;
+                let last_loss = mean_of_last(&last, 40);
                 for (place, examination) in examinations.iter().enumerate() {
                     let others = &subjects[(place + 1) % subjects.len()];
                     let (mine, none) = (&subjects[place], zeroed(&subjects[place])?);
@@ -489,16 +575,47 @@ impl Laboratory {
     }
 }
 
+/// Characters that are learned in one run.
+#[derive(Default)]
+struct Group {
+    names: Vec<SubjectName>,
+    own: Vec<Vec<Shot>>,
+    characters: Vec<Character>,
+}
+
+/// Learns a group with one bridge; the losses of all steps beside the subjects.
+fn learned_together(
+    pvchat: &Pvchat,
+    names: &[SubjectName],
+    own: &[Vec<Shot>],
+    options: &LearnOptions,
+) -> Outcome<(Vec<Subject>, Vec<f32>)> {
+    let shots: Vec<Vec<Shot>> = (0..own.len()).map(|person| about(person, own, names)).collect();
+    let people: Vec<(&SubjectName, &[Shot])> = names.iter().zip(shots.iter().map(Vec::as_slice)).collect();
+    let bar = bar("learning", options.training.steps());
+    let mut losses = Vec::new();
+    let (subjects, report) = pvchat.learn_from_each(&people, options, |event| {
+        if let LearnEvent::Training(progress) = event {
+            bar.set_position(progress.step as u64);
+            losses.push(progress.loss);
+            if progress.step.is_multiple_of(40) {
+                eprintln!("step {}: loss {:.3}", progress.step, mean_of_last(&losses, 40));
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    bar.finish_and_clear();
+    eprintln!("held-back clips: {:.3} before, {:.3} after", report.before.balanced_accuracy, report.after.balanced_accuracy);
+    Ok((subjects, losses))
+}
+
+fn mean_of_last(losses: &[f32], count: usize) -> f32 {
+    let last = &losses[losses.len().saturating_sub(count)..];
+    last.iter().sum::<f32>() / last.len().max(1) as f32
+}
+
 /// What every character is called.
 const NAME: &str = "<Aa>";
-const DESCRIBED: &str = "the base's description in the prompt";
-const POOLED: &str = "cosine of the mean of the grid's tokens";
-const READ_OUTS: &str = "cosine of the read-outs of people";
-/// What is added to the name of a way whose tokens and rows were zeroed after learning.
-const ZEROED: &str = ", tokens and rows zeroed";
-/// The same where the tokens and rows of another character of the group stand in.
-const ANOTHERS: &str = ", another's tokens and rows";
-
 /// A character and its clips, seen.
 struct Examination<'a> {
     number: usize,
@@ -629,159 +746,4 @@ fn read_outs(sight: &Sight) -> Vec<Vec<f32>> {
 fn cosine(one: &[f32], other: &[f32]) -> f32 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
     dot(one, other) / (dot(one, one) * dot(other, other)).sqrt().max(1e-12)
-}
-
-/// The answers so far; none when there is no file.
-fn rows(file: &Path) -> Outcome<Vec<Row>> {
-    if let Some(folder) = file.parent() {
-        fs::create_dir_all(folder).map_err(at(folder))?;
-    }
-    let text = match fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(at(file)(error).into()),
-    };
-    // A line that was being written when the program was killed.
-    let whole = text.lines().filter(|line| line.ends_with('}'));
-    whole.map(|line| Ok(serde_json::from_str(line)?)).collect()
-}
-
-/// Answers about the clips of the examination, yes above `threshold`.
-fn answers(rows: &[Row], threshold: f32) -> Vec<ExistenceAnswer> {
-    let one = |(row, number, cast, presence): (&Row, usize, Cast, f32)| {
-        let class = match cast {
-            Cast::Positive => ClipClass::Positive,
-            Cast::LookAlike1 | Cast::LookAlike2 => ClipClass::LookAlike,
-            Cast::Random => ClipClass::Random,
-        };
-        let found = if presence > threshold { Presence::Present } else { Presence::Absent };
-        ExistenceAnswer { clip: format!("{}-{number}", row.character), class, found }
-    };
-    rows.iter()
-        .flat_map(|row| row.clips.iter().enumerate().map(move |(number, (cast, presence))| (row, number, *cast, *presence)))
-        .map(one)
-        .collect()
-}
-
-/// The row of the same character, of the same seed of training where there is one.
-fn same<'r>(rows: &'r [Row], row: &Row) -> Option<&'r Row> {
-    let of = || rows.iter().filter(|other| other.character == row.character);
-    of().find(|other| other.seed == row.seed).or_else(|| of().next())
-}
-
-/// Where yes begins: at even odds for probabilities; for cosines where it is best for these very answers, which favours them.
-fn threshold(rows: &[Row]) -> f32 {
-    if !rows.iter().any(|row| row.way.starts_with("cosine")) {
-        return 0.5;
-    }
-    let candidates = (0..200).map(|step| step as f32 / 100.0 - 1.0);
-    let right = |threshold: f32| ExistenceScore::of(&answers(rows, threshold)).balanced().unwrap_or(0.0);
-    candidates.max_by(|one, other| right(*one).total_cmp(&right(*other))).unwrap_or(0.5)
-}
-
-fn score(rows: &[Row], threshold: f32) -> String {
-    let cells = shares(rows, threshold);
-    let balanced = fraction(ExistenceScore::of(&answers(rows, threshold)).balanced());
-    format!("positives {}  look-alikes 2 {}  1 {}  random {}  balanced {balanced}", cells[0], cells[1], cells[2], cells[3])
-}
-
-/// Shares right of positives, look-alikes with two and with one difference, and random people.
-fn shares(rows: &[Row], threshold: f32) -> [String; 4] {
-    [Cast::Positive, Cast::LookAlike2, Cast::LookAlike1, Cast::Random].map(|cast| {
-        let of: Vec<f32> = rows.iter().flat_map(|row| &row.clips).filter(|clip| clip.0 == cast).map(|clip| clip.1).collect();
-        let right = of.iter().filter(|presence| (**presence > threshold) == (cast == Cast::Positive)).count();
-        fraction((!of.is_empty()).then(|| right as f64 / of.len() as f64))
-    })
-}
-
-fn table(all: &[Row], exam: u64) -> Outcome<()> {
-    let all: Vec<&Row> = all.iter().filter(|row| row.exam == exam).collect();
-    let mut ways: Vec<&str> = Vec::new();
-    for row in &all {
-        if !ways.contains(&row.way.as_str()) {
-            ways.push(&row.way);
-        }
-    }
-    let of = |way: &str| -> Vec<Row> {
-        let mut rows: Vec<Row> = all.iter().filter(|row| row.way == way).map(|row| (*row).clone()).collect();
-        rows.sort_by_key(|row| (row.seed, row.character));
-        rows
-    };
-    let mut stream = SeededStream::new(1);
-    let mut main = Table::new([
-        "way",
-        "characters x seeds",
-        "positives",
-        "look-alikes 2",
-        "look-alikes 1",
-        "random",
-        "balanced [95 %]",
-        "seconds",
-    ]);
-    let mut made = Table::new(["way", "made with the character", "made look-alikes", "made strangers"]);
-    let character = |answer: &ExistenceAnswer| answer.clip.split('-').next().unwrap_or_default().to_string();
-    for way in &ways {
-        let rows = of(way);
-        let at = threshold(&rows);
-        let estimate = balanced_estimate_over(&answers(&rows, at), character, RESAMPLES, &mut stream);
-        let [positives, two, one, random] = shares(&rows, at);
-        let seconds = rows.iter().map(|row| row.seconds).sum::<f64>() / rows.len() as f64;
-        let seeds = rows.iter().map(|row| row.seed).collect::<std::collections::BTreeSet<_>>().len();
-        let count = format!("{} x {seeds}", rows.len() / seeds.max(1));
-        let seconds = if seconds > 0.0 { format!("{seconds:.0}") } else { "-".into() };
-        main.row([(*way).to_string(), count, positives, two, one, random, with_interval(estimate), seconds]);
-        let share = |wanted: fn(Making, bool) -> bool, yes: bool| {
-            let of: Vec<f32> =
-                rows.iter().flat_map(|row| &row.made).filter(|made| wanted(made.0, made.1)).map(|made| made.2).collect();
-            let right = of.iter().filter(|presence| (**presence > 0.5) == yes).count();
-            fraction((!of.is_empty()).then(|| right as f64 / of.len() as f64))
-        };
-        if rows.iter().any(|row| !row.made.is_empty()) {
-            made.row([
-                (*way).to_string(),
-                share(|_, present| present, true),
-                share(|making, present| !present && matches!(making, Making::LookAlike(_)), false),
-                share(|making, present| !present && !matches!(making, Making::LookAlike(_)), false),
-            ]);
-        }
-    }
-    println!("{}", main.to_markdown());
-    if !made.is_empty() {
-        println!("Newly made clips, shares right:\n\n{}", made.to_markdown());
-    }
-    let mut differences = Table::new([
-        "way",
-        "against the description [95 %]",
-        "against the mean of the grid [95 %]",
-        "against the read-outs [95 %]",
-        "against its tokens zeroed [95 %]",
-        "against another's tokens [95 %]",
-    ]);
-    let is_control = |way: &str| way.ends_with(ZEROED) || way.ends_with(ANOTHERS);
-    for way in ways.iter().filter(|way| way.starts_with("learned") && !is_control(way)) {
-        let rows = of(way);
-        let mut cells = vec![(*way).to_string()];
-        let controls = [ZEROED, ANOTHERS].map(|control| format!("{way}{control}"));
-        for baseline in [DESCRIBED, POOLED, READ_OUTS].into_iter().chain(controls.iter().map(String::as_str)) {
-            let its = of(baseline);
-            if its.is_empty() {
-                cells.push("-".into());
-                continue;
-            }
-            let paired: Vec<Row> = rows.iter().filter_map(|row| same(&its, row).cloned()).collect();
-            let difference = balanced_difference_over(
-                &answers(&paired, threshold(&its)),
-                &answers(&rows, 0.5),
-                character,
-                RESAMPLES,
-                &mut stream,
-            );
-            cells.push(with_interval(difference?));
-        }
-        differences.row(cells);
-    }
-    if !differences.is_empty() {
-        println!("{}", differences.to_markdown());
-    }
-    Ok(())
 }

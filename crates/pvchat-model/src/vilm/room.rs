@@ -1,0 +1,122 @@
+//! Whether a model fits into the memory that is free, asked before anything of it is read: an allocation that fails ends the
+//! program without a word about the file.
+
+use std::{fs, path::Path};
+
+use burn::prelude::*;
+use pvchat_data::random::SeededStream;
+use pvchat_nn::{device, packed::Precision, weights::inventory::parameters};
+
+use super::VilmConfig;
+use crate::{Error, Result, checkpoint};
+
+/// What a question takes beside the weights, in bytes: frames, the encoder's states, the cache.
+const WORK: u64 = 256 << 20;
+
+/// How a model is kept in memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kept {
+    /// Tensors with so many bits for a parameter of the encoder or the language model.
+    Tensors(usize),
+    /// Packed, one matrix after another.
+    Packed(Precision),
+}
+
+/// Refuses a model on the processor that does not fit into free memory, before any of it is read.
+pub(crate) fn check_memory(config: &VilmConfig, kept: Kept, folder: &Path, device: &Device) -> Result<()> {
+    if !device::is_processor(device) {
+        return Ok(());
+    }
+    let bits = |name: &str| match kept {
+        _ if !checkpoint::is_large_part(name) => 32,
+        Kept::Tensors(bits) => bits as u64,
+        Kept::Packed(precision) => precision.bits() as u64,
+    };
+    let size = |bits: u64, shape: &[usize]| shape.iter().fold(bits, |all, &axis| all.saturating_mul(axis as u64)) / 8;
+    // Nothing is allocated: parameters take memory when they are used.
+    let found = parameters(&config.init(&SeededStream::new(0), device)?);
+    let weights = found.iter().map(|found| size(bits(&found.name), &found.shape)).fold(0, u64::saturating_add);
+    // A matrix is in memory in f32 while it is converted or packed, beside what it becomes and what was read.
+    let largest = found.iter().map(|found| size(64, &found.shape)).max().unwrap_or(0);
+    let needed = weights.saturating_add(largest).saturating_add(WORK);
+    let Some(room) = Room::found().filter(|room| room.bytes < needed) else { return Ok(()) };
+    let gigabytes = |bytes: u64| format!("{:.1} GB", bytes as f64 / 1e9);
+    Err(Error::File {
+        file: folder.join("config.json"),
+        problem: format!(
+            "describes a model that needs {} of memory to be opened and asked, and {} is free ({})",
+            gigabytes(needed),
+            gigabytes(room.bytes),
+            room.limit
+        ),
+        remedy: "close other programs, use a smaller model or weights of fewer bits, or use the config.json that came with the \
+                 weights"
+            .into(),
+    })
+}
+
+/// Memory that this program can still get, and what limits it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Room {
+    bytes: u64,
+    limit: &'static str,
+}
+
+impl Room {
+    /// The least of what the system has and what limits leave, where the system says so.
+    fn found() -> Option<Self> {
+        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        let (limits, status) = (read("/proc/self/limits"), read("/proc/self/status"));
+        let group = |names: [&str; 2]| {
+            let number = |name: &str| read(name).trim().parse::<u64>().ok();
+            Some(number(names[0])?.saturating_sub(number(names[1])?))
+        };
+        let room = |bytes: Option<u64>, limit| bytes.map(|bytes| Self { bytes, limit });
+        let groups = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+        let used = ["/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes"];
+        [
+            room(free(&read("/proc/meminfo")), "of the memory of this machine"),
+            room(left(&limits, "Max address space", &status, "VmSize:"), "of the address space, by ulimit -v"),
+            room(left(&limits, "Max data size", &status, "VmData:"), "of the data size, by ulimit -d"),
+            room(group([groups[0], used[0]]), "in the control group of this program"),
+            room(group([groups[1], used[1]]), "in the control group of this program"),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|room| room.bytes)
+    }
+}
+
+/// A number of KiB in a file of `key: number kB` lines, as bytes.
+fn kibibytes(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    Some(line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? << 10)
+}
+
+/// Memory and swap that are free, by /proc/meminfo.
+fn free(meminfo: &str) -> Option<u64> {
+    Some(kibibytes(meminfo, "MemAvailable:")? + kibibytes(meminfo, "SwapFree:").unwrap_or(0))
+}
+
+/// What a limit of /proc/self/limits leaves beside what /proc/self/status says is used; nothing where there is no limit.
+fn left(limits: &str, limit: &str, status: &str, used: &str) -> Option<u64> {
+    let soft = limits.lines().find_map(|line| line.strip_prefix(limit))?.split_whitespace().next()?.parse::<u64>().ok()?;
+    Some(soft.saturating_sub(kibibytes(status, used)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_is_read() {
+        let meminfo = "MemTotal:       24000 kB\nMemAvailable:   2000 kB\nSwapFree:        500 kB\n";
+        assert_eq!(free(meminfo), Some(2500 << 10));
+        let limits = "Max data size             unlimited            unlimited            bytes\n\
+                      Max address space         1048576              unlimited            bytes\n";
+        let status = "VmSize:\t     24 kB\nVmData:\t  8 kB\n";
+        assert_eq!(left(limits, "Max address space", status, "VmSize:"), Some(1_048_576 - (24 << 10)));
+        assert_eq!(left(limits, "Max data size", status, "VmData:"), None);
+        assert_eq!(left(limits, "Max address space", "", "VmSize:"), None);
+    }
+}
