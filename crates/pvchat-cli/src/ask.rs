@@ -12,7 +12,7 @@ use crate::{
     answer::{self, AnswerBody, By},
     arguments::Common,
     bases::Base,
-    describer::{self, LazyBase},
+    describer::{self, Bits, LazyBase},
     drawn,
     failure::{Exit, Failure, Outcome},
     output::Output,
@@ -41,13 +41,31 @@ pub struct AskArguments {
     video: PathBuf,
     /// The question, with the names of enrolled people.
     question: String,
+    #[command(flatten)]
+    described: Described,
+}
+
+/// What answers about clothes and actions, and how people are known.
+#[derive(Args)]
+struct Described {
     /// The base that says what people wear and do: a name of `pvchat base list`, or a folder; by default the smallest SmolVLM2
     /// that is installed. For drawn clips: miniature.
     #[arg(long, env = "PVCHAT_BASE", hide_env_values = true, value_name = "BASE")]
     base: Option<Base>,
+    /// Bits of a weight of the base on a processor. Fewer are faster and take less memory: 8 half of it, and answers hardly
+    /// change; 4 a third, and answers get worse.
+    #[arg(long, env = "PVCHAT_BITS", default_value = "16", value_name = "BITS")]
+    bits: Bits,
     /// By what people are known; with `learned` no face is compared, the base alone is asked, and who is there is its guess.
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     by: By,
+}
+
+impl Described {
+    /// The base, before its weights are read.
+    fn choose(&self, common: &Common) -> Outcome<Option<LazyBase>> {
+        Ok(describer::choose(common, self.base.as_ref())?.map(|base| base.in_bits(self.bits)))
+    }
 }
 
 const CHAT_EXAMPLES: &str = "\
@@ -64,24 +82,19 @@ the conversation.";
 pub struct ChatArguments {
     /// A video or picture.
     video: PathBuf,
-    /// The base that says what people wear and do: a name of `pvchat base list`, or a folder; by default the smallest SmolVLM2
-    /// that is installed. For drawn clips: miniature.
-    #[arg(long, env = "PVCHAT_BASE", hide_env_values = true, value_name = "BASE")]
-    base: Option<Base>,
-    /// By what people are known; with `learned` no face is compared, the base alone is asked, and who is there is its guess.
-    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
-    by: By,
+    #[command(flatten)]
+    described: Described,
 }
 
 impl AskArguments {
     pub fn run(&self, common: &Common) -> Outcome<Exit> {
-        if self.base.as_ref().is_some_and(Base::is_miniature) {
+        if self.described.base.as_ref().is_some_and(Base::is_miniature) {
             return drawn::ask(common, &self.video, &self.question);
         }
         // First, because a wrong folder is found out at once.
-        let base = describer::choose(common, self.base.as_ref())?;
+        let base = self.described.choose(common)?;
         let (output, context) = (common.output(), Context::default());
-        let answer = match self.by {
+        let answer = match self.described.by {
             By::Learned => {
                 let (mut base, names) = learned(base)?;
                 Glance::open(&self.video, base.frames())?.ask(&self.question, &names, &context, &mut base)?
@@ -111,25 +124,25 @@ impl AskArguments {
             }
         };
         let exit = answer::exit(&answer)?;
-        let body = AnswerBody::of(&self.video, &self.question, &answer, self.by);
-        output.result("answer", &body, answer::told(&answer, self.by))?;
+        let body = AnswerBody::of(&self.video, &self.question, &answer, self.described.by);
+        output.result("answer", &body, answer::told(&answer, self.described.by))?;
         Ok(exit)
     }
 }
 
 impl ChatArguments {
     pub fn run(&self, common: &Common) -> Outcome<Exit> {
-        if self.base.as_ref().is_some_and(Base::is_miniature) {
+        if self.described.base.as_ref().is_some_and(Base::is_miniature) {
             return drawn::chat(common, &self.video);
         }
         // First, because a wrong folder is found out at once.
-        let base = describer::choose(common, self.base.as_ref())?;
+        let base = self.described.choose(common)?;
         let output = common.output();
         let say = |question: &str, answer: &pvchat::PeopleAnswer| {
-            let body = AnswerBody::of(&self.video, question, answer, self.by);
-            output.result("answer", &body, answer::told(answer, self.by))
+            let body = AnswerBody::of(&self.video, question, answer, self.described.by);
+            output.result("answer", &body, answer::told(answer, self.described.by))
         };
-        if self.by == By::Learned {
+        if self.described.by == By::Learned {
             let (mut base, names) = learned(base)?;
             let known: Vec<String> = names.iter().map(|name| name.bare().to_string()).collect();
             let (glance, mut context) = (Glance::open(&self.video, base.frames())?, Context::default());

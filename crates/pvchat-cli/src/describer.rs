@@ -2,8 +2,10 @@
 
 use std::{path::PathBuf, time::Instant};
 
+use clap::ValueEnum;
 use pvchat::{
-    BaseDescriber, BaseFolder, Describer, Error, LearnedAnswer, Pictures, Pvchat, SubjectFolder, SubjectName, nn::device,
+    BaseDescriber, BaseFolder, Describer, Error, LearnedAnswer, Pictures, Pvchat, SubjectFolder, SubjectName,
+    nn::{device, packed::Precision},
     train::personal::Trains,
 };
 
@@ -29,8 +31,24 @@ pub struct LazyBase {
     listed: Option<Listed>,
     output: Output,
     opened: Option<BaseDescriber>,
+    bits: Bits,
     /// Where it keeps what it makes of pictures.
     looks: Option<PathBuf>,
+}
+
+/// Bits of a weight.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum Bits {
+    /// As published.
+    #[default]
+    #[value(name = "16")]
+    Sixteen,
+    /// Whole numbers with a scale.
+    #[value(name = "8")]
+    Eight,
+    /// The same, of half the size.
+    #[value(name = "4")]
+    Four,
 }
 
 #[derive(Debug)]
@@ -55,6 +73,7 @@ pub fn choose(common: &Common, base: Option<&Base>) -> Outcome<Option<LazyBase>>
             listed: None,
             output,
             opened: None,
+            bits: Bits::default(),
             looks: None,
         }));
     };
@@ -98,12 +117,17 @@ impl LazyBase {
         let (name, record, output) = (known.name.clone(), known.record()?, common.output());
         let (key, learned) = (name.clone(), common.learned_on(&name)?);
         let listed = Some(Listed { hub, known, origin, record });
-        Ok(Self { name, folder, key, learned, listed, output, opened: None, looks: None })
+        Ok(Self { name, folder, key, learned, listed, output, opened: None, bits: Bits::default(), looks: None })
     }
 
     /// Keeps what it makes of pictures in a folder, for the next question.
     pub fn keeping(self, folder: PathBuf) -> Self {
         Self { looks: Some(folder), ..self }
+    }
+
+    /// With weights of so many bits.
+    pub fn in_bits(self, bits: Bits) -> Self {
+        Self { bits, ..self }
     }
 
     /// Its folder, before anything of the weights is read.
@@ -123,7 +147,12 @@ impl LazyBase {
 
     /// Reads the weights to ask.
     fn open(&self) -> pvchat::Result<BaseDescriber> {
-        let opened = self.reading(|device| self.folder.open(self.name.clone(), device))?;
+        let packed = |precision, device: &_| self.folder.open_packed(self.name.clone(), precision, device);
+        let opened = self.reading(|device| match self.bits {
+            Bits::Sixteen => self.folder.open(self.name.clone(), device),
+            Bits::Eight => packed(Precision::Int8, device),
+            Bits::Four => packed(Precision::Int4, device),
+        })?;
         let opened = opened.with_learned(self.learned.clone());
         Ok(match &self.looks {
             Some(looks) => opened.keeping(looks),
@@ -155,7 +184,12 @@ impl LazyBase {
         let opened = read(&device::default_device()?);
         spinner.finish_and_clear();
         let opened = opened?;
-        self.output.note(format!("{}: opened in {:.1} s", self.name, started.elapsed().as_secs_f64()));
+        let bits = match self.bits {
+            Bits::Sixteen => "",
+            Bits::Eight => ", with weights of 8 bits",
+            Bits::Four => ", with weights of 4 bits",
+        };
+        self.output.note(format!("{}: opened in {:.1} s{bits}", self.name, started.elapsed().as_secs_f64()));
         Ok(opened)
     }
 

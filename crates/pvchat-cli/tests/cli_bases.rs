@@ -372,6 +372,12 @@ fn a_base_answers_what_faces_do_not() {
     assert_eq!(looks(), kept);
     let told = home.run(&["ask", clip, "What is Aa wearing?", "--base", path]);
     assert!(told.out.contains(&format!("\n  (described by {path} from 8 frames at 0:00 to 0:0")), "{told:?}");
+    for bits in ["8", "4"] {
+        let run = home.run(&["ask", clip, "What is Aa wearing?", "--base", path, "--bits", bits, "--json"]);
+        assert_eq!(run.json()["described"][0]["by"], path, "{run:?}");
+        assert!(run.err.contains(&format!(" s, with weights of {bits} bits")), "{run:?}");
+    }
+    home.run(&["ask", clip, "What is Aa wearing?", "--base", path, "--bits", "3"]).ends_with(2);
     // The faces need no base, and one that is not needed is not opened.
     for question in ["Is Aa in it?", "When is Aa in it?"] {
         let run = home.run(&["ask", clip, question, "--base", path, "--json"]);
