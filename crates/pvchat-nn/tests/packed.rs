@@ -5,7 +5,7 @@ use pvchat_data::random::SeededStream;
 use pvchat_nn::{
     Error,
     packed::{
-        Finish, Heads, Layer, Level, Order, PackedMatrix, Precision, attention, attention_at, causal_attention_into,
+        Finish, Heads, KeyWeights, Layer, Level, Order, PackedMatrix, Precision, attention, attention_at, causal_attention_into,
         forward_both, product, step_attention,
     },
 };
@@ -339,14 +339,26 @@ fn heads_are_read_where_they_lie() {
     }
 }
 
-fn causal_attention(parts: [Heads<'_>; 3], sizes: [usize; 4], keys: usize, precision: Precision) -> Vec<f32> {
+fn causal_attention(
+    parts: [Heads<'_>; 3],
+    sizes: [usize; 4],
+    keys: usize,
+    weighed: Option<KeyWeights<'_>>,
+    precision: Precision,
+) -> Vec<f32> {
     let mut out = vec![5.0; 3];
-    causal_attention_into(parts, sizes, keys, precision, &mut out).unwrap();
+    causal_attention_into(parts, sizes, keys, weighed, precision, &mut out).unwrap();
     out
 }
 
-/// Attention by its definition: row `i` of `tokens` queries sees the first `keys - tokens + i + 1` keys.
-fn causal_by_definition([q, k, v]: [&[f32]; 3], [heads, kv_heads, tokens, width]: [usize; 4], keys: usize) -> Vec<f64> {
+/// Attention by its definition: row `i` of `tokens` queries sees the first `keys - tokens + i + 1` keys, and what it reads from some
+/// is weighed.
+fn causal_by_definition(
+    [q, k, v]: [&[f32]; 3],
+    [heads, kv_heads, tokens, width]: [usize; 4],
+    keys: usize,
+    weighed: Option<KeyWeights<'_>>,
+) -> Vec<f64> {
     let mut out = Vec::new();
     for token in 0..tokens {
         for head in 0..heads {
@@ -359,8 +371,12 @@ fn causal_by_definition([q, k, v]: [&[f32]; 3], [heads, kv_heads, tokens, width]
                 })
                 .collect();
             let sum: f64 = scores.iter().sum();
-            let mixed =
-                |at: usize| scores.iter().enumerate().map(|(key, score)| score * f64::from(v[place(key) + at])).sum::<f64>();
+            let weight = |key: usize| match weighed {
+                Some(weighed) if weighed.keys[key] => f64::from(weighed.weights[token * heads + head]),
+                _ => 1.0,
+            };
+            let read = |key: usize, score: &f64, at: usize| weight(key) * score * f64::from(v[place(key) + at]);
+            let mixed = |at: usize| scores.iter().enumerate().map(|(key, score)| read(key, score, at)).sum::<f64>();
             out.extend((0..width).map(|at| mixed(at) / sum));
         }
     }
@@ -374,27 +390,38 @@ fn a_token_sees_the_keys_up_to_its_own() {
     {
         let q = noise("queries", tokens * heads * width);
         let [k, v] = ["keys", "values"].map(|label| noise(label, keys * kv_heads * width));
-        let expected = causal_by_definition([&q, &k, &v], sizes, keys);
         let parts = [
             Heads::side_by_side(&q, 0, [tokens, heads * width, width]),
             Heads::side_by_side(&k, 0, [keys, kv_heads * width, width]),
             Heads::side_by_side(&v, 0, [keys, kv_heads * width, width]),
         ];
-        for (precision, most) in [(Precision::F32, 1e-5), (Precision::Bf16, 0.03)] {
-            let found = causal_attention(parts, sizes, keys, precision);
-            for (place, (found, expected)) in found.iter().zip(&expected).enumerate() {
-                assert!((f64::from(*found) - expected).abs() <= most, "{precision:?} {sizes:?} {place}: {found}, not {expected}");
+        let (weights, some) = (noise("weights", tokens * heads), (0..keys).map(|key| key % 3 != 1).collect::<Vec<bool>>());
+        for weighed in [None, Some(KeyWeights { weights: &weights, keys: &some })] {
+            let expected = causal_by_definition([&q, &k, &v], sizes, keys, weighed);
+            for (precision, most) in [(Precision::F32, 1e-5), (Precision::Bf16, 0.03)] {
+                let found = causal_attention(parts, sizes, keys, weighed, precision);
+                for (place, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                    let is_near = (f64::from(*found) - expected).abs() <= most;
+                    assert!(is_near, "{precision:?} {sizes:?} {place}: {found}, not {expected}");
+                }
+            }
+            let last = (tokens - 1) * heads;
+            let of_last = weighed.map(|weighed| KeyWeights { weights: &weights[last..], ..weighed });
+            let found = step_attention(&q[last * width..], [&k, &v], [heads, kv_heads, width], of_last).unwrap();
+            for (place, (found, expected)) in found.iter().zip(&expected[last * width..]).enumerate() {
+                assert!((f64::from(*found) - expected).abs() <= 1e-5, "step {sizes:?} {place}: {found}, not {expected}");
             }
         }
-        let found = step_attention(&q[(tokens - 1) * heads * width..], [&k, &v], [heads, kv_heads, width]).unwrap();
-        for (place, (found, expected)) in found.iter().zip(&expected[(tokens - 1) * heads * width..]).enumerate() {
-            assert!((f64::from(*found) - expected).abs() <= 1e-5, "step {sizes:?} {place}: {found}, not {expected}");
-        }
         let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        let alone = alone.install(|| step_attention(&q[..heads * width], [&k, &v], [heads, kv_heads, width]).unwrap());
-        assert_eq!(alone, step_attention(&q[..heads * width], [&k, &v], [heads, kv_heads, width]).unwrap(), "threads");
+        let alone = alone.install(|| step_attention(&q[..heads * width], [&k, &v], [heads, kv_heads, width], None).unwrap());
+        assert_eq!(alone, step_attention(&q[..heads * width], [&k, &v], [heads, kv_heads, width], None).unwrap(), "threads");
     }
     let parts = [Heads::side_by_side(&[0.0; 8], 0, [2, 4, 4]); 3];
-    assert!(causal_attention_into(parts, [1, 1, 2, 4], 1, Precision::F32, &mut Vec::new()).is_err(), "fewer keys than tokens");
-    assert!(step_attention(&[0.0; 8], [&[0.0; 6], &[0.0; 6]], [2, 1, 4]).is_err(), "half a key");
+    assert!(
+        causal_attention_into(parts, [1, 1, 2, 4], 1, None, Precision::F32, &mut Vec::new()).is_err(),
+        "fewer keys than tokens"
+    );
+    assert!(step_attention(&[0.0; 8], [&[0.0; 6], &[0.0; 6]], [2, 1, 4], None).is_err(), "half a key");
+    let few = Some(KeyWeights { weights: &[1.0; 2], keys: &[true; 3] });
+    assert!(step_attention(&[0.0; 8], [&[0.0; 8], &[0.0; 8]], [2, 1, 4], few).is_err(), "more keys than there are");
 }

@@ -35,7 +35,7 @@ struct Case {
 }
 
 /// The folder of the model; `None`, and a line that says so, where it is not installed.
-fn folder() -> Option<PathBuf> {
+pub fn folder() -> Option<PathBuf> {
     let home = || std::env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
     let data = || std::env::var_os("XDG_DATA_HOME").map_or_else(|| home().join(".local/share"), PathBuf::from);
     let models = std::env::var_os("PVCHAT_MODELS").map_or_else(|| data().join("pvchat/models"), PathBuf::from);

@@ -36,7 +36,9 @@ fn published(name: &str) -> Option<PathBuf> {
 }
 
 pub fn tokenizer_path() -> Option<PathBuf> {
-    let path = std::env::var_os("PVCHAT_SMOLVLM_TOKENIZER").map(PathBuf::from).or_else(|| published("tokenizer.json"));
+    let made = || Some(crate::smollm2::folder()?.join("smolvlm2-tokenizer.json")).filter(|path| path.is_file());
+    let named = std::env::var_os("PVCHAT_SMOLVLM_TOKENIZER").map(PathBuf::from);
+    let path = named.or_else(|| published("tokenizer.json")).or_else(made);
     if path.is_none() {
         eprintln!("not run: needs the tokenizer.json of SmolVLM2 (PVCHAT_SMOLVLM_TOKENIZER)");
     }

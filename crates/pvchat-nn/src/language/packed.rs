@@ -4,15 +4,13 @@ use std::{collections::HashMap, sync::Arc};
 
 use burn::{prelude::*, tensor::DType};
 
-use rayon::prelude::*;
-
 use super::{Decoder, DecoderConfig, DecoderLayer, HeadRouter, KeyValueCache, LoraAdapter, TokenKind};
 use crate::{
     Error, Result,
     packed::{
-        BlockMemory, Finish, Heads, Norm, Order, PackedMatrix, Precision, Weights, causal_attention_into, numbers, step_attention,
+        BlockMemory, Finish, Heads, KeyWeights, Norm, Order, PackedMatrix, Precision, Weights, causal_attention_into, numbers,
+        step_attention,
     },
-    simd::product_sum,
     trace::Trace,
 };
 
@@ -309,19 +307,19 @@ impl PackedDecoder {
             values.extend_from_slice(&all[own + shared..]);
         }
         let count = held + tokens;
+        let weights = routed.map(|routed| routed.weights(normalised, [tokens, hidden, heads], [held, count]));
+        let weighed = weights.as_ref().map(|(weights, keys)| KeyWeights { weights, keys });
         match mask {
-            Some(mask) => *mixed = masked_attention(all, row, [keys, values], mask, &self.config),
-            None if tokens == 1 => *mixed = step_attention(&all[..own], [keys, values], [heads, kv_heads, head_dim])?,
+            Some(mask) => *mixed = masked_attention(all, row, [keys, values], mask, weighed, &self.config),
+            None if tokens == 1 => {
+                *mixed = step_attention(&all[..own], [keys, values], [heads, kv_heads, head_dim], weighed)?;
+            }
             None => {
                 let queries = Heads::side_by_side(all, 0, [tokens, row, head_dim]);
                 let [keys, values] = [&*keys, &*values].map(|held| Heads::side_by_side(held, 0, [count, shared, head_dim]));
                 let sizes = [heads, kv_heads, tokens, head_dim];
-                causal_attention_into([queries, keys, values], sizes, count, self.precision, mixed)?;
+                causal_attention_into([queries, keys, values], sizes, count, weighed, self.precision, mixed)?;
             }
-        }
-        if let Some(routed) = routed {
-            let weights = routed.weights(normalised, [tokens, hidden, heads]);
-            routed.reweigh(&weights, all, row, [&*keys, &*values], mask, &self.config, mixed);
         }
         layer.output.forward_into(mixed, tokens, Finish::Add(state), attended)?;
         layer.feed_forward_norm.forward_into(attended, normalised);
@@ -346,57 +344,23 @@ struct Routed<'a> {
 }
 
 impl Routed<'_> {
-    /// The weight of every head for every new token, `[tokens, heads]`, of the attention's input.
-    fn weights(&self, normalised: &[f32], [tokens, hidden, heads]: [usize; 3]) -> Vec<f32> {
+    /// The weight of every head for every new token, `[tokens, heads]`, of the attention's input, and which keys are visual: what
+    /// text reads from those is weighed, visual tokens read as in the base.
+    fn weights(
+        &self,
+        normalised: &[f32],
+        [tokens, hidden, heads]: [usize; 3],
+        [held, count]: [usize; 2],
+    ) -> (Vec<f32>, Vec<bool>) {
         let x = Tensor::<3>::from_data(TensorData::new(normalised.to_vec(), [1, tokens, hidden]), self.device);
         let gates = self.router.gates(x);
-        self.router.weights(&gates, heads).into_data().iter::<f32>().collect()
-    }
-
-    /// Adds to what text has read, `mixed [tokens, heads * head_dim]`, `weight - 1` times what it has read from visual tokens. The
-    /// queries are the first numbers of each row of `all`.
-    #[allow(clippy::too_many_arguments)] // the state of one step
-    fn reweigh(
-        &self,
-        weights: &[f32],
-        all: &[f32],
-        row: usize,
-        [keys, values]: [&[f32]; 2],
-        mask: Option<&[bool]>,
-        config: &DecoderConfig,
-        mixed: &mut [f32],
-    ) {
-        let (heads, width, shared) = (config.heads, config.head_dim, config.kv_heads * config.head_dim);
-        let (group, count) = (heads / config.kv_heads, keys.len() / shared);
-        let held = count - all.len() / row;
-        let is_visual = |key: usize| self.kinds.get(key) == Some(&TokenKind::Visual);
-        mixed.par_chunks_mut(heads * width).enumerate().for_each(|(token, mixed)| {
+        let mut weights: Vec<f32> = self.router.weights(&gates, heads).into_data().iter::<f32>().collect();
+        for (token, weights) in weights.chunks_exact_mut(heads).enumerate() {
             if self.kinds.get(held + token) != Some(&TokenKind::Text) {
-                return;
+                weights.fill(1.0);
             }
-            let mask = mask.map(|mask| &mask[token * count..][..count]).filter(|mask| !mask.iter().all(|hidden| *hidden));
-            // Without a mask it is causal; a token that may see nothing sees everything.
-            let seen: Vec<usize> = match mask {
-                Some(mask) => (0..count).filter(|&key| !mask[key]).collect(),
-                None => (0..=held + token).collect(),
-            };
-            for (head, mixed) in mixed.chunks_exact_mut(width).enumerate() {
-                let weight = weights[token * heads + head];
-                if weight == 1.0 {
-                    continue;
-                }
-                let (query, place) = (&all[token * row + head * width..][..width], head / group * width);
-                let score = |&key: &usize| product_sum(query, &keys[key * shared + place..][..width]) / (width as f32).sqrt();
-                let scores: Vec<f32> = seen.iter().map(score).collect();
-                let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let shares: Vec<f32> = scores.iter().map(|score| (score - largest).exp()).collect();
-                let factor = (weight - 1.0) / shares.iter().sum::<f32>();
-                for (&key, share) in seen.iter().zip(&shares).filter(|(key, _)| is_visual(**key)) {
-                    let values = &values[key * shared + place..][..width];
-                    mixed.iter_mut().zip(values).for_each(|(mixed, value)| *mixed += factor * share * value);
-                }
-            }
-        });
+        }
+        (weights, (0..count).map(|key| self.kinds.get(key) == Some(&TokenKind::Visual)).collect())
     }
 }
 
@@ -482,7 +446,14 @@ impl Rotations {
 
 /// Attention under a mask `[tokens, keys]`, true = hidden; a token that may see nothing sees everything. Only prompts with padding
 /// have one.
-fn masked_attention(all: &[f32], row: usize, [keys, values]: [&[f32]; 2], mask: &[bool], config: &DecoderConfig) -> Vec<f32> {
+fn masked_attention(
+    all: &[f32],
+    row: usize,
+    [keys, values]: [&[f32]; 2],
+    mask: &[bool],
+    weighed: Option<KeyWeights<'_>>,
+    config: &DecoderConfig,
+) -> Vec<f32> {
     let (heads, width, shared) = (config.heads, config.head_dim, config.kv_heads * config.head_dim);
     let group = heads / config.kv_heads;
     let count = keys.len() / shared;
@@ -502,7 +473,9 @@ fn masked_attention(all: &[f32], row: usize, [keys, values]: [&[f32]; 2], mask: 
             let largest = scores.iter().map(|(_, score)| *score).fold(f32::NEG_INFINITY, f32::max);
             let sum: f32 = scores.iter().map(|(_, score)| (score - largest).exp()).sum();
             for (key, score) in scores {
-                let share = (score - largest).exp() / sum;
+                let weight =
+                    weighed.map_or(1.0, |weighed| if weighed.keys[key] { weighed.weights[token * heads + head] } else { 1.0 });
+                let share = weight * (score - largest).exp() / sum;
                 out.iter_mut().zip(&values[key * shared + place..]).for_each(|(out, value)| *out += share * value);
             }
         }

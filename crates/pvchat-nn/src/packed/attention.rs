@@ -69,7 +69,7 @@ pub fn attention_into(
     out: &mut Vec<f32>,
 ) -> Result<()> {
     let sizes = Sizes { batch, heads: all, kv_heads: all, tokens, keys, width, is_causal: false };
-    attend(Level::best(), heads, sizes, precision, out)
+    attend(Level::best(), heads, sizes, None, precision, out)
 }
 
 /// [`attention`] with fewer instructions than there are; more than there are count as those.
@@ -85,20 +85,53 @@ pub fn attention_at(
 ) -> Result<Vec<f32>> {
     let sizes = Sizes { batch, heads: all, kv_heads: all, tokens, keys, width, is_causal: false };
     let mut out = Vec::new();
-    attend(level, heads, sizes, precision, &mut out)?;
+    attend(level, heads, sizes, None, precision, &mut out)?;
     Ok(out)
 }
 
+/// What heads weigh apart: after the softmax, the shares of some keys are multiplied by the weight that the head has for the token.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyWeights<'a> {
+    /// One for each new token and head, `[tokens, heads]`.
+    pub weights: &'a [f32],
+    /// Whether a key is one of them.
+    pub keys: &'a [bool],
+}
+
+impl KeyWeights<'_> {
+    /// Refuses those of other sizes.
+    pub(super) fn check(this: Option<&Self>, [tokens, heads, keys]: [usize; 3]) -> Result<()> {
+        match this {
+            Some(weighed) if weighed.weights.len() != tokens * heads || weighed.keys.len() != keys => Err(Error::Shape {
+                what: "weights of keys",
+                found: vec![weighed.weights.len(), weighed.keys.len()],
+                expected: format!("[{tokens} tokens of {heads} heads, {keys} keys]"),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Weighs the shares of the keys.
+    #[inline(always)]
+    pub(super) fn weigh(&self, weight: f32, shares: &mut [f32]) {
+        if weight != 1.0 {
+            shares.iter_mut().zip(self.keys).for_each(|(share, weighed)| *share *= if *weighed { weight } else { 1.0 });
+        }
+    }
+}
+
 /// [`attention`] of one sequence whose tokens are the last of the keys: each sees the keys up to its own. `heads` heads of queries
-/// share `kv_heads` of keys and values, as many neighbours each. Sizes are `[heads, kv_heads, tokens, width]`. The result takes the
-/// place of what `out` holds.
+/// share `kv_heads` of keys and values, as many neighbours each. Sizes are `[heads, kv_heads, tokens, width]`. Shares are `weighed`
+/// in the same pass. The result takes the place of what `out` holds.
 ///
 /// # Errors
-/// As [`attention`]; also where there are fewer keys than tokens, or the heads are no multiple of those of the keys.
+/// As [`attention`]; also where there are fewer keys than tokens, the heads are no multiple of those of the keys, or the weights are
+/// those of other sizes.
 pub fn causal_attention_into(
     heads: [Heads<'_>; 3],
     [all, kv_heads, tokens, width]: [usize; 4],
     keys: usize,
+    weighed: Option<KeyWeights<'_>>,
     precision: Precision,
     out: &mut Vec<f32>,
 ) -> Result<()> {
@@ -107,8 +140,9 @@ pub fn causal_attention_into(
         let expected = "as many keys as tokens or more, heads a multiple of those of the keys".into();
         return Err(Error::Shape { what: "causal attention", found: vec![all, kv_heads, tokens, keys], expected });
     }
+    KeyWeights::check(weighed.as_ref(), [tokens, all, keys])?;
     let sizes = Sizes { batch: 1, heads: all, kv_heads, tokens, keys, width, is_causal: true };
-    attend(Level::best(), heads, sizes, precision, out)
+    attend(Level::best(), heads, sizes, weighed, precision, out)
 }
 
 struct Sizes {
@@ -121,7 +155,14 @@ struct Sizes {
     is_causal: bool,
 }
 
-fn attend(level: Level, [q, k, v]: [Heads<'_>; 3], sizes: Sizes, precision: Precision, out: &mut Vec<f32>) -> Result<()> {
+fn attend(
+    level: Level,
+    [q, k, v]: [Heads<'_>; 3],
+    sizes: Sizes,
+    weighed: Option<KeyWeights<'_>>,
+    precision: Precision,
+    out: &mut Vec<f32>,
+) -> Result<()> {
     out.clear();
     let Sizes { batch, heads, kv_heads, tokens, keys, width, is_causal } = sizes;
     let key_sizes = [batch, kv_heads, keys, width];
@@ -162,6 +203,7 @@ fn attend(level: Level, [q, k, v]: [Heads<'_>; 3], sizes: Sizes, precision: Prec
             keys: [keys, padded],
             hidden,
             width,
+            weighed,
             row: heads * width,
             out: result.at(head / heads * tokens * heads * width + head % heads * width),
         };
@@ -188,6 +230,7 @@ struct Task<'a> {
     /// The tokens of this part when a token sees no key behind its own, else 0.
     hidden: usize,
     width: usize,
+    weighed: Option<KeyWeights<'a>>,
     /// Length of a row of the result.
     row: usize,
     /// Where the first token of the sequence begins.
@@ -317,6 +360,9 @@ unsafe fn attend_tile<K: Packing, const M: usize>(task: &Task<'_>, parts: [*mut 
                 exponentials::<false>(scores, keys, factor)
             };
             *inverse = sum.recip();
+            if let Some(weighed) = task.weighed.filter(|_| row < count) {
+                weighed.weigh(weighed.weights[(first + row) * (task.row / width) + head], &mut scores[..keys]);
+            }
         }
         K::arrange::<M>(&scores[..count * padded], padded, shares);
         for panel in 0..width.div_ceil(PANEL) {

@@ -44,7 +44,7 @@ mod tile;
 mod vector;
 mod weights;
 
-pub use attention::{Heads, attention, attention_at, attention_into, causal_attention_into};
+pub use attention::{Heads, KeyWeights, attention, attention_at, attention_into, causal_attention_into};
 pub use both::{Layer, forward_both, forward_both_into};
 pub use finish::Finish;
 pub use level::Level;

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::KeyWeights;
 use crate::{
     Error, Result,
     simd::{exponentials, for_the_widest_registers, largest, multiply_add},
@@ -16,11 +17,16 @@ const LANES: usize = 16;
 type Partial = (Vec<[f32; 2]>, Vec<f32>);
 
 /// `softmax(q kᵀ / sqrt(width)) v` of one token: `q [heads * width]` on `k` and `v [keys, kv_heads * width]`, of which the first
-/// serve the first `heads / kv_heads` heads. Gives `[heads * width]`.
+/// serve the first `heads / kv_heads` heads. Shares are `weighed` in the same pass. Gives `[heads * width]`.
 ///
 /// # Errors
 /// [`Error::Shape`] where a size is zero or a slice has another length.
-pub fn step_attention(q: &[f32], [k, v]: [&[f32]; 2], [heads, kv_heads, width]: [usize; 3]) -> Result<Vec<f32>> {
+pub fn step_attention(
+    q: &[f32],
+    [k, v]: [&[f32]; 2],
+    [heads, kv_heads, width]: [usize; 3],
+    weighed: Option<KeyWeights<'_>>,
+) -> Result<Vec<f32>> {
     let row = kv_heads * width;
     if row == 0 || heads == 0 || !heads.is_multiple_of(kv_heads) || q.len() != heads * width {
         let expected = format!("{heads} heads of width {width}, a multiple of {kv_heads},");
@@ -29,11 +35,19 @@ pub fn step_attention(q: &[f32], [k, v]: [&[f32]; 2], [heads, kv_heads, width]: 
     if k.is_empty() || k.len() != v.len() || !k.len().is_multiple_of(row) {
         return Err(Error::Shape { what: "keys and values", found: vec![k.len(), v.len()], expected: format!("rows of {row}") });
     }
+    KeyWeights::check(weighed.as_ref(), [1, heads, k.len() / row])?;
     let factor = (width as f32).sqrt().recip();
     let q: Vec<f32> = q.iter().map(|number| number * factor).collect();
     let block = BLOCK * row;
-    let partials: Vec<Partial> =
-        k.par_chunks(block).zip(v.par_chunks(block)).map(|(k, v)| attend(&q, k, v, kv_heads, width)).collect();
+    let partials: Vec<Partial> = k
+        .par_chunks(block)
+        .zip(v.par_chunks(block))
+        .enumerate()
+        .map(|(number, (k, v))| {
+            let weighed = weighed.map(|weighed| KeyWeights { keys: &weighed.keys[number * BLOCK..], ..weighed });
+            attend(&q, k, v, kv_heads, width, weighed)
+        })
+        .collect();
     let mut out = vec![0.0; heads * width];
     for (head, out) in out.chunks_exact_mut(width).enumerate() {
         let largest = partials.iter().map(|(scales, _)| scales[head][0]).fold(f32::NEG_INFINITY, f32::max);
@@ -50,11 +64,18 @@ pub fn step_attention(q: &[f32], [k, v]: [&[f32]; 2], [heads, kv_heads, width]: 
 }
 
 for_the_widest_registers! {
-    fn attend(q: &[f32], k: &[f32], v: &[f32], kv_heads: usize, width: usize) -> Partial = attend_by
+    fn attend(q: &[f32], k: &[f32], v: &[f32], kv_heads: usize, width: usize, weighed: Option<KeyWeights<'_>>) -> Partial = attend_by
 }
 
 #[inline(always)]
-fn attend_by<const FUSED: bool>(q: &[f32], k: &[f32], v: &[f32], kv_heads: usize, width: usize) -> Partial {
+fn attend_by<const FUSED: bool>(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    kv_heads: usize,
+    width: usize,
+    weighed: Option<KeyWeights<'_>>,
+) -> Partial {
     let (heads, row) = (q.len() / width, kv_heads * width);
     let (group, keys) = (heads / kv_heads, k.len() / row);
     let mut scores = vec![0.0; heads * keys];
@@ -65,9 +86,12 @@ fn attend_by<const FUSED: bool>(q: &[f32], k: &[f32], v: &[f32], kv_heads: usize
         }
     }
     let mut scales = Vec::with_capacity(heads);
-    for scores in scores.chunks_exact_mut(keys) {
+    for (head, scores) in scores.chunks_exact_mut(keys).enumerate() {
         let largest = largest(scores);
         scales.push([largest, exponentials(scores, largest)]);
+        if let Some(weighed) = weighed {
+            weighed.weigh(weighed.weights[head], scores);
+        }
     }
     let mut out = vec![0.0; heads * width];
     for (key, v) in v.chunks_exact(row).enumerate() {
