@@ -203,7 +203,7 @@ fn look(vilm: &Vilm, shot: &Shot) -> Result<Sight> {
 
 /// [`look`], or what is kept of an earlier one.
 fn look_once(vilm: &Vilm, shot: &Shot, looks: &KeptLooks<'_>) -> Result<Sight> {
-    let mut sight = looks.of(vilm, shot, || look(vilm, shot))?;
+    let mut sight = looks.of(vilm, &shot.frames, || look(vilm, shot))?;
     if sees_single_frames(vilm) {
         sight.shown = vec![Shown::Video { seconds: shot.seconds.clone(), duration: shot.duration }];
     }
