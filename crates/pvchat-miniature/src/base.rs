@@ -9,7 +9,7 @@ use pvchat_model::{
 use pvchat_nn::moh::Routing;
 use pvchat_train::objective::ObjectiveConfig;
 
-use crate::pretrain::encoder::Supervision;
+use crate::supervision::Supervision;
 
 /// What bases are compared in; the default is the shipped one.
 #[derive(Clone, Debug, PartialEq)]
