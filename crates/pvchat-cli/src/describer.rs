@@ -8,10 +8,12 @@ use pvchat::{
 };
 
 use crate::{
-    arguments::Common,
-    bases::{Base, Known, Origin},
+    bases::{
+        Base, Known, Origin,
+        hub::{Hub, State},
+    },
+    common::Common,
     failure::{Failure, Outcome},
-    hub::{Hub, State},
     output::Output,
     progress::{byte_bar, spinner},
     words,

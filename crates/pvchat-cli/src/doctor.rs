@@ -15,10 +15,12 @@ use pvchat::{
 use serde::Serialize;
 
 use crate::{
-    arguments::{Common, Embedder},
-    bases::Known,
+    bases::{
+        Known,
+        hub::{self, Hub},
+    },
+    common::{Common, Embedder},
     failure::{Exit, Outcome},
-    hub::{self, Hub},
     models::state,
     words,
 };
