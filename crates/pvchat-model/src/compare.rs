@@ -20,9 +20,9 @@ use pvchat_nn::{language::Decoder, packed::Precision, trace::Trace, weights::Ten
 
 use crate::{
     Error, Result,
-    bridge::Bridge,
+    bridge::{Bridge, Connector, connector::place_visual_tokens},
     checkpoint::Checkpoint,
-    families::smolvlm2::{Connector, SiglipTower, connector::place_visual_tokens, vision::drop_empty_frames},
+    families::smolvlm2::{SiglipTower, vision::drop_empty_frames},
     vilm::{VilmConfig, files::check_memory},
     vision::{VisionConfig, VisionTower},
 };

@@ -11,10 +11,9 @@ use crate::{
     adaptation::{Adaptation, Trains},
     answer::AnswerModel,
     bridge::Visual,
-    families::miniature::Readout,
     personal::PersonalTensors,
     prompt::{LONGEST_TEXT, Segment, TextCodec},
-    sight::{Shown, Sight},
+    sight::{Readout, Shown, Sight},
     subject::{FORMAT_VERSION, Origin, Subject, SubjectInfo},
     vision::{Encoded, VisionEncoder, VisionTower},
 };

@@ -6,11 +6,13 @@ use pvchat_nn::{
     packed::{Precision, Weights},
 };
 
+pub mod connector;
 pub mod qformer;
 
+pub use connector::{Connector, ConnectorConfig};
 pub use qformer::{QFormerBridge, QFormerBridgeConfig};
 
-use crate::{Error, Result, families::smolvlm2::Connector, module_enum::module_enum, personal::PersonalTensors, sight::Sight};
+use crate::{Error, Result, module_enum::module_enum, personal::PersonalTensors, sight::Sight};
 
 /// The visual part of a prompt.
 #[derive(Clone, Debug)]
@@ -27,6 +29,16 @@ pub struct Visual {
 
 /// Subjects that a question is about: their parameters, and the name slot of each, `[batch, subjects]`.
 pub type Asked<'a> = (&'a PersonalTensors, Tensor<2, Int>);
+
+/// Sizes of a [`Bridge`].
+#[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // there is one per model
+pub enum BridgeConfig {
+    /// A Q-Former.
+    QFormer(QFormerBridgeConfig),
+    /// Neighbouring patches joined and projected.
+    PixelShuffle(ConnectorConfig),
+}
 
 /// The bridge of a model. As a module it is the bridge itself.
 #[derive(Clone, Debug)]

@@ -7,10 +7,9 @@ use pvchat_nn::init;
 use super::{Asked, Visual, wrong_sight};
 use crate::{
     Error, Result,
-    families::miniature::Readout,
     personal::{PersonalBridge, PersonalConfig, PersonalTensors},
     qformer::{QFormer, QFormerConfig},
-    sight::Sight,
+    sight::{Readout, Sight},
 };
 
 /// The largest number of query tokens of one kind, and of tiles, that is believed.

@@ -4,8 +4,8 @@ use pvchat_nn::language::DecoderConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    answer::{AnswerConfig, BridgeConfig},
-    bridge::QFormerBridgeConfig,
+    answer::AnswerConfig,
+    bridge::{BridgeConfig, QFormerBridgeConfig},
     personal::PersonalConfig,
     preprocess::{PreprocessConfig, Preprocessing},
     prompt::PromptFormat,

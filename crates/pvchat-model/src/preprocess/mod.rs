@@ -11,14 +11,18 @@
 
 pub mod bars;
 pub mod bicubic;
+mod lanczos;
+pub mod squares;
 pub mod tiles;
 
-use crate::{Error, Result, families::smolvlm2};
+use crate::{Error, Result};
 use bicubic::resized_rgb;
 use burn::prelude::*;
 use image::RgbImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use squares::normalised;
+pub use squares::{ImageTiles, SquaresConfig};
 use tiles::{Normalisation, left_right_whole, square};
 
 /// Which images are made of a frame.
@@ -164,8 +168,8 @@ impl PreprocessConfig {
 pub enum Preprocessing {
     /// Every frame as tiles of floats.
     Tiles(PreprocessConfig),
-    /// Every frame as one square of bytes, by SmolVLM2's two resizes.
-    Squares(smolvlm2::Preprocess),
+    /// Every frame as one square of bytes, by two resizes.
+    Squares(SquaresConfig),
 }
 
 impl Preprocessing {
@@ -206,7 +210,7 @@ impl Preprocessing {
                     let expected = "at least one frame".into();
                     return Err(Error::Shape { what: "clip", found: vec![0], expected });
                 }
-                let values = smolvlm2::preprocess::normalised(&config.clip_pixels(frames)?);
+                let values = normalised(&config.clip_pixels(frames)?);
                 let shape = [1, frames.len(), 3, config.side, config.side];
                 Ok(Tensor::<5>::from_data(TensorData::new(values, shape), device).swap_dims(1, 2))
             }

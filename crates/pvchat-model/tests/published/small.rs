@@ -3,8 +3,8 @@
 use burn::prelude::*;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
-    answer::{AnswerConfig, BridgeConfig},
-    bridge::QFormerBridgeConfig,
+    answer::AnswerConfig,
+    bridge::{BridgeConfig, QFormerBridgeConfig},
     checkpoint,
     families::internvideo2_chat::{self, InternVideo2Config},
     preprocess::{PreprocessConfig, Preprocessing},

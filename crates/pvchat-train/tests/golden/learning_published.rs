@@ -12,14 +12,11 @@ use burn::{
 };
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
-    answer::{AnswerConfig, BridgeConfig},
-    bridge::QFormerBridgeConfig,
-    families::{
-        internvideo2_chat::{
-            InternVideo2Config,
-            names::{RENAMES, is_ignored, public_name},
-        },
-        smolvlm2::connector::place_visual_tokens,
+    answer::AnswerConfig,
+    bridge::{BridgeConfig, QFormerBridgeConfig, connector::place_visual_tokens},
+    families::internvideo2_chat::{
+        InternVideo2Config,
+        names::{RENAMES, is_ignored, public_name},
     },
     personal::PersonalTensors,
     prompt::{EncodedText, Segment},

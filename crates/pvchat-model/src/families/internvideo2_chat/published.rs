@@ -9,8 +9,8 @@ use serde::Deserialize;
 use super::{InternVideo2Config, NAME, config};
 use crate::{
     Error, Result,
-    answer::{AnswerConfig, BridgeConfig},
-    bridge::QFormerBridgeConfig,
+    answer::AnswerConfig,
+    bridge::{BridgeConfig, QFormerBridgeConfig},
     preprocess::{PreprocessConfig, Preprocessing},
     qformer::{DropoutRates, QFormerConfig},
     vilm::VilmConfig,

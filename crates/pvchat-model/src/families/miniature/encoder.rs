@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
+    sight::Readout,
     vision::{Encoded, VisionEncoder},
 };
 use layers::{Block, Norm, ReadoutPool, Stem};
@@ -60,26 +61,6 @@ impl Default for MiniatureEncoderConfig {
             identity_width: Some(64),
         }
     }
-}
-
-/// What the read-out tokens stand for, in their order; a lone person is always the left one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Readout {
-    /// Who the left person is.
-    LeftIdentity,
-    /// Who the right person is.
-    RightIdentity,
-    /// What the left person wears and does.
-    LeftFacts,
-    /// What the right person wears and does.
-    RightFacts,
-    /// Where the clip takes place.
-    Scene,
-}
-
-impl Readout {
-    /// Number of read-out tokens.
-    pub const COUNT: usize = 5;
 }
 
 /// Everything that the encoder computes for a batch of clips.

@@ -8,8 +8,8 @@ use pvchat_nn::{language::DecoderConfig, moh::Routing};
 use super::{Family, NameTable, internvideo2_chat};
 use crate::{
     Result,
-    answer::{AnswerConfig, BridgeConfig},
-    bridge::QFormerBridgeConfig,
+    answer::AnswerConfig,
+    bridge::{BridgeConfig, QFormerBridgeConfig},
     personal::PersonalConfig,
     preprocess::{PreprocessConfig, Preprocessing},
     prompt::PromptFormat,

@@ -6,13 +6,14 @@ use pvchat_nn::language::PersonalRows;
 use serde_json::{Value, json};
 
 use super::{
-    ConnectorConfig, Conversation, Message, Part, Role, SmolVlm2Config,
+    Conversation, Message, Part, Role, SmolVlm2Config,
     config::PublishedFiles,
     prompt::{AROUND_IMAGE, END_OF_TURN, IMAGE},
 };
 use crate::{
     Error, Result,
-    answer::{AnswerConfig, BridgeConfig},
+    answer::AnswerConfig,
+    bridge::{BridgeConfig, ConnectorConfig},
     families::{Family, Files, NameTable},
     preprocess::Preprocessing,
     prompt::{PictureText, PromptFormat, Segment, TextCodec},
