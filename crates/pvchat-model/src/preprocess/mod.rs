@@ -6,8 +6,8 @@
 //!                                                               └─ whole, shrunk again [T, 3, r, r]
 //! ```
 //!
-//! That is what the published model was trained on ([`PreprocessConfig::full`], r = 224). The
-//! miniature looks at one square per frame, shrunk over areas ([`PreprocessConfig::miniature`]).
+//! That is what the published model was trained on ([`PreprocessConfig::full`], r = 224). Other models look at one square per
+//! frame, shrunk over areas ([`Resize::Area`]) or resized twice ([`squares`]).
 
 pub mod bars;
 pub mod bicubic;
@@ -77,11 +77,6 @@ impl PreprocessConfig {
             mean: [0.485, 0.456, 0.406],
             deviation: [0.229, 0.224, 0.225],
         }
-    }
-
-    /// One square per frame, shrunk over areas, on the scale 0..1.
-    pub fn miniature(resolution: usize) -> Self {
-        Self { resize: Resize::Area, mean: [0.0; 3], deviation: [1.0; 3], ..Self::square(resolution) }
     }
 
     /// Images per frame.
