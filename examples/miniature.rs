@@ -29,10 +29,12 @@ use pvchat::{
         tokenizer,
     },
     model::{
-        families::miniature::{MiniatureEncoder, prompt_format},
+        families::{
+            VisionTower,
+            miniature::{MiniatureEncoder, prompt_format},
+        },
         prompt::TextCodec,
         vilm::{Vilm, VilmParameters},
-        vision::VisionTower,
     },
     nn::weights,
     nn::{device::default_device, moh::Routing},

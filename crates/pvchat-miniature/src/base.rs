@@ -1,10 +1,9 @@
 //! The base model of the miniature: its configuration.
 
 use pvchat_model::{
-    families::miniature,
+    families::{VisionConfig, miniature},
     qformer::{Activation, NormPlacement},
     vilm::VilmConfig,
-    vision::VisionConfig,
 };
 use pvchat_nn::moh::Routing;
 use pvchat_train::objective::ObjectiveConfig;

@@ -22,9 +22,11 @@ use crate::{
     Error, Result,
     bridge::{Bridge, Connector, connector::place_visual_tokens},
     checkpoint::Checkpoint,
-    families::smolvlm2::{SiglipTower, vision::drop_empty_frames},
+    families::{
+        VisionConfig, VisionTower,
+        smolvlm2::{SiglipTower, vision::drop_empty_frames},
+    },
     vilm::{VilmConfig, files::check_memory},
-    vision::{VisionConfig, VisionTower},
 };
 
 /// A relative deviation above which a state is no longer the same computation in another order.

@@ -12,10 +12,12 @@ use pvchat_augment::Failure;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     answer::AnswerModel,
-    families::miniature::{MiniatureEncoder, MiniatureEncoderConfig, prompt_format},
+    families::{
+        VisionTower,
+        miniature::{MiniatureEncoder, MiniatureEncoderConfig, prompt_format},
+    },
     prompt::TextCodec,
     vilm::{Vilm, VilmParameters},
-    vision::VisionTower,
 };
 use pvchat_nn::weights;
 use pvchat_train::{

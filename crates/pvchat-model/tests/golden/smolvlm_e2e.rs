@@ -7,13 +7,13 @@ use image::RgbImage;
 use pvchat_model::{
     checkpoint::Checkpoint,
     families::{
-        Files,
+        Files, VisionConfig,
         smolvlm2::{Conversation, Message, Part, PromptCodec, Role, SmolVlm2Config},
     },
     preprocess::Preprocessing,
     prompt::{Segment, TextCodec},
     vilm::{Vilm, VilmConfig},
-    vision::{VisionConfig, VisionEncoder},
+    vision::VisionEncoder,
 };
 use pvchat_nn::{language::GenerationOptions, packed::Precision};
 use serde_json::Value;

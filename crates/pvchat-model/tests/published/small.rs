@@ -6,12 +6,14 @@ use pvchat_model::{
     answer::AnswerConfig,
     bridge::{BridgeConfig, QFormerBridgeConfig},
     checkpoint,
-    families::internvideo2_chat::{self, InternVideo2Config},
+    families::{
+        VisionConfig,
+        internvideo2_chat::{self, InternVideo2Config},
+    },
     preprocess::{PreprocessConfig, Preprocessing},
     prompt::{PromptFormat, TextCodec},
     qformer::QFormerConfig,
     vilm::{VilmConfig, VilmParameters},
-    vision::VisionConfig,
 };
 use pvchat_nn::language::DecoderConfig;
 use std::path::Path;

@@ -14,16 +14,19 @@ use pvchat_data::random::SeededStream;
 use pvchat_model::{
     answer::AnswerConfig,
     bridge::{BridgeConfig, QFormerBridgeConfig, connector::place_visual_tokens},
-    families::internvideo2_chat::{
-        InternVideo2Config,
-        names::{RENAMES, is_ignored, public_name},
+    families::{
+        VisionConfig,
+        internvideo2_chat::{
+            InternVideo2Config,
+            names::{RENAMES, is_ignored, public_name},
+        },
     },
     personal::PersonalTensors,
     prompt::{EncodedText, Segment},
     qformer::{DropoutRates, QFormerConfig},
     sight::{Shown, Sight},
     vilm::VilmParameters,
-    vision::{VisionConfig, VisionEncoder, vision_layernorm},
+    vision::{VisionEncoder, vision_layernorm},
 };
 use pvchat_nn::{
     language::{DecoderConfig, LoraConfig},

@@ -11,10 +11,9 @@ use crate::{
     Error, Result,
     answer::AnswerConfig,
     bridge::{BridgeConfig, QFormerBridgeConfig},
+    families::{VilmConfig, VisionConfig},
     preprocess::{PreprocessConfig, Preprocessing},
     qformer::{DropoutRates, QFormerConfig},
-    vilm::VilmConfig,
-    vision::VisionConfig,
 };
 use pvchat_nn::language::{DecoderConfig, LoraConfig};
 

@@ -5,7 +5,7 @@ use burn::prelude::Device;
 use pvchat_data::random::SeededStream;
 use pvchat_nn::{language::DecoderConfig, moh::Routing};
 
-use super::{Family, NameTable, internvideo2_chat};
+use super::{EncoderConfig, Family, NameTable, VilmConfig, VisionConfig, VisionTower, internvideo2_chat};
 use crate::{
     Result,
     answer::AnswerConfig,
@@ -14,8 +14,7 @@ use crate::{
     preprocess::{PreprocessConfig, Preprocessing, Resize},
     prompt::PromptFormat,
     qformer::{Activation, DropoutRates, NormPlacement, QFormerConfig},
-    vilm::VilmConfig,
-    vision::{EncoderConfig, VisionConfig, VisionTower, alternatives},
+    vision::alternatives,
 };
 
 mod encoder;

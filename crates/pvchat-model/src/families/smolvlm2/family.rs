@@ -14,12 +14,11 @@ use crate::{
     Error, Result,
     answer::AnswerConfig,
     bridge::{BridgeConfig, ConnectorConfig},
-    families::{Family, Files, NameTable},
+    families::{EncoderConfig, Family, Files, NameTable, VilmConfig, VisionConfig, VisionTower},
     preprocess::Preprocessing,
     prompt::{PictureText, PromptFormat, Segment, TextCodec},
     sight::Shown,
-    vilm::VilmConfig,
-    vision::{EncoderConfig, VisionConfig, VisionTower, alternatives},
+    vision::alternatives,
 };
 
 /// The family.

@@ -1,12 +1,7 @@
 //! Vision encoders behind one trait.
 
-pub mod tower;
-
-pub use tower::{VisionConfig, VisionTower};
-
 use crate::{Error, Result};
 use burn::prelude::*;
-use pvchat_data::random::SeededStream;
 use pvchat_nn::{
     operations::LayerNorm,
     packed::{Precision, Weights},
@@ -23,64 +18,6 @@ pub struct Encoded {
     /// Unit-length identity embeddings of the people `[batch, people, identity_width]`; empty for encoders that do not
     /// distinguish people.
     pub identity: Tensor<3>,
-}
-
-/// The sizes of an encoder, of which it is made: what a family says about its own.
-pub trait EncoderConfig {
-    /// The family whose encoder it is.
-    fn family(&self) -> &'static str;
-
-    /// Whether a [layer norm](vision_layernorm) stands behind the encoder.
-    fn has_layernorm(&self) -> bool {
-        false
-    }
-
-    /// The most frames of a clip, for encoders that see every frame by itself and so take any number; `None` for those that
-    /// take exactly [`frames`](Self::frames).
-    fn most_frames(&self) -> Option<usize> {
-        None
-    }
-
-    /// Whether it has no form in half precision.
-    fn needs_f32(&self) -> bool {
-        false
-    }
-
-    /// Layers, and the width inside their feed-forward networks.
-    fn depth_and_feed_forward(&self) -> (usize, usize);
-
-    /// Height and width of the images that the encoder sees, in pixels.
-    fn image_size(&self) -> usize;
-
-    /// Frames per clip.
-    fn frames(&self) -> usize;
-
-    /// Width of a token.
-    fn width(&self) -> usize;
-
-    /// Tokens of one clip of images; of one frame for encoders that see every frame by itself.
-    fn tokens(&self) -> usize;
-
-    /// Width of the identity embedding of a person; `None` for encoders that do not distinguish people.
-    fn identity_width(&self) -> Option<usize> {
-        None
-    }
-
-    /// A regular expression for the names of the parameters that [`VisionEncoder::upper`] uses, without
-    /// what names the encoder in a model.
-    fn upper_part(&self) -> String;
-
-    /// Checks that the sizes fit together.
-    ///
-    /// # Errors
-    /// [`Error::Config`] with the value at fault.
-    fn check(&self) -> Result<()>;
-
-    /// Builds the encoder; parameters are a function of the stream.
-    ///
-    /// # Errors
-    /// As [`check`](Self::check).
-    fn tower(&self, stream: &mut SeededStream, device: &Device) -> Result<VisionTower>;
 }
 
 /// Numbers as the alternatives of a regular expression.
