@@ -2,14 +2,14 @@
 
 use burn::{module::Module, prelude::*, tensor::DType};
 use pvchat_data::random::SeededStream;
-use pvchat_nn::operations::LayerNorm;
+use pvchat_nn::{operations::LayerNorm, trace::Trace};
 
 use crate::{
     Result,
     answer::AnswerModel,
     families::{VilmConfig, VisionTower},
     sight::{Shown, Sight},
-    vision::{Encoded, vision_layernorm},
+    vision::{Encoded, VisionEncoder, vision_layernorm},
 };
 
 /// The parameters of a [`Vilm`](crate::vilm::Vilm), made by [`VilmConfig::init`].
@@ -24,12 +24,28 @@ pub struct VilmParameters {
 }
 
 impl VilmParameters {
+    /// The names of the states of a pass over pictures and text, in the order of computation.
+    pub(crate) fn states(&self) -> Vec<String> {
+        let mut states = self.vision_encoder.states();
+        states.extend(self.vision_layernorm.is_some().then(|| "vision_layernorm".into()));
+        states.extend(self.answer.bridge.states());
+        states.push("merged".into());
+        states.extend((0..self.answer.lm.layers.len()).map(|layer| format!("text.layer{layer}")));
+        states.extend(["text.normalized", "logits"].map(String::from));
+        states
+    }
+
     /// What later stages see of clips, of what the encoder made of their images, tile by tile.
-    pub(crate) fn sight(&self, config: &VilmConfig, Encoded { tokens, identity }: Encoded) -> Sight {
+    pub(crate) fn sight(&self, config: &VilmConfig, encoded: Encoded, trace: &mut Trace<'_>) -> Sight {
+        let Encoded { tokens, identity } = encoded;
         let tiles = config.preprocess.tiles();
         let (tokens, identity) = (tokens.cast(DType::F32), identity.cast(DType::F32));
         let tokens = match &self.vision_layernorm {
-            Some(norm) => norm.forward(tokens),
+            Some(norm) => {
+                let tokens = norm.forward(tokens);
+                trace.show(format_args!("vision_layernorm"), &tokens);
+                tokens
+            }
             None => tokens,
         };
         let [images, count, width] = tokens.dims();

@@ -18,7 +18,7 @@ use crate::{
     subject::{FORMAT_VERSION, Origin, Subject, SubjectInfo},
     vision::VisionEncoder,
 };
-use pvchat_nn::{init, language::PersonalRows};
+use pvchat_nn::{init, language::PersonalRows, trace::Trace};
 
 mod alike;
 pub(crate) mod files;
@@ -150,7 +150,7 @@ impl Vilm {
     pub fn look_upper(&self, encoder: &VisionTower, lower: Tensor<3>) -> Sight {
         let ([clips, rows, width], tiles) = (lower.dims(), self.config.preprocess.tiles());
         let encoded = encoder.upper(lower.reshape([clips * tiles, rows / tiles, width]));
-        self.parameters.sight(&self.config, encoded)
+        self.parameters.sight(&self.config, encoded, &mut Trace::off())
     }
 
     /// As [`look`](Self::look) at one clip whose frames were on the screen at `seconds`, of a clip of that length: models

@@ -5,6 +5,7 @@ use burn::prelude::*;
 use pvchat_nn::{
     operations::LayerNorm,
     packed::{Precision, Weights},
+    trace::Trace,
 };
 
 /// Epsilon of [`vision_layernorm`].
@@ -25,6 +26,12 @@ pub(crate) fn alternatives(range: std::ops::Range<usize>) -> String {
     range.map(|index| index.to_string()).collect::<Vec<_>>().join("|")
 }
 
+/// The names of the states of an encoder of that many layers: its tokens, those after each layer, and what it returns.
+pub(crate) fn layer_states(layers: usize) -> Vec<String> {
+    let inside = (0..layers).map(|layer| format!("vision.layer{layer}"));
+    ["vision.embeddings".to_string()].into_iter().chain(inside).chain(["vision.last_hidden_state".into()]).collect()
+}
+
 /// Something that turns frames into a sequence of tokens for the Q-Former.
 pub trait VisionEncoder {
     /// The part that stays frozen whatever is trained: `pixels` `[batch, channels, frames, height, width]`, normalised
@@ -33,11 +40,41 @@ pub trait VisionEncoder {
     ///
     /// # Errors
     /// [`Error::Shape`] when the pixels do not fit the encoder.
-    fn lower(&self, pixels: Tensor<5>) -> Result<Tensor<3>>;
+    fn lower(&self, pixels: Tensor<5>) -> Result<Tensor<3>> {
+        self.lower_traced(pixels, &mut Trace::off())
+    }
 
     /// The rest, from what [`lower`](Self::lower) gave: the tokens that the Q-Former reads, and the identity
     /// embeddings of the people. Encoders that do not tell people apart give empty ones, `[batch, 0, 0]`.
-    fn upper(&self, lower: Tensor<3>) -> Encoded;
+    fn upper(&self, lower: Tensor<3>) -> Encoded {
+        self.upper_traced(lower, &mut Trace::off())
+    }
+
+    /// [`lower`](Self::lower) that shows the states of its layers.
+    ///
+    /// # Errors
+    /// As [`lower`](Self::lower).
+    fn lower_traced(&self, pixels: Tensor<5>, trace: &mut Trace<'_>) -> Result<Tensor<3>>;
+
+    /// [`upper`](Self::upper) that shows the states of its layers.
+    fn upper_traced(&self, lower: Tensor<3>, trace: &mut Trace<'_>) -> Encoded;
+
+    /// The names of the states that are shown, in the order of computation.
+    fn states(&self) -> Vec<String>;
+
+    /// What the encoder makes of pixels that another program prepared, `[images, frames, channels, height, width]`, every
+    /// state shown. `mask` `[images, frames, height, width]` is 0 where a pixel is padding.
+    ///
+    /// # Errors
+    /// As [`lower`](Self::lower), and [`Error::Config`] for a mask where the encoder knows no padding.
+    fn encode_watched(&self, pixels: Tensor<5>, mask: Option<Tensor<4>>, trace: &mut Trace<'_>) -> Result<Encoded> {
+        if mask.is_some() {
+            let remedy = "this encoder reads every pixel; leave the mask out".into();
+            return Err(Error::Config { key: "pixel_attention_mask", value: "given".into(), remedy });
+        }
+        let lower = self.lower_traced(pixels.swap_dims(1, 2), trace)?;
+        Ok(self.upper_traced(lower, trace))
+    }
 
     /// Encodes `pixels` into the tokens that the Q-Former reads, `[batch, tokens, width]`.
     ///

@@ -2,7 +2,10 @@
 
 use burn::prelude::*;
 use pvchat_data::random::SeededStream;
-use pvchat_nn::packed::{Precision, Weights};
+use pvchat_nn::{
+    packed::{Precision, Weights},
+    trace::Trace,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -54,6 +57,11 @@ pub trait EncoderConfig {
 
     /// Width of the identity embedding of a person; `None` for encoders that do not distinguish people.
     fn identity_width(&self) -> Option<usize> {
+        None
+    }
+
+    /// The token of the vocabulary that stands for a visual token in the prompts of other programs; `None` where none does.
+    fn visual_token(&self) -> Option<u32> {
         None
     }
 
@@ -124,12 +132,20 @@ macro_rules! either {
 }
 
 impl VisionEncoder for VisionTower {
-    fn lower(&self, pixels: Tensor<5>) -> Result<Tensor<3>> {
-        either!(self, encoder => encoder.lower(pixels))
+    fn lower_traced(&self, pixels: Tensor<5>, trace: &mut Trace<'_>) -> Result<Tensor<3>> {
+        either!(self, encoder => encoder.lower_traced(pixels, trace))
     }
 
-    fn upper(&self, lower: Tensor<3>) -> Encoded {
-        either!(self, encoder => encoder.upper(lower))
+    fn upper_traced(&self, lower: Tensor<3>, trace: &mut Trace<'_>) -> Encoded {
+        either!(self, encoder => encoder.upper_traced(lower, trace))
+    }
+
+    fn states(&self) -> Vec<String> {
+        either!(self, encoder => encoder.states())
+    }
+
+    fn encode_watched(&self, pixels: Tensor<5>, mask: Option<Tensor<4>>, trace: &mut Trace<'_>) -> Result<Encoded> {
+        either!(self, encoder => encoder.encode_watched(pixels, mask, trace))
     }
 
     fn width(&self) -> usize {

@@ -253,6 +253,10 @@ impl EncoderConfig for SmolVlm2Config {
         self.vision.tokens()
     }
 
+    fn visual_token(&self) -> Option<u32> {
+        Some(self.image_token_id)
+    }
+
     fn upper_part(&self) -> String {
         let layers = self.vision.layers;
         format!(r"encoder\.layers\.({})\.", alternatives(layers / 2..layers))
