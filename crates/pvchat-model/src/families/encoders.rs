@@ -8,11 +8,7 @@ use pvchat_nn::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{
-    internvideo2_chat::{InternVideo2, InternVideo2Config},
-    miniature::{MiniatureEncoder, MiniatureEncoderConfig},
-    smolvlm2::{SiglipTower, SmolVlm2Config},
-};
+use super::{internvideo2_chat, miniature, smolvlm2};
 use crate::{
     Result,
     module_enum::module_enum,
@@ -82,91 +78,89 @@ pub trait EncoderConfig {
     fn tower(&self, stream: &mut SeededStream, device: &Device) -> Result<VisionTower>;
 }
 
-/// The vision encoder of a configuration.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum VisionConfig {
-    /// The miniature's.
-    #[serde(rename = "miniature")]
-    Miniature(MiniatureEncoderConfig),
-    /// The published one.
-    #[serde(rename = "internvideo2")]
-    InternVideo2(InternVideo2Config),
-    /// SmolVLM2's, in its published form.
-    #[serde(skip)]
-    SmolVlm2(Box<SmolVlm2Config>),
-}
-
-impl std::ops::Deref for VisionConfig {
-    type Target = dyn EncoderConfig;
-
-    fn deref(&self) -> &Self::Target {
-        match self {
-            Self::Miniature(config) => config,
-            Self::InternVideo2(config) => config,
-            Self::SmolVlm2(config) => &**config,
+/// Makes [`VisionConfig`] and [`VisionTower`] of the list of encoders: what each is called, its sizes and the module.
+macro_rules! encoders {
+    ($($(#[$form:meta])* $variant:ident($config:ty => $encoder:ty), $about:literal;)+) => {
+        /// The vision encoder of a configuration.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[allow(clippy::large_enum_variant)] // there is one per model
+        pub enum VisionConfig {
+            $(#[doc = $about] $(#[$form])* $variant($config),)+
         }
-    }
-}
 
-/// The vision encoder of a model. As a module it is the encoder itself.
-#[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant)] // there is one per model
-pub enum VisionTower {
-    /// The miniature's.
-    Miniature(MiniatureEncoder),
-    /// The published one.
-    InternVideo2(InternVideo2),
-    /// SmolVLM2's.
-    SmolVlm2(SiglipTower),
-}
+        impl std::ops::Deref for VisionConfig {
+            type Target = dyn EncoderConfig;
 
-/// `$body` with the encoder of a [`VisionTower`] as `$encoder`.
-macro_rules! either {
-    ($tower:expr, $encoder:ident => $body:expr) => {
-        match $tower {
-            VisionTower::Miniature($encoder) => $body,
-            VisionTower::InternVideo2($encoder) => $body,
-            VisionTower::SmolVlm2($encoder) => $body,
+            fn deref(&self) -> &Self::Target {
+                match self { $(Self::$variant(config) => config,)+ }
+            }
         }
+
+        /// The vision encoder of a model. As a module it is the encoder itself.
+        #[derive(Clone, Debug)]
+        #[allow(clippy::large_enum_variant)] // there is one per model
+        pub enum VisionTower {
+            $(#[doc = $about] $variant($encoder),)+
+        }
+
+        impl VisionTower {
+            fn encoder(&self) -> &dyn VisionEncoder {
+                match self { $(Self::$variant(encoder) => encoder,)+ }
+            }
+
+            fn encoder_mut(&mut self) -> &mut dyn VisionEncoder {
+                match self { $(Self::$variant(encoder) => encoder,)+ }
+            }
+        }
+
+        module_enum!(VisionTower { $($variant),+ });
     };
+}
+
+// The attribute is the name in this project's own config.json; without one the encoder has its published form alone.
+encoders! {
+    #[serde(rename = "miniature")]
+    Miniature(miniature::MiniatureEncoderConfig => miniature::MiniatureEncoder), "The miniature's.";
+    #[serde(rename = "internvideo2")]
+    InternVideo2(internvideo2_chat::InternVideo2Config => internvideo2_chat::InternVideo2), "That of the paper's base.";
+    #[serde(skip)]
+    SmolVlm2(smolvlm2::SmolVlm2Config => smolvlm2::SiglipTower), "SmolVLM2's.";
 }
 
 impl VisionEncoder for VisionTower {
     fn lower_traced(&self, pixels: Tensor<5>, trace: &mut Trace<'_>) -> Result<Tensor<3>> {
-        either!(self, encoder => encoder.lower_traced(pixels, trace))
+        self.encoder().lower_traced(pixels, trace)
     }
 
     fn upper_traced(&self, lower: Tensor<3>, trace: &mut Trace<'_>) -> Encoded {
-        either!(self, encoder => encoder.upper_traced(lower, trace))
+        self.encoder().upper_traced(lower, trace)
     }
 
     fn states(&self) -> Vec<String> {
-        either!(self, encoder => encoder.states())
+        self.encoder().states()
     }
 
     fn encode_watched(&self, pixels: Tensor<5>, mask: Option<Tensor<4>>, trace: &mut Trace<'_>) -> Result<Encoded> {
-        either!(self, encoder => encoder.encode_watched(pixels, mask, trace))
+        self.encoder().encode_watched(pixels, mask, trace)
     }
 
     fn width(&self) -> usize {
-        either!(self, encoder => encoder.width())
+        self.encoder().width()
     }
 
     fn tokens(&self, frames: usize) -> usize {
-        either!(self, encoder => encoder.tokens(frames))
+        self.encoder().tokens(frames)
     }
 
     fn can_pack(&self) -> bool {
-        either!(self, encoder => encoder.can_pack())
+        self.encoder().can_pack()
     }
 
     fn is_packed(&self) -> bool {
-        either!(self, encoder => encoder.is_packed())
+        self.encoder().is_packed()
     }
 
     fn pack(&mut self, precision: Precision, weights: &mut dyn FnMut(&str) -> Result<Weights>) -> Result<()> {
-        either!(self, encoder => VisionEncoder::pack(encoder, precision, weights))
+        self.encoder_mut().pack(precision, weights)
     }
 }
-
-module_enum!(VisionTower { Miniature, InternVideo2, SmolVlm2 });

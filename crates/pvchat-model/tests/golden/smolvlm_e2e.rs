@@ -51,7 +51,7 @@ fn opened(folder: &Path, longest_edge: usize, is_packed: bool, device: &Device) 
     let checkpoint = Checkpoint::open(folder).unwrap();
     let checkpoint = if is_packed { checkpoint.packed(Precision::F32) } else { checkpoint };
     let vilm = Vilm::from_checkpoint(config, codec, &checkpoint, device).unwrap().0;
-    (vilm, *published)
+    (vilm, published)
 }
 
 fn ids(value: &Value) -> Vec<u32> {

@@ -111,7 +111,7 @@ pub fn config(published: SmolVlm2Config) -> VilmConfig {
             }),
             language: published.text.clone(),
         },
-        vision: VisionConfig::SmolVlm2(Box::new(published)),
+        vision: VisionConfig::SmolVlm2(published),
     }
 }
 
