@@ -41,7 +41,7 @@ fn a_circle_is_found_through_groups_parents_and_exports() {
         fs::write(file, text).unwrap();
     };
     write("lib.rs", "mod a;\nmod b;\nmod c;\nmod d;\npub use c::{inner::Thing as Other, See};");
-    write("a.rs", "use std::fmt;\nuse crate::{b::{X, Y}, Missing};");
+    write("a.rs", "use std::fmt;\nuse crate::{b as beside, Missing};");
     write("b/mod.rs", "pub mod deep;\n// crate::d\nconst TEXT: &str = \"crate::d\";\nmod inline { fn f() { super::d(); } }");
     write("b/deep.rs", "fn f() -> super::super::c::C { todo!() }");
     write("c.rs", "#[cfg(test)]\nmod tests { use crate::d::D; }\nstruct C<'a>(&'a str, char);");
@@ -172,7 +172,7 @@ fn closing(tokens: &[(String, usize)], open: usize, [opens, closes]: [&str; 2]) 
     tokens.len()
 }
 
-/// The paths of the tree that begins at a place: `a::{b, c::d as e}` are `a::b` and `a::c::e`.
+/// The paths of the tree that begins at a place: `a::{b, c as d}` are `a::b` and `a::c::d`.
 fn paths(tokens: &[(String, usize)], start: usize) -> Vec<Vec<String>> {
     tree(tokens, start).0
 }
@@ -199,7 +199,7 @@ fn tree(tokens: &[(String, usize)], start: usize) -> (Vec<Vec<String>>, usize) {
             rest.iter_mut().for_each(|path| path.insert(0, name.clone()));
             (rest, end)
         }
-        ("as", other) => (vec![vec![other.to_string()]], start + 3),
+        ("as", other) => (vec![vec![name, other.to_string()]], start + 3),
         _ => (vec![vec![name]], start + 1),
     }
 }
