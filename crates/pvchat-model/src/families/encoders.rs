@@ -8,7 +8,6 @@ use pvchat_nn::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{internvideo2_chat, miniature, smolvlm2};
 use crate::{
     Result,
     module_enum::module_enum,
@@ -120,11 +119,11 @@ macro_rules! encoders {
 // The attribute is the name in this project's own config.json; without one the encoder has its published form alone.
 encoders! {
     #[serde(rename = "miniature")]
-    Miniature(miniature::MiniatureEncoderConfig => miniature::MiniatureEncoder), "The miniature's.";
+    Miniature(super::miniature::MiniatureEncoderConfig => super::miniature::MiniatureEncoder), "The miniature's.";
     #[serde(rename = "internvideo2")]
-    InternVideo2(internvideo2_chat::InternVideo2Config => internvideo2_chat::InternVideo2), "That of the paper's base.";
+    InternVideo2(super::internvideo2_chat::InternVideo2Config => super::internvideo2_chat::InternVideo2), "That of the paper's base.";
     #[serde(skip)]
-    SmolVlm2(smolvlm2::SmolVlm2Config => smolvlm2::SiglipTower), "SmolVLM2's.";
+    SmolVlm2(super::smolvlm2::SmolVlm2Config => super::smolvlm2::SiglipTower), "SmolVLM2's.";
 }
 
 impl VisionEncoder for VisionTower {
