@@ -1,6 +1,6 @@
 //! A contact sheet of any video, each picture with its time drawn on it.
 //!
-//!     cargo run --release -p pvchat-video --example frames -- holiday.mp4 sheet.png 24
+//!     cargo run --release --example frames -- holiday.mp4 sheet.png 24
 
 use std::error::Error;
 use std::path::Path;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use ab_glyph::{Font, FontRef, PxScale, ScaleFont};
 use image::{Rgb, RgbImage, imageops};
 use indicatif::{ProgressBar, ProgressStyle};
-use pvchat_video::{DamagePolicy, ReadOptions, SamplingPlan, VideoReader};
+use pvchat::video::{DamagePolicy, ReadOptions, SamplingPlan, VideoReader};
 
 const USAGE: &str = "usage: frames VIDEO SHEET.png [PICTURES]";
 /// Width of a picture, and space between pictures, in pixels.
@@ -54,7 +54,7 @@ fn contact_sheet(video: &Path, pictures: usize) -> Result<RgbImage, Box<dyn Erro
     reading.enable_steady_tick(Duration::from_millis(100));
     let count = reader.frame_count()?;
     reading.finish_and_clear();
-    let numbers = pvchat_video::sampling::uniform_indices(count, pictures.min(count));
+    let numbers = pvchat::video::sampling::uniform_indices(count, pictures.min(count));
     let bar = ProgressBar::new(numbers.len() as u64)
         .with_style(ProgressStyle::with_template("{bar:40} {pos}/{len} pictures, {eta} left")?);
     let columns = (numbers.len() as f64).sqrt().ceil() as u32;

@@ -17,7 +17,7 @@ use image::RgbImage;
 use pvchat::{
     BaseFolder, Error as PvchatError, LearnEvent, LearnOptions, Pvchat, Shot, SubjectName,
     data::{QaKind, QaPair, random::SeededStream},
-    model::vision::VisionConfig,
+    model::families::VisionConfig,
     nn::device,
     train::personal::{LearnConfig, Trains},
 };

@@ -29,10 +29,12 @@ use pvchat::{
         tokenizer,
     },
     model::{
-        families::miniature::MiniatureEncoder,
-        prompt::{PromptFormat, TextCodec},
+        families::{
+            VisionTower,
+            miniature::{MiniatureEncoder, prompt_format},
+        },
+        prompt::TextCodec,
         vilm::{Vilm, VilmParameters},
-        vision::VisionTower,
     },
     nn::weights,
     nn::{device::default_device, moh::Routing},
@@ -347,7 +349,7 @@ fn package(
 ) -> Outcome {
     let plain = device.clone().inner();
     let tokenizer = tokenizer::train().map_err(|error| error.to_string())?;
-    let codec = TextCodec::from_bytes("tokenizer.json", tokenizer.as_bytes(), PromptFormat::miniature())?;
+    let codec = TextCodec::from_bytes("tokenizer.json", tokenizer.as_bytes(), prompt_format())?;
     let config = routing.design(supervision).config(codec.vocabulary());
     let checkpoints = CheckpointFolder::new(folder.join(format!("answer-{}", routing.name())))?;
     let answer = AnswerPretraining::init(&config.answer, &SeededStream::new(0), &plain)?;

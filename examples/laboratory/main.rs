@@ -732,14 +732,14 @@ fn tokens(sight: &Sight) -> Vec<Vec<f32>> {
 /// The mean of the grid's tokens.
 fn pooled(sight: &Sight) -> Vec<Vec<f32>> {
     let tokens = tokens(sight);
-    let grid = &tokens[..tokens.len() - pvchat::model::families::miniature::Readout::COUNT];
+    let grid = &tokens[..tokens.len() - pvchat::model::sight::Readout::COUNT];
     vec![(0..grid[0].len()).map(|place| grid.iter().map(|token| token[place]).sum::<f32>() / grid.len() as f32).collect()]
 }
 
 /// The read-outs of the left and the right person.
 fn read_outs(sight: &Sight) -> Vec<Vec<f32>> {
     let mut tokens = tokens(sight);
-    let first = tokens.len() - pvchat::model::families::miniature::Readout::COUNT;
+    let first = tokens.len() - pvchat::model::sight::Readout::COUNT;
     tokens.drain(first..first + 2).collect()
 }
 

@@ -27,7 +27,7 @@ use pvchat::{
             answer_run::{AnswerClips, AnswerEvent, AnswerRun, assemble},
         },
     },
-    model::{families::miniature::MiniatureEncoder, vision::VisionTower},
+    model::families::{VisionTower, miniature::MiniatureEncoder},
     nn::{device::default_device, moh::Routing},
 };
 use serde::{Deserialize, Serialize};

@@ -8,7 +8,7 @@ use std::{
 use pvchat::{
     data::file::{write_atomically, write_json},
     faces::models::{self, Archive, Event, Member, Registry, Source, State},
-    nn::weights::gguf::{Gguf, folder::write_folder, tokenizer::smolvlm2_tokenizer_json},
+    nn::weights::gguf::{Gguf, folder::write_folder, tokenizer::tokenizer_json_with_pictures},
 };
 use serde::Serialize;
 
@@ -102,7 +102,7 @@ pub fn get(models: &Path, source: &Source, mut observe: impl FnMut(Event<'_>)) -
     }
     let gguf = Gguf::open(&published)?;
     write_folder(&gguf, &folder)?;
-    write_atomically(&folder.join(SMOLVLM2_TOKENIZER), smolvlm2_tokenizer_json(&gguf)?.as_bytes())?;
+    write_atomically(&folder.join(SMOLVLM2_TOKENIZER), tokenizer_json_with_pictures(&gguf)?.as_bytes())?;
     if let Some(file) = first_not_installed(&folder)? {
         return Err(format!("{} is not what it should become; report this, with the version of pvchat", file.display()).into());
     }

@@ -1,23 +1,19 @@
 //! `pvchat ask` and `pvchat chat`: questions about a video.
 
-use std::{
-    io::{self, BufRead, IsTerminal, Write},
-    path::PathBuf,
-};
+use std::path::PathBuf;
 
 use clap::Args;
 use pvchat::{Describer, Glance, Session, SubjectName, questions::Context};
 
 use crate::{
     answer::{self, AnswerBody, By},
-    arguments::Common,
     bases::Base,
+    common::Common,
+    conversation::converse,
     describer::{self, Bits, LazyBase},
     drawn,
     failure::{Exit, Failure, Outcome},
-    output::Output,
     who::watch,
-    words,
 };
 
 const ASK_EXAMPLES: &str = "\
@@ -177,37 +173,4 @@ fn learned(base: Option<LazyBase>) -> Outcome<(LazyBase, Vec<SubjectName>)> {
         return Err(Failure::refused("unknown_person", message));
     }
     Ok((base, names))
-}
-
-/// Answers one line after another from standard input. What goes wrong with one does not end it.
-pub fn converse(output: &Output, known: &[String], mut answer: impl FnMut(&str) -> Outcome<()>) -> Outcome<Exit> {
-    let is_terminal = io::stdin().is_terminal() && !output.json;
-    if is_terminal {
-        output.note(format!("Known: {}. Ask away; Ctrl-D ends.", words::list(known)));
-    }
-    let mut lines = io::stdin().lock().lines();
-    loop {
-        if is_terminal {
-            let mut out = io::stdout().lock();
-            write!(out, "> ")?;
-            out.flush()?;
-        }
-        let question = match lines.next() {
-            None => return Ok(Exit::Answered),
-            Some(Ok(question)) => question,
-            Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
-                output.error(&Failure::failed("this line is not UTF-8 text; write it again"))?;
-                continue;
-            }
-            Some(Err(error)) => return Err(error.into()),
-        };
-        if question.trim().is_empty() {
-            continue;
-        }
-        match answer(question.trim()) {
-            Err(failure) if failure.is_silent => return Err(failure),
-            Err(failure) => output.error(&failure)?,
-            Ok(()) => {}
-        }
-    }
 }

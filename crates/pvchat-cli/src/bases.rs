@@ -12,15 +12,17 @@ use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    arguments::Common,
+    common::Common,
     failure::{Exit, Failure, Outcome},
     folders,
-    hub::{self, Hub, State},
     interrupt::Stoppable,
     output::Output,
     progress::byte_bar,
     words,
 };
+use hub::{Hub, State};
+
+pub mod hub;
 
 /// The bases that the program knows.
 const KNOWN: &str = include_str!("bases.json");

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::failure::{Exit, Outcome};
@@ -22,10 +21,10 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    pub fn run(&self) -> Outcome<Exit> {
+    pub fn run(&self, mut program: clap::Command) -> Outcome<Exit> {
         // Into memory first: the generator panics where it cannot write.
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut crate::arguments::Arguments::command(), "pvchat", &mut script);
+        clap_complete::generate(self.shell, &mut program, "pvchat", &mut script);
         let mut out = io::stdout().lock();
         out.write_all(&script)?;
         out.flush()?;

@@ -17,8 +17,8 @@ use pvchat::{
 use serde::Serialize;
 
 use crate::{
-    arguments::Common,
     bases::Base,
+    common::Common,
     describer::{self, LazyBase},
     enrol::{Which, look},
     failure::{Exit, Failure, Outcome},

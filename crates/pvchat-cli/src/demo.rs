@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    arguments::Common,
+    common::Common,
     failure::{Exit, Outcome},
 };
 

@@ -10,10 +10,12 @@ use pvchat::{
 };
 
 use crate::{
-    arguments::Common,
-    bases::{Base, Known, Origin},
+    bases::{
+        Base, Known, Origin,
+        hub::{self, Hub, State},
+    },
+    common::Common,
     failure::{Failure, Outcome},
-    hub::{self, Hub, State},
     output::Output,
     progress::{byte_bar, spinner},
     words,

@@ -15,11 +15,13 @@ use pvchat::{
 use serde::Serialize;
 
 use crate::{
-    arguments::{Common, Embedder},
-    bases::{Base, Known},
+    bases::{
+        Base, Known,
+        hub::{self, Hub},
+    },
+    common::{Common, Embedder},
     describer,
     failure::{Exit, Outcome},
-    hub::{self, Hub},
     models::state,
     words,
 };

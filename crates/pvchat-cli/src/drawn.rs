@@ -11,8 +11,8 @@ use pvchat::{Answer, LearnOptions, Obtained, Pvchat, SubjectFolder, SubjectName,
 use serde::Serialize;
 
 use crate::{
-    arguments::Common,
-    ask::converse,
+    common::Common,
+    conversation::converse,
     failure::{Exit, Outcome},
     folders::make_private,
     interrupt::Stoppable,

@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use crate::{
     answer::BoxOf,
-    arguments::Common,
     bases::Base,
+    common::Common,
     drawn,
     failure::{Exit, Failure, Outcome},
     folders::make_private,

@@ -16,12 +16,12 @@ use pvchat::{
 use serde::Serialize;
 
 use crate::{
-    arguments::Common,
     bases::Base,
+    common::Common,
     failure::{Exit, Failure, Outcome},
     folders::make_private,
+    kept::{Kinds, kinds, unknown},
     learned::LearnedOn,
-    subjects::{Kinds, kinds, unknown},
     words,
 };
 

@@ -9,7 +9,7 @@ use directories::ProjectDirs;
 use pvchat::{People, SubjectFolder, faces::Gallery, nn::device};
 
 use crate::{
-    arguments::Common,
+    common::Common,
     failure::{Failure, Outcome},
     words,
 };

@@ -6,7 +6,7 @@ use pvchat::{Error, FoundIn, INDEX, Indexed, SubjectName, faces::Verdict};
 use serde::Serialize;
 
 use crate::{
-    arguments::Common,
+    common::Common,
     failure::{Exit, Failure, Outcome},
     interrupt::Stoppable,
     progress::IndexBar,

@@ -15,8 +15,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    arguments::Common,
     bases::Base,
+    common::Common,
     dataset::peak_memory,
     describer::{self, LazyBase},
     drawn,

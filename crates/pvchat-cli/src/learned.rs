@@ -6,7 +6,7 @@ use pvchat::{Subject, SubjectFolder, SubjectName, Unfinished};
 use serde::Serialize;
 
 use crate::{
-    arguments::Common,
+    common::Common,
     failure::{Failure, Outcome},
     words,
 };

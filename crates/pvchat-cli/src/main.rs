@@ -1,10 +1,12 @@
-//! The program `pvchat`: learn people from footage and ask about them. docs/program.md says what it promises to scripts.
+#![doc = include_str!("../README.md")]
 
 mod answer;
 mod arguments;
 mod ask;
 mod bases;
+mod common;
 mod completions;
+mod conversation;
 mod dataset;
 mod demo;
 mod describer;
@@ -14,9 +16,9 @@ mod enrol;
 mod exchange;
 mod failure;
 mod folders;
-mod hub;
 mod index;
 mod interrupt;
+mod kept;
 mod learn;
 mod learned;
 mod models;
@@ -24,7 +26,6 @@ mod output;
 mod progress;
 mod subjects;
 mod timeline;
-mod timeline_formats;
 mod who;
 mod words;
 

@@ -7,7 +7,7 @@ use pvchat::faces::models::{self, Event, ModelFile, Set, Source, State};
 use serde::Serialize;
 
 use crate::{
-    arguments::Common,
+    common::Common,
     failure::{Exit, Failure, Outcome},
     interrupt::Stoppable,
     progress::spinner,

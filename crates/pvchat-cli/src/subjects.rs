@@ -10,10 +10,11 @@ use pvchat::{
 use serde::Serialize;
 
 use crate::{
-    arguments::Common,
+    common::Common,
     drawn, exchange,
     failure::{Exit, Failure, Outcome},
-    learned::{self, Learned, LearnedOn},
+    kept::{Kinds, kinds},
+    learned::{self, Learned},
     words,
 };
 
@@ -144,45 +145,6 @@ impl Command {
 fn changed(common: &Common, change: &str) -> Outcome<Exit> {
     common.output().result("change", &ChangeBody { change }, change)?;
     Ok(Exit::Answered)
-}
-
-/// As what somebody is kept.
-pub struct Kinds {
-    /// By the face.
-    pub is_real: bool,
-    /// As a drawn character, be it unfinished.
-    pub is_drawn: bool,
-    /// On bases for footage, be it unfinished.
-    pub learned: Vec<LearnedOn>,
-}
-
-/// As what somebody is kept; refuses nobody.
-pub fn kinds(common: &Common, name: &SubjectName) -> Outcome<Kinds> {
-    let (gallery, mut learned) = (common.gallery()?, Vec::new());
-    for on in common.learned_folders()? {
-        if on.holds(name)? {
-            learned.push(on);
-        }
-    }
-    let is_drawn = learned::holds(&common.drawn_subjects()?, name)?;
-    let kinds = Kinds { is_real: gallery.file(name).exists(), is_drawn, learned };
-    if !kinds.is_real && !kinds.is_drawn && kinds.learned.is_empty() {
-        return Err(unknown(common, name)?);
-    }
-    Ok(kinds)
-}
-
-/// Nobody of that name is kept.
-pub fn unknown(common: &Common, name: &SubjectName) -> Outcome<Failure> {
-    let (gallery, mut known) = (common.gallery()?, common.drawn_subjects()?.names()?);
-    known.extend(gallery.names()?);
-    known.extend(common.learned()?.into_iter().map(|learned| learned.name));
-    known.sort();
-    known.dedup();
-    let known: Vec<&str> = known.iter().map(SubjectName::bare).collect();
-    let (name, folder) = (name.bare(), words::shown(gallery.path()));
-    let message = format!("nobody called {name} in {folder}; enrolled: {}", words::list(&known));
-    Ok(Failure::refused("unknown_person", message))
 }
 
 fn list(common: &Common) -> Outcome<Exit> {

@@ -8,13 +8,14 @@ use serde::Serialize;
 
 use crate::{
     answer::BoxOf,
-    arguments::Common,
+    common::Common,
     failure::{Exit, Failure, Outcome},
     output::Output,
-    timeline_formats as formats,
     who::{self, WatchedBody},
     words,
 };
+
+mod formats;
 
 const EXAMPLES: &str = "\
 Examples:

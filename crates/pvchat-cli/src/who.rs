@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     answer::MomentOf,
-    arguments::Common,
+    common::Common,
     failure::{Exit, Failure, Outcome},
     interrupt::Stoppable,
     output::Output,

@@ -1,6 +1,6 @@
 //! The error of this crate: what was wrong, with which file, place or value, and what to do.
 
-use crate::validate::Problem;
+use crate::problem::Problem;
 use std::{
     io::{self, ErrorKind},
     path::PathBuf,
@@ -11,10 +11,10 @@ use std::{
 #[non_exhaustive]
 pub enum Error {
     /// A subject name without a letter or digit.
-    #[error("the subject name is empty; give 1 to {} letters or digits, for example `Anna`", crate::subject::LONGEST)]
+    #[error("the subject name is empty; give 1 to {} letters or digits, for example `Anna`", crate::name::LONGEST)]
     SubjectEmpty,
     /// A subject name that is too long.
-    #[error("the subject name {name:?} has {length} characters; give at most {}", crate::subject::LONGEST)]
+    #[error("the subject name {name:?} has {length} characters; give at most {}", crate::name::LONGEST)]
     SubjectTooLong {
         /// The beginning of the name.
         name: String,

@@ -4,9 +4,12 @@
 //! carry `sks_present1`, `sks_present2`, ... and `sample_type`. Both are read into the same lists of subjects;
 //! a video about one subject is written as the former, a video about several with the lists `subjects` and `present`.
 
-use crate::{SubjectName, schema_raw::RawVideo};
+use crate::SubjectName;
+use raw::RawVideo;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt, path::PathBuf};
+
+mod raw;
 
 /// All videos with their questions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,7 +9,7 @@ use pvchat_model::{sight::Sight, vilm::Vilm};
 use pvchat_train::checkpoint::CheckpointFolder;
 use sha2::{Digest, Sha256};
 
-use crate::{Result, Shot};
+use crate::Result;
 
 /// What the name of a look's file begins with.
 const LOOK: &str = "look-";
@@ -29,11 +29,11 @@ impl<'a> KeptLooks<'a> {
         fs::read_dir(folder).into_iter().flatten().flatten().any(is_look)
     }
 
-    /// What the encoder makes of a clip: from its file, if that is whole, else by `look`. [`Sight::shown`] may
+    /// What the encoder makes of the frames of a clip: from its file, if that is whole, else by `look`. [`Sight::shown`] may
     /// be that of another clip with the same pictures.
-    pub(crate) fn of(&self, vilm: &Vilm, shot: &Shot, look: impl FnOnce() -> Result<Sight>) -> Result<Sight> {
+    pub(crate) fn of(&self, vilm: &Vilm, frames: &[RgbImage], look: impl FnOnce() -> Result<Sight>) -> Result<Sight> {
         let Some(folder) = self.0 else { return look() };
-        let file = folder.path().join(format!("{LOOK}{}", key(vilm, &shot.frames)));
+        let file = folder.path().join(format!("{LOOK}{}", key(vilm, frames)));
         if let Some(sight) = fs::read(&file).ok().and_then(|bytes| Sight::from_bytes(&bytes, vilm.device())) {
             return Ok(sight);
         }

@@ -203,7 +203,7 @@ fn look(vilm: &Vilm, shot: &Shot) -> Result<Sight> {
 
 /// [`look`], or what is kept of an earlier one.
 fn look_once(vilm: &Vilm, shot: &Shot, looks: &KeptLooks<'_>) -> Result<Sight> {
-    let mut sight = looks.of(vilm, shot, || look(vilm, shot))?;
+    let mut sight = looks.of(vilm, &shot.frames, || look(vilm, shot))?;
     if sees_single_frames(vilm) {
         sight.shown = vec![Shown::Video { seconds: shot.seconds.clone(), duration: shot.duration }];
     }
@@ -253,14 +253,16 @@ fn insert(data: &mut LearnData, sight: Sight, lower: Option<Tensor<3>>) -> Resul
 
 #[cfg(test)]
 mod tests {
+    use pvchat_model::families::miniature::prompt_format;
+
     use super::*;
 
     #[test]
     fn a_shot_without_questions_is_asked_about_in_the_words_of_the_base() {
         let shot = Shot { frames: Vec::new(), seconds: Vec::new(), duration: 0.0, present: true, pairs: Vec::new() };
         let asked = |format: &PromptFormat, free| shot.asked("<Aa>", format, free).swap_remove(0);
-        assert_eq!(asked(&PromptFormat::miniature(), false).answer, "yes , <Aa> is in the video .");
-        assert_eq!(asked(&PromptFormat::miniature(), false).question, "is <Aa> in this video ?");
-        assert_eq!(asked(&PromptFormat::miniature(), true).answer, "Yes, <Aa> is in the video.");
+        assert_eq!(asked(&prompt_format(), false).answer, "yes , <Aa> is in the video .");
+        assert_eq!(asked(&prompt_format(), false).question, "is <Aa> in this video ?");
+        assert_eq!(asked(&prompt_format(), true).answer, "Yes, <Aa> is in the video.");
     }
 }

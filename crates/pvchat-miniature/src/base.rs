@@ -1,15 +1,14 @@
 //! The base model of the miniature: its configuration.
 
 use pvchat_model::{
-    families::miniature,
+    families::{VisionConfig, miniature},
     qformer::{Activation, NormPlacement},
     vilm::VilmConfig,
-    vision::VisionConfig,
 };
 use pvchat_nn::moh::Routing;
 use pvchat_train::objective::ObjectiveConfig;
 
-use crate::pretrain::encoder::Supervision;
+use crate::supervision::Supervision;
 
 /// What bases are compared in; the default is the shipped one.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,7 +3,7 @@
 use image::RgbImage;
 use pvchat_augment::{ClipKind, ClipKinds, Corpus, Failure, SimilarityScale};
 use pvchat_data::random::SeededStream;
-use pvchat_model::{Error, Result, families::miniature::Readout, vilm::Vilm};
+use pvchat_model::{Error, Result, sight::Readout, vilm::Vilm};
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 

@@ -7,6 +7,7 @@ pub mod exam;
 pub mod footage;
 pub mod level;
 pub mod pretrain;
+mod supervision;
 pub mod tokenizer;
 pub mod words;
 pub mod world;

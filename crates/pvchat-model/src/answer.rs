@@ -18,7 +18,7 @@ use pvchat_nn::{
     trace::Trace,
 };
 
-pub use config::{AnswerConfig, BridgeConfig};
+pub use config::AnswerConfig;
 
 use crate::{
     Error, Result,

@@ -2,33 +2,38 @@
 //!
 //! The other program writes a safetensors file with inputs and states of one or more cases. A case needs
 //!
-//! - `inputs.CASE.input_ids` `[batch, tokens]`;
+//! - `inputs.CASE.input_ids` `[batch, tokens]`, -1 in place of a visual token, or the token that the base has for it;
 //! - `inputs.CASE.attention_mask` `[batch, tokens]`, 0 where a token is padding (all are read without it);
-//! - `inputs.CASE.pixel_values` `[batch, frames, 3, size, size]`, normalised; frames that are zero everywhere are padding. Without
+//! - `inputs.CASE.pixel_values` `[images, frames, 3, size, size]`, normalised; an image is a clip, or a tile of it where the base
+//!   cuts frames into tiles. To an encoder that sees every frame by itself frames that are zero everywhere are padding. Without
 //!   it the case is text alone;
-//! - `inputs.CASE.pixel_attention_mask` `[batch, frames, size, size]`, 0 where a pixel is padding (all are read without it);
+//! - `inputs.CASE.pixel_attention_mask` `[images, frames, size, size]`, 0 where a pixel is padding (all are read without it);
 //!
-//! and any of the states `outputs.CASE.STATE`: `vision.embeddings`, `vision.layer0`, .., `vision.last_hidden_state` `[frames, patches,
-//! width]`, `pixel_shuffle`, `connector` `[frames, tokens, hidden]`, `merged`, `text.layer0`, .., `text.normalized` `[batch, tokens,
-//! hidden]`, `logits` `[batch, tokens, vocabulary]`. In those with one row per token of the prompt, rows of padding are not compared.
+//! and any of the states `outputs.CASE.STATE`. Which those are the parts of the base say: `vision.embeddings`, `vision.layer0`, ..,
+//! `vision.last_hidden_state` of the [encoder](VisionEncoder::states), `vision_layernorm` where there is one; `pixel_shuffle` and
+//! `connector`, or `qformer.layer0`, .., `qformer.last_hidden_state` and `project_up` of the
+//! [bridge](crate::bridge::Bridge::states); `merged`, `text.layer0`, .., `text.normalized` `[batch, tokens, hidden]` and `logits`
+//! `[batch, tokens, vocabulary]` of the language model. In those with one row per token of the prompt, rows of padding are not
+//! compared.
 
 use std::path::{Path, PathBuf};
 
 use burn::{prelude::*, store::bridge};
 use pvchat_data::random::SeededStream;
-use pvchat_nn::{language::Decoder, trace::Trace, weights::TensorSource};
+use pvchat_nn::{trace::Trace, weights::TensorSource};
 
 use crate::{
     Error, Result,
-    bridge::Bridge,
+    bridge::connector::place_visual_tokens,
     checkpoint::Checkpoint,
-    families::smolvlm2::{Connector, SiglipTower, connector::place_visual_tokens, vision::drop_empty_frames},
-    vilm::{
-        VilmConfig,
-        room::{Kept, check_memory},
-    },
-    vision::{VisionConfig, VisionTower},
+    families::VilmConfig,
+    parameters::VilmParameters,
+    vilm::room::{Kept, check_memory},
+    vision::VisionEncoder,
 };
+
+/// Stands for a visual token in the ids of a prompt.
+const VISUAL: u32 = u32::MAX;
 
 /// A relative deviation above which a state is no longer the same computation in another order.
 pub const TOLERANCE: f64 = 1e-3;
@@ -47,30 +52,20 @@ pub struct Deviation {
 }
 
 /// Compares the states of a base with those in `dump`: case by case, in each in the order of computation. Weights are read as
-/// f32. Only for bases of the family SmolVLM2, whose passes can be watched.
+/// f32.
 ///
 /// # Errors
 /// As [`Vilm::open`](crate::vilm::Vilm::open) for the base, whose tokenizer is not needed. [`Error::File`] for a file without a
-/// state of this base, or whose tensors do not fit it or each other; [`Error::Config`] for a base of another family.
+/// state of this base, or whose tensors do not fit it or each other.
 pub fn compare(base: &Path, dump: &Path, device: &Device) -> Result<Vec<Deviation>> {
     let dump = Dump { file: dump.to_path_buf(), source: TensorSource::open(dump)? };
     let config = VilmConfig::open(base)?;
-    let family = config.family()?;
-    let other = || {
-        let remedy = "only the states of the family smolvlm2 can be compared".into();
-        Error::Config { key: "family", value: config.family.into(), remedy }
-    };
-    let VisionConfig::SmolVlm2(published) = &config.vision else { return Err(other()) };
     check_memory(&config, Kept::Tensors(32), base, device)?;
     let mut parameters = config.init(&SeededStream::new(0), device)?;
-    Checkpoint::open(base)?.load(&mut parameters, family.names)?;
-    let (VisionTower::SmolVlm2(tower), Bridge::PixelShuffle(connector)) = (&parameters.vision_encoder, &parameters.answer.bridge)
-    else {
-        return Err(other());
-    };
-    let base = Watched { tower, connector, language: &parameters.answer.lm, image: published.image_token_id };
+    Checkpoint::open(base)?.load(&mut parameters, config.family()?.names)?;
+    let base = Watched { config: &config, parameters: &parameters };
     let mut deviations = Vec::new();
-    for case in dump.cases() {
+    for case in dump.cases(&parameters.states()) {
         deviations.extend(base.case(&dump, &case, device)?);
     }
     match deviations.is_empty() {
@@ -84,67 +79,65 @@ pub fn first_deviating(deviations: &[Deviation]) -> Option<&Deviation> {
     deviations.iter().find(|deviation| deviation.relative > TOLERANCE)
 }
 
-/// The modules whose states are shown.
+/// The model whose states are shown.
 struct Watched<'a> {
-    tower: &'a SiglipTower,
-    connector: &'a Connector,
-    language: &'a Decoder,
-    image: u32,
+    config: &'a VilmConfig,
+    parameters: &'a VilmParameters,
 }
 
 impl Watched<'_> {
     fn case(&self, dump: &Dump, case: &str, device: &Device) -> Result<Vec<Deviation>> {
+        let language = &self.parameters.answer.lm;
         let mut found = Vec::new();
         let mut watch = |name: &str, state: &Tensor<3>| found.push(dump.deviation(case, name, state, None));
         let visual = self.visual(dump, case, &mut Trace::new(&mut watch), device)?;
-        let prompt = Prompt::read(dump, case, self.language.config.vocabulary)?;
-        let embeddings = self.language.embed(prompt.index(device));
-        let merged = place_visual_tokens(embeddings, &prompt.ids, self.image, visual)?;
+        let prompt = Prompt::read(dump, case, language.config.vocabulary, self.config.vision.visual_token())?;
+        let embeddings = language.embed(prompt.index(device));
+        let merged = place_visual_tokens(embeddings, &prompt.ids, VISUAL, visual)?;
         let attended = Some(prompt.attended.as_slice());
         let mut watch = |name: &str, state: &Tensor<3>| found.push(dump.deviation(case, name, state, attended));
         watch("merged", &merged);
         let hidden = {
             let mut trace = Trace::new(&mut watch);
-            self.language.forward_traced(merged, prompt.positions(device), Some(prompt.hidden(device)), None, &mut trace)
+            language.forward_traced(merged, prompt.positions(device), Some(prompt.hidden(device)), None, &mut trace)
         };
-        watch("logits", &self.language.logits(hidden, None));
+        watch("logits", &language.logits(hidden, None));
         found.into_iter().filter_map(Result::transpose).collect()
     }
 
-    /// The visual tokens of a case, in the order of its frames; none for a case without frames.
+    /// The visual tokens of a case, in the order of its images; none for a case without them.
     fn visual(&self, dump: &Dump, case: &str, trace: &mut Trace<'_>, device: &Device) -> Result<Tensor<3>> {
+        let VilmParameters { vision_encoder, answer, .. } = self.parameters;
         let Some(pixels) = dump.tensor::<5>(&format!("inputs.{case}.pixel_values"), device)? else {
-            return Ok(Tensor::zeros([0, 0, self.language.config.hidden], device));
+            return Ok(Tensor::zeros([0, 0, answer.lm.config.hidden], device));
         };
-        let [batch, frames, channels, height, width] = pixels.dims();
-        let all = batch * frames;
-        let (pixels, kept) = drop_empty_frames(pixels.reshape([all, channels, height, width]));
+        let [images, frames, _, height, width] = pixels.dims();
+        let tiles = self.config.preprocess.tiles();
+        if !images.is_multiple_of(tiles) {
+            return Err(dump.wrong(format!("`inputs.{case}.pixel_values` has {images} images where a clip has {tiles} tiles")));
+        }
         let name = format!("inputs.{case}.pixel_attention_mask");
-        let mask = match dump.tensor::<4>(&name, device)? {
-            None => None,
-            Some(mask) if mask.dims() == [batch, frames, height, width] => {
-                let kept: Vec<i32> = kept.iter().map(|&frame| frame as i32).collect();
-                let kept = Tensor::<1, Int>::from_data(TensorData::new(kept.clone(), [kept.len()]), device);
-                Some(mask.reshape([all, height, width]).select(0, kept).not_equal_elem(0.0))
-            }
-            Some(mask) => {
-                let expected = [batch, frames, height, width];
-                return Err(dump.wrong(format!("`{name}` has shape {:?} where {expected:?} is needed", mask.dims())));
-            }
-        };
-        self.connector.forward_traced(self.tower.forward_traced(pixels, mask, trace)?, trace)
+        let mask = dump.tensor::<4>(&name, device)?;
+        let expected = [images, frames, height, width];
+        if let Some(found) = mask.as_ref().map(Tensor::dims).filter(|found| *found != expected) {
+            return Err(dump.wrong(format!("`{name}` has shape {found:?} where {expected:?} is needed")));
+        }
+        let encoded = vision_encoder.encode_watched(pixels, mask, trace)?;
+        let sight = self.parameters.sight(self.config, encoded, trace);
+        Ok(answer.bridge.visual_traced(&sight, None, trace)?.embeddings)
     }
 }
 
 /// The tokens of a case.
 struct Prompt {
+    /// Row by row; [`VISUAL`] for a visual token.
     ids: Vec<Vec<u32>>,
     /// Whether each is read, row by row.
     attended: Vec<bool>,
 }
 
 impl Prompt {
-    fn read(dump: &Dump, case: &str, vocabulary: usize) -> Result<Self> {
+    fn read(dump: &Dump, case: &str, vocabulary: usize, visual: Option<u32>) -> Result<Self> {
         let name = format!("inputs.{case}.input_ids");
         let Some((shape, ids)) = dump.whole_numbers(&name)? else {
             return Err(dump.wrong(format!("has states of the case {case} and lacks `{name}`")));
@@ -152,7 +145,7 @@ impl Prompt {
         let &[batch, tokens] = shape.as_slice() else {
             return Err(dump.wrong(format!("`{name}` has shape {shape:?} where [batch, tokens] is needed")));
         };
-        if let Some(id) = ids.iter().find(|id| !(0..vocabulary as i64).contains(id)) {
+        if let Some(id) = ids.iter().find(|id| !(-1..vocabulary as i64).contains(id)) {
             return Err(dump.wrong(format!("`{name}` holds {id}, the vocabulary of the base has {vocabulary} tokens")));
         }
         if batch == 0 || tokens == 0 {
@@ -164,7 +157,8 @@ impl Prompt {
             Some((found, mask)) if found == shape => mask.into_iter().map(|mask| mask != 0).collect(),
             Some((found, _)) => return Err(dump.wrong(format!("`{name}` has shape {found:?} where {shape:?} is needed"))),
         };
-        let ids = ids.chunks(tokens).map(|row| row.iter().map(|&id| id as u32).collect()).collect();
+        let id = |&id: &i64| if id < 0 || visual.map(i64::from) == Some(id) { VISUAL } else { id as u32 };
+        let ids = ids.chunks(tokens).map(|row| row.iter().map(id).collect()).collect();
         Ok(Self { ids, attended })
     }
 
@@ -173,7 +167,8 @@ impl Prompt {
     }
 
     fn index(&self, device: &Device) -> Tensor<2, Int> {
-        let ids: Vec<i32> = self.ids.iter().flatten().map(|&id| id as i32).collect();
+        // The word of a visual token is not read.
+        let ids: Vec<i32> = self.ids.iter().flatten().map(|&id| if id == VISUAL { 0 } else { id as i32 }).collect();
         Tensor::from_data(TensorData::new(ids, self.size()), device)
     }
 
@@ -216,15 +211,11 @@ impl Dump {
         Error::File { file: self.file.clone(), problem, remedy }
     }
 
-    /// The cases that have a state which a base can have.
-    fn cases(&self) -> Vec<String> {
-        let is_state = |state: &str| {
-            let plain = ["pixel_shuffle", "connector", "merged", "logits"].contains(&state);
-            plain || state.starts_with("text.") || (state.starts_with("vision.") && state != "vision.position_ids")
-        };
+    /// The cases that have one of these states.
+    fn cases(&self, states: &[String]) -> Vec<String> {
         let case = |name: &str| {
             let (case, state) = name.strip_prefix("outputs.")?.split_once('.')?;
-            is_state(state).then(|| case.to_string())
+            states.iter().any(|known| known == state).then(|| case.to_string())
         };
         let mut cases: Vec<String> = self.source.names().filter_map(case).collect();
         cases.sort();

@@ -66,7 +66,7 @@ pub enum Error {
         /// The subject.
         name: String,
         /// What was trained.
-        trains: crate::adaptation::Trains,
+        trains: crate::trains::Trains,
         /// What to do instead.
         remedy: &'static str,
     },

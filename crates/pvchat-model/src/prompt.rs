@@ -108,27 +108,6 @@ impl PromptFormat {
         }
     }
 
-    /// The miniature's: `<bos>` visual tokens `<q>` question `<a>` answer `<eos>`.
-    pub fn miniature() -> Self {
-        Self {
-            begin: "<bos>".into(),
-            opening: String::new(),
-            between: String::new(),
-            before_question: "<q>".into(),
-            after_question: "<a>".into(),
-            end: "<eos>".into(),
-            name_in_front: false,
-            begin_question: false,
-            presence_question: "is {} in this video ?".into(),
-            yes_and_no: ["yes".into(), "no".into()],
-            longest_answer: 40,
-            before_answer: String::new(),
-            longest_prompt: None,
-            pictures: None,
-            detail_tokens: 0,
-        }
-    }
-
     /// What stands in angle or square brackets in the pieces; a piece without brackets is a mark as a whole.
     fn marks(&self) -> impl Iterator<Item = &str> {
         let pieces = [&self.begin, &self.opening, &self.between, &self.before_question, &self.after_question, &self.end];

@@ -45,6 +45,27 @@ pub struct Sight {
     pub shown: Vec<Shown>,
 }
 
+/// What the last tokens of an encoder that distinguishes people stand for, its read-outs in their order; a lone person is always
+/// the left one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readout {
+    /// Who the left person is.
+    LeftIdentity,
+    /// Who the right person is.
+    RightIdentity,
+    /// What the left person wears and does.
+    LeftFacts,
+    /// What the right person wears and does.
+    RightFacts,
+    /// Where the clip takes place.
+    Scene,
+}
+
+impl Readout {
+    /// Number of read-out tokens.
+    pub const COUNT: usize = 5;
+}
+
 /// Names in a file of a [`Sight`].
 const TOKENS: &str = "tokens";
 const IDENTITY: &str = "identity";

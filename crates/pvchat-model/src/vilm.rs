@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::{module::Module, prelude::*, tensor::DType};
+use burn::{module::Module, prelude::*};
 use image::RgbImage;
 use pvchat_data::{SubjectName, random::SeededStream};
 use sha2::{Digest, Sha256};
@@ -13,39 +13,27 @@ use crate::{
     answer::AnswerModel,
     bridge::Visual,
     checkpoint,
-    families::miniature::Readout,
+    families::VisionTower,
     personal::PersonalTensors,
     prompt::{LONGEST_TEXT, Segment, TextCodec},
-    sight::{Shown, Sight},
+    sight::{Readout, Shown, Sight},
     subject::{FORMAT_VERSION, Origin, Subject, SubjectInfo},
-    vision::{Encoded, VisionEncoder, VisionTower},
+    vision::VisionEncoder,
 };
-use pvchat_nn::{init, language::PersonalRows, operations::LayerNorm};
+use pvchat_nn::{init, language::PersonalRows, trace::Trace};
 
 mod alike;
-mod config;
 mod files;
 pub(crate) mod room;
 mod view;
 
-pub use config::VilmConfig;
+pub use crate::{families::VilmConfig, parameters::VilmParameters};
 pub use view::{Answer, Obtained, Reading, VilmView};
 
 /// Standard deviation of the rows of a word that is new in the vocabulary (Mistral's own initial one).
 const NEW_ROW_DEVIATION: f32 = 0.02;
 /// Noise on the rows of a new subject, as a share of their size.
 const NEW_ROWS_NOISE: f32 = 0.1;
-
-/// The parameters of a [`Vilm`], made by [`VilmConfig::init`].
-#[derive(Module, Debug)]
-pub struct VilmParameters {
-    /// The vision encoder.
-    pub vision_encoder: VisionTower,
-    /// Norm of the encoder's tokens; the miniature has none.
-    pub vision_layernorm: Option<LayerNorm>,
-    /// Everything after it.
-    pub answer: AnswerModel,
-}
 
 /// The base model: frozen, shared by all subjects, never copied for one.
 #[derive(Debug)]
@@ -164,18 +152,8 @@ impl Vilm {
     /// from it.
     pub fn look_upper(&self, encoder: &VisionTower, lower: Tensor<3>) -> Sight {
         let ([clips, rows, width], tiles) = (lower.dims(), self.config.preprocess.tiles());
-        let Encoded { tokens, identity } = encoder.upper(lower.reshape([clips * tiles, rows / tiles, width]));
-        let (tokens, identity) = (tokens.cast(DType::F32), identity.cast(DType::F32));
-        let tokens = match &self.parameters.vision_layernorm {
-            Some(norm) => norm.forward(tokens),
-            None => tokens,
-        };
-        let [_, count, width] = tokens.dims();
-        Sight {
-            tokens: tokens.reshape([clips, tiles * count, width]),
-            identity: identity.narrow(0, 0, clips),
-            shown: self.shown(tiles, tiles * count),
-        }
+        let encoded = encoder.upper(lower.reshape([clips * tiles, rows / tiles, width]));
+        self.parameters.sight(&self.config, encoded, &mut Trace::off())
     }
 
     /// As [`look`](Self::look) at one clip whose frames were on the screen at `seconds`, of a clip of that length: models
@@ -204,14 +182,6 @@ impl Vilm {
             }
         };
         Ok(Sight { tokens, identity, shown: vec![Shown::Video { seconds: seconds.to_vec(), duration }] })
-    }
-
-    /// What `tokens` tokens of a clip are.
-    fn shown(&self, tiles: usize, tokens: usize) -> Vec<Shown> {
-        match self.config.vision.most_frames() {
-            Some(_) => vec![Shown::Picture; tokens / self.config.vision.tokens().max(1)],
-            None => vec![Shown::Tiles(tiles)],
-        }
     }
 
     /// What a prompt without a clip has in front of its question.

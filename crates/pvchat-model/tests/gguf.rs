@@ -7,7 +7,7 @@ use pvchat_nn::{
     weights::gguf::{
         Encoding, Gguf, List, Value,
         folder::write_folder,
-        tokenizer::{smolvlm2_tokenizer_json, tokenizer_json},
+        tokenizer::{tokenizer_json, tokenizer_json_with_pictures},
     },
 };
 
@@ -432,5 +432,5 @@ fn other_models_and_tokenizers_are_refused() {
     }
     let gguf = open(&tiny().bytes()).unwrap();
     assert!(tokenizer_json(&gguf).is_ok());
-    assert!(smolvlm2_tokenizer_json(&gguf).unwrap_err().to_string().contains("5 tokens"));
+    assert!(tokenizer_json_with_pictures(&gguf).unwrap_err().to_string().contains("5 tokens"));
 }

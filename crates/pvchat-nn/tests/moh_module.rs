@@ -1,5 +1,5 @@
-//! The attention module beyond what the golden data covers: chosen shared heads, grouped queries, masks, a cache, LoRA,
-//! heads left out of the projections, a start from plain attention, and what it refuses.
+//! The attention module beyond what the golden data covers: chosen shared heads, grouped queries, masks, heads left
+//! out of the projections, a start from plain attention, and what it refuses.
 
 use burn::{
     module::{ModuleMapper, Param},
@@ -9,7 +9,6 @@ use burn::{
 use pvchat_data::random::SeededStream;
 use pvchat_nn::{
     Error, init,
-    language::{KeyValueCache, LoraConfig},
     moh::{
         MohAttention, MohAttentionConfig, MohOutput, Routing,
         kernel::{Kernel, View},
@@ -34,29 +33,17 @@ fn drawn(label: &str, shape: [usize; 3], device: &Device) -> Tensor<3> {
     init::normal(&mut SeededStream::new(11).derive(label), shape, 1.0, device)
 }
 
-/// Six heads of four over two key heads, the second and the last shared, LoRA that does something.
+/// Six heads of four over two key heads, the second and the last shared.
 fn grouped(device: &Device) -> MohAttention {
     let mut config = MohAttentionConfig::new(24, 6, RELU).with_key_width(20).with_key_heads(2).with_shared_heads([5, 1]);
     config.initial_deviation = 0.3;
     let stream = SeededStream::new(2);
-    let mut module = config.init(&stream, device).unwrap();
-    module.attach(&stream, LoraConfig { rank: 3, alpha: 6.0, dropout: 0.0 }).unwrap();
-    let adapters = module.adapters.as_mut().unwrap();
-    for (index, adapter) in [&mut adapters.query, &mut adapters.key, &mut adapters.value].into_iter().enumerate() {
-        let [_, rank, outputs] = adapter.sizes();
-        let mut stream = stream.derive(format!("b.{index}"));
-        adapter.b.weight = Param::from_tensor(init::normal(&mut stream, [rank, outputs], 0.3, device));
-    }
-    module
+    config.init(&stream, device).unwrap()
 }
 
 /// Written down in loops over plain numbers, from the formulas of the module's documentation.
 fn by_hand(module: &MohAttention, x: &Tensor<3>, keys: &Tensor<3>, seen: impl Fn(usize, usize, usize) -> bool) -> Vec<f32> {
-    let matrix = |linear: &burn::nn::Linear, adapter: &pvchat_nn::language::LoraAdapter| {
-        let added = adapter.a.weight.val().matmul(adapter.b.weight.val()) * adapter.scale;
-        (numbers(linear.weight.val() + added), numbers(linear.bias.as_ref().unwrap().val()))
-    };
-    let adapters = module.adapters.as_ref().unwrap();
+    let matrix = |linear: &burn::nn::Linear| (numbers(linear.weight.val()), numbers(linear.bias.as_ref().unwrap().val()));
     let project = |input: &Tensor<3>, (weight, bias): (Vec<f32>, Vec<f32>)| -> Vec<f64> {
         let width = input.dims()[2];
         let rows = numbers(input.clone());
@@ -69,11 +56,7 @@ fn by_hand(module: &MohAttention, x: &Tensor<3>, keys: &Tensor<3>, seen: impl Fn
         };
         rows.chunks(width).flat_map(row).collect()
     };
-    let (q, k, v) = (
-        project(x, matrix(&module.query, &adapters.query)),
-        project(keys, matrix(&module.key, &adapters.key)),
-        project(keys, matrix(&module.value, &adapters.value)),
-    );
+    let (q, k, v) = (project(x, matrix(&module.query)), project(keys, matrix(&module.key)), project(keys, matrix(&module.value)));
     let gates = module.gates(x.clone()).unwrap();
     let (gate, alpha) = (numbers(gates.gates), numbers(gates.alpha));
     let ([batch, tokens, _], count) = (x.dims(), keys.dims()[1]);
@@ -103,7 +86,7 @@ fn by_hand(module: &MohAttention, x: &Tensor<3>, keys: &Tensor<3>, seen: impl Fn
 }
 
 #[test]
-fn chosen_heads_groups_masks_and_adapters_are_what_the_formulas_say() {
+fn chosen_heads_groups_and_masks_are_what_the_formulas_say() {
     let device = Device::flex();
     let module = grouped(&device);
     let (x, keys) = (drawn("x", [2, 5, 24], &device), drawn("keys", [2, 7, 20], &device));
@@ -125,37 +108,12 @@ fn chosen_heads_groups_masks_and_adapters_are_what_the_formulas_say() {
     }
 }
 
-#[test]
-fn tokens_one_by_one_through_a_cache_are_the_causal_whole() {
-    let device = Device::flex();
-    let mut config = MohAttentionConfig::new(24, 6, RELU).with_key_heads(3).with_shared_heads([0, 4]);
-    config.initial_deviation = 0.3;
-    let module = config.init(&SeededStream::new(3), &device).unwrap();
-    let x = drawn("cached", [2, 9, 24], &device);
-    let causal = View { causal: true, ..View::default() };
-    let whole = module.forward(x.clone(), x.clone(), causal).unwrap().context;
-    let mut cache = KeyValueCache::new(1, 4);
-    let mut parts = Vec::new();
-    for (first, count) in [(0, 4), (4, 1), (5, 3), (8, 1)] {
-        let output = module.forward_cached(x.clone().narrow(1, first, count), &mut cache, 0, causal).unwrap();
-        cache.advance(count);
-        parts.push(output.context);
-    }
-    assert_close("context", &numbers(Tensor::cat(parts, 1)), &numbers(whole));
-    assert!(matches!(module.forward_cached(drawn("one", [1, 1, 24], &device), &mut cache, 0, causal), Err(Error::Shape { .. })));
-}
-
 /// The first routed heads, and everything of the second key head, never open.
-fn closed(device: &Device, adapters: bool) -> MohAttention {
+fn closed(device: &Device) -> MohAttention {
     let mut config = MohAttentionConfig::new(32, 8, RELU).with_key_width(16).with_key_heads(4).with_shared_heads([6, 1]);
     config.initial_deviation = 0.2;
     let stream = SeededStream::new(5);
     let mut module = config.init(&stream, device).unwrap();
-    if adapters {
-        module.attach(&stream, LoraConfig { rank: 2, alpha: 4.0, dropout: 0.0 }).unwrap();
-        let value = &mut module.adapters.as_mut().unwrap().value;
-        value.b.weight = Param::from_tensor(init::normal(&mut stream.derive("b"), [2, 16], 0.3, device));
-    }
     // Routed heads are 0, 2, 3, 4, 5 and 7; heads 2 and 3 are all of key head 1.
     let router = module.router_alpha.as_mut().unwrap();
     let bias = Tensor::<1>::from_floats([-50.0, -50.0, -50.0, 1.0, 1.0, 1.0], device);
@@ -165,39 +123,32 @@ fn closed(device: &Device, adapters: bool) -> MohAttention {
 
 #[test]
 fn heads_that_are_off_everywhere_are_left_out_and_nothing_changes() {
-    for adapters in [false, true] {
-        let device = Device::flex().autodiff();
-        let module = closed(&device, adapters);
-        let tracked = |label, shape| drawn(label, shape, &device).require_grad();
-        let (x, keys) = (tracked("x", [2, 20, 32]), tracked("keys", [2, 1600, 16]));
-        let slope = drawn("slope", [2, 20, 32], &device);
-        let run = |output: MohOutput| {
-            let context = numbers(output.context.clone());
-            let gradients = (output.context * slope.clone()).sum().backward();
-            let mut found = vec![context, numbers(x.grad(&gradients).unwrap()), numbers(keys.grad(&gradients).unwrap())];
-            for linear in [&module.query, &module.key, &module.value] {
-                found.push(numbers(linear.weight.val().grad(&gradients).unwrap()));
-                found.push(numbers(linear.bias.as_ref().unwrap().val().grad(&gradients).unwrap()));
-            }
-            if let Some(adapters) = &module.adapters {
-                for adapter in [&adapters.key, &adapters.value] {
-                    found.push(numbers(adapter.b.weight.val().grad(&gradients).unwrap()));
-                }
-            }
-            (found, output.left_out)
-        };
-        let (found, left_out) = run(module.forward(x.clone(), keys.clone(), View::default()).unwrap());
-        assert_eq!(left_out, [2, 3]);
-        let pair = module.keys_and_values(keys.clone());
-        let whole = module.attend(module.queries(x.clone()), pair, View::default(), module.gates(x.clone())).unwrap();
-        assert!(whole.left_out.is_empty());
-        let (expected, _) = run(whole);
-        for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
-            assert_close(&format!("adapters {adapters}, part {index}"), found, expected);
+    let device = Device::flex().autodiff();
+    let module = closed(&device);
+    let tracked = |label, shape| drawn(label, shape, &device).require_grad();
+    let (x, keys) = (tracked("x", [2, 20, 32]), tracked("keys", [2, 1600, 16]));
+    let slope = drawn("slope", [2, 20, 32], &device);
+    let run = |output: MohOutput| {
+        let context = numbers(output.context.clone());
+        let gradients = (output.context * slope.clone()).sum().backward();
+        let mut found = vec![context, numbers(x.grad(&gradients).unwrap()), numbers(keys.grad(&gradients).unwrap())];
+        for linear in [&module.query, &module.key, &module.value] {
+            found.push(numbers(linear.weight.val().grad(&gradients).unwrap()));
+            found.push(numbers(linear.bias.as_ref().unwrap().val().grad(&gradients).unwrap()));
         }
-        let few = module.forward(x.clone(), keys.clone().narrow(1, 0, 3), View::default()).unwrap();
-        assert!(few.left_out.is_empty(), "with few keys the copy of the columns costs more");
+        (found, output.left_out)
+    };
+    let (found, left_out) = run(module.forward(x.clone(), keys.clone(), View::default()).unwrap());
+    assert_eq!(left_out, [2, 3]);
+    let pair = module.keys_and_values(keys.clone());
+    let whole = module.attend(module.queries(x.clone()), pair, View::default(), module.gates(x.clone())).unwrap();
+    assert!(whole.left_out.is_empty());
+    let (expected, _) = run(whole);
+    for (index, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        assert_close(&format!("part {index}"), found, expected);
     }
+    let few = module.forward(x.clone(), keys.clone().narrow(1, 0, 3), View::default()).unwrap();
+    assert!(few.left_out.is_empty(), "with few keys the copy of the columns costs more");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, finder::EmbedderKind};
+use crate::{Error, Result, networks::EmbedderKind};
 
 /// Whether somebody is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -7,6 +7,7 @@ use crate::{
     Result,
     layers::Maps,
     networks::{DlibResNet, MobileFaceNet},
+    unit::normalise,
 };
 
 /// The shortest embedding of MobileFaceNet that tells people apart, before it is scaled: sharp faces have 55 to 90, of 24 pixels
@@ -66,23 +67,7 @@ impl Embedder {
             Self::MobileFaceNet(network) => Ok(network.forward(faces)),
             Self::Dlib(network) => Ok(network.forward(faces)),
             #[cfg(feature = "onnx")]
-            Self::Own(_) => Err(crate::onnx::not_shipped(crate::Network::Embedder)),
+            Self::Own(_) => Err(crate::onnx::not_shipped(crate::networks::Network::Embedder)),
         }
     }
-}
-
-/// Scales a vector to unit length; a zero vector stays.
-pub(crate) fn normalise(vector: &mut [f32]) {
-    let length = vector.iter().map(|value| value * value).sum::<f32>().sqrt();
-    if length > 0.0 {
-        vector.iter_mut().for_each(|value| *value /= length);
-    }
-}
-
-/// The cosine of two unit vectors, -1 to 1; 0 where their widths differ.
-pub fn cosine(one: &[f32], other: &[f32]) -> f32 {
-    if one.len() != other.len() {
-        return 0.0;
-    }
-    one.iter().zip(other).map(|(a, b)| a * b).sum::<f32>().clamp(-1.0, 1.0)
 }

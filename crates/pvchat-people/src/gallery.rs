@@ -11,7 +11,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result, embed::cosine};
+use crate::{Error, Result, unit::cosine};
 
 /// What files of people end with.
 pub const EXTENSION: &str = "person.safetensors";

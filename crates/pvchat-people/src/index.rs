@@ -431,7 +431,7 @@ mod tests {
     fn vector(seed: u64) -> Vec<f32> {
         let mut stream = pvchat_data::random::SeededStream::new(seed);
         let mut vector: Vec<f32> = (0..WIDTH).map(|_| 2.0 * stream.unit() - 1.0).collect();
-        crate::embed::normalise(&mut vector);
+        crate::unit::normalise(&mut vector);
         vector
     }
 

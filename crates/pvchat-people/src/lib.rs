@@ -21,6 +21,7 @@ mod recognise;
 mod resize;
 pub mod timeline;
 mod track;
+mod unit;
 
 /// What is done to pictures around the networks, for benchmarks.
 #[doc(hidden)]
@@ -30,14 +31,15 @@ pub mod pictures {
 
 pub use calibration::{Calibration, Verdict};
 pub use detect::{CONFIRMED, Face, Search, THOROUGH_SIDE};
-pub use embed::cosine;
 pub use error::{Error, Result};
-pub use finder::{EmbedderKind, FindOptions, Finder, Network};
+pub use finder::{FindOptions, Finder};
 pub use gallery::{Gallery, Person, Template};
 pub use geometry::{Bounds, Point};
 pub use index::{FaceIndex, Hit, IndexedFile, IndexedPerson};
 pub use matte::Matte;
+pub use networks::{EmbedderKind, Network};
 pub use quality::{Flaw, Limits, Quality};
 pub use recognise::{Recognised, recognise};
 pub use timeline::{Appearance, Moment, Timeline, Watch, WatchOptions};
 pub use track::{SeenFace, Sighting, Track, mean_embedding};
+pub use unit::cosine;

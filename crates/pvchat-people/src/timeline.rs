@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Bounds, Calibration, Finder, Person, Result, Verdict,
-    embed::cosine,
     quality::Flaw,
     recognise::recognise,
     track::{Linker, Track},
+    unit::cosine,
 };
 
 /// A stretch of a video in which somebody is seen.

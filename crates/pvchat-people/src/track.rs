@@ -9,8 +9,8 @@ use crate::{
     EmbedderKind,
     calibration::Calibration,
     detect::Face,
-    embed::{cosine, normalise},
     quality::{Flaw, Quality},
+    unit::{cosine, normalise},
 };
 
 /// A face in one frame.

@@ -8,8 +8,8 @@ use burn::{
 };
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
-    answer::{AnswerConfig, AnswerModel, BridgeConfig},
-    bridge::QFormerBridgeConfig,
+    answer::{AnswerConfig, AnswerModel},
+    bridge::{BridgeConfig, QFormerBridgeConfig},
     personal::PersonalTensors,
     prompt::{EncodedText, Segment},
     qformer::{Activation, DropoutRates, NormPlacement, QFormerConfig},

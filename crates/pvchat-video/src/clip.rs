@@ -1,10 +1,8 @@
 //! A clip: the frames of one file that were picked, and where they come from.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use image::RgbImage;
-
-use crate::{Result, SamplingPlan, VideoReader};
 
 /// Frames of one file, with their numbers and times.
 #[derive(Clone, PartialEq)]
@@ -19,16 +17,6 @@ pub struct Clip {
     pub frame_rate: f64,
     /// The file.
     pub source: PathBuf,
-}
-
-impl Clip {
-    /// Opens a file and keeps `segments` evenly spread frames ([`SamplingPlan::Uniform`]).
-    ///
-    /// # Errors
-    /// Those of [`VideoReader::open`] and [`VideoReader::sample`].
-    pub fn open(path: impl AsRef<Path>, segments: usize) -> Result<Self> {
-        VideoReader::open(path)?.sample(&SamplingPlan::Uniform(segments))
-    }
 }
 
 impl std::fmt::Debug for Clip {

@@ -11,9 +11,10 @@ use ffmpeg::format::Pixel;
 use ffmpeg::{ffi, filter, frame};
 use image::RgbImage;
 
+use crate::Error;
+use crate::frame::Frame;
 use crate::orientation::Orientation;
 use crate::pass::Decoded;
-use crate::{Error, Frame};
 
 /// Rounding of the scaler when it turns the chroma of a video into RGB.
 const TO_RGB: &str = "accurate_rnd+full_chroma_int+bicubic";

@@ -11,7 +11,7 @@ use ffmpeg::{Packet, decoder, ffi, frame};
 use crate::convert::ToRgb;
 use crate::damage::{Excuses, REORDERED, is_marked, is_patched};
 use crate::demuxer::{Demuxer, check_pixels};
-use crate::frames::Frame;
+use crate::frame::Frame;
 use crate::index::{PacketIndex, marks_unreferenced};
 use crate::options::Job;
 use crate::orientation::Orientation;

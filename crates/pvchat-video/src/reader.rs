@@ -9,7 +9,7 @@ use image::RgbImage;
 
 use crate::damage::REORDERED;
 use crate::demuxer::Demuxer;
-use crate::frames::{Frame, Frames, Passed};
+use crate::frame::Frame;
 use crate::index::{PacketIndex, Packets};
 use crate::info::{Timeline, VideoInfo};
 use crate::options::{Job, ReadOptions};
@@ -17,6 +17,11 @@ use crate::random::{RandomAccess, Stop};
 use crate::sampling::Unfit;
 use crate::source::Source;
 use crate::{Clip, Damage, Error, Result, SamplingPlan, still};
+
+mod frames;
+
+pub use frames::Frames;
+pub(crate) use frames::Passed;
 
 /// An open video file or still image.
 ///
@@ -366,6 +371,16 @@ impl VideoReader {
             return Err(Error::limit(&self.job.name, "frames", format!("a clip of {frames} frames"), allowed));
         }
         Ok(())
+    }
+}
+
+impl Clip {
+    /// Opens a file and keeps `segments` evenly spread frames ([`SamplingPlan::Uniform`]).
+    ///
+    /// # Errors
+    /// Those of [`VideoReader::open`] and [`VideoReader::sample`].
+    pub fn open(path: impl AsRef<Path>, segments: usize) -> Result<Self> {
+        VideoReader::open(path)?.sample(&SamplingPlan::Uniform(segments))
     }
 }
 

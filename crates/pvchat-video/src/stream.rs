@@ -5,11 +5,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 
 use crate::convert::ToRgb;
-use crate::frames::{Frame, Frames, Passed};
+use crate::frame::Frame;
 use crate::options::Job;
 use crate::pass::{Decoded, Pass};
 use crate::random::Stop;
-use crate::reader::{Content, VideoReader};
+use crate::reader::{Content, Frames, Passed, VideoReader};
 use crate::sampling::Grid;
 use crate::{Error, Result};
 

@@ -10,10 +10,9 @@ use image::RgbImage;
 use pvchat_data::{SubjectName, text::tidy};
 use pvchat_model::{sight::Sight, vilm::Vilm};
 use pvchat_people::{Moment, Verdict};
-use serde::Serialize;
 
 use crate::{
-    Error, Footage, Part, People, PeopleAnswer, Presence, Result, SubjectFolder,
+    Described, Error, Footage, Means, Part, People, PeopleAnswer, Presence, Result, SubjectFolder,
     looks::Looks,
     people_questions::{Asked, AskedKind, Context, Refusal},
     people_scene::{NEEDS_DESCRIPTION, Scene},
@@ -78,31 +77,6 @@ pub struct LearnedAnswer {
     pub text: String,
     /// Its probability that the person is in the pictures: that of "yes" against "no". Nothing was calibrated.
     pub presence: f32,
-}
-
-/// By what a base was told whom a question is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Means {
-    /// By nothing: the question is about the footage, or it cannot look at a picture beside the frames.
-    Frames,
-    /// By a picture of the person alone.
-    Picture,
-    /// By parameters that it has learned for the person.
-    Learned,
-}
-
-/// Where a described answer comes from.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Described {
-    /// The base.
-    pub by: String,
-    /// What it was asked.
-    pub question: String,
-    /// The times of the frames that it saw, in seconds.
-    pub seconds: Vec<f64>,
-    /// By what it was told whom the question is about.
-    pub means: Means,
 }
 
 /// A base that describes filmed footage.

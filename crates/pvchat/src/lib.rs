@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod base_folder;
+mod candidate;
 mod dataset;
 mod describe;
 mod error;
@@ -22,14 +23,16 @@ mod session;
 mod wording;
 
 pub use base_folder::BaseFolder;
+pub use candidate::Candidate;
 pub use dataset::DatasetRequest;
-pub use describe::{BaseDescriber, Described, Describer, LearnedAnswer, Means, Pictures};
+pub use describe::{BaseDescriber, Describer, LearnedAnswer, Pictures};
 pub use error::{Error, Result};
 pub use folder::SubjectFolder;
 pub use glance::Glance;
-pub use people::{Candidate, Choice, Enrolled, Footage, People, PeopleOptions, SeenPeople, WatchProgress, forget_person};
-pub use people_answer::{Part, PeopleAnswer, Presence};
+pub use people::{Choice, Enrolled, Footage, People, PeopleOptions, SeenPeople, WatchProgress, forget_person};
+pub use people_answer::{Described, Means, Part, PeopleAnswer};
 pub use people_index::{FoundIn, INDEX, IndexProgress, Indexed};
+pub use people_scene::Presence;
 pub use pvchat::{Chat, Pvchat, SeenClip};
 pub use receipt::{Deleted, Kept, Receipt};
 pub use session::Session;

@@ -21,7 +21,7 @@ use pvchat_video::{Clip, DamagePolicy, ReadOptions, SamplingPlan, StreamPlan, Vi
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result};
+use crate::{Candidate, Error, Result};
 
 /// Frames of a clip that somebody is enrolled from, at most.
 const ENROL_FRAMES: usize = 60;
@@ -90,31 +90,6 @@ pub struct SeenPeople {
     pub is_picture: bool,
     /// The faces, linked.
     pub tracks: Vec<Track>,
-}
-
-/// Somebody in a clip who can be enrolled.
-#[derive(Clone, Debug)]
-pub struct Candidate {
-    /// The number to choose the person by, counted from 1.
-    pub number: usize,
-    /// The first and last time in seconds.
-    pub span: (f64, f64),
-    /// Frames with the face.
-    pub faces: usize,
-    /// Frames with a good face.
-    pub good_faces: usize,
-    /// Mean width of the good faces in pixels, or of all where none is good.
-    pub size: f32,
-    /// Mean sharpness of the same faces.
-    pub sharpness: f32,
-    /// The best face's box and time.
-    pub best: (pvchat_people::Bounds, f64),
-    /// Why faces are not good, each reason once, the commonest first.
-    pub flaws: Vec<pvchat_people::Flaw>,
-    /// The best face, aligned.
-    pub portrait: Option<RgbImage>,
-    /// The mean embedding of the good faces.
-    embedding: Option<Vec<f32>>,
 }
 
 /// Which of several people is meant.

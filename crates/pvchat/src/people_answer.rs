@@ -9,7 +9,7 @@ use pvchat_video::VideoReader;
 use serde::Serialize;
 
 use crate::{
-    Described, Error, Footage, People, Result,
+    Error, Footage, People, Presence, Result,
     people_questions::{Asked, AskedKind, Context, Refusal, understand},
     people_scene::{NEEDS_DESCRIPTION, Scene},
     people_wording::{capital, joined},
@@ -46,19 +46,29 @@ pub struct Part {
     pub described: Option<Described>,
 }
 
-/// Whether somebody is in the footage, and when.
+/// By what a base was told whom a question is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Means {
+    /// By nothing: the question is about the footage, or it cannot look at a picture beside the frames.
+    Frames,
+    /// By a picture of the person alone.
+    Picture,
+    /// By parameters that it has learned for the person.
+    Learned,
+}
+
+/// Where a described answer comes from.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Presence {
-    /// The name.
-    pub name: SubjectName,
-    /// Whether the person is in it: no only where the faces that were seen are clearly those of others.
-    pub verdict: Verdict,
-    /// The probability that the most similar one is the person, 0 to 1; 0 where nobody is similar.
-    pub probability: f32,
-    /// The greatest cosine; 0 where nobody is similar.
-    pub similarity: f32,
-    /// When, in the order of time: the certain ones for yes, the possible ones for not sure.
-    pub moments: Vec<Moment>,
+pub struct Described {
+    /// The base.
+    pub by: String,
+    /// What it was asked.
+    pub question: String,
+    /// The times of the frames that it saw, in seconds.
+    pub seconds: Vec<f64>,
+    /// By what it was told whom the question is about.
+    pub means: Means,
 }
 
 /// Answers what was understood. `names` are those who are enrolled now: somebody who is in the footage's index but not among

@@ -2,9 +2,10 @@
 
 use pvchat_data::SubjectName;
 use pvchat_people::{Appearance, Calibration, Flaw, Moment, Verdict};
+use serde::Serialize;
 
 use crate::{
-    Footage, Presence,
+    Footage,
     people_questions::{Asked, AskedKind, Side, Within},
     people_wording::{Span, both, capital, clock, joined, length, listed, merge, number, shortened, spans},
 };
@@ -14,6 +15,21 @@ pub(crate) const NEEDS_DESCRIPTION: &str =
     "This needs a base that can describe footage: pvchat base get smolvlm2-256m (1.0 GB, Apache-2.0).";
 /// Faces that are not good and are this near in time, in seconds, to those of the only people around are theirs.
 const NEAR: f64 = 3.0;
+
+/// Whether somebody is in the footage, and when.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Presence {
+    /// The name.
+    pub name: SubjectName,
+    /// Whether the person is in it: no only where the faces that were seen are clearly those of others.
+    pub verdict: Verdict,
+    /// The probability that the most similar one is the person, 0 to 1; 0 where nobody is similar.
+    pub probability: f32,
+    /// The greatest cosine; 0 where nobody is similar.
+    pub similarity: f32,
+    /// When, in the order of time: the certain ones for yes, the possible ones for not sure.
+    pub moments: Vec<Moment>,
+}
 
 /// Everything that was seen of one person in the part of the footage that is asked about.
 struct Row {

@@ -13,7 +13,8 @@ use pvchat::{
     data::random::SeededStream,
     model::{
         checkpoint,
-        families::smolvlm2::{self, Preprocess, SiglipConfig, SmolVlm2Config},
+        families::smolvlm2::{self, SiglipConfig, SmolVlm2Config},
+        preprocess::SquaresConfig,
     },
     nn::{device, language::DecoderConfig},
 };
@@ -198,8 +199,8 @@ pub fn write_tiny_base(folder: &Path, deviation: Option<f32>) {
         max_positions: 4096,
         image_token_id: control("<image>"),
         end_tokens: vec![control("<end_of_utterance>")],
-        video: Preprocess { longest_edge: 32, side: 32 },
-        image: Preprocess { longest_edge: 128, side: 32 },
+        video: SquaresConfig { longest_edge: 32, side: 32 },
+        image: SquaresConfig { longest_edge: 128, side: 32 },
         ..published
     });
     let parameters = config.init(&SeededStream::new(1), &device::default_device().unwrap()).unwrap();

@@ -12,10 +12,12 @@ use pvchat_augment::Failure;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     answer::AnswerModel,
-    families::miniature::{MiniatureEncoder, MiniatureEncoderConfig},
-    prompt::{PromptFormat, TextCodec},
+    families::{
+        VisionTower,
+        miniature::{MiniatureEncoder, MiniatureEncoderConfig, prompt_format},
+    },
+    prompt::TextCodec,
     vilm::{Vilm, VilmParameters},
-    vision::VisionTower,
 };
 use pvchat_nn::weights;
 use pvchat_train::{
@@ -163,7 +165,7 @@ pub fn assemble(design: &Design, encoder: &MiniatureEncoder, answer: AnswerModel
 /// The miniature's tokenizer with its prompt format, and its file.
 fn codec() -> Result<(TextCodec, String), Failure> {
     let tokenizer = tokenizer::train()?;
-    Ok((TextCodec::from_bytes("tokenizer.json", tokenizer.as_bytes(), PromptFormat::miniature())?, tokenizer))
+    Ok((TextCodec::from_bytes("tokenizer.json", tokenizer.as_bytes(), prompt_format())?, tokenizer))
 }
 
 fn answer_stream(seed: u64) -> SeededStream {

@@ -138,7 +138,7 @@ impl EncodedClips {
     /// What enrolment sees of the person at `position` of each clip: read-outs `[1, clips, width]`
     /// and identity embeddings `[1, clips, identity_width]`, to be reshaped to batch and subjects.
     pub fn looks(&self, people: &[(usize, usize)], shape: [usize; 2], device: &Device) -> [Tensor<3>; 2] {
-        let first = self.memory_tokens - pvchat_model::families::miniature::Readout::COUNT;
+        let first = self.memory_tokens - pvchat_model::sight::Readout::COUNT;
         let readouts: Vec<f32> = people
             .iter()
             .flat_map(|&(clip, position)| self.tokens[clip][(first + position) * self.width..][..self.width].iter().copied())

@@ -10,10 +10,11 @@ use pvchat_data::random::SeededStream;
 use pvchat_model::families::miniature::{MiniatureEncoder, MiniatureEncoderConfig, stack_clips};
 use pvchat_nn::init;
 
-use crate::words;
 use crate::world::{
     ATTRIBUTE_SIZES, Action, ClothColour, Garment, Identity, Pattern, Person, PersonTruth, Place, Scene, SceneOptions, Truth,
 };
+
+pub use crate::supervision::Supervision;
 
 /// Sizes of the classes that tell what a person wears and does.
 pub(super) const FACT_SIZES: [usize; 4] = [Garment::ALL.len(), ClothColour::ALL.len(), Pattern::ALL.len(), Action::ALL.len()];
@@ -21,37 +22,6 @@ const FACTS: usize = FACT_SIZES[0] + FACT_SIZES[1] + FACT_SIZES[2] + FACT_SIZES[
 
 fn identity_classes() -> usize {
     ATTRIBUTE_SIZES.iter().sum()
-}
-
-/// What the encoder is told about the people of its clips.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Supervision {
-    /// Every attribute, and which clips show the same person.
-    #[default]
-    People,
-    /// What descriptions name, and nothing about who anybody is: everybody is a stranger in every clip.
-    Descriptions,
-}
-
-impl Supervision {
-    /// Sizes of the encoder: without identities it has no identity embedding.
-    pub fn encoder(self) -> MiniatureEncoderConfig {
-        let config = MiniatureEncoderConfig::default();
-        match self {
-            Self::People => config,
-            Self::Descriptions => MiniatureEncoderConfig { identity_width: None, ..config },
-        }
-    }
-
-    /// What an encoder of these sizes is told: whether it has an identity embedding decides it.
-    pub fn of(config: &MiniatureEncoderConfig) -> Self {
-        if config.identity_width.is_some() { Self::People } else { Self::Descriptions }
-    }
-
-    /// Whether the attribute of that index is told.
-    fn tells(self, attribute: usize) -> bool {
-        self == Self::People || words::DESCRIBED_ATTRIBUTES.contains(&attribute)
-    }
 }
 
 /// The encoder with the heads that only its training needs.

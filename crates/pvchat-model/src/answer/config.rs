@@ -7,20 +7,9 @@ use pvchat_nn::language::DecoderConfig;
 use super::AnswerModel;
 use crate::{
     Result,
-    bridge::{Bridge, QFormerBridgeConfig},
-    families::smolvlm2::ConnectorConfig,
+    bridge::{Bridge, BridgeConfig, QFormerBridgeConfig},
     personal::PersonalConfig,
 };
-
-/// Sizes of a [`Bridge`].
-#[derive(Clone, Debug, PartialEq)]
-#[allow(clippy::large_enum_variant)] // there is one per model
-pub enum BridgeConfig {
-    /// A Q-Former.
-    QFormer(QFormerBridgeConfig),
-    /// Neighbouring patches joined and projected.
-    PixelShuffle(ConnectorConfig),
-}
 
 /// Sizes of an [`AnswerModel`].
 #[derive(Clone, Debug, PartialEq)]

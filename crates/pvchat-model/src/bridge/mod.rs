@@ -4,13 +4,16 @@ use burn::prelude::*;
 use pvchat_nn::{
     moh::Gates,
     packed::{Precision, Weights},
+    trace::Trace,
 };
 
+pub mod connector;
 pub mod qformer;
 
+pub use connector::{Connector, ConnectorConfig};
 pub use qformer::{QFormerBridge, QFormerBridgeConfig};
 
-use crate::{Error, Result, families::smolvlm2::Connector, module_enum::module_enum, personal::PersonalTensors, sight::Sight};
+use crate::{Error, Result, module_enum::module_enum, personal::PersonalTensors, sight::Sight};
 
 /// The visual part of a prompt.
 #[derive(Clone, Debug)]
@@ -27,6 +30,16 @@ pub struct Visual {
 
 /// Subjects that a question is about: their parameters, and the name slot of each, `[batch, subjects]`.
 pub type Asked<'a> = (&'a PersonalTensors, Tensor<2, Int>);
+
+/// Sizes of a [`Bridge`].
+#[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // there is one per model
+pub enum BridgeConfig {
+    /// A Q-Former.
+    QFormer(QFormerBridgeConfig),
+    /// Neighbouring patches joined and projected.
+    PixelShuffle(ConnectorConfig),
+}
 
 /// The bridge of a model. As a module it is the bridge itself.
 #[derive(Clone, Debug)]
@@ -63,9 +76,28 @@ impl Bridge {
     /// # Errors
     /// [`Error::Shape`] when the sight does not fit the bridge.
     pub fn visual(&self, sight: &Sight, subjects: Option<Asked<'_>>) -> Result<Visual> {
+        self.visual_traced(sight, subjects, &mut Trace::off())
+    }
+
+    /// [`visual`](Self::visual) that shows the states on the way.
+    ///
+    /// # Errors
+    /// As [`visual`](Self::visual).
+    pub fn visual_traced(&self, sight: &Sight, subjects: Option<Asked<'_>>, trace: &mut Trace<'_>) -> Result<Visual> {
         match self {
-            Self::QFormer(bridge) => bridge.visual(sight, subjects),
-            Self::PixelShuffle(connector) => joined(connector, sight),
+            Self::QFormer(bridge) => bridge.visual(sight, subjects, trace),
+            Self::PixelShuffle(connector) => joined(connector, sight, trace),
+        }
+    }
+
+    /// The names of the states that are shown, in the order of computation.
+    pub fn states(&self) -> Vec<String> {
+        match self {
+            Self::QFormer(bridge) => {
+                let layers = (0..bridge.qformer.encoder.layer.len()).map(|layer| format!("qformer.layer{layer}"));
+                layers.chain(["qformer.last_hidden_state", "project_up"].map(String::from)).collect()
+            }
+            Self::PixelShuffle(_) => ["pixel_shuffle", "connector"].map(String::from).into(),
         }
     }
 
@@ -96,14 +128,14 @@ impl Bridge {
 }
 
 /// Every picture's patches, joined and projected.
-fn joined(connector: &Connector, sight: &Sight) -> Result<Visual> {
+fn joined(connector: &Connector, sight: &Sight, trace: &mut Trace<'_>) -> Result<Visual> {
     let ([batch, count, width], pictures) = (sight.tokens.dims(), sight.pictures());
     if pictures == 0 || !count.is_multiple_of(pictures) {
         return Err(wrong_sight([batch, count, width], format!("[batch, a multiple of {pictures} pictures, width]")));
     }
     let patches = sight.tokens.clone().reshape([batch * pictures, count / pictures, width]);
     let own = connector.modality_projection.proj.weight.val().dtype();
-    let embeddings = connector.forward(patches.cast(own))?;
+    let embeddings = connector.forward_traced(patches.cast(own), trace)?;
     let [_, tokens, hidden] = embeddings.dims();
     let embeddings = embeddings.reshape([batch, pictures * tokens, hidden]);
     Ok(Visual { embeddings, pictures, gates: Vec::new(), personal_states: None })

@@ -2,15 +2,14 @@
 
 use burn::{module::Param, nn::Linear, prelude::*};
 use pvchat_data::random::SeededStream;
-use pvchat_nn::init;
+use pvchat_nn::{init, trace::Trace};
 
 use super::{Asked, Visual, wrong_sight};
 use crate::{
     Error, Result,
-    families::miniature::Readout,
     personal::{PersonalBridge, PersonalConfig, PersonalTensors},
     qformer::{QFormer, QFormerConfig},
-    sight::Sight,
+    sight::{Readout, Sight},
 };
 
 /// The largest number of query tokens of one kind, and of tiles, that is believed.
@@ -133,7 +132,7 @@ impl QFormerBridge {
         }
     }
 
-    pub(super) fn visual(&self, sight: &Sight, subjects: Option<Asked<'_>>) -> Result<Visual> {
+    pub(super) fn visual(&self, sight: &Sight, subjects: Option<Asked<'_>>, trace: &mut Trace<'_>) -> Result<Visual> {
         let [batch, count, width] = sight.tokens.dims();
         let tiles = self.tiles;
         if !count.is_multiple_of(tiles) {
@@ -160,12 +159,13 @@ impl QFormerBridge {
             queries = queries.unsqueeze_dim::<4>(1).expand(shape).reshape([batch * tiles, asked, query_width]);
             tokens = tokens.reshape([batch * tiles, count / tiles, width]);
         }
-        let output = self.qformer.forward(queries, tokens, None)?;
+        let output = self.qformer.forward_traced(queries, tokens, None, trace)?;
         let personal_states = subjects.map(|(personal, _)| {
             let [_, subjects, tokens, width] = personal.tokens.dims();
             output.query_states.clone().narrow(1, shared, subjects * tokens).reshape([batch * tiles, subjects, tokens, width])
         });
         let mut embeddings = self.project_up.forward(output.query_states);
+        trace.show(format_args!("project_up"), &embeddings);
         if tiles > 1 {
             let [_, queries, hidden] = embeddings.dims();
             embeddings = embeddings.reshape([batch, tiles * queries, hidden]);

@@ -19,7 +19,7 @@ use super::{
     Checkpoint, Loaded, Packing,
     values::{Damaged, finite, rows},
 };
-use crate::{Error, Result, error::ShapeMismatch, families::NameTable, vilm::VilmParameters, vision::VisionEncoder};
+use crate::{Error, Result, error::ShapeMismatch, families::NameTable, parameters::VilmParameters, vision::VisionEncoder};
 
 /// The most rows of subjects that a word table is believed to have grown by.
 const MOST_SUBJECT_ROWS: usize = 1024;

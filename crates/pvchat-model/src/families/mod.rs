@@ -5,14 +5,18 @@
 
 use serde_json::Value;
 
-use crate::{Result, vilm::VilmConfig};
+use crate::Result;
 
+mod config;
+mod encoders;
 pub mod internvideo2_chat;
 pub mod miniature;
 mod own;
 pub mod smolvlm2;
 
-pub(crate) use own::OwnConfig;
+pub use config::VilmConfig;
+pub use encoders::{EncoderConfig, VisionConfig, VisionTower};
+use own::OwnConfig;
 
 /// Every family, in the order in which a config.json is offered to them.
 pub const FAMILIES: &[Family] = &[miniature::FAMILY, internvideo2_chat::FAMILY, smolvlm2::FAMILY];
@@ -52,7 +56,7 @@ pub struct Files<'a> {
 /// A group of parameters: what errors call it, and whether one of our names belongs to it.
 pub type Group = (&'static str, fn(&str) -> bool);
 
-/// From the names of published checkpoints to those of [`VilmParameters`](crate::vilm::VilmParameters), and back.
+/// From the names of published checkpoints to those of [`VilmParameters`](crate::parameters::VilmParameters), and back.
 #[derive(Debug)]
 pub struct NameTable {
     /// Regular expressions and their replacements, applied one after another. Our own names pass through unchanged, so

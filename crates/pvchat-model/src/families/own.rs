@@ -3,21 +3,20 @@
 use pvchat_nn::language::DecoderConfig;
 use serde::{Deserialize, Serialize};
 
+use super::{VilmConfig, VisionConfig};
 use crate::{
-    answer::{AnswerConfig, BridgeConfig},
-    bridge::QFormerBridgeConfig,
+    answer::AnswerConfig,
+    bridge::{BridgeConfig, QFormerBridgeConfig},
     personal::PersonalConfig,
     preprocess::{PreprocessConfig, Preprocessing},
     prompt::PromptFormat,
     qformer::QFormerConfig,
-    vilm::VilmConfig,
-    vision::VisionConfig,
 };
 
 /// The keys of the file; others are refused.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct OwnConfig {
+pub(super) struct OwnConfig {
     name: String,
     preprocess: PreprocessConfig,
     vision: VisionConfig,
@@ -40,7 +39,7 @@ struct OwnAnswer {
 
 impl OwnConfig {
     /// The file of a model; `None` for one that this form has no place for.
-    pub(crate) fn of(config: &VilmConfig) -> Option<Self> {
+    pub(super) fn of(config: &VilmConfig) -> Option<Self> {
         let bridge = config.answer.qformer()?.clone();
         let Preprocessing::Tiles(preprocess) = config.preprocess.clone() else { return None };
         Some(Self {

@@ -6,19 +6,23 @@
 //!                                                               └─ whole, shrunk again [T, 3, r, r]
 //! ```
 //!
-//! That is what the published model was trained on ([`PreprocessConfig::full`], r = 224). The
-//! miniature looks at one square per frame, shrunk over areas ([`PreprocessConfig::miniature`]).
+//! That is what the published model was trained on ([`PreprocessConfig::full`], r = 224). Other models look at one square per
+//! frame, shrunk over areas ([`Resize::Area`]) or resized twice ([`squares`]).
 
 pub mod bars;
 pub mod bicubic;
+mod lanczos;
+pub mod squares;
 pub mod tiles;
 
-use crate::{Error, Result, families::smolvlm2};
+use crate::{Error, Result};
 use bicubic::resized_rgb;
 use burn::prelude::*;
 use image::RgbImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use squares::normalised;
+pub use squares::{ImageTiles, SquaresConfig};
 use tiles::{Normalisation, left_right_whole, square};
 
 /// Which images are made of a frame.
@@ -73,11 +77,6 @@ impl PreprocessConfig {
             mean: [0.485, 0.456, 0.406],
             deviation: [0.229, 0.224, 0.225],
         }
-    }
-
-    /// One square per frame, shrunk over areas, on the scale 0..1.
-    pub fn miniature(resolution: usize) -> Self {
-        Self { resize: Resize::Area, mean: [0.0; 3], deviation: [1.0; 3], ..Self::square(resolution) }
     }
 
     /// Images per frame.
@@ -164,8 +163,8 @@ impl PreprocessConfig {
 pub enum Preprocessing {
     /// Every frame as tiles of floats.
     Tiles(PreprocessConfig),
-    /// Every frame as one square of bytes, by SmolVLM2's two resizes.
-    Squares(smolvlm2::Preprocess),
+    /// Every frame as one square of bytes, by two resizes.
+    Squares(SquaresConfig),
 }
 
 impl Preprocessing {
@@ -206,7 +205,7 @@ impl Preprocessing {
                     let expected = "at least one frame".into();
                     return Err(Error::Shape { what: "clip", found: vec![0], expected });
                 }
-                let values = smolvlm2::preprocess::normalised(&config.clip_pixels(frames)?);
+                let values = normalised(&config.clip_pixels(frames)?);
                 let shape = [1, frames.len(), 3, config.side, config.side];
                 Ok(Tensor::<5>::from_data(TensorData::new(values, shape), device).swap_dims(1, 2))
             }

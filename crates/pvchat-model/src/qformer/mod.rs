@@ -19,7 +19,7 @@ pub use config::{Activation, DropoutRates, NormPlacement, QFormerConfig};
 
 use crate::{Error, Result};
 use burn::{nn::Embedding, prelude::*};
-use pvchat_nn::{dropout::dropout, moh::Gates, operations::LayerNorm};
+use pvchat_nn::{dropout::dropout, moh::Gates, operations::LayerNorm, trace::Trace};
 
 /// From checkpoint names (without the leading `qformer.`) to module paths, for
 /// [`apply_tensors`](pvchat_nn::weights::apply_tensors). `self` and `LayerNorm` cannot be field names in Rust.
@@ -89,6 +89,21 @@ impl QFormer {
     /// [`Error::Shape`] when the inputs do not fit the configuration or each other, or when the text is longer than
     /// `max_positions`; [`Error::Config`] when there is text and no text branch.
     pub fn forward(&self, queries: Tensor<3>, memory: Tensor<3>, text: Option<TextInput>) -> Result<QFormerOutput> {
+        self.forward_traced(queries, memory, text, &mut Trace::off())
+    }
+
+    /// [`forward`](Self::forward) that shows the queries after every layer (`qformer.layer0`, ..) and those that it returns
+    /// (`qformer.last_hidden_state`).
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_traced(
+        &self,
+        queries: Tensor<3>,
+        memory: Tensor<3>,
+        text: Option<TextInput>,
+        trace: &mut Trace<'_>,
+    ) -> Result<QFormerOutput> {
         let [batch, count, _] = queries.dims();
         check("queries", &queries, [batch, count, self.hidden])?;
         check("memory", &memory, [batch, memory.dims()[1], self.encoder_width])?;
@@ -110,13 +125,18 @@ impl QFormer {
                 gates.extend(found.map(|found| (format!("encoder.layer.{index}.{attention}"), found)));
             };
             states = layer.forward(states, count, &memory, text_mask.as_ref(), &mut record)?;
+            if trace.is_on() {
+                trace.show(format_args!("qformer.layer{index}"), &states.clone().narrow(1, 0, count));
+            }
         }
         if let Some(norm) = &self.encoder.final_norm {
             states = norm.forward(states);
         }
         let total = states.dims()[1];
         let text_states = (total > count).then(|| states.clone().narrow(1, count, total - count));
-        Ok(QFormerOutput { query_states: states.narrow(1, 0, count), text_states, gates })
+        let query_states = states.narrow(1, 0, count);
+        trace.show(format_args!("qformer.last_hidden_state"), &query_states);
+        Ok(QFormerOutput { query_states, text_states, gates })
     }
 
     /// Word and position embeddings of `ids` `[batch, tokens]`.

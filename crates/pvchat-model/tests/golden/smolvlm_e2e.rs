@@ -7,13 +7,13 @@ use image::RgbImage;
 use pvchat_model::{
     checkpoint::Checkpoint,
     families::{
-        Files,
+        Files, VisionConfig,
         smolvlm2::{Conversation, Message, Part, PromptCodec, Role, SmolVlm2Config},
     },
     preprocess::Preprocessing,
     prompt::{Segment, TextCodec},
     vilm::{Vilm, VilmConfig},
-    vision::{VisionConfig, VisionEncoder},
+    vision::VisionEncoder,
 };
 use pvchat_nn::{language::GenerationOptions, packed::Precision};
 use serde_json::Value;
@@ -51,7 +51,7 @@ fn opened(folder: &Path, longest_edge: usize, is_packed: bool, device: &Device) 
     let checkpoint = Checkpoint::open(folder).unwrap();
     let checkpoint = if is_packed { checkpoint.packed(Precision::F32) } else { checkpoint };
     let vilm = Vilm::from_checkpoint(config, codec, &checkpoint, device).unwrap().0;
-    (vilm, *published)
+    (vilm, published)
 }
 
 fn ids(value: &Value) -> Vec<u32> {

@@ -9,11 +9,12 @@ use image::RgbImage;
 use pvchat_model::{
     Error,
     families::smolvlm2::{
-        Conversation, FrameSampling, Message, Part, Preprocess, PromptCodec, Role, SiglipConfig, SmolVlm2Config,
-        config::PublishedFiles,
-        frames::frame_times,
-        preprocess::{LARGEST_INPUT, normalised},
-        prompt::number_words,
+        Conversation, FrameSampling, Message, Part, PromptCodec, Role, SiglipConfig, SmolVlm2Config, config::PublishedFiles,
+        frames::frame_times, prompt::number_words,
+    },
+    preprocess::{
+        SquaresConfig,
+        squares::{LARGEST_INPUT, normalised},
     },
     prompt::Segment,
 };
@@ -98,8 +99,8 @@ fn expected(size: &str) -> SmolVlm2Config {
         max_positions: 8192,
         image_token_id: 49_190,
         end_tokens: vec![49_279],
-        video: Preprocess { longest_edge: image_size, side: image_size },
-        image: Preprocess { longest_edge: 4 * image_size, side: image_size },
+        video: SquaresConfig { longest_edge: image_size, side: image_size },
+        image: SquaresConfig { longest_edge: 4 * image_size, side: image_size },
         split_images: true,
         sampling: FrameSampling { per_second: 1.0, most: 64 },
     }
@@ -246,7 +247,7 @@ fn pixels_are_those_of_the_reference_byte_for_byte() {
             else {
                 continue;
             };
-            let preprocess = Preprocess { longest_edge: longest_edge.parse().unwrap(), side: side.parse().unwrap() };
+            let preprocess = SquaresConfig { longest_edge: longest_edge.parse().unwrap(), side: side.parse().unwrap() };
             let frames = frames(&golden, &format!("inputs.{clip}"));
             let mut expected = bytes(&golden, &name);
             let found = match kind {
@@ -324,7 +325,7 @@ fn a_frame_is_resized_twice_by_lanczos_and_squashed() {
         [((90, 51), 40, 24, (40, 22)), ((30, 71), 96, 32, (40, 96)), ((33, 33), 33, 40, (33, 34)), ((61, 2), 32, 16, (32, 2))];
     for ((width, height), longest_edge, side, (between_width, between_height)) in cases {
         let frame = drawn(width, height);
-        let found = Preprocess { longest_edge, side }.frame_pixels(&frame).unwrap();
+        let found = SquaresConfig { longest_edge, side }.frame_pixels(&frame).unwrap();
         let expected = resized(&resized(&frame, between_width, between_height), side, side);
         let expected = as_planes(expected.as_raw(), side);
         // Weights of 16 bits differ from those in f64 by a level, seldom by two; where two rows become sixteen, often.
@@ -336,7 +337,7 @@ fn a_frame_is_resized_twice_by_lanczos_and_squashed() {
     }
     // A frame that fits stays as it is.
     let frame = drawn(16, 16);
-    let fits = Preprocess { longest_edge: 16, side: 16 };
+    let fits = SquaresConfig { longest_edge: 16, side: 16 };
     assert_eq!(fits.frame_pixels(&frame).unwrap(), as_planes(frame.as_raw(), 16));
     let tiles = fits.image_tiles(&frame).unwrap();
     assert_eq!((tiles.rows, tiles.columns, tiles.pixels), (0, 0, as_planes(frame.as_raw(), 16)));
@@ -345,7 +346,7 @@ fn a_frame_is_resized_twice_by_lanczos_and_squashed() {
 #[test]
 fn tiles_are_the_image_row_by_row_and_then_the_whole() {
     let image = drawn(60, 40);
-    let preprocess = Preprocess { longest_edge: 60, side: 20 };
+    let preprocess = SquaresConfig { longest_edge: 60, side: 20 };
     let tiles = preprocess.image_tiles(&image).unwrap();
     assert_eq!((tiles.rows, tiles.columns), (2, 3));
     let square = 3 * 20 * 20;
@@ -357,12 +358,12 @@ fn tiles_are_the_image_row_by_row_and_then_the_whole() {
     }
     assert_eq!(&tiles.pixels[6 * square..], preprocess.frame_pixels(&image).unwrap());
     // 16:9 with the sizes of the 500M.
-    assert_eq!(Preprocess { longest_edge: 2048, side: 512 }.tiling(1280, 720).unwrap(), (3, 4));
+    assert_eq!(SquaresConfig { longest_edge: 2048, side: 512 }.tiling(1280, 720).unwrap(), (3, 4));
 }
 
 #[test]
 fn frames_and_sizes_that_cannot_be_used_are_errors() {
-    let preprocess = Preprocess { longest_edge: 32, side: 16 };
+    let preprocess = SquaresConfig { longest_edge: 32, side: 16 };
     for image in [RgbImage::new(0, 4), RgbImage::new(4, 0), RgbImage::new(LARGEST_INPUT as u32 + 1, 1)] {
         for error in [preprocess.frame_pixels(&image).unwrap_err(), preprocess.image_tiles(&image).unwrap_err()] {
             assert!(matches!(&error, Error::Shape { what: "frame", .. }), "{error}");
@@ -372,7 +373,7 @@ fn frames_and_sizes_that_cannot_be_used_are_errors() {
     // One pixel high: the shorter edge keeps a pixel.
     assert_eq!(preprocess.frame_pixels(&drawn(3000, 1)).unwrap().len(), 3 * 16 * 16);
     for (longest_edge, side, key) in [(0, 16, "longest_edge"), (32, 0, "side"), (32, 5000, "side")] {
-        let error = Preprocess { longest_edge, side }.frame_pixels(&drawn(4, 4)).unwrap_err();
+        let error = SquaresConfig { longest_edge, side }.frame_pixels(&drawn(4, 4)).unwrap_err();
         assert!(matches!(&error, Error::Config { key: found, .. } if *found == key), "{error}");
     }
 }
@@ -431,7 +432,7 @@ fn conversation(parts: Vec<Part>) -> Conversation {
 }
 
 /// A conversation of the golden file. Its videos are named, its images are random.
-fn golden_conversation(case: &Value, images: Preprocess) -> Conversation {
+fn golden_conversation(case: &Value, images: SquaresConfig) -> Conversation {
     let split = case["proc"]["do_image_splitting"].as_bool().unwrap_or(true);
     let part = |part: &Value| match part["type"].as_str().unwrap() {
         "text" => Part::Text(part["text"].as_str().unwrap().into()),

@@ -15,9 +15,9 @@ use burn::{
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     Error,
+    bridge::connector::{Connector, ConnectorConfig, pixel_shuffle, place_visual_tokens},
     families::smolvlm2::{
-        Connector, ConnectorConfig, SiglipConfig, SiglipTower,
-        connector::{pixel_shuffle, place_visual_tokens},
+        SiglipConfig, SiglipTower,
         vision::{ValidPatches, drop_empty_frames, positions},
     },
 };

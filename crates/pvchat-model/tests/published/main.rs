@@ -2,6 +2,7 @@
 #![cfg(feature = "flex")]
 
 mod bad_folders;
+mod compare;
 mod decoder_subjects;
 mod hostile;
 mod names;

@@ -10,10 +10,9 @@ use burn::{
 use image::RgbImage;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
-    families::miniature::MiniatureEncoderConfig,
+    families::{VisionConfig, miniature::MiniatureEncoderConfig},
     preprocess::{PreprocessConfig, Preprocessing},
     vilm::{Vilm, VilmParameters},
-    vision::VisionConfig,
 };
 
 use crate::small::{config, folder, tokenizer};

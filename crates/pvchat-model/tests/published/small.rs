@@ -3,15 +3,17 @@
 use burn::prelude::*;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
-    answer::{AnswerConfig, BridgeConfig},
-    bridge::QFormerBridgeConfig,
+    answer::AnswerConfig,
+    bridge::{BridgeConfig, QFormerBridgeConfig},
     checkpoint,
-    families::internvideo2_chat::{self, InternVideo2Config},
+    families::{
+        VisionConfig,
+        internvideo2_chat::{self, InternVideo2Config},
+    },
     preprocess::{PreprocessConfig, Preprocessing},
     prompt::{PromptFormat, TextCodec},
     qformer::QFormerConfig,
     vilm::{VilmConfig, VilmParameters},
-    vision::VisionConfig,
 };
 use pvchat_nn::language::DecoderConfig;
 use std::path::Path;

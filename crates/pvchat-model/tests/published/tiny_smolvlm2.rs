@@ -5,7 +5,8 @@ use image::{Rgb, RgbImage};
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     checkpoint,
-    families::smolvlm2::{self, FAMILY, Preprocess, SiglipConfig, SmolVlm2Config},
+    families::smolvlm2::{self, FAMILY, SiglipConfig, SmolVlm2Config},
+    preprocess::SquaresConfig,
     vilm::VilmConfig,
 };
 use pvchat_nn::language::DecoderConfig;
@@ -85,8 +86,8 @@ pub fn published() -> SmolVlm2Config {
         max_positions: 2048,
         image_token_id: id("<image>"),
         end_tokens: vec![id("<end_of_utterance>")],
-        video: Preprocess { longest_edge: 32, side: 32 },
-        image: Preprocess { longest_edge: 128, side: 32 },
+        video: SquaresConfig { longest_edge: 32, side: 32 },
+        image: SquaresConfig { longest_edge: 128, side: 32 },
         ..SmolVlm2Config::published("256m").unwrap()
     }
 }

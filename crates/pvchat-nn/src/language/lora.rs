@@ -107,7 +107,7 @@ impl LoraAdapter {
     }
 
     /// `scale drop(x) A` for rows `[rows, inputs]`: scaling the narrow middle is cheaper than scaling the output.
-    pub(crate) fn narrow(&self, rows: Tensor<2>) -> Tensor<2> {
+    fn narrow(&self, rows: Tensor<2>) -> Tensor<2> {
         self.a.forward(dropout::dropout(rows, self.dropout)) * self.scale
     }
 

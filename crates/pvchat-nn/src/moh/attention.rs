@@ -5,10 +5,7 @@ use super::{
     kernel::{self, Kernel, View},
     router::{Gates, RouterAlpha, Routing, head_scales},
 };
-use crate::{
-    Error, Result,
-    language::{KeyValueCache, LoraAdapter, LoraConfig},
-};
+use crate::{Error, Result};
 use burn::{nn::Linear, prelude::*, tensor::module::linear};
 use pvchat_data::random::SeededStream;
 use std::ops::Range;
@@ -28,25 +25,12 @@ pub struct MohAttention {
     pub value: Linear,
     /// Absent in dense attention.
     pub router_alpha: Option<RouterAlpha>,
-    /// Low-rank side paths of the three projections; absent at first.
-    pub adapters: Option<ProjectionAdapters>,
     pub(super) heads: usize,
     pub(super) key_heads: usize,
     #[module(skip)]
     pub(super) routing: Routing,
     #[module(skip)]
     pub(super) head_order: Option<Vec<usize>>,
-}
-
-/// LoRA on the projections of an attention.
-#[derive(Module, Debug)]
-pub struct ProjectionAdapters {
-    /// Beside the query projection.
-    pub query: LoraAdapter,
-    /// Beside the key projection.
-    pub key: LoraAdapter,
-    /// Beside the value projection.
-    pub value: LoraAdapter,
 }
 
 /// What attention returns.
@@ -87,29 +71,6 @@ impl MohAttention {
         self.attend_scaled(queries, pair, view, gates, scales)
     }
 
-    /// Attends from new tokens `x` `[batch, tokens, query_width]` to all tokens that `cache` holds in place `layer`, and
-    /// to themselves. With a causal view a token sees what came before it. The tokens count as held after
-    /// [`KeyValueCache::advance`], once every layer has seen them.
-    ///
-    /// # Errors
-    /// As [`forward`](Self::forward).
-    pub fn forward_cached(&self, x: Tensor<3>, cache: &mut KeyValueCache, layer: usize, view: View<'_>) -> Result<MohOutput> {
-        self.check_inputs(&x, &x)?;
-        let [batch, tokens, _] = x.dims();
-        if ![0, batch].contains(&cache.batch()) {
-            return Err(Error::Shape {
-                what: "input of a cached attention",
-                found: x.dims().to_vec(),
-                expected: format!("the batch of the cache, {},", cache.batch()),
-            });
-        }
-        check_view(view, [batch, tokens, cache.len() + tokens])?;
-        let gates = self.gates(x.clone());
-        let [keys, values] = self.keys_and_values(x.clone());
-        let pair = cache.append(layer, keys, values);
-        self.attend(self.queries(x), pair, view, gates)
-    }
-
     /// Attends with projected queries `[batch, heads, tokens, width]`, keys and values `[batch, key heads, keys, width]`:
     /// for callers who do something between projection and attention, such as rotating by position. `gates` are those of
     /// [`gates`](Self::gates).
@@ -148,21 +109,18 @@ impl MohAttention {
     pub fn probabilities(&self, x: Tensor<3>, keys: Tensor<3>, view: View<'_>) -> Result<Tensor<4>> {
         self.check_inputs(&x, &keys)?;
         check_view(view, [x.dims()[0], x.dims()[1], keys.dims()[1]])?;
-        let [_, key, _] = self.projections();
-        let keys = self.split(project(key, keys, None));
+        let keys = self.split(self.key.forward(keys));
         Ok(kernel::attention_probabilities(self.queries(x), keys, view))
     }
 
     /// Queries `[batch, heads, tokens, width]` of `x` `[batch, tokens, query_width]`.
     pub fn queries(&self, x: Tensor<3>) -> Tensor<4> {
-        let [query, ..] = self.projections();
-        self.split(project(query, x, None))
+        self.split(self.query.forward(x))
     }
 
     /// Keys and values `[batch, key heads, keys, width]` of `keys` `[batch, keys, key_width]`.
     pub fn keys_and_values(&self, keys: Tensor<3>) -> [Tensor<4>; 2] {
-        let [_, key, value] = self.projections();
-        [key, value].map(|projection| self.split(project(projection, keys.clone(), None)))
+        [&self.key, &self.value].map(|projection| self.split(projection.forward(keys.clone())))
     }
 
     /// How this attention chooses heads.
@@ -197,24 +155,6 @@ impl MohAttention {
         // With a deviation of zero the router knows nothing, and its bias alone decides.
         let router = RouterAlpha::new(&SeededStream::new(0), width, self.heads, routing, 0.0, &device);
         Ok(Self { router_alpha: Some(router), routing, head_order, ..self })
-    }
-
-    /// Adds fresh LoRA adapters to the three projections, replacing those that are there.
-    ///
-    /// # Errors
-    /// As [`LoraConfig::validate`].
-    pub fn attach(&mut self, stream: &SeededStream, config: LoraConfig) -> Result<()> {
-        config.validate()?;
-        let adapter = |label: &str, projection: &Linear| {
-            let [inputs, outputs] = projection.weight.lazy_shape().dims();
-            LoraAdapter::new(&stream.derive(label), inputs, outputs, config, &projection.weight.lazy_device())
-        };
-        self.adapters = Some(ProjectionAdapters {
-            query: adapter("query", &self.query),
-            key: adapter("key", &self.key),
-            value: adapter("value", &self.value),
-        });
-        Ok(())
     }
 
     fn attend_scaled(
@@ -277,8 +217,7 @@ impl MohAttention {
         };
         let (heads, columns) = (times(&live, group), times(&live, width));
         let queries = parts(self.queries(x), 1, &heads);
-        let [_, key, value] = self.projections();
-        let pair = [key, value].map(|projection| self.split(project(projection, keys.clone(), Some(&columns))));
+        let pair = [&self.key, &self.value].map(|projection| self.split(project(projection, keys.clone(), &columns)));
         let scales = scales.map(|scales| parts(scales, 1, &heads));
         let output = self.attend_scaled(queries, pair, view, gates, scales)?;
 
@@ -297,16 +236,6 @@ impl MohAttention {
         let kernel = if output.kernel == Kernel::DenseFused { Kernel::WholeHead } else { output.kernel };
         let left_out = times(&unused, group).into_iter().flatten().collect();
         Ok(MohOutput { context: Tensor::cat(contexts, 2), kernel, left_out, ..output })
-    }
-
-    /// Query, key and value projection, each with its side path.
-    fn projections(&self) -> [(&Linear, Option<&LoraAdapter>); 3] {
-        let adapters = self.adapters.as_ref();
-        [
-            (&self.query, adapters.map(|adapters| &adapters.query)),
-            (&self.key, adapters.map(|adapters| &adapters.key)),
-            (&self.value, adapters.map(|adapters| &adapters.value)),
-        ]
     }
 
     /// Width of one head.
@@ -349,27 +278,10 @@ impl MohAttention {
 /// width 1408, twelve heads): leaving one head of twelve out saved nothing, two did; docs/moh-benchmarks.md has the figures.
 const ROWS_WORTH_LEAVING_OUT: usize = 768;
 
-/// `x` through a projection and its side path, or through the given columns of them.
-fn project((layer, adapter): (&Linear, Option<&LoraAdapter>), x: Tensor<3>, columns: Option<&[Range<usize>]>) -> Tensor<3> {
-    let [batch, tokens, inputs] = x.dims();
-    let side = adapter.map(|adapter| {
-        let b = adapter.b.weight.val();
-        let b = columns.map_or(b.clone(), |columns| parts(b, 1, columns));
-        let added = adapter.narrow(x.clone().reshape([batch * tokens, inputs])).matmul(b);
-        let [_, outputs] = added.dims();
-        added.reshape([batch, tokens, outputs])
-    });
-    let whole = match columns {
-        Some(columns) => {
-            let bias = layer.bias.as_ref().map(|bias| parts(bias.val(), 0, columns));
-            linear(x, parts(layer.weight.val(), 1, columns), bias)
-        }
-        None => layer.forward(x),
-    };
-    match side {
-        Some(side) => whole + side,
-        None => whole,
-    }
+/// `x` through the given columns of a projection.
+fn project(layer: &Linear, x: Tensor<3>, columns: &[Range<usize>]) -> Tensor<3> {
+    let bias = layer.bias.as_ref().map(|bias| parts(bias.val(), 0, columns));
+    linear(x, parts(layer.weight.val(), 1, columns), bias)
 }
 
 /// The runs of neighbours that are `wanted`.

@@ -109,7 +109,6 @@ impl MohAttentionConfig {
             key: linear("key", self.key_width, key_hidden),
             value: linear("value", self.key_width, key_hidden),
             router_alpha: (self.routing != Routing::Dense).then(router),
-            adapters: None,
             heads: self.heads,
             key_heads: self.key_heads,
             routing: self.routing,

@@ -11,8 +11,8 @@
 //!
 //! - [`Routing`]: plain attention, top-k (MoH) or ReLU (ReMoH).
 //! - [`MohAttention`]: projections and router; returns the context and the [`Gates`], stores neither. Self- and
-//!   cross-attention, grouped queries, masks, a key-value cache, LoRA on the projections; made from nothing
-//!   ([`MohAttentionConfig`]) or from a pretrained attention ([`MohAttention::routed`]).
+//!   cross-attention, grouped queries, masks; made from nothing ([`MohAttentionConfig`]) or from a pretrained attention
+//!   ([`MohAttention::routed`]).
 //! - [`kernel`]: the attention itself. A head whose scale is zero for a token costs nothing there in the fast
 //!   kernels; the ten-line reference computes everything and is what they are tested against.
 

@@ -2,12 +2,14 @@
 
 mod blazeface;
 mod dlib;
+mod kinds;
 mod mobilefacenet;
 mod mtcnn;
 mod selfie;
 
 pub(crate) use blazeface::BlazeFace;
 pub(crate) use dlib::DlibResNet;
+pub use kinds::{EmbedderKind, Network};
 pub(crate) use mobilefacenet::MobileFaceNet;
 pub(crate) use mtcnn::{ONet, PNet, RNet};
 pub(crate) use selfie::SelfieSegmentation;

@@ -284,7 +284,11 @@ mod tests {
 
     #[test]
     fn the_examples_of_the_documentation_say_what_is_usual() {
-        let text = include_str!("../../../../docs/people.md");
+        let docs = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs"));
+        if !docs.exists() {
+            return; // The package of this crate comes without them.
+        }
+        let text = std::fs::read_to_string(docs.join("people.md")).unwrap();
         let examples = text.split("```json").skip(1).filter_map(|rest| rest.split("```").next());
         let examples: Vec<Description> = examples.map(|example| parse(example).unwrap()).collect();
         let kinds: Vec<Kind> = examples.iter().map(|example| example.kind).collect();

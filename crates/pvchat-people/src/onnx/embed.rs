@@ -7,7 +7,7 @@ use super::{
     graph::{Graph, Output},
     refused, unsuitable,
 };
-use crate::{Calibration, Result, embed::normalise};
+use crate::{Calibration, Result, unit::normalise};
 
 /// From how many to how many numbers an embedding has.
 const WIDTHS: std::ops::RangeInclusive<usize> = 16..=4096;

@@ -6,7 +6,7 @@ use burn::{
 };
 use pvchat_model::{
     adaptation::{self, Trains},
-    vision::VisionConfig,
+    families::VisionConfig,
 };
 use pvchat_nn::language::{LoraConfig, RoutedHeadsConfig};
 use serde::{Deserialize, Serialize};

@@ -9,9 +9,9 @@ use pvchat_model::{
     adaptation::{self, Adaptation},
     answer::AnswerModel,
     bridge::Bridge,
+    families::{VisionConfig, VisionTower},
     personal::PersonalTensors,
     vilm::VilmParameters,
-    vision::{VisionConfig, VisionTower},
 };
 use pvchat_nn::language::{LoraConfig, RoutedHeadsConfig};
 

@@ -12,21 +12,21 @@ use burn::{
 };
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
-    answer::{AnswerConfig, BridgeConfig},
-    bridge::QFormerBridgeConfig,
+    answer::AnswerConfig,
+    bridge::{BridgeConfig, QFormerBridgeConfig, connector::place_visual_tokens},
     families::{
+        VisionConfig,
         internvideo2_chat::{
             InternVideo2Config,
             names::{RENAMES, is_ignored, public_name},
         },
-        smolvlm2::connector::place_visual_tokens,
     },
     personal::PersonalTensors,
     prompt::{EncodedText, Segment},
     qformer::{DropoutRates, QFormerConfig},
     sight::{Shown, Sight},
     vilm::VilmParameters,
-    vision::{VisionConfig, VisionEncoder, vision_layernorm},
+    vision::{VisionEncoder, vision_layernorm},
 };
 use pvchat_nn::{
     language::{DecoderConfig, LoraConfig},

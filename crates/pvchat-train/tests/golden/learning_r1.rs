@@ -11,7 +11,10 @@ use burn::{
     prelude::*,
 };
 use pvchat_data::random::SeededStream;
-use pvchat_model::families::smolvlm2::{Connector, ConnectorConfig, SiglipConfig, SiglipTower, connector::place_visual_tokens};
+use pvchat_model::{
+    bridge::connector::{Connector, ConnectorConfig, place_visual_tokens},
+    families::smolvlm2::{SiglipConfig, SiglipTower},
+};
 use pvchat_nn::{
     language::{
         Decoder, DecoderConfig, Labels, LoraConfig, PersonalRows, RoutedHeadsConfig, RoutedOutput, TokenKind, next_token_loss,

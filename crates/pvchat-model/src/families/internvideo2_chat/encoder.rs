@@ -3,7 +3,7 @@
 use super::positions;
 use crate::{
     Error, Result,
-    vision::{Encoded, VisionEncoder, unfold_patches},
+    vision::{Encoded, VisionEncoder, layer_states, unfold_patches},
 };
 use burn::{
     module::Param,
@@ -12,8 +12,9 @@ use burn::{
     tensor::{module::attention, ops::AttentionModuleOptions},
 };
 use pvchat_data::random::SeededStream;
-use pvchat_nn::{init, operations};
+use pvchat_nn::{init, operations, trace::Trace};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Sizes of an [`InternVideo2`] encoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -301,6 +302,16 @@ impl InternVideo2 {
         Ok(Tensor::cat(vec![class, patches], 1) + self.positions(frames))
     }
 
+    /// Some of the blocks, one after another.
+    fn run(&self, blocks: Range<usize>, tokens: Tensor<3>, trace: &mut Trace<'_>) -> Tensor<3> {
+        let numbered = self.blocks.iter().enumerate().skip(blocks.start).take(blocks.len());
+        numbered.fold(tokens, |x, (index, block)| {
+            let x = block.forward(x);
+            trace.show(format_args!("vision.layer{index}"), &x);
+            x
+        })
+    }
+
     /// The position table for a number of frames: an image has its own, other lengths are interpolated over time.
     fn positions(&self, frames: usize) -> Tensor<3> {
         if frames == 1 {
@@ -320,13 +331,14 @@ impl InternVideo2 {
 }
 
 impl VisionEncoder for InternVideo2 {
-    fn lower(&self, pixels: Tensor<5>) -> Result<Tensor<3>> {
+    fn lower_traced(&self, pixels: Tensor<5>, trace: &mut Trace<'_>) -> Result<Tensor<3>> {
         let frozen = first_upper_block(self.blocks.len());
-        let pixels = pixels.cast(self.cls_token.val().dtype());
-        Ok(self.blocks.iter().take(frozen).fold(self.embed(pixels)?, |x, block| block.forward(x)))
+        let embedded = self.embed(pixels.cast(self.cls_token.val().dtype()))?;
+        trace.show(format_args!("vision.embeddings"), &embedded);
+        Ok(self.run(0..frozen, embedded, trace))
     }
 
-    fn upper(&self, lower: Tensor<3>) -> Encoded {
+    fn upper_traced(&self, lower: Tensor<3>, trace: &mut Trace<'_>) -> Encoded {
         let frozen = first_upper_block(self.blocks.len());
         // Where it is trained this part is in f32, whatever the part below is in.
         let own = |block: &Block| block.norm1.gamma.val().dtype();
@@ -334,9 +346,14 @@ impl VisionEncoder for InternVideo2 {
             Some(block) => lower.cast(own(block)),
             None => lower,
         };
-        let tokens = self.blocks.iter().skip(frozen).fold(lower, |x, block| block.forward(x));
+        let tokens = self.run(frozen..self.blocks.len(), lower, trace);
+        trace.show(format_args!("vision.last_hidden_state"), &tokens);
         let identity = Tensor::zeros([tokens.dims()[0], 0, 0], (&tokens.device(), tokens.dtype()));
         Encoded { tokens, identity }
+    }
+
+    fn states(&self) -> Vec<String> {
+        layer_states(self.blocks.len())
     }
 
     fn width(&self) -> usize {

@@ -5,14 +5,13 @@ use burn::prelude::Device;
 use pvchat_data::random::SeededStream;
 use serde_json::Value;
 
-use super::{Family, Files, NameTable};
+use super::{EncoderConfig, Family, Files, NameTable, VilmConfig, VisionConfig, VisionTower};
 use crate::{
     Result,
     answer::AnswerConfig,
     preprocess::{PreprocessConfig, Preprocessing},
     prompt::PromptFormat,
-    vilm::VilmConfig,
-    vision::{EncoderConfig, VisionConfig, VisionTower, alternatives},
+    vision::alternatives,
 };
 
 mod encoder;

@@ -9,12 +9,11 @@ use serde::Deserialize;
 use super::{InternVideo2Config, NAME, config};
 use crate::{
     Error, Result,
-    answer::{AnswerConfig, BridgeConfig},
-    bridge::QFormerBridgeConfig,
+    answer::AnswerConfig,
+    bridge::{BridgeConfig, QFormerBridgeConfig},
+    families::{VilmConfig, VisionConfig},
     preprocess::{PreprocessConfig, Preprocessing},
     qformer::{DropoutRates, QFormerConfig},
-    vilm::VilmConfig,
-    vision::VisionConfig,
 };
 use pvchat_nn::language::{DecoderConfig, LoraConfig};
 

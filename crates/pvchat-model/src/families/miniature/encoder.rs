@@ -10,13 +10,15 @@ use burn::{module::Param, nn::Linear, prelude::*};
 use image::RgbImage;
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 use crate::{
     Error, Result,
-    vision::{Encoded, VisionEncoder},
+    sight::Readout,
+    vision::{Encoded, VisionEncoder, layer_states},
 };
 use layers::{Block, Norm, ReadoutPool, Stem};
-use pvchat_nn::init;
+use pvchat_nn::{init, trace::Trace};
 
 /// Sizes of the miniature encoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -60,26 +62,6 @@ impl Default for MiniatureEncoderConfig {
             identity_width: Some(64),
         }
     }
-}
-
-/// What the read-out tokens stand for, in their order; a lone person is always the left one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Readout {
-    /// Who the left person is.
-    LeftIdentity,
-    /// Who the right person is.
-    RightIdentity,
-    /// What the left person wears and does.
-    LeftFacts,
-    /// What the right person wears and does.
-    RightFacts,
-    /// Where the clip takes place.
-    Scene,
-}
-
-impl Readout {
-    /// Number of read-out tokens.
-    pub const COUNT: usize = 5;
 }
 
 /// Everything that the encoder computes for a batch of clips.
@@ -167,11 +149,12 @@ impl MiniatureEncoderConfig {
 impl MiniatureEncoder {
     /// Encodes clips `[batch, 3, frames, side, side]` of pixels in `0.0..=1.0`.
     pub fn features(&self, pixels: Tensor<5>) -> MiniatureFeatures {
-        self.across(self.inside(pixels))
+        let trace = &mut Trace::off();
+        self.across(self.inside(pixels, trace), trace)
     }
 
     /// Everything inside a tubelet: `[batch, tokens, width]`, tubelet by tubelet.
-    fn inside(&self, pixels: Tensor<5>) -> Tensor<3> {
+    fn inside(&self, pixels: Tensor<5>, trace: &mut Trace<'_>) -> Tensor<3> {
         let [batch, channels, frames, height, width] = pixels.dims();
         let tubelets = self.frames / self.tubelet;
         debug_assert_eq!(frames, self.frames);
@@ -182,16 +165,27 @@ impl MiniatureEncoder {
         let placed =
             (grid + positions).reshape([batch, tubelets, tokens, hidden]) + self.tubelets.val().reshape([1, tubelets, 1, hidden]);
         let inside = placed.reshape([batch * tubelets, tokens, hidden]);
-        let inside = self.blocks.iter().take(self.blocks_inside).fold(inside, |x, block| block.forward(x));
+        trace.show(format_args!("vision.embeddings"), &inside);
+        let inside = self.run(0..self.blocks_inside, inside, trace);
         inside.reshape([batch, tubelets * tokens, hidden])
     }
 
     /// The rest, across tubelets.
-    fn across(&self, lower: Tensor<3>) -> MiniatureFeatures {
-        let across = self.blocks.iter().skip(self.blocks_inside).fold(lower, |x, block| block.forward(x));
+    fn across(&self, lower: Tensor<3>, trace: &mut Trace<'_>) -> MiniatureFeatures {
+        let across = self.run(self.blocks_inside..self.blocks.len(), lower, trace);
         let tokens = self.norm.forward(across);
         let readouts = self.readout.forward(tokens.clone());
         MiniatureFeatures { tokens, readouts }
+    }
+
+    /// Some of the blocks, one after another.
+    fn run(&self, blocks: Range<usize>, tokens: Tensor<3>, trace: &mut Trace<'_>) -> Tensor<3> {
+        let numbered = self.blocks.iter().enumerate().skip(blocks.start).take(blocks.len());
+        numbered.fold(tokens, |x, (index, block)| {
+            let x = block.forward(x);
+            trace.show(format_args!("vision.layer{index}"), &x);
+            x
+        })
     }
 
     /// Unit-length identity embeddings `[batch, 2, identity_width]` of the left and right person; `[batch, 0, 0]` for an
@@ -225,7 +219,7 @@ impl MiniatureEncoder {
 
     /// Everything that later stages need of clips `[batch, 3, frames, side, side]` in `0.0..=1.0`.
     pub fn look(&self, pixels: Tensor<5>) -> Encoded {
-        self.upper(self.inside(pixels))
+        self.upper(self.inside(pixels, &mut Trace::off()))
     }
 
     /// Frames that a clip must have.
@@ -250,15 +244,21 @@ impl MiniatureEncoder {
 
 impl VisionEncoder for MiniatureEncoder {
     /// What is inside a tubelet.
-    fn lower(&self, pixels: Tensor<5>) -> Result<Tensor<3>> {
+    fn lower_traced(&self, pixels: Tensor<5>, trace: &mut Trace<'_>) -> Result<Tensor<3>> {
         self.check(&pixels)?;
-        Ok(self.inside(pixels))
+        Ok(self.inside(pixels, trace))
     }
 
     /// What goes across tubelets, and the read-outs.
-    fn upper(&self, lower: Tensor<3>) -> Encoded {
-        let features = self.across(lower);
-        Encoded { tokens: self.memory(&features), identity: self.identity(features.readouts) }
+    fn upper_traced(&self, lower: Tensor<3>, trace: &mut Trace<'_>) -> Encoded {
+        let features = self.across(lower, trace);
+        let tokens = self.memory(&features);
+        trace.show(format_args!("vision.last_hidden_state"), &tokens);
+        Encoded { tokens, identity: self.identity(features.readouts) }
+    }
+
+    fn states(&self) -> Vec<String> {
+        layer_states(self.blocks.len())
     }
 
     fn width(&self) -> usize {

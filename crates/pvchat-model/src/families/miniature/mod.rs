@@ -5,17 +5,16 @@ use burn::prelude::Device;
 use pvchat_data::random::SeededStream;
 use pvchat_nn::{language::DecoderConfig, moh::Routing};
 
-use super::{Family, NameTable, internvideo2_chat};
+use super::{EncoderConfig, Family, NameTable, VilmConfig, VisionConfig, VisionTower, internvideo2_chat};
 use crate::{
     Result,
-    answer::{AnswerConfig, BridgeConfig},
-    bridge::QFormerBridgeConfig,
+    answer::AnswerConfig,
+    bridge::{BridgeConfig, QFormerBridgeConfig},
     personal::PersonalConfig,
-    preprocess::{PreprocessConfig, Preprocessing},
+    preprocess::{PreprocessConfig, Preprocessing, Resize},
     prompt::PromptFormat,
     qformer::{Activation, DropoutRates, NormPlacement, QFormerConfig},
-    vilm::VilmConfig,
-    vision::{EncoderConfig, VisionConfig, VisionTower, alternatives},
+    vision::alternatives,
 };
 
 mod encoder;
@@ -47,8 +46,8 @@ pub fn config(vocabulary: usize, routing: Routing) -> VilmConfig {
     VilmConfig {
         family: NAME,
         name: NAME.into(),
-        preprocess: Preprocessing::Tiles(PreprocessConfig::miniature(vision.frame_side)),
-        prompt: PromptFormat::miniature(),
+        preprocess: Preprocessing::Tiles(preprocess(vision.frame_side)),
+        prompt: prompt_format(),
         answer: AnswerConfig {
             bridge: BridgeConfig::QFormer(QFormerBridgeConfig {
                 tiles: 1,
@@ -98,6 +97,32 @@ pub fn config(vocabulary: usize, routing: Routing) -> VilmConfig {
             },
         },
         vision: VisionConfig::Miniature(vision),
+    }
+}
+
+/// One square per frame, shrunk over areas, on the scale 0..1.
+fn preprocess(resolution: usize) -> PreprocessConfig {
+    PreprocessConfig { resize: Resize::Area, mean: [0.0; 3], deviation: [1.0; 3], ..PreprocessConfig::square(resolution) }
+}
+
+/// The text of its prompts: `<bos>` visual tokens `<q>` question `<a>` answer `<eos>`.
+pub fn prompt_format() -> PromptFormat {
+    PromptFormat {
+        begin: "<bos>".into(),
+        opening: String::new(),
+        between: String::new(),
+        before_question: "<q>".into(),
+        after_question: "<a>".into(),
+        end: "<eos>".into(),
+        name_in_front: false,
+        begin_question: false,
+        presence_question: "is {} in this video ?".into(),
+        yes_and_no: ["yes".into(), "no".into()],
+        longest_answer: 40,
+        before_answer: String::new(),
+        longest_prompt: None,
+        pictures: None,
+        detail_tokens: 0,
     }
 }
 

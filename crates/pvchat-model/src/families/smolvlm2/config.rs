@@ -6,12 +6,11 @@
 use pvchat_nn::language::DecoderConfig;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{
-    SiglipConfig,
-    frames::FrameSampling,
-    preprocess::{LARGEST_EDGE, Preprocess},
+use super::{SiglipConfig, frames::FrameSampling};
+use crate::{
+    Error, Result,
+    preprocess::{SquaresConfig, squares::LARGEST_EDGE},
 };
-use crate::{Error, Result};
 
 /// The largest size and the largest number of layers that are believed; beyond lies a damaged file.
 const LARGEST_SIZE: usize = 1 << 20;
@@ -37,9 +36,9 @@ pub struct SmolVlm2Config {
     /// The ids that end an answer; none without a generation_config.json, where `<end_of_utterance>` ends it.
     pub end_tokens: Vec<u32>,
     /// How the frames of a clip are brought to size.
-    pub video: Preprocess,
+    pub video: SquaresConfig,
     /// How an image is brought to size.
-    pub image: Preprocess,
+    pub image: SquaresConfig,
     /// Whether an image is cut into tiles where nothing else is asked for.
     pub split_images: bool,
     /// How many frames of a clip are shown where nothing else is asked for.
@@ -189,8 +188,8 @@ impl SmolVlm2Config {
                 Some(OneOrMore::One(id)) => vec![id],
                 Some(OneOrMore::More(ids)) => ids,
             },
-            video: Preprocess { longest_edge: edge(sampling.video_size, side), side },
-            image: Preprocess { longest_edge: edge(preprocessor.size, side.saturating_mul(4)), side },
+            video: SquaresConfig { longest_edge: edge(sampling.video_size, side), side },
+            image: SquaresConfig { longest_edge: edge(preprocessor.size, side.saturating_mul(4)), side },
             split_images: preprocessor.do_image_splitting.unwrap_or(true),
             sampling: FrameSampling {
                 per_second: sampling.fps.unwrap_or(FrameSampling::PUBLISHED.per_second),
@@ -253,8 +252,8 @@ impl SmolVlm2Config {
             max_positions: 8192,
             image_token_id: 49_190,
             end_tokens: vec![49_279],
-            video: Preprocess { longest_edge: side, side },
-            image: Preprocess { longest_edge: 4 * side, side },
+            video: SquaresConfig { longest_edge: side, side },
+            image: SquaresConfig { longest_edge: 4 * side, side },
             split_images: true,
             sampling: FrameSampling::PUBLISHED,
         })
@@ -401,7 +400,7 @@ impl PublishedConfig {
 }
 
 impl PublishedPreprocessor {
-    /// Refuses pixels that [`Preprocess`] does not make.
+    /// Refuses pixels that [`SquaresConfig`] does not make.
     fn refuse_other_pixels(&self) -> Result<()> {
         for (key, found) in [("image_mean", &self.image_mean), ("image_std", &self.image_std)] {
             if let Some(found) = found.as_ref().filter(|found| **found != [0.5; 3]) {

@@ -6,19 +6,19 @@ use pvchat_nn::language::PersonalRows;
 use serde_json::{Value, json};
 
 use super::{
-    ConnectorConfig, Conversation, Message, Part, Role, SmolVlm2Config,
+    Conversation, Message, Part, Role, SmolVlm2Config,
     config::PublishedFiles,
     prompt::{AROUND_IMAGE, END_OF_TURN, IMAGE},
 };
 use crate::{
     Error, Result,
-    answer::{AnswerConfig, BridgeConfig},
-    families::{Family, Files, NameTable},
+    answer::AnswerConfig,
+    bridge::{BridgeConfig, ConnectorConfig},
+    families::{EncoderConfig, Family, Files, NameTable, VilmConfig, VisionConfig, VisionTower},
     preprocess::Preprocessing,
     prompt::{PictureText, PromptFormat, Segment, TextCodec},
     sight::Shown,
-    vilm::VilmConfig,
-    vision::{EncoderConfig, VisionConfig, VisionTower, alternatives},
+    vision::alternatives,
 };
 
 /// The family.
@@ -111,7 +111,7 @@ pub fn config(published: SmolVlm2Config) -> VilmConfig {
             }),
             language: published.text.clone(),
         },
-        vision: VisionConfig::SmolVlm2(Box::new(published)),
+        vision: VisionConfig::SmolVlm2(published),
     }
 }
 
@@ -251,6 +251,10 @@ impl EncoderConfig for SmolVlm2Config {
 
     fn tokens(&self) -> usize {
         self.vision.tokens()
+    }
+
+    fn visual_token(&self) -> Option<u32> {
+        Some(self.image_token_id)
     }
 
     fn upper_part(&self) -> String {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{INITIAL_DEVIATION, PackedTower};
 use crate::{
     Error, Result,
-    vision::{Encoded, VisionEncoder, unfold_patches},
+    vision::{Encoded, VisionEncoder, layer_states, unfold_patches},
 };
 use pvchat_nn::{
     init,
@@ -472,17 +472,34 @@ pub fn drop_empty_frames(pixels: Tensor<4>) -> (Tensor<4>, Vec<usize>) {
 
 /// Every frame by itself: the patches of a clip's frames one after another.
 impl VisionEncoder for SiglipTower {
-    fn lower(&self, pixels: Tensor<5>) -> Result<Tensor<3>> {
+    fn lower_traced(&self, pixels: Tensor<5>, trace: &mut Trace<'_>) -> Result<Tensor<3>> {
         let [batch, channels, frames, height, width] = pixels.dims();
         let images = pixels.swap_dims(1, 2).reshape([batch * frames, channels, height, width]);
-        let patches = self.forward(images, None)?;
+        let patches = self.forward_traced(images, None, trace)?;
         let [_, count, width] = patches.dims();
         Ok(patches.reshape([batch, frames * count, width]))
     }
 
-    fn upper(&self, lower: Tensor<3>) -> Encoded {
+    fn upper_traced(&self, lower: Tensor<3>, _trace: &mut Trace<'_>) -> Encoded {
         let identity = Tensor::zeros([lower.dims()[0], 0, 0], (&lower.device(), lower.dtype()));
         Encoded { tokens: lower, identity }
+    }
+
+    fn states(&self) -> Vec<String> {
+        layer_states(self.encoder.layers.len())
+    }
+
+    /// Without the frames that are padding as a whole.
+    fn encode_watched(&self, pixels: Tensor<5>, mask: Option<Tensor<4>>, trace: &mut Trace<'_>) -> Result<Encoded> {
+        let [batch, frames, channels, height, width] = pixels.dims();
+        let all = batch * frames;
+        let (pixels, kept) = drop_empty_frames(pixels.reshape([all, channels, height, width]));
+        let mask = mask.map(|mask| {
+            let kept: Vec<i32> = kept.iter().map(|&frame| frame as i32).collect();
+            let kept = Tensor::<1, Int>::from_data(TensorData::new(kept.clone(), [kept.len()]), &mask.device());
+            mask.reshape([all, height, width]).select(0, kept).not_equal_elem(0.0)
+        });
+        Ok(self.upper(self.forward_traced(pixels, mask, trace)?))
     }
 
     fn width(&self) -> usize {

@@ -29,7 +29,7 @@ pub fn tokenizer_json(gguf: &Gguf) -> Result<String> {
 ///
 /// # Errors
 /// As [`tokenizer_json`], and [`Error::File`](crate::Error::File) for another vocabulary than SmolLM2's.
-pub fn smolvlm2_tokenizer_json(gguf: &Gguf) -> Result<String> {
+pub fn tokenizer_json_with_pictures(gguf: &Gguf) -> Result<String> {
     let source = Source::of(gguf)?;
     if source.words.len() != WORDS {
         return Err(gguf.wrong(format!("has {} tokens, where SmolLM2 has {WORDS}", source.words.len()), SMOLLM));

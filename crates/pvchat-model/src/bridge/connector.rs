@@ -6,13 +6,15 @@ use burn::{module::Param, nn::Linear, prelude::*};
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
-use super::INITIAL_DEVIATION;
 use crate::{Error, Result};
 use pvchat_nn::{
     init,
     packed::{Finish, PackedMatrix, Precision, Weights},
     trace::Trace,
 };
+
+/// Standard deviation of initial weights.
+const INITIAL_DEVIATION: f32 = 0.02;
 
 /// Sizes of a [`Connector`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

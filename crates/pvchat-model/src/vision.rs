@@ -1,15 +1,11 @@
 //! Vision encoders behind one trait.
 
-pub mod tower;
-
-pub use tower::{VisionConfig, VisionTower};
-
 use crate::{Error, Result};
 use burn::prelude::*;
-use pvchat_data::random::SeededStream;
 use pvchat_nn::{
     operations::LayerNorm,
     packed::{Precision, Weights},
+    trace::Trace,
 };
 
 /// Epsilon of [`vision_layernorm`].
@@ -25,67 +21,15 @@ pub struct Encoded {
     pub identity: Tensor<3>,
 }
 
-/// The sizes of an encoder, of which it is made: what a family says about its own.
-pub trait EncoderConfig {
-    /// The family whose encoder it is.
-    fn family(&self) -> &'static str;
-
-    /// Whether a [layer norm](vision_layernorm) stands behind the encoder.
-    fn has_layernorm(&self) -> bool {
-        false
-    }
-
-    /// The most frames of a clip, for encoders that see every frame by itself and so take any number; `None` for those that
-    /// take exactly [`frames`](Self::frames).
-    fn most_frames(&self) -> Option<usize> {
-        None
-    }
-
-    /// Whether it has no form in half precision.
-    fn needs_f32(&self) -> bool {
-        false
-    }
-
-    /// Layers, and the width inside their feed-forward networks.
-    fn depth_and_feed_forward(&self) -> (usize, usize);
-
-    /// Height and width of the images that the encoder sees, in pixels.
-    fn image_size(&self) -> usize;
-
-    /// Frames per clip.
-    fn frames(&self) -> usize;
-
-    /// Width of a token.
-    fn width(&self) -> usize;
-
-    /// Tokens of one clip of images; of one frame for encoders that see every frame by itself.
-    fn tokens(&self) -> usize;
-
-    /// Width of the identity embedding of a person; `None` for encoders that do not distinguish people.
-    fn identity_width(&self) -> Option<usize> {
-        None
-    }
-
-    /// A regular expression for the names of the parameters that [`VisionEncoder::upper`] uses, without
-    /// what names the encoder in a model.
-    fn upper_part(&self) -> String;
-
-    /// Checks that the sizes fit together.
-    ///
-    /// # Errors
-    /// [`Error::Config`] with the value at fault.
-    fn check(&self) -> Result<()>;
-
-    /// Builds the encoder; parameters are a function of the stream.
-    ///
-    /// # Errors
-    /// As [`check`](Self::check).
-    fn tower(&self, stream: &mut SeededStream, device: &Device) -> Result<VisionTower>;
-}
-
 /// Numbers as the alternatives of a regular expression.
 pub(crate) fn alternatives(range: std::ops::Range<usize>) -> String {
     range.map(|index| index.to_string()).collect::<Vec<_>>().join("|")
+}
+
+/// The names of the states of an encoder of that many layers: its tokens, those after each layer, and what it returns.
+pub(crate) fn layer_states(layers: usize) -> Vec<String> {
+    let inside = (0..layers).map(|layer| format!("vision.layer{layer}"));
+    ["vision.embeddings".to_string()].into_iter().chain(inside).chain(["vision.last_hidden_state".into()]).collect()
 }
 
 /// Something that turns frames into a sequence of tokens for the Q-Former.
@@ -96,11 +40,41 @@ pub trait VisionEncoder {
     ///
     /// # Errors
     /// [`Error::Shape`] when the pixels do not fit the encoder.
-    fn lower(&self, pixels: Tensor<5>) -> Result<Tensor<3>>;
+    fn lower(&self, pixels: Tensor<5>) -> Result<Tensor<3>> {
+        self.lower_traced(pixels, &mut Trace::off())
+    }
 
     /// The rest, from what [`lower`](Self::lower) gave: the tokens that the Q-Former reads, and the identity
     /// embeddings of the people. Encoders that do not tell people apart give empty ones, `[batch, 0, 0]`.
-    fn upper(&self, lower: Tensor<3>) -> Encoded;
+    fn upper(&self, lower: Tensor<3>) -> Encoded {
+        self.upper_traced(lower, &mut Trace::off())
+    }
+
+    /// [`lower`](Self::lower) that shows the states of its layers.
+    ///
+    /// # Errors
+    /// As [`lower`](Self::lower).
+    fn lower_traced(&self, pixels: Tensor<5>, trace: &mut Trace<'_>) -> Result<Tensor<3>>;
+
+    /// [`upper`](Self::upper) that shows the states of its layers.
+    fn upper_traced(&self, lower: Tensor<3>, trace: &mut Trace<'_>) -> Encoded;
+
+    /// The names of the states that are shown, in the order of computation.
+    fn states(&self) -> Vec<String>;
+
+    /// What the encoder makes of pixels that another program prepared, `[images, frames, channels, height, width]`, every
+    /// state shown. `mask` `[images, frames, height, width]` is 0 where a pixel is padding.
+    ///
+    /// # Errors
+    /// As [`lower`](Self::lower), and [`Error::Config`] for a mask where the encoder knows no padding.
+    fn encode_watched(&self, pixels: Tensor<5>, mask: Option<Tensor<4>>, trace: &mut Trace<'_>) -> Result<Encoded> {
+        if mask.is_some() {
+            let remedy = "this encoder reads every pixel; leave the mask out".into();
+            return Err(Error::Config { key: "pixel_attention_mask", value: "given".into(), remedy });
+        }
+        let lower = self.lower_traced(pixels.swap_dims(1, 2), trace)?;
+        Ok(self.upper_traced(lower, trace))
+    }
 
     /// Encodes `pixels` into the tokens that the Q-Former reads, `[batch, tokens, width]`.
     ///

@@ -1,9 +1,7 @@
 //! The rows of a timeline as text, subtitles and comma-separated values.
 
-use crate::{
-    timeline::{Row, named},
-    words,
-};
+use super::{Row, named};
+use crate::words;
 
 /// The first line of comma-separated values.
 pub const CSV_HEADER: &str = "file,subject,start,end,confidence,verdict,left,top,right,bottom";

@@ -1,22 +1,12 @@
-//! Everything that decides the shape of a model: the miniature, the published one, and any between.
+//! Everything that decides the shape of a model of any family.
 
-use burn::prelude::*;
-use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize, ser::Error as _};
 use serde_json::Value;
 
-use super::VilmParameters;
-use crate::{
-    Error, Result,
-    answer::AnswerConfig,
-    bridge::QFormerBridgeConfig,
-    families::{FAMILIES, Family, Files, OwnConfig, family},
-    preprocess::Preprocessing,
-    prompt::PromptFormat,
-    vision::{VisionConfig, vision_layernorm},
-};
+use super::{FAMILIES, Family, Files, OwnConfig, VisionConfig, family};
+use crate::{Error, Result, answer::AnswerConfig, bridge::QFormerBridgeConfig, preprocess::Preprocessing, prompt::PromptFormat};
 
-/// Everything that decides the shape of a [`Vilm`](super::Vilm).
+/// Everything that decides the shape of a [`Vilm`](crate::vilm::Vilm).
 #[derive(Clone, Debug, PartialEq)]
 pub struct VilmConfig {
     /// The name of the [family](crate::families) that it belongs to.
@@ -181,20 +171,5 @@ impl VilmConfig {
                 Err(Error::Config { key, value: mine.to_string(), remedy: format!("{whose} {its}") })
             }
         }
-    }
-
-    /// New parameters, a function of the stream's seed. None takes memory before it is used, so that a
-    /// weights file can still take its place.
-    ///
-    /// # Errors
-    /// As [`validate`](Self::validate).
-    pub fn init(&self, stream: &SeededStream, device: &Device) -> Result<VilmParameters> {
-        self.validate()?;
-        let vision_layernorm = self.vision.has_layernorm().then(|| vision_layernorm(self.vision.width(), device));
-        Ok(VilmParameters {
-            vision_encoder: self.vision.tower(&mut stream.clone(), device)?,
-            vision_layernorm,
-            answer: self.answer.init(stream, device)?,
-        })
     }
 }

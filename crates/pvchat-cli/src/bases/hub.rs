@@ -21,8 +21,8 @@ use pvchat::data::file::write_atomically;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::{BaseFile, Known, Origin};
 use crate::{
-    bases::{BaseFile, Known, Origin},
     failure::{Exit, Failure, Outcome},
     folders::make_private,
     progress::begin_file,

@@ -24,7 +24,7 @@ pub const LARGEST_INPUT: usize = 1 << 15;
 
 /// How frames or images are brought to the squares that the encoder sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Preprocess {
+pub struct SquaresConfig {
     /// The longest edge after the first resize (L above). For frames the published models were trained with the square's
     /// side; transformers 5.24 by accident takes that of images, four times as long.
     pub longest_edge: usize,
@@ -43,7 +43,7 @@ pub struct ImageTiles {
     pub pixels: Vec<u8>,
 }
 
-impl Preprocess {
+impl SquaresConfig {
     /// Checks that the numbers can work.
     ///
     /// # Errors

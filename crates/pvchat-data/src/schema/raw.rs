@@ -1,6 +1,7 @@
 //! A video as files spell it, and the way to and from [`Video`].
 
-use crate::{Age, Gender, QaPair, SubjectName, Video};
+use super::{Age, Gender, QaPair, Video};
+use crate::SubjectName;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::IntoDeserializer};
 use std::path::PathBuf;
 
