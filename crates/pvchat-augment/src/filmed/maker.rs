@@ -58,6 +58,8 @@ struct Drawing<'a> {
     is_for_training: bool,
     making: Making,
     figure: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
     place: Option<String>,
     recipe: &'a Recipe,
     frames: usize,
@@ -69,21 +71,27 @@ impl Maker<'_> {
         let (footage, stage) = (self.footage, &self.stages[usize::from(half == Half::Test)]);
         let stream = self.stream.derive(format!("{half:?} clip {number} {}", slot.positive));
         let mut dropped = Vec::new();
-        for attempt in 0..self.request.options.attempts {
+        let attempts = self.request.options.attempts;
+        for attempt in 0..attempts {
             let recipe = Recipe::draw(&stream.derive(attempt));
             let figures = [&stage.stock.hard, &stage.stock.random];
             let setting = match slot.room {
                 Room::Own => stage.own,
                 Room::Other(room) => Some(stage.rooms[room]),
             };
-            let (who, is_hard) = match (slot.positive, slot.making) {
+            // Heads that the gate refuses too often stay on their bodies.
+            let making = match slot.making {
+                Making::Exchanged if attempt >= attempts - attempts / 3 => Making::Composed,
+                making => making,
+            };
+            let (who, is_hard) = match (slot.positive, making) {
                 (true, _) => (stage.figures[slot.figure], false),
                 (false, Making::Untouched) => {
                     let Room::Other(room) = slot.room else { break };
                     let Some(who) = stage.at_home[room] else { break };
                     (who, stage.stock.hard.contains(&who))
                 }
-                (false, Making::Composed) => {
+                (false, Making::Composed | Making::Exchanged) => {
                     let pool = figures.into_iter().find(|pool| pool.contains(&slot.figure)).unwrap_or(&stage.stock.hard);
                     // After two refusals somebody else of the same kind is taken, so that the place keeps its share.
                     let first = pool.iter().position(|&who| who == slot.figure).unwrap_or(0);
@@ -92,9 +100,18 @@ impl Maker<'_> {
                 }
             };
             let who = &self.cast[who];
-            let place = match slot.making {
+            let body = match making {
+                Making::Exchanged if slot.positive => {
+                    let strangers: Vec<usize> = stage.stock.hard.iter().chain(&stage.stock.random).copied().collect();
+                    let first = strangers.iter().position(|&stranger| stranger == slot.body).unwrap_or(0);
+                    strangers.get((first + attempt) % strangers.len().max(1)).map(|&stranger| &self.cast[stranger])
+                }
+                Making::Exchanged => Some(&self.cast[stage.figures[(slot.body + attempt) % stage.figures.len()]]),
+                Making::Untouched | Making::Composed => None,
+            };
+            let place = match making {
                 Making::Untouched => None,
-                Making::Composed => match setting {
+                Making::Composed | Making::Exchanged => match setting {
                     Some(setting) => Some(setting),
                     None => break,
                 },
@@ -107,8 +124,9 @@ impl Maker<'_> {
                 subject: self.request.template,
                 is_positive: slot.positive,
                 is_for_training: half == Half::Train,
-                making: slot.making,
+                making,
                 figure: footage.figure_key(who),
+                body: body.map(|body| footage.figure_key(body)),
                 place: place.map(|place| footage.place_key(&place)),
                 recipe: &recipe,
                 frames: self.request.options.frames,
@@ -126,12 +144,19 @@ impl Maker<'_> {
             };
             let outcome = footage.store.get("clips", &key, fits, || {
                 self.drawn.fetch_add(1, Ordering::SeqCst);
-                self.draw(slot, who, place, &recipe, &self.out.join(&file), still.as_ref().map(|still| self.out.join(still)))
+                self.draw(
+                    slot,
+                    (who, body),
+                    place,
+                    &recipe,
+                    &self.out.join(&file),
+                    still.as_ref().map(|still| self.out.join(still)),
+                )
             })?;
             let figure = footage.sources[who.source].name.clone();
             let place = place.map_or_else(|| figure.clone(), |place| footage.sources[place.source].name.clone());
             if outcome.judged.refused.is_some() {
-                dropped.push(Dropped { half, positive: slot.positive, figure, place, attempt, judged: outcome.judged });
+                dropped.push(Dropped { half, positive: slot.positive, making, figure, place, attempt, judged: outcome.judged });
                 continue;
             }
             let record = ClipRecord {
@@ -143,8 +168,9 @@ impl Maker<'_> {
                 half,
                 positive: slot.positive,
                 hard: is_hard,
-                making: slot.making,
+                making,
                 figure: (figure, who.span),
+                body: body.map(|body| (footage.sources[body.source].name.clone(), body.span)),
                 place,
                 judged: outcome.judged,
                 attempt,
@@ -156,11 +182,11 @@ impl Maker<'_> {
         Ok((None, dropped))
     }
 
-    /// Makes one clip, and looks at what was written.
+    /// Makes one clip, of somebody with somebody else's body where one is given, and looks at what was written.
     fn draw(
         &self,
         slot: &Slot,
-        who: &Someone,
+        (who, body): (&Someone, Option<&Someone>),
         place: Option<Setting>,
         recipe: &Recipe,
         file: &Path,
@@ -168,8 +194,25 @@ impl Maker<'_> {
     ) -> Result<Outcome> {
         let (footage, options) = (self.footage, self.request.options);
         let unusable = |problem: String| Error::NotCutOut { clip: footage.sources[who.source].path.clone(), problem };
+        let refused = |problem: String| {
+            let judged = Judged { similarity: -1.0, to_subject: -1.0, frames: 0, seen: 0, refused: Some(problem) };
+            Ok(Outcome { judged, sha256: String::new(), still_sha256: None, features: Features::default() })
+        };
+        let figure = match body {
+            Some(body) => match footage.exchanged(who, body)? {
+                Ok(figure) => Some(figure),
+                Err(problem) => return refused(problem),
+            },
+            None => None,
+        };
         let assets = match place {
-            Some(setting) => Some((footage.figure(who)?.map_err(unusable)?, footage.place(&setting)?.map_err(unusable)?)),
+            Some(setting) => {
+                let figure = match figure {
+                    Some(figure) => figure,
+                    None => footage.figure(who)?.map_err(unusable)?,
+                };
+                Some((figure, footage.place(&setting)?.map_err(unusable)?))
+            }
             None => None,
         };
         let begun = busy();
