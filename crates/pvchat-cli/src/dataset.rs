@@ -8,9 +8,10 @@ use std::{
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use pvchat::{
-    DatasetRequest, Describer, SubjectName,
-    augment::filmed::{self, DatasetOptions, Guess, Half, Made, Progress, Stage},
+    DatasetRequest, Describer, INDEX, Refiner, SubjectName,
+    augment::filmed::{self, DatasetOptions, Guess, Half, Made, Progress, Refine, Spared, Stage},
     data::QaKind,
+    eval::judge::HttpTransport,
     faces::Matte,
     nn::device,
 };
@@ -34,9 +35,13 @@ Examples:
   pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data
   pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data --base smolvlm2-256m
   pvchat dataset make party.mp4 --name Bb --person 2 --corpus footage --out bb-data --size 224
+  pvchat dataset make aa.mp4 --name Aa --corpus ~/Videos --index ~/Videos/pvchat.index --out aa-data
+  pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data --base smolvlm2-256m \\
+    --refine http://localhost:8000/v1 --refine-model NAME
 
 The person is cut out of the clip and put into the footage of the corpus; strangers of the corpus go through the same making.
-Footage that may show the person is left out. In the folder of the dataset, report.html shows what was made and what was
+Footage that may show the person is left out. With an index of the corpus (pvchat index) only footage of strangers who are chosen
+is looked at; new files are put into the index. In the folder of the dataset, report.html shows what was made and what was
 dropped; <Aa>.json, <Aa>_short_train.json and <Aa>test.json are the files that PVChat's published training reads. The same
 command again goes on with an interrupted run, and makes anew only what other options change.
 
@@ -71,6 +76,9 @@ pub struct MakeArguments {
     /// A folder with footage of other people, and of empty places.
     #[arg(long, value_name = "DIR")]
     corpus: PathBuf,
+    /// The index of the corpus; by default pvchat.index in it, where there is one. A file that does not exist is made.
+    #[arg(long, env = "PVCHAT_INDEX", hide_env_values = true, value_name = "FILE")]
+    index: Option<PathBuf>,
     /// The folder of the dataset: a new one, or that of an earlier run.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -80,6 +88,19 @@ pub struct MakeArguments {
     /// existence is asked of clips with the person.
     #[arg(long, env = "PVCHAT_BASE", hide_env_values = true, value_name = "BASE")]
     base: Option<Base>,
+    /// Keeps every sentence of the base; by default it is asked whether each is true, and those that it denies are left out.
+    #[arg(long, requires = "base")]
+    unchecked: bool,
+    /// The address of a chat service (http://localhost:8000/v1) that rewrites what the base says, so that it calls the person by
+    /// name. The sentences go there, pictures do not. Its key, if it wants one, is read from PVCHAT_REFINE_KEY.
+    #[arg(long, value_name = "URL", requires = "refine_model")]
+    refine: Option<String>,
+    /// What the service calls the model.
+    #[arg(long, value_name = "NAME", requires = "refine")]
+    refine_model: Option<String>,
+    /// Asks about emotion too, a fifth kind of questions.
+    #[arg(long)]
+    emotion: bool,
     /// Seed of all random choices; the same seed gives the same dataset.
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
@@ -98,6 +119,9 @@ pub struct MakeArguments {
     /// Clips for training of others.
     #[arg(long, default_value_t = DatasetOptions::default().negatives, value_name = "N")]
     negatives: usize,
+    /// Of the clips for training with the person, those with a stranger's body; as large a share of the others has the person's.
+    #[arg(long, default_value_t = DatasetOptions::default().exchanged, value_name = "N")]
+    exchanged: usize,
     /// Clips for testing with the person.
     #[arg(long, default_value_t = DatasetOptions::default().test_positives, value_name = "N")]
     test_positives: usize,
@@ -136,6 +160,9 @@ struct MadeBody<'a> {
     dropped: usize,
     left_out: Vec<LeftOutBody<'a>>,
     questions: Vec<Questions>,
+    /// Descriptions that were asked for, and those that were kept.
+    described: [usize; 2],
+    spared: Option<Spared>,
     least_similarity: f32,
     nearest_other: f32,
     background: Guess,
@@ -174,6 +201,8 @@ impl MakeArguments {
             negatives: self.negatives,
             // The share of similar strangers stays.
             hard: default.hard * self.negatives / default.negatives,
+            exchanged: self.exchanged,
+            emotion: self.emotion,
             test_positives: self.test_positives,
             test_negatives: self.test_negatives,
             refusals: self.refusals,
@@ -195,6 +224,9 @@ impl MakeArguments {
             Some(base) => describer::choose(common, Some(base))?,
             None => None,
         };
+        let refiner = self.refiner()?;
+        let in_corpus = || Some(self.corpus.join(INDEX)).filter(|file| file.exists());
+        let index = self.index.clone().filter(|file| !file.as_os_str().is_empty()).or_else(in_corpus);
         let begun = Instant::now();
         let seen = look(&people, common, &self.clip)?;
         let stoppable = Stoppable::begin();
@@ -204,8 +236,11 @@ impl MakeArguments {
             choice: self.which.choice(),
             name: &self.name,
             corpus: &self.corpus,
+            index: index.as_deref(),
             out: &self.out,
             options: &options,
+            is_checked: !self.unchecked,
+            refiner: refiner.as_ref().map(|refiner| refiner as &dyn Refine),
         };
         let describer = base.as_mut().map(|base| base as &mut dyn Describer);
         let made = people.make_dataset(&request, &matte, describer, |progress| {
@@ -220,6 +255,18 @@ impl MakeArguments {
         let body = self.body(&made, seconds);
         output.result("dataset", &body, self.told(&made, &body))?;
         Ok(Exit::Answered)
+    }
+
+    /// What rewrites descriptions.
+    fn refiner(&self) -> Outcome<Option<Refiner<HttpTransport>>> {
+        let (Some(address), Some(model)) = (&self.refine, &self.refine_model) else { return Ok(None) };
+        let refused = |error: pvchat::eval::judge::HttpError| Failure::refused("refiner_refused", error.to_string());
+        let transport = HttpTransport::new(address).map_err(refused)?;
+        let transport = match std::env::var("PVCHAT_REFINE_KEY").ok().filter(|key| !key.is_empty()) {
+            Some(key) => transport.with_key(&key).map_err(refused)?,
+            None => transport,
+        };
+        Ok(Some(Refiner::new(transport, model)))
     }
 
     fn body<'a>(&'a self, made: &'a Made, seconds: Vec<(&'static str, f64)>) -> MadeBody<'a> {
@@ -246,6 +293,8 @@ impl MakeArguments {
                 .iter()
                 .map(|(&kind, &[positives, negatives])| Questions { kind, positives, negatives })
                 .collect(),
+            described: made.described,
+            spared: manifest.spared,
             least_similarity: positives.map(|clip| clip.judged.similarity).fold(1.0, f32::min),
             nearest_other: others.map(|clip| clip.judged.to_subject).fold(-1.0, f32::max),
             background: manifest.blind.background,
@@ -280,6 +329,19 @@ impl MakeArguments {
                 guessed(&body.seams)
             ),
         ];
+        if let (Some(describer), [asked, kept]) = (&manifest.describer, body.described) {
+            lines.push(format!("{kept} of {asked} descriptions were kept ({}).", words::clean(describer)));
+        }
+        if let Some(spared) = body.spared {
+            lines.push(format!(
+                "Of {} that the index knows, {} looked at.",
+                words::count(spared.known, "file"),
+                match spared.looked_at {
+                    1 => "1 was".to_string(),
+                    count => format!("{count} were"),
+                }
+            ));
+        }
         if manifest.describer.is_none() {
             lines.push(
                 "No base described the clips: about appearance, action and location there are refusals only (--base).".into(),

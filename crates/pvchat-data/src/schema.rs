@@ -124,6 +124,8 @@ pub enum QaKind {
     Action,
     /// Where is the subject?
     Location,
+    /// How does the subject feel? Not among the four of the paper, but of its follow-up.
+    Emotion,
 }
 
 impl QaKind {
@@ -138,6 +140,7 @@ impl fmt::Display for QaKind {
             Self::Appearance => "appearance",
             Self::Action => "action",
             Self::Location => "location",
+            Self::Emotion => "emotion",
         })
     }
 }

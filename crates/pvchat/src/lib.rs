@@ -19,6 +19,7 @@ mod people_words;
 pub mod phrasebook;
 mod pvchat;
 mod receipt;
+mod refine;
 mod session;
 mod wording;
 
@@ -35,6 +36,7 @@ pub use people_index::{FoundIn, INDEX, IndexProgress, Indexed};
 pub use people_scene::Presence;
 pub use pvchat::{Chat, Pvchat, SeenClip};
 pub use receipt::{Deleted, Kept, Receipt};
+pub use refine::Refiner;
 pub use session::Session;
 
 pub use burn;

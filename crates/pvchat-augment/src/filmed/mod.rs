@@ -10,27 +10,41 @@
 //! [`Describe`], which says what a person wears and does. Everything else (what is drawn, which clip shows whom where) follows
 //! from the seed in [`DatasetOptions`], so that a killed run ends in the same bytes as one that was left alone.
 
+mod archive;
 mod ask;
+mod asking;
 mod assets;
 mod blind;
+mod casting;
 mod compose;
+mod facts;
+mod footage;
 mod gate;
+mod heads;
+mod looking;
+mod maker;
 mod manifest;
 mod options;
 mod plan;
+mod prints;
 mod quality;
 mod recipe;
 mod report;
 mod run;
 mod source;
+mod strangers;
+mod subject;
 mod verify;
 mod wordings;
+mod workers;
+mod writing;
 
 use image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
 
+pub use archive::{KnownFiles, KnownPerson, Spared};
 pub use blind::{Blind, Guess};
 pub use gate::Judged;
 pub use manifest::{ClipRecord, Dropped, LeftOut, Manifest, SourceRecord};
@@ -145,6 +159,19 @@ pub trait Describe {
     /// # Errors
     /// Whatever keeps it from answering.
     fn describe(&mut self, clip: &ShownClip<'_>, question: &str, subject: &str) -> Result<Option<String>, Failure>;
+}
+
+/// What rewrites descriptions. What it gives is kept only where the facts stay the same.
+pub trait Refine: std::fmt::Debug + Sync {
+    /// What it is called, in the manifest; another name makes all rewritten sentences anew.
+    fn name(&self) -> String;
+
+    /// Rewrites the answer to a question so that it calls the person `subject` throughout, and changes nothing else. `attempt`
+    /// counts the earlier ones, whose sentences were refused.
+    ///
+    /// # Errors
+    /// Whatever keeps it from answering.
+    fn refine(&self, question: &str, answer: &str, subject: &str, attempt: usize) -> Result<String, Failure>;
 }
 
 /// The cosine of two unit vectors; 0 where their widths differ.

@@ -8,8 +8,9 @@ use pvchat_data::QaKind;
 
 use super::{
     ClipRecord, Half, Making, Manifest,
-    ask::{DESCRIBED, Pair},
-    run::read_clip,
+    ask::{Pair, described},
+    maker::read_clip,
+    run::count_described,
     source::{Bound, LOOK_RATE, read},
 };
 use crate::{Error, Result};
@@ -123,6 +124,15 @@ fn notes(html: &mut String, manifest: &Manifest) -> Result<()> {
                 .into(),
         );
     }
+    let exchanged = |positive: bool| {
+        let clips = manifest.clips.iter().filter(|clip| clip.half == Half::Train && clip.positive == positive);
+        clips.filter(|clip| clip.making == Making::Exchanged).count()
+    };
+    if manifest.options.exchanged > 0 && exchanged(true) + exchanged(false) == 0 {
+        notes.push(
+            "No heads were exchanged: none of the strangers fits both as a body for the person's head and as a head.".into(),
+        );
+    }
     let spans = |half: Half| manifest.spans.iter().filter(|(of, _)| *of == half).map(|(_, span)| span).collect::<Vec<_>>();
     if manifest.clips.iter().any(|clip| clip.half == Half::Test) && spans(Half::Train) == spans(Half::Test) {
         notes.push(
@@ -209,6 +219,10 @@ fn sheet(html: &mut String, manifest: &Manifest, clip: &ClipRecord, out: &Path) 
     let making = match clip.making {
         Making::Untouched => "untouched".to_string(),
         Making::Composed => format!("in {}", clip.place),
+        Making::Exchanged => {
+            let body = clip.body.as_ref().map_or("somebody else", |(body, _)| body.as_str());
+            format!("with the body of {body}, in {}", clip.place)
+        }
     };
     let similarity = match clip.positive {
         true => format!("similarity {:.2}", clip.judged.similarity),
@@ -240,14 +254,19 @@ fn dropped(html: &mut String, manifest: &Manifest) -> Result<()> {
     }
     html.push_str(
         "<p class=\"faint\">Clips that were made and that the identity gate refused; others were drawn in their place.</p>\n\
-         <div class=\"table\"><table>\n<tr><th>was to show</th><th>in</th><th class=\"number\">similarity</th><th>why</th></tr>\n",
+         <div class=\"table\"><table>\n<tr><th>was to show</th><th>how</th><th>in</th><th class=\"number\">similarity</th><th>why</th></tr>\n",
     );
     for dropped in &manifest.dropped {
         let who = if dropped.positive { manifest.subject.bare() } else { dropped.figure.as_str() };
         writeln!(
             html,
-            "<tr><td>{}</td><td>{}</td><td class=\"number\">{:.2}</td><td>{}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"number\">{:.2}</td><td>{}</td></tr>",
             escaped(who),
+            match dropped.making {
+                Making::Untouched => "untouched",
+                Making::Composed => "composed",
+                Making::Exchanged => "with another body",
+            },
             escaped(&dropped.place),
             dropped.judged.similarity,
             escaped(dropped.judged.refused.as_deref().unwrap_or_default())
@@ -263,7 +282,7 @@ fn questions(html: &mut String, manifest: &Manifest, pairs: &[Vec<Pair>]) -> Res
         "<h2 id=\"questions\">Questions and answers</h2>\n<div class=\"table\"><table>\n<tr><th>kind</th><th class=\"number\">about \
          positives</th><th class=\"number\">about negatives</th></tr>\n",
     );
-    for kind in std::iter::once(QaKind::Existence).chain(DESCRIBED) {
+    for kind in std::iter::once(QaKind::Existence).chain(described(&manifest.options)) {
         let of = |positive: bool| {
             let clips =
                 manifest.clips.iter().zip(pairs).filter(|(clip, _)| clip.positive == positive && clip.half == Half::Train);
@@ -274,6 +293,15 @@ fn questions(html: &mut String, manifest: &Manifest, pairs: &[Vec<Pair>]) -> Res
             .map_err(unwritten)?;
     }
     html.push_str("</table></div>\n");
+    let [asked, kept] = count_described(manifest, pairs);
+    if asked > 0 {
+        let by = manifest
+            .refiner
+            .iter()
+            .fold(manifest.describer.clone().unwrap_or_default(), |by, refiner| format!("{by}; rewritten by {refiner}"));
+        writeln!(html, "<p>{kept} of {asked} descriptions of positives were kept, for testing too ({}).</p>", escaped(&by))
+            .map_err(unwritten)?;
+    }
     for positive in [true, false] {
         let clips = manifest.clips.iter().zip(pairs).filter(|(clip, _)| clip.positive == positive && clip.half == Half::Train);
         let heading = if positive { "Samples about positives" } else { "Samples about negatives" };
@@ -306,6 +334,15 @@ fn footage(html: &mut String, manifest: &Manifest) -> Result<()> {
             .map_err(unwritten)?;
     }
     html.push_str("</table></div>\n");
+    if let Some(spared) = manifest.spared {
+        writeln!(
+            html,
+            "<p>An index knows {} of the files; of these {} were looked at: those of the most similar strangers, of others drawn at random, and \
+             of nobody.</p>",
+            spared.known, spared.looked_at
+        )
+        .map_err(unwritten)?;
+    }
     if !manifest.left_out.is_empty() {
         html.push_str("<p>Not used:</p>\n<div class=\"table\"><table>\n<tr><th>file</th><th>why</th></tr>\n");
         for left_out in &manifest.left_out {

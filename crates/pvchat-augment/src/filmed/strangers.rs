@@ -1,0 +1,104 @@
+//! The others: who in the corpus is surely not the person, and which footage shows nobody.
+
+use super::{
+    Eyes, LeftOut, PersonSeen, Request,
+    archive::may_show,
+    cosine,
+    footage::{LONGEST, Setting, Someone, shortened},
+    looking::Seen,
+    source::Look,
+    subject::needed,
+};
+use crate::{Error, Result};
+
+/// Everybody in the corpus who is surely not the person, the most similar first, one entry for each appearance, and the places
+/// without people.
+pub(super) struct Strangers {
+    /// Each person's appearances.
+    pub(super) people: Vec<Vec<Someone>>,
+    pub(super) empty: Vec<Setting>,
+}
+
+pub(super) fn strangers(request: &Request<'_>, eyes: &dyn Eyes, seen: &mut Seen) -> Result<Strangers> {
+    let (thresholds, needed) = (eyes.thresholds(), needed(request.options));
+    let mut all: Vec<Someone> = Vec::new();
+    let (mut empty, mut kept) = (Vec::new(), Vec::<usize>::new());
+    for source in 1..seen.sources.len() {
+        let (look, name) = (&seen.looks[source], seen.sources[source].name.clone());
+        let similarity = |person: &PersonSeen| person.embedding.as_deref().map_or(-1.0, |known| cosine(known, request.template));
+        let nearest = look.people.iter().map(similarity).fold(-1.0f32, f32::max);
+        if nearest >= thresholds.other {
+            seen.left_out.push(LeftOut { name, reason: may_show(nearest, thresholds) });
+            continue;
+        }
+        // Faces say who somebody is, where they can be compared; pictures say it elsewhere.
+        let is_same = |&other: &usize| is_copy(look, &seen.looks[other], thresholds.same);
+        if embeddings(look).next().is_none() && look.prints.is_same(&seen.looks[0].prints) {
+            seen.left_out.push(LeftOut { name, reason: "it shows what the clip of the person shows".into() });
+            continue;
+        }
+        if let Some(other) = kept.iter().copied().find(is_same) {
+            let reason = format!("it shows what {} shows", seen.sources[other].name);
+            seen.left_out.push(LeftOut { name, reason });
+            continue;
+        }
+        kept.push(source);
+        let length = look.seconds.last().copied().unwrap_or(0.0);
+        if look.people.is_empty() {
+            if length >= needed {
+                empty.push(Setting { source, person: None, span: shortened([0.0, length], LONGEST) });
+            } else {
+                seen.left_out.push(LeftOut { name, reason: format!("{length:.1} s are too short for a clip") });
+            }
+            continue;
+        }
+        let mut found = false;
+        for (person, who) in look.people.iter().enumerate() {
+            let span = look.spans(person).into_iter().find(|span| span[1] - span[0] >= needed);
+            if let (Some(embedding), Some(span), true) = (&who.embedding, span, who.good_faces() >= 2) {
+                found = true;
+                let span = shortened(span, LONGEST);
+                all.push(Someone { source, person, span, similarity: similarity(who), embedding: embedding.clone() });
+            }
+        }
+        if !found {
+            let reason = format!("nobody is seen alone and well for {needed:.1} s");
+            seen.left_out.push(LeftOut { name, reason });
+        }
+    }
+    if all.is_empty() {
+        let reasons = seen.left_out.iter().take(3).map(|left_out| format!("{}: {}", left_out.name, left_out.reason));
+        let reasons = reasons.collect::<Vec<_>>().join("; ");
+        return Err(Error::NobodyElse {
+            folder: request.corpus.into(),
+            files: seen.sources.len() - 1 + seen.left_out.len(),
+            reasons,
+        });
+    }
+    all.sort_by(|one, other| other.similarity.total_cmp(&one.similarity).then(one.source.cmp(&other.source)));
+    let mut people: Vec<Vec<Someone>> = Vec::new();
+    for someone in all {
+        let same =
+            |known: &&mut Vec<Someone>| known.iter().any(|one| cosine(&one.embedding, &someone.embedding) >= thresholds.same);
+        match people.iter_mut().find(same) {
+            Some(known) => known.push(someone),
+            None => people.push(vec![someone]),
+        }
+    }
+    Ok(Strangers { people, empty })
+}
+
+/// The embeddings of whoever can be recognised.
+fn embeddings(look: &Look) -> impl Iterator<Item = &[f32]> {
+    look.people.iter().filter_map(|person| person.embedding.as_deref())
+}
+
+/// Whether a file shows the pictures of another, and not somebody else in the same room.
+fn is_copy(one: &Look, other: &Look, same: f32) -> bool {
+    let can_be_compared = embeddings(one).next().is_some() && embeddings(other).next().is_some();
+    let is_somebody_else = || {
+        let nearest = embeddings(one).flat_map(|one| embeddings(other).map(move |other| cosine(one, other))).fold(-1.0, f32::max);
+        nearest < same
+    };
+    !(can_be_compared && is_somebody_else()) && one.prints.is_same(&other.prints)
+}
