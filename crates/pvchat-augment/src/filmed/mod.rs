@@ -11,10 +11,15 @@
 //! from the seed in [`DatasetOptions`], so that a killed run ends in the same bytes as one that was left alone.
 
 mod ask;
+mod asking;
 mod assets;
 mod blind;
+mod casting;
 mod compose;
+mod footage;
 mod gate;
+mod looking;
+mod maker;
 mod manifest;
 mod options;
 mod plan;
@@ -23,8 +28,12 @@ mod recipe;
 mod report;
 mod run;
 mod source;
+mod strangers;
+mod subject;
 mod verify;
 mod wordings;
+mod workers;
+mod writing;
 
 use image::{GrayImage, RgbImage};
 use serde::{Deserialize, Serialize};

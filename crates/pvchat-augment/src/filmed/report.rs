@@ -9,7 +9,7 @@ use pvchat_data::QaKind;
 use super::{
     ClipRecord, Half, Making, Manifest,
     ask::{DESCRIBED, Pair},
-    run::read_clip,
+    maker::read_clip,
     source::{Bound, LOOK_RATE, read},
 };
 use crate::{Error, Result};

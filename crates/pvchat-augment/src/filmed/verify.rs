@@ -8,7 +8,7 @@ use std::{
 use pvchat_data::{Dataset, SubjectName};
 use pvchat_video::VideoReader;
 
-use super::{Manifest, manifest::MANIFEST, run::dataset_files, source::hash_file};
+use super::{Manifest, manifest::MANIFEST, source::hash_file, writing::dataset_files};
 use crate::{Error, Result};
 
 /// A dataset that was checked.

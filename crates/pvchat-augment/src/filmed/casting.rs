@@ -1,0 +1,159 @@
+//! Who and which places take part in each half: those that can be cut out and cleared.
+
+use pvchat_data::random::SeededStream;
+
+use super::{
+    LeftOut, Request, Stage,
+    footage::{Footage, Setting, Someone},
+    plan::Stock,
+    source::Span,
+    strangers::Strangers,
+    subject::Subject,
+    workers::Monitor,
+};
+use crate::{Error, Result};
+
+/// With fewer strangers than this, none is held back for testing.
+const LEAST_STRANGERS: usize = 6;
+/// Of this many strangers one is held back for testing.
+const HELD_BACK: usize = 5;
+
+/// What one half is made from.
+pub(super) struct HalfStage {
+    pub(super) stock: Stock,
+    /// The person's spans, as numbers of the cast.
+    pub(super) figures: Vec<usize>,
+    pub(super) spans: Vec<Span>,
+    pub(super) own: Option<Setting>,
+    pub(super) rooms: Vec<Setting>,
+    /// Who of the cast is at home in each room.
+    pub(super) at_home: Vec<Option<usize>>,
+}
+
+/// Chooses who and which places take part: those that can be cut out and cleared. Gives the cast, and what each half is made
+/// from.
+pub(super) fn choose(
+    request: &Request<'_>,
+    footage: &Footage<'_>,
+    subject: &Subject,
+    people: &Strangers,
+    left_out: &mut Vec<LeftOut>,
+    stream: &SeededStream,
+    monitor: &Monitor<'_>,
+) -> Result<(Vec<Someone>, [HalfStage; 2])> {
+    let options = request.options;
+    let total = people.people.len() + 4;
+    monitor.begin(Stage::CuttingOut, total)?;
+    let mut cast: Vec<Someone> = Vec::new();
+    let mut own = Vec::new();
+    for spans in [&subject.train, &subject.test] {
+        let mut figures = Vec::new();
+        let mut problem = String::new();
+        for &(person, span) in spans {
+            let who = Someone { source: 0, person, span, similarity: 1.0, embedding: request.template.to_vec() };
+            match footage.figure_problem(&who)? {
+                None => {
+                    figures.push(cast.len());
+                    cast.push(who);
+                }
+                Some(found) => problem = found,
+            }
+        }
+        if figures.is_empty() {
+            return Err(Error::NotCutOut { clip: request.clip.into(), problem });
+        }
+        let mut setting = None;
+        for &figure in &figures {
+            let at = cast[figure].setting();
+            if setting.is_none() && footage.place_problem(&at)?.is_none() {
+                setting = Some(at);
+            }
+        }
+        own.push((figures, setting));
+        monitor.step(Stage::CuttingOut, total)?;
+    }
+    // Every stranger who is held back for testing is one that training does not see.
+    let hold_back = people.people.len() >= LEAST_STRANGERS && options.test_negatives > 0;
+    let is_held_back = |number: usize| hold_back && number % HELD_BACK == HELD_BACK / 2;
+    let mut halves: Vec<HalfStage> = Vec::new();
+    for (place, (figures, setting)) in own.into_iter().enumerate() {
+        let is_test = place == 1;
+        let (counts, most) = match is_test {
+            false => (options.positives, [options.similar_people, options.random_people]),
+            true => (options.test_positives, [options.similar_people.div_ceil(3), options.random_people.div_ceil(5)]),
+        };
+        let mut pool: Vec<usize> = (0..people.people.len()).filter(|&who| !hold_back || is_held_back(who) == is_test).collect();
+        let mut stock =
+            Stock { spans: figures.len(), own_place: setting.is_some(), rooms: Vec::new(), hard: Vec::new(), random: Vec::new() };
+        let mut at_home: Vec<(Setting, Option<usize>)> = Vec::new();
+        let mut take = |who: usize, cast: &mut Vec<Someone>| -> Result<Option<usize>> {
+            for someone in &people.people[who] {
+                match footage.figure_problem(someone)? {
+                    None => {
+                        at_home.push((someone.setting(), Some(cast.len())));
+                        cast.push(someone.clone());
+                        return Ok(Some(cast.len() - 1));
+                    }
+                    Some(reason) => {
+                        let name = footage.sources[someone.source].name.clone();
+                        if !left_out.iter().any(|known| known.name == name) {
+                            left_out.push(LeftOut { name, reason });
+                        }
+                    }
+                }
+            }
+            Ok(None)
+        };
+        let mut random = Vec::new();
+        for who in std::mem::take(&mut pool) {
+            if stock.hard.len() < most[0] {
+                stock.hard.extend(take(who, &mut cast)?);
+                monitor.step(Stage::CuttingOut, total)?;
+            } else {
+                random.push(who);
+            }
+        }
+        stream.derive(format!("strangers {place}")).shuffle(&mut random);
+        for who in random {
+            if stock.random.len() < most[1] {
+                stock.random.extend(take(who, &mut cast)?);
+                monitor.step(Stage::CuttingOut, total)?;
+            }
+        }
+        if stock.hard.is_empty() && stock.random.is_empty() && !is_test {
+            let reasons = left_out.iter().take(3).map(|left_out| format!("{}: {}", left_out.name, left_out.reason));
+            let reasons = reasons.collect::<Vec<_>>().join("; ");
+            return Err(Error::NobodyElse { folder: request.corpus.into(), files: footage.sources.len() - 1, reasons });
+        }
+        let empty = people.empty.iter().enumerate().filter(|(number, _)| people.empty.len() < 2 || (number % 2 == 1) == is_test);
+        at_home.extend(empty.map(|(_, setting)| (*setting, None)));
+        stream.derive(format!("places {place}")).shuffle(&mut at_home);
+        let mut rooms: Vec<(Setting, Option<usize>)> = Vec::new();
+        for (setting, who) in at_home {
+            if rooms.len() >= (counts / 2).max(1) {
+                break;
+            }
+            if rooms.iter().any(|(known, _)| known.source == setting.source) {
+                continue;
+            }
+            let problem = match who {
+                None if footage.hides_somebody(&setting)? => Some("somebody is seen in it without a face".to_string()),
+                _ => footage.place_problem(&setting)?,
+            };
+            match (problem, who) {
+                (None, _) => rooms.push((setting, who)),
+                (Some(reason), None) => left_out.push(LeftOut { name: footage.sources[setting.source].name.clone(), reason }),
+                (Some(_), Some(_)) => {}
+            }
+        }
+        stock.rooms = rooms.iter().map(|(_, who)| who.is_some()).collect();
+        let spans = figures.iter().map(|&figure| cast[figure].span).collect();
+        let (rooms, at_home) = rooms.into_iter().unzip();
+        halves.push(HalfStage { stock, figures, spans, own: setting, rooms, at_home });
+        monitor.step(Stage::CuttingOut, total)?;
+    }
+    match <[HalfStage; 2]>::try_from(halves) {
+        Ok(halves) => Ok((cast, halves)),
+        Err(_) => Err(Error::Stopped),
+    }
+}

@@ -1,0 +1,79 @@
+//! The first stage: who is in the reference and in the corpus.
+
+use super::{
+    Eyes, LeftOut, Request, Stage,
+    manifest::{MAKING_VERSION, Store},
+    source::{Look, Source, footage_in, look},
+    workers::{Monitor, in_parallel},
+};
+use crate::{Error, Result};
+
+/// The first seconds of the person's clip and of others that are looked at.
+const LOOKED_AT: [f64; 2] = [60.0, 20.0];
+
+/// What was seen in all footage.
+pub(super) struct Seen {
+    pub(super) sources: Vec<Source>,
+    pub(super) looks: Vec<Look>,
+    pub(super) left_out: Vec<LeftOut>,
+}
+
+/// Looks at the reference and at the corpus. The reference comes first; files of the corpus that cannot be read are left out.
+pub(super) fn look_at_all(
+    request: &Request<'_>,
+    eyes: &dyn Eyes,
+    store: &Store,
+    monitor: &Monitor<'_>,
+    models: &str,
+) -> Result<Seen> {
+    let name = request.clip.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let reference = Source::new(name, request.clip)?;
+    let files = footage_in(request.corpus)?;
+    if files.is_empty() {
+        return Err(Error::NoFootage { folder: request.corpus.into() });
+    }
+    let total = files.len() + 1;
+    monitor.begin(Stage::Looking, total)?;
+    let seen = |source: &Source, most: f64| {
+        let key = format!("{MAKING_VERSION} {models} {} {most}", source.sha256);
+        store.get("looks", &key, |_: &Look| true, || look(&source.path, most, eyes))
+    };
+    let first = seen(&reference, LOOKED_AT[0])?;
+    monitor.step(Stage::Looking, total)?;
+    let found: Vec<std::result::Result<(Source, Look), LeftOut>> = in_parallel(&files, request.threads, |(name, path)| {
+        let name = name.clone();
+        let looked = Source::new(name.clone(), path).and_then(|source| {
+            let look = seen(&source, LOOKED_AT[1])?;
+            Ok((source, look))
+        });
+        monitor.step(Stage::Looking, total)?;
+        match looked {
+            Ok(looked) => Ok(Ok(looked)),
+            // A broken file is no reason to make nothing; a broken network is.
+            Err(error @ (Error::Video(_) | Error::Io { .. })) => {
+                // The message begins with the whole path, which is nobody's business in a dataset that is passed on.
+                let reason = error.to_string().replace(&path.display().to_string(), "the file");
+                Ok(Err(LeftOut { name, reason }))
+            }
+            Err(error) => Err(error),
+        }
+    })?;
+    let mut all = Seen { sources: vec![reference], looks: vec![first], left_out: Vec::new() };
+    for found in found {
+        match found {
+            Ok((source, look)) => match all.sources.iter().position(|known| known.sha256 == source.sha256) {
+                Some(0) => all.left_out.push(LeftOut { name: source.name, reason: "it is the clip of the person".into() }),
+                Some(same) => {
+                    let reason = format!("it is the same file as {}", all.sources[same].name);
+                    all.left_out.push(LeftOut { name: source.name, reason });
+                }
+                None => {
+                    all.sources.push(source);
+                    all.looks.push(look);
+                }
+            },
+            Err(left_out) => all.left_out.push(left_out),
+        }
+    }
+    Ok(all)
+}
