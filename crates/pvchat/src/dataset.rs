@@ -6,7 +6,8 @@ use image::{GrayImage, RgbImage};
 use pvchat_augment::{
     Failure,
     filmed::{
-        self, DatasetOptions, Describe, Eyes, FaceSeen, Made, ModelUsed, PersonSeen, Progress, Request, ShownClip, Thresholds,
+        self, DatasetOptions, Describe, Eyes, FaceSeen, Generators, Made, ModelUsed, PersonSeen, Progress, Request, ShownClip,
+        Thresholds,
     },
 };
 use pvchat_data::SubjectName;
@@ -29,6 +30,8 @@ pub struct DatasetRequest<'a> {
     pub out: &'a Path,
     /// How much is made.
     pub options: &'a DatasetOptions,
+    /// Programs that generate clips; `Generators::default()` for none.
+    pub generators: Generators<'a>,
 }
 
 impl People {
@@ -56,6 +59,7 @@ impl People {
             corpus: request.corpus,
             out: request.out,
             options: request.options,
+            generators: request.generators,
             threads: self.finder().options().threads,
         };
         let mut base = describer.map(Base);

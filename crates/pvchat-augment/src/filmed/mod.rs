@@ -18,6 +18,7 @@ mod casting;
 mod compose;
 mod footage;
 mod gate;
+mod generated;
 mod looking;
 mod maker;
 mod manifest;
@@ -42,7 +43,8 @@ use crate::Failure;
 
 pub use blind::{Blind, Guess};
 pub use gate::Judged;
-pub use manifest::{ClipRecord, Dropped, LeftOut, Manifest, SourceRecord};
+pub use generated::Generators;
+pub use manifest::{ClipRecord, Dropped, Generated, GeneratorUsed, LeftOut, Manifest, SourceRecord};
 pub use options::DatasetOptions;
 pub use plan::{Half, Making};
 pub use quality::{FrameVerdict, frontal};

@@ -28,6 +28,8 @@ pub enum Making {
     Untouched,
     /// Cut out and put into a place.
     Composed,
+    /// By a program that was shown pictures of the person, see [`generator`](crate::generator).
+    Generated,
 }
 
 /// Where a clip is set.
@@ -65,7 +67,7 @@ pub(super) struct Stock {
 }
 
 /// `part` of `of`, taken of `count`, rounded.
-fn share(count: usize, part: usize, of: usize) -> usize {
+pub(super) fn share(count: usize, part: usize, of: usize) -> usize {
     (count * part + of / 2).checked_div(of).unwrap_or(0)
 }
 

@@ -1,13 +1,17 @@
 //! The report of a dataset: one HTML file with its pictures inside, without scripts, to look at without a network.
 
-use std::{collections::BTreeMap, fmt::Write, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    path::Path,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use image::{RgbImage, codecs::jpeg::JpegEncoder, imageops};
 use pvchat_data::QaKind;
 
 use super::{
-    ClipRecord, Half, Making, Manifest,
+    ClipRecord, Generated, Half, Making, Manifest,
     ask::{DESCRIBED, Pair},
     maker::read_clip,
     source::{Bound, LOOK_RATE, read},
@@ -63,6 +67,7 @@ pub(super) fn page(manifest: &Manifest, pairs: &[Vec<Pair>], out: &Path, clip: &
         }
         html += "</ul>\n";
     }
+    generators(&mut html, manifest)?;
     dropped(&mut html, manifest)?;
     questions(&mut html, manifest, pairs)?;
     footage(&mut html, manifest)?;
@@ -209,6 +214,7 @@ fn sheet(html: &mut String, manifest: &Manifest, clip: &ClipRecord, out: &Path) 
     let making = match clip.making {
         Making::Untouched => "untouched".to_string(),
         Making::Composed => format!("in {}", clip.place),
+        Making::Generated => clip.place.clone(),
     };
     let similarity = match clip.positive {
         true => format!("similarity {:.2}", clip.judged.similarity),
@@ -220,9 +226,10 @@ fn sheet(html: &mut String, manifest: &Manifest, clip: &ClipRecord, out: &Path) 
         ),
     };
     let who = if clip.positive { manifest.subject.bare() } else { clip.figure.0.as_str() };
+    let prompt = clip.generated.as_ref().map(prompt).unwrap_or_default();
     writeln!(
         html,
-        "<li><img alt=\"three frames of clip {}\" src=\"{}\">{}, {}{half}<br><span class=\"faint\">{similarity}<br>{}</span></li>",
+        "<li><img alt=\"three frames of clip {}\" src=\"{}\">{}, {}{half}<br><span class=\"faint\">{similarity}<br>{}</span>{prompt}</li>",
         clip.name,
         jpeg(&strip)?,
         escaped(who),
@@ -230,6 +237,65 @@ fn sheet(html: &mut String, manifest: &Manifest, clip: &ClipRecord, out: &Path) 
         clip.name
     )
     .map_err(unwritten)
+}
+
+/// What a clip was generated of.
+fn prompt(made: &Generated) -> String {
+    let mut said = made.prompt.clone();
+    if let Some(driving) = &made.driving {
+        said = format!("{said} Moved like {driving}.");
+    }
+    if let Some(still) = &made.still {
+        said = format!("{said} From a still: {}", still.prompt);
+    }
+    format!("<details><summary>Prompt</summary>{} Seed {}.</details>", escaped(said.trim()), made.seed)
+}
+
+/// The programs that generated clips, and what became of these.
+fn generators(html: &mut String, manifest: &Manifest) -> Result<()> {
+    if manifest.generators.is_empty() {
+        return Ok(());
+    }
+    html.push_str(
+        "<h2 id=\"generators\">Generators</h2>\n<p class=\"faint\">Programs of others that made clips of the person and of strangers, \
+         in the same scenes and proportions. Where fewer of one kind pass the identity gate, fewer of the other are used.</p>\n\
+         <div class=\"table\"><table>\n<tr><th>generator</th><th class=\"number\">asked for, the person + others</th>\
+         <th class=\"number\">passed the gate</th><th class=\"number\">used</th></tr>\n",
+    );
+    for used in &manifest.generators {
+        let both = |[ours, theirs]: [usize; 2]| format!("{ours} + {theirs}");
+        writeln!(
+            html,
+            "<tr><td>{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td></tr>",
+            escaped(&used.name),
+            both(used.asked),
+            both(used.passed),
+            both(used.used)
+        )
+        .map_err(unwritten)?;
+    }
+    html.push_str("</table></div>\n");
+    // What the programs say of themselves; one that was replaced between two runs says two things.
+    let made = manifest.clips.iter().filter_map(|clip| clip.generated.as_ref());
+    let all = made.flat_map(|made| std::iter::once(made).chain(made.still.as_deref()));
+    let known: BTreeSet<[&str; 5]> = all
+        .map(|made| {
+            let of = &made.provenance;
+            [made.generator.as_str(), &of.program, &of.version, &of.model, &of.licence]
+        })
+        .collect();
+    if known.is_empty() {
+        return Ok(());
+    }
+    html.push_str(
+        "<div class=\"table\"><table>\n<tr><th>generator</th><th>program</th><th>version</th><th>model</th><th>licence</th></tr>\n",
+    );
+    for said in known {
+        let cells: Vec<String> = said.iter().map(|cell| format!("<td>{}</td>", escaped(cell))).collect();
+        writeln!(html, "<tr>{}</tr>", cells.concat()).map_err(unwritten)?;
+    }
+    html.push_str("</table></div>\n");
+    Ok(())
 }
 
 fn dropped(html: &mut String, manifest: &Manifest) -> Result<()> {

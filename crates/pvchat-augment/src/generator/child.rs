@@ -51,12 +51,7 @@ pub(super) struct Ended {
 ///
 /// Memory is that of `/proc` and is looked at five times a second. A limit of the system on address space (`RLIMIT_AS`) would be
 /// exact and useless: drivers of GPUs reserve far more of it than the machine has memory.
-pub(super) fn run(
-    command: &[String],
-    folder: &Path,
-    limits: &Limits,
-    go_on: &mut dyn FnMut() -> Result<()>,
-) -> Result<Ended> {
+pub(super) fn run(command: &[String], folder: &Path, limits: &Limits, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Ended> {
     let Some((program, arguments)) = command.split_first() else {
         let fault = Fault::NotStarted { program: String::new(), problem: "the command is empty".into() };
         return Ok(Ended { fault: Some(fault), said: String::new() });
@@ -102,12 +97,7 @@ enum Watched {
     Over(Fault),
 }
 
-fn watch(
-    group: &mut Group,
-    filled: &Filled<'_>,
-    limits: &Limits,
-    go_on: &mut dyn FnMut() -> Result<()>,
-) -> Result<Watched> {
+fn watch(group: &mut Group, filled: &Filled<'_>, limits: &Limits, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Watched> {
     let begun = Instant::now();
     for poll in 0u32.. {
         match group.child.try_wait() {
@@ -253,7 +243,8 @@ fn resident(group: u32) -> Option<u64> {
             continue;
         }
         let Ok(status) = fs::read_to_string(entry.path().join("status")) else { continue };
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<u64>().ok());
+        let resident =
+            status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next()?.parse::<u64>().ok());
         kilobytes += resident.unwrap_or(0);
     }
     Some(kilobytes / 1024)

@@ -110,8 +110,7 @@ impl Reply {
         if self.id != request.id {
             return Err(Fault::OtherRequest { found: self.id.clone(), expected: request.id.clone() });
         }
-        let said =
-            [("program", &self.program), ("version", &self.version), ("model", &self.model), ("licence", &self.licence)];
+        let said = [("program", &self.program), ("version", &self.version), ("model", &self.model), ("licence", &self.licence)];
         if let Some((key, _)) = said.into_iter().find(|(_, value)| value.trim().is_empty()) {
             return Err(Fault::NotSaid { key });
         }

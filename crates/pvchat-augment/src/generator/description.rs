@@ -88,9 +88,8 @@ impl Description {
     /// Checks every value, and gives the command as it is run and the driving clips as they are found. `folder` is the folder
     /// of the description, a whole path.
     pub(super) fn resolve(&self, file: &Path, folder: &Path) -> Result<(Vec<String>, Vec<PathBuf>)> {
-        let refuse = |key: &str, problem: String| {
-            Err(Error::Description { file: file.to_path_buf(), key: key.to_string(), problem })
-        };
+        let refuse =
+            |key: &str, problem: String| Err(Error::Description { file: file.to_path_buf(), key: key.to_string(), problem });
         if self.name.trim().is_empty() || self.name.chars().any(char::is_control) {
             return refuse("name", "it is empty or has control characters; name the program".into());
         }

@@ -128,7 +128,10 @@ impl fmt::Display for Fault {
                 write!(text, "did not end within {limit} s and was ended; raise `seconds` in its description, or lower `batch`")
             }
             Self::TooMuchMemory { found, limit } => {
-                write!(text, "took {found} MiB of memory, {limit} are allowed, and was ended; raise `memory_mb` in its description")
+                write!(
+                    text,
+                    "took {found} MiB of memory, {limit} are allowed, and was ended; raise `memory_mb` in its description"
+                )
             }
             Self::TooMuchOutput { found, limit } => {
                 write!(text, "wrote {found} bytes, {limit} are allowed, and was ended; raise `output_mb` in its description")

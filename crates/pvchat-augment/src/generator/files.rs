@@ -90,7 +90,7 @@ pub(super) fn check(path: &Path, listed: &str, request: &Request) -> Result<(), 
 }
 
 /// Decodes a still.
-pub(super) fn still(path: &Path) -> Result<RgbImage, String> {
+pub(crate) fn still(path: &Path) -> Result<RgbImage, String> {
     let mut reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(|error| error.to_string())?;
     if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg)) {
         return Err("it is neither PNG nor JPEG".into());

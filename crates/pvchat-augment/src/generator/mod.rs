@@ -129,7 +129,8 @@ impl Generator {
         // What it makes depends on the command and on the files that it names in the folder of the description, its script for
         // one; the limits are no part of it.
         let mut digest = Sha256::new();
-        digest.update(serde_json::to_vec(&(SCHEMA, &description.name, &description.command, description.kind)).unwrap_or_default());
+        digest
+            .update(serde_json::to_vec(&(SCHEMA, &description.name, &description.command, description.kind)).unwrap_or_default());
         for (written, argument) in description.command.iter().zip(&command) {
             if written != argument && Path::new(argument).is_file() {
                 digest.update(fs::read(argument).map_err(|source| Error::Io { path: argument.into(), source })?);
@@ -161,13 +162,7 @@ impl Generator {
     /// # Errors
     /// [`Error::Generator`] for everything that the program does wrong, [`Error::Io`] and [`Error::Data`] where the folder or
     /// the request cannot be written, and that of `go_on`.
-    pub fn run(
-        &self,
-        orders: &[Order<'_>],
-        shape: &Shape,
-        folder: &Path,
-        go_on: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<Run> {
+    pub fn run(&self, orders: &[Order<'_>], shape: &Shape, folder: &Path, go_on: &mut dyn FnMut() -> Result<()>) -> Result<Run> {
         let (work, request) = prepare(self.description.kind, orders, shape, folder)?;
         let description = &self.description;
         let limits = child::Limits {

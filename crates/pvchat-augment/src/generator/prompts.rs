@@ -138,13 +138,7 @@ impl Scenes {
             let place = first + number;
             let (light, camera) = (LIGHT[place % LIGHT.len()], CAMERA[place % CAMERA.len()]);
             let text = format!("{person} {activity} {}. {}. {light} {camera} {FACE}", self.place, self.around);
-            Prompt {
-                text,
-                noun: noun.into(),
-                theme: self.theme.into(),
-                place: self.place.into(),
-                activity: (*activity).into(),
-            }
+            Prompt { text, noun: noun.into(), theme: self.theme.into(), place: self.place.into(), activity: (*activity).into() }
         })
     }
 }

@@ -400,11 +400,7 @@ pub(super) const SCENES: &[Scenes] = &[
         theme: "sports",
         place: "on a bouldering wall",
         around: "Coloured holds cover a slanting wall above thick mats",
-        activities: &[
-            "rubs chalk on both hands",
-            "looks up at the next hold",
-            "rests on the mat and smiles",
-        ],
+        activities: &["rubs chalk on both hands", "looks up at the next hold", "rests on the mat and smiles"],
     },
     Scenes {
         age: AgeBand::Young,
@@ -544,12 +540,7 @@ pub(super) const SCENES: &[Scenes] = &[
         theme: "social",
         place: "in a book club",
         around: "Armchairs stand in a half circle around a low table",
-        activities: &[
-            "reads a passage aloud",
-            "pours tea for the others",
-            "makes a point with one hand",
-            "listens with a smile",
-        ],
+        activities: &["reads a passage aloud", "pours tea for the others", "makes a point with one hand", "listens with a smile"],
     },
     Scenes {
         age: AgeBand::MiddleAged,
@@ -557,12 +548,7 @@ pub(super) const SCENES: &[Scenes] = &[
         theme: "social",
         place: "in a dance hall",
         around: "Warm lamps hang above a polished wooden floor",
-        activities: &[
-            "dances a slow waltz step",
-            "claps to the rhythm",
-            "fans the face after a dance",
-            "practises a turn",
-        ],
+        activities: &["dances a slow waltz step", "claps to the rhythm", "fans the face after a dance", "practises a turn"],
     },
     Scenes {
         age: AgeBand::MiddleAged,
@@ -570,12 +556,7 @@ pub(super) const SCENES: &[Scenes] = &[
         theme: "social",
         place: "in a garden cafe",
         around: "White tables stand under blossoming trees",
-        activities: &[
-            "shares a story",
-            "cuts a piece of tart",
-            "raises a cup of coffee",
-            "waves to a friend",
-        ],
+        activities: &["shares a story", "cuts a piece of tart", "raises a cup of coffee", "waves to a friend"],
     },
     Scenes {
         age: AgeBand::MiddleAged,
@@ -596,12 +577,7 @@ pub(super) const SCENES: &[Scenes] = &[
         theme: "wellness",
         place: "on a forest path",
         around: "Tall beeches and ferns stand on both sides",
-        activities: &[
-            "walks at an easy pace",
-            "breathes in deeply",
-            "rests with walking poles",
-            "drinks from a flask",
-        ],
+        activities: &["walks at an easy pace", "breathes in deeply", "rests with walking poles", "drinks from a flask"],
     },
     Scenes {
         age: AgeBand::MiddleAged,
