@@ -8,15 +8,16 @@ use std::{
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use pvchat::{
-    DatasetRequest, Describer, SubjectName,
+    DatasetRequest, Describer, INDEX, Refiner, SubjectName,
     augment::{
-        filmed::{self, DatasetOptions, GeneratorUsed, Generators, Guess, Half, Made, Progress, Stage},
+        filmed::{self, DatasetOptions, GeneratorUsed, Generators, Guess, Half, Made, Progress, Refine, Spared, Stage},
         generator::{
             Generator,
             prompts::{AgeBand, Gender},
         },
     },
     data::QaKind,
+    eval::judge::HttpTransport,
     faces::Matte,
     nn::device,
 };
@@ -40,10 +41,14 @@ Examples:
   pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data
   pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data --base smolvlm2-256m
   pvchat dataset make party.mp4 --name Bb --person 2 --corpus footage --out bb-data --size 224
+  pvchat dataset make aa.mp4 --name Aa --corpus ~/Videos --index ~/Videos/pvchat.index --out aa-data
+  pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data --base smolvlm2-256m \
+    --refine http://localhost:8000/v1 --refine-model NAME
   pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data --generator consisid.json --age-band young
 
 The person is cut out of the clip and put into the footage of the corpus; strangers of the corpus go through the same making.
-Footage that may show the person is left out. In the folder of the dataset, report.html shows what was made and what was
+Footage that may show the person is left out. With an index of the corpus (pvchat index) only footage of strangers who are chosen
+is looked at; new files are put into the index. In the folder of the dataset, report.html shows what was made and what was
 dropped; <Aa>.json, <Aa>_short_train.json and <Aa>test.json are the files that PVChat's published training reads. The same
 command again goes on with an interrupted run, and makes anew only what other options change.
 
@@ -83,6 +88,9 @@ pub struct MakeArguments {
     /// A folder with footage of other people, and of empty places.
     #[arg(long, value_name = "DIR")]
     corpus: PathBuf,
+    /// The index of the corpus; by default pvchat.index in it, where there is one. A file that does not exist is made.
+    #[arg(long, env = "PVCHAT_INDEX", hide_env_values = true, value_name = "FILE")]
+    index: Option<PathBuf>,
     /// The folder of the dataset: a new one, or that of an earlier run.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -92,6 +100,19 @@ pub struct MakeArguments {
     /// existence is asked of clips with the person.
     #[arg(long, env = "PVCHAT_BASE", hide_env_values = true, value_name = "BASE")]
     base: Option<Base>,
+    /// Keeps every sentence of the base; by default it is asked whether each is true, and those that it denies are left out.
+    #[arg(long, requires = "base")]
+    unchecked: bool,
+    /// The address of a chat service (http://localhost:8000/v1) that rewrites what the base says, so that it calls the person by
+    /// name. The sentences go there, pictures do not. Its key, if it wants one, is read from PVCHAT_REFINE_KEY.
+    #[arg(long, value_name = "URL", requires = "refine_model")]
+    refine: Option<String>,
+    /// What the service calls the model.
+    #[arg(long, value_name = "NAME", requires = "refine")]
+    refine_model: Option<String>,
+    /// Asks about emotion too, a fifth kind of questions.
+    #[arg(long)]
+    emotion: bool,
     /// A program that generates clips: the file that describes it. Repeat it for several.
     #[arg(long = "generator", value_name = "FILE")]
     generators: Vec<PathBuf>,
@@ -119,6 +140,9 @@ pub struct MakeArguments {
     /// Clips for training of others.
     #[arg(long, default_value_t = DatasetOptions::default().negatives, value_name = "N")]
     negatives: usize,
+    /// Of the clips for training with the person, those with a stranger's body; as large a share of the others has the person's.
+    #[arg(long, default_value_t = DatasetOptions::default().exchanged, value_name = "N")]
+    exchanged: usize,
     /// Clips for testing with the person.
     #[arg(long, default_value_t = DatasetOptions::default().test_positives, value_name = "N")]
     test_positives: usize,
@@ -157,6 +181,9 @@ struct MadeBody<'a> {
     dropped: usize,
     left_out: Vec<LeftOutBody<'a>>,
     questions: Vec<Questions>,
+    /// Descriptions that were asked for, and those that were kept.
+    described: [usize; 2],
+    spared: Option<Spared>,
     generators: &'a [GeneratorUsed],
     least_similarity: f32,
     nearest_other: f32,
@@ -196,6 +223,8 @@ impl MakeArguments {
             negatives: self.negatives,
             // The share of similar strangers stays.
             hard: default.hard * self.negatives / default.negatives,
+            exchanged: self.exchanged,
+            emotion: self.emotion,
             test_positives: self.test_positives,
             test_negatives: self.test_negatives,
             refusals: self.refusals,
@@ -218,6 +247,9 @@ impl MakeArguments {
             Some(base) => describer::choose(common, Some(base))?,
             None => None,
         };
+        let refiner = self.refiner()?;
+        let in_corpus = || Some(self.corpus.join(INDEX)).filter(|file| file.exists());
+        let index = self.index.clone().filter(|file| !file.as_os_str().is_empty()).or_else(in_corpus);
         let begun = Instant::now();
         let seen = look(&people, common, &self.clip)?;
         let stoppable = Stoppable::begin();
@@ -227,8 +259,11 @@ impl MakeArguments {
             choice: self.which.choice(),
             name: &self.name,
             corpus: &self.corpus,
+            index: index.as_deref(),
             out: &self.out,
             options: &options,
+            is_checked: !self.unchecked,
+            refiner: refiner.as_ref().map(|refiner| refiner as &dyn Refine),
             generators: Generators { list: &generators, age: self.age_band, gender: self.gender },
         };
         let describer = base.as_mut().map(|base| base as &mut dyn Describer);
@@ -244,6 +279,18 @@ impl MakeArguments {
         let body = self.body(&made, seconds);
         output.result("dataset", &body, self.told(&made, &body))?;
         Ok(Exit::Answered)
+    }
+
+    /// What rewrites descriptions.
+    fn refiner(&self) -> Outcome<Option<Refiner<HttpTransport>>> {
+        let (Some(address), Some(model)) = (&self.refine, &self.refine_model) else { return Ok(None) };
+        let refused = |error: pvchat::eval::judge::HttpError| Failure::refused("refiner_refused", error.to_string());
+        let transport = HttpTransport::new(address).map_err(refused)?;
+        let transport = match std::env::var("PVCHAT_REFINE_KEY").ok().filter(|key| !key.is_empty()) {
+            Some(key) => transport.with_key(&key).map_err(refused)?,
+            None => transport,
+        };
+        Ok(Some(Refiner::new(transport, model)))
     }
 
     fn body<'a>(&'a self, made: &'a Made, seconds: Vec<(&'static str, f64)>) -> MadeBody<'a> {
@@ -270,6 +317,8 @@ impl MakeArguments {
                 .iter()
                 .map(|(&kind, &[positives, negatives])| Questions { kind, positives, negatives })
                 .collect(),
+            described: made.described,
+            spared: manifest.spared,
             generators: &manifest.generators,
             least_similarity: positives.map(|clip| clip.judged.similarity).fold(1.0, f32::min),
             nearest_other: others.map(|clip| clip.judged.to_subject).fold(-1.0, f32::max),
@@ -309,6 +358,19 @@ impl MakeArguments {
             lines.push(format!(
                 "Generated by {name}: {} of {} clips of the person passed the identity gate and {} of {} of others; {} and {} are used.",
                 passed[0], asked[0], passed[1], asked[1], used[0], used[1]
+            ));
+        }
+        if let (Some(describer), [asked, kept]) = (&manifest.describer, body.described) {
+            lines.push(format!("{kept} of {asked} descriptions were kept ({}).", words::clean(describer)));
+        }
+        if let Some(spared) = body.spared {
+            lines.push(format!(
+                "Of {} that the index knows, {} looked at.",
+                words::count(spared.known, "file"),
+                match spared.looked_at {
+                    1 => "1 was".to_string(),
+                    count => format!("{count} were"),
+                }
             ));
         }
         if manifest.describer.is_none() {

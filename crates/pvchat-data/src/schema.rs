@@ -121,6 +121,8 @@ pub enum QaKind {
     Action,
     /// Where is the subject?
     Location,
+    /// How does the subject feel? Not among the four of the paper, but of its follow-up.
+    Emotion,
 }
 
 impl QaKind {
@@ -135,6 +137,7 @@ impl fmt::Display for QaKind {
             Self::Appearance => "appearance",
             Self::Action => "action",
             Self::Location => "location",
+            Self::Emotion => "emotion",
         })
     }
 }

@@ -6,12 +6,12 @@ use image::{GrayImage, RgbImage};
 use pvchat_augment::{
     Failure,
     filmed::{
-        self, DatasetOptions, Describe, Eyes, FaceSeen, Generators, Made, ModelUsed, PersonSeen, Progress, Request, ShownClip,
-        Thresholds,
+        self, DatasetOptions, Describe, Eyes, FaceSeen, Generators, KnownFiles, KnownPerson, Made, ModelUsed, PersonSeen,
+        Progress, Refine, Request, ShownClip, Stage, Thresholds,
     },
 };
 use pvchat_data::SubjectName;
-use pvchat_people::{Calibration, Finder, Matte, Track, mean_embedding, models};
+use pvchat_people::{Calibration, FaceIndex, Finder, IndexedFile, Matte, Track, mean_embedding, models};
 
 use crate::{Choice, Describer, People, Pictures, Result, SeenPeople, phrasebook};
 
@@ -26,10 +26,17 @@ pub struct DatasetRequest<'a> {
     pub name: &'a SubjectName,
     /// A folder with footage of others.
     pub corpus: &'a Path,
+    /// The index of that folder ([`People::index`]): it is brought up to date, and of the files that it knows those are looked at
+    /// of which clips may be made. Without one, all are.
+    pub index: Option<&'a Path>,
     /// The folder of the dataset.
     pub out: &'a Path,
     /// How much is made.
     pub options: &'a DatasetOptions,
+    /// Whether the describer is asked whether each of its sentences is true; those that it denies are left out.
+    pub is_checked: bool,
+    /// What rewrites descriptions.
+    pub refiner: Option<&'a dyn Refine>,
     /// Programs that generate clips; `Generators::default()` for none.
     pub generators: Generators<'a>,
 }
@@ -51,21 +58,56 @@ impl People {
     ) -> Result<Made> {
         let candidate = request.seen.choose(request.seen.candidates(), request.choice)?;
         let template = request.seen.template(&candidate)?;
+        let index = match request.index {
+            Some(file) => Some(self.indexed(request.corpus, file, &mut observe)?),
+            None => None,
+        };
+        let known = index.as_ref().map(known);
         let eyes = Networks { finder: self.finder(), matte, calibration: self.calibration() };
         let made = Request {
             name: request.name,
             clip: &request.seen.source,
             template: &template.embedding,
             corpus: request.corpus,
+            known: known.as_ref(),
             out: request.out,
             options: request.options,
+            refiner: request.refiner,
             generators: request.generators,
             threads: self.finder().options().threads,
         };
-        let mut base = describer.map(Base);
+        let mut base = describer.map(|base| Base { base, is_checked: request.is_checked });
         let describe = base.as_mut().map(|base| base as &mut dyn Describe);
         Ok(filmed::make(&made, &eyes, describe, &mut observe)?)
     }
+
+    /// The index of a folder, brought up to date.
+    fn indexed(
+        &self,
+        corpus: &Path,
+        file: &Path,
+        observe: &mut (impl FnMut(Progress) -> ControlFlow<()> + Send),
+    ) -> Result<FaceIndex> {
+        let mut index = self.open_index(file)?;
+        self.index(corpus, &mut index, |progress| {
+            observe(Progress { stage: Stage::Looking, done: progress.done, total: progress.files })
+        })?;
+        Ok(index)
+    }
+}
+
+/// Who is in which file.
+fn known(index: &FaceIndex) -> KnownFiles<'_> {
+    let people = |number: usize, file: &'_ IndexedFile| {
+        let embedding = |person: usize| index.embedding(number, person);
+        (0..file.people.len())
+            .filter_map(|person| {
+                let seen = index.file(number)?.people.get(person)?;
+                Some(KnownPerson { embedding: embedding(person)?, moments: &seen.moments, good_faces: seen.good_faces })
+            })
+            .collect()
+    };
+    index.files().enumerate().map(|(number, file)| (file.name.clone(), people(number, file))).collect()
 }
 
 /// The networks that find, recognise and cut out people.
@@ -127,17 +169,21 @@ fn seen(tracks: &[Track], person: usize) -> PersonSeen {
 }
 
 /// A base that describes positives.
-struct Base<'a>(&'a mut dyn Describer);
+struct Base<'a> {
+    base: &'a mut dyn Describer,
+    is_checked: bool,
+}
 
 impl Describe for Base<'_> {
     fn name(&self) -> String {
-        self.0.name().into()
+        let checked = if self.is_checked { ", each sentence confirmed by a second question" } else { "" };
+        format!("{}{checked}", self.base.name())
     }
 
     fn describe(&mut self, clip: &ShownClip<'_>, question: &str, subject: &str) -> std::result::Result<Option<String>, Failure> {
         let bare = subject.trim_matches(['<', '>']);
-        let is_shown = self.0.sees_pictures();
-        let count = self.0.frames().clamp(1, clip.frames.len().max(1));
+        let is_shown = self.base.sees_pictures();
+        let count = self.base.frames().clamp(1, clip.frames.len().max(1));
         let places: Vec<usize> = (0..count).map(|number| (2 * number + 1) * clip.frames.len() / (2 * count)).collect();
         let frames: Vec<RgbImage> = places.iter().filter_map(|&place| clip.frames.get(place).cloned()).collect();
         let seconds: Vec<f64> = places.iter().filter_map(|&place| clip.seconds.get(place).copied()).collect();
@@ -148,10 +194,15 @@ impl Describe for Base<'_> {
             duration: clip.seconds.last().copied().unwrap_or(0.0),
             person: is_shown.then_some(clip.person),
         };
-        let said = self.0.describe(&pictures, &phrasebook::question(question, bare, is_shown))?;
+        let said = self.base.describe(&pictures, &phrasebook::question(question, bare, is_shown))?;
         if said.trim().is_empty() {
             return Ok(None);
         }
-        Ok(Some(phrasebook::answer(&said, subject)))
+        let sentence = phrasebook::answer(&said, subject);
+        if self.is_checked && !phrasebook::agrees(&self.base.describe(&pictures, &phrasebook::check(&sentence, bare, is_shown))?)
+        {
+            return Ok(None);
+        }
+        Ok(Some(sentence))
     }
 }

@@ -18,6 +18,7 @@ mod people_words;
 pub mod phrasebook;
 mod pvchat;
 mod receipt;
+mod refine;
 mod session;
 mod wording;
 
@@ -32,6 +33,7 @@ pub use people_answer::{Part, PeopleAnswer, Presence};
 pub use people_index::{FoundIn, INDEX, IndexProgress, Indexed};
 pub use pvchat::{Chat, Pvchat, SeenClip};
 pub use receipt::{Deleted, Kept, Receipt};
+pub use refine::Refiner;
 pub use session::Session;
 
 pub use burn;

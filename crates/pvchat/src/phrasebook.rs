@@ -59,6 +59,29 @@ pub fn question_by_name(question: &str, name: &str) -> String {
     pronoun.map_or(asked.clone(), |pronoun| replaced(&asked, pronoun, &title, true))
 }
 
+/// The question whether a sentence about somebody is true, for a model that knows no names but sees the person's picture last.
+///
+/// ```
+/// use pvchat::phrasebook;
+/// let asked = phrasebook::check("<Aa> is wearing a red shirt.", "Aa", true);
+/// assert!(asked.contains("\"The person in the last picture is wearing a red shirt.\"") && asked.ends_with("yes or no."));
+/// assert!(phrasebook::agrees(" Yes, it is.") && !phrasebook::agrees("No.") && !phrasebook::agrees("Yesterday"));
+/// ```
+pub fn check(sentence: &str, name: &str, is_shown: bool) -> String {
+    let person = if is_shown { PERSON } else { "the person" };
+    let said = replaced(&sentence.replace(&format!("<{name}>"), name), name, person, false);
+    let mut letters = said.chars();
+    let said: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
+    let shown = if is_shown { "The last picture shows one person of the video. " } else { "" };
+    format!("{shown}Somebody says: \"{said}\" Is that true? Answer yes or no.")
+}
+
+/// Whether an answer begins with yes.
+pub fn agrees(answer: &str) -> bool {
+    let first = answer.split(|letter: char| !letter.is_alphanumeric()).find(|word| !word.is_empty());
+    first.is_some_and(|word| word.eq_ignore_ascii_case("yes"))
+}
+
 /// What a model that has learned the name said of the person, without brackets.
 pub fn answer_by_name(text: &str, name: &str) -> String {
     let said = text.replace(&format!("<{name}>"), name).trim().to_string();

@@ -9,7 +9,10 @@ use super::{
 use crate::Result;
 
 /// The kinds that are described or refused.
-pub(super) const DESCRIBED: [QaKind; 3] = [QaKind::Appearance, QaKind::Action, QaKind::Location];
+pub(super) fn described(options: &DatasetOptions) -> Vec<QaKind> {
+    let emotion = options.emotion.then_some(QaKind::Emotion);
+    [QaKind::Appearance, QaKind::Action, QaKind::Location].into_iter().chain(emotion).collect()
+}
 
 /// A clip that questions are asked about.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +62,7 @@ pub(super) fn ask(
     for half in [Half::Train, Half::Test] {
         for is_positive in [true, false] {
             let concerned = || clips.iter().enumerate().filter(|(_, clip)| clip.half == half && clip.is_positive == is_positive);
-            for kind in QaKind::ALL {
+            for kind in std::iter::once(QaKind::Existence).chain(described(options)) {
                 let count = match (kind, is_positive) {
                     (QaKind::Existence, _) => options.existence,
                     (_, false) => options.refusals,
@@ -154,7 +157,7 @@ mod tests {
         let (_, without) = dealt(false);
         let (_, with) = dealt(true);
         for (number, (without, with)) in without.iter().zip(&with).enumerate() {
-            for kind in DESCRIBED {
+            for kind in described(&DatasetOptions::default()) {
                 let of =
                     |pairs: &[Pair]| pairs.iter().filter(|(of, _)| *of == kind).map(|(_, pair)| pair.clone()).collect::<Vec<_>>();
                 let (without, with) = (of(without), of(with));

@@ -6,13 +6,17 @@ use image::{RgbImage, imageops};
 use pvchat_data::random::SeededStream;
 
 use super::{
-    ClipRecord, Describe, Eyes, Request, ShownClip, Stage,
-    ask::{Asked, Pair, ask},
+    ClipRecord, Describe, Eyes, Refine, Request, ShownClip, Stage,
+    ask::{Asked, Pair, ask, described},
+    facts::is_faithful,
     maker::read_clip,
     manifest::{MAKING_VERSION, Store},
     workers::Monitor,
 };
 use crate::{Error, Result};
+
+/// How often a sentence is rewritten until it says what it said.
+const REFINED: usize = 3;
 
 /// Asks about all clips.
 #[expect(clippy::too_many_arguments, reason = "one call, of what the run has at hand")]
@@ -35,7 +39,7 @@ pub(super) fn questions(
         monitor.begin(Stage::Asking, 1)?;
         return ask(&clips, &subject, options, &stream, None);
     };
-    let total = 3 * options.descriptions * records.iter().filter(|clip| clip.positive).count();
+    let total = described(options).len() * options.descriptions * records.iter().filter(|clip| clip.positive).count();
     monitor.begin(Stage::Asking, total)?;
     let name = describer.name();
     let mut shown: Option<(usize, Vec<RgbImage>, Vec<f64>, RgbImage)> = None;
@@ -59,10 +63,34 @@ pub(super) fn questions(
                 Ok(said.map(|said| said.trim().to_string()).filter(|said| said.contains(&subject)))
             },
         )?;
+        let answer = match (request.refiner, answer) {
+            (Some(refiner), Some(said)) => Some(refined(refiner, store, question, said, &subject)?),
+            (_, answer) => answer,
+        };
         monitor.step(Stage::Asking, total)?;
         Ok(answer)
     };
     ask(&clips, &subject, options, &stream, Some(&mut describe))
+}
+
+/// A sentence as the refiner rewrote it; as it was, where every attempt says something else.
+fn refined(refiner: &dyn Refine, store: &Store, question: &str, said: String, subject: &str) -> Result<String> {
+    let key = format!("{} {subject} {question} {said}", refiner.name());
+    let rewritten = store.get(
+        "refined",
+        &key,
+        |_: &Option<String>| true,
+        || {
+            for attempt in 0..REFINED {
+                let rewritten = refiner.refine(question, &said, subject, attempt).map_err(Error::Describer)?;
+                if is_faithful(&said, rewritten.trim(), subject) {
+                    return Ok(Some(rewritten.trim().to_string()));
+                }
+            }
+            Ok(None)
+        },
+    )?;
+    Ok(rewritten.unwrap_or(said))
 }
 
 /// The person of a picture alone, with the body.

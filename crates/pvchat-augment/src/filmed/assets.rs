@@ -33,6 +33,8 @@ pub(super) struct Figure {
     pub(super) seconds: Vec<f64>,
     /// The face in each frame: left, top, right, bottom in pixels.
     pub(super) faces: Vec<[f32; 4]>,
+    /// The five points of the face in each frame in pixels, see [`FaceSeen::points`](super::FaceSeen::points).
+    pub(super) points: Vec<[[f32; 2]; 5]>,
     /// Whether the person reaches the left, upper, right and lower edge, where the footage cuts the body off.
     pub(super) cut: [bool; 4],
     /// The person's mean colour, 0 to 255.
@@ -86,6 +88,7 @@ impl Figure {
             mattes: Vec::new(),
             seconds: Vec::new(),
             faces: Vec::new(),
+            points: Vec::new(),
             cut: [false; 4],
             colour: [0.0; 3],
             skin: [0.0; 3],
@@ -94,7 +97,7 @@ impl Figure {
         read(&source.path, f64::from(rate), span, Bound::Longest((2 * most).max(640)), |frame, seconds| {
             let [width, height] = [frame.width(), frame.height()].map(|side| side as f32);
             let Some([left, top, right, bottom]) = whole(window, width, height) else { return Ok(()) };
-            let Some(face) = look.face_at(person, seconds) else { return Ok(()) };
+            let Some((face, points)) = look.face_at(person, seconds).zip(look.points_at(person, seconds)) else { return Ok(()) };
             let mut part = imageops::crop_imm(&frame, left, top, right - left, bottom - top).to_image();
             let factor = (most as f32 / part.width().max(part.height()) as f32).min(1.0);
             if factor < 1.0 {
@@ -111,6 +114,7 @@ impl Figure {
             figure.frames.push(part);
             figure.mattes.push(matte);
             figure.faces.push(face);
+            figure.points.push(points.map(|[x, y]| [(x * width - left as f32) * factor, (y * height - top as f32) * factor]));
             Ok(())
         })?;
         let first = figure.seconds.first().copied().unwrap_or(0.0);

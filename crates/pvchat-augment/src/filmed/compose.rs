@@ -393,6 +393,7 @@ mod tests {
             mattes: vec![matte; 4],
             seconds: vec![0.0, 0.25, 0.5, 0.75],
             faces: vec![face; 4],
+            points: vec![[[25.0, 28.0], [35.0, 28.0], [30.0, 33.0], [26.0, 39.0], [34.0, 39.0]]; 4],
             cut: [false, false, false, true],
             colour: [100.0; 3],
             skin: [60.0, 200.0, 60.0],

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     DatasetOptions, Eyes,
     assets::{Figure, Place},
+    heads::exchanged,
     manifest::{MAKING_VERSION, Store},
     source::{Bound, Look, Source, Span, read},
 };
@@ -140,6 +141,15 @@ impl Footage<'_> {
         self.figures.get(self.figure_key(who), || {
             let (source, look) = (&self.sources[who.source], &self.looks[who.source]);
             Figure::cut(source, look, who.person, who.span, self.sizes(), self.eyes)
+        })
+    }
+
+    /// Somebody's head on somebody else's body, put there once.
+    pub(super) fn exchanged(&self, head: &Someone, body: &Someone) -> Result<std::result::Result<Arc<Figure>, String>> {
+        let key = format!("{} with the body of {}", self.figure_key(head), self.figure_key(body));
+        self.figures.get(key, || match (self.figure(head)?, self.figure(body)?) {
+            (Ok(head), Ok(body)) => Ok(exchanged(&head, &body)),
+            (Err(problem), _) | (_, Err(problem)) => Ok(Err(problem)),
         })
     }
 

@@ -1,14 +1,17 @@
 //! The first stage: who is in the reference and in the corpus.
 
+use pvchat_data::random::SeededStream;
+
 use super::{
     Eyes, LeftOut, Request, Stage,
+    archive::{KnownFiles, Spared, choose},
     manifest::{MAKING_VERSION, Store},
     source::{Look, Source, footage_in, look},
     workers::{Monitor, in_parallel},
 };
 use crate::{Error, Result};
 
-/// The first seconds of the person's clip and of others that are looked at.
+/// The seconds of the person's clip and of others that are looked at.
 const LOOKED_AT: [f64; 2] = [60.0, 20.0];
 
 /// What was seen in all footage.
@@ -16,15 +19,18 @@ pub(super) struct Seen {
     pub(super) sources: Vec<Source>,
     pub(super) looks: Vec<Look>,
     pub(super) left_out: Vec<LeftOut>,
+    pub(super) spared: Option<Spared>,
 }
 
-/// Looks at the reference and at the corpus. The reference comes first; files of the corpus that cannot be read are left out.
+/// Looks at the reference and at the corpus; of files that an index knows, at some. The reference comes first; files of the
+/// corpus that cannot be read are left out.
 pub(super) fn look_at_all(
     request: &Request<'_>,
     eyes: &dyn Eyes,
     store: &Store,
     monitor: &Monitor<'_>,
     models: &str,
+    stream: &SeededStream,
 ) -> Result<Seen> {
     let name = request.clip.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let reference = Source::new(name, request.clip)?;
@@ -32,18 +38,20 @@ pub(super) fn look_at_all(
     if files.is_empty() {
         return Err(Error::NoFootage { folder: request.corpus.into() });
     }
+    let nothing = KnownFiles::new();
+    let (files, left_out, spared) = choose(files, request.known.unwrap_or(&nothing), request, eyes.thresholds(), stream);
     let total = files.len() + 1;
     monitor.begin(Stage::Looking, total)?;
-    let seen = |source: &Source, most: f64| {
-        let key = format!("{MAKING_VERSION} {models} {} {most}", source.sha256);
-        store.get("looks", &key, |_: &Look| true, || look(&source.path, most, eyes))
+    let seen = |source: &Source, from: f64, most: f64| {
+        let key = format!("{MAKING_VERSION} {models} {} {from:.3} {most}", source.sha256);
+        store.get("looks", &key, |_: &Look| true, || look(&source.path, [from, from + most], eyes))
     };
-    let first = seen(&reference, LOOKED_AT[0])?;
+    let first = seen(&reference, 0.0, LOOKED_AT[0])?;
     monitor.step(Stage::Looking, total)?;
-    let found: Vec<std::result::Result<(Source, Look), LeftOut>> = in_parallel(&files, request.threads, |(name, path)| {
-        let name = name.clone();
-        let looked = Source::new(name.clone(), path).and_then(|source| {
-            let look = seen(&source, LOOKED_AT[1])?;
+    let found: Vec<std::result::Result<(Source, Look), LeftOut>> = in_parallel(&files, request.threads, |file| {
+        let name = file.name.clone();
+        let looked = Source::new(name.clone(), &file.path).and_then(|source| {
+            let look = seen(&source, file.from, LOOKED_AT[1])?;
             Ok((source, look))
         });
         monitor.step(Stage::Looking, total)?;
@@ -52,13 +60,14 @@ pub(super) fn look_at_all(
             // A broken file is no reason to make nothing; a broken network is.
             Err(error @ (Error::Video(_) | Error::Io { .. })) => {
                 // The message begins with the whole path, which is nobody's business in a dataset that is passed on.
-                let reason = error.to_string().replace(&path.display().to_string(), "the file");
+                let reason = error.to_string().replace(&file.path.display().to_string(), "the file");
                 Ok(Err(LeftOut { name, reason }))
             }
             Err(error) => Err(error),
         }
     })?;
-    let mut all = Seen { sources: vec![reference], looks: vec![first], left_out: Vec::new() };
+    let spared = request.known.map(|_| spared);
+    let mut all = Seen { sources: vec![reference], looks: vec![first], left_out, spared };
     for found in found {
         match found {
             Ok((source, look)) => match all.sources.iter().position(|known| known.sha256 == source.sha256) {

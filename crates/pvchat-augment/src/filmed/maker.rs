@@ -46,6 +46,9 @@ pub(super) struct Maker<'a> {
 /// A clip, if one was made that the gate lets pass, and those that it refused before.
 pub(super) type Drawn = (Option<(ClipRecord, Features)>, Vec<Dropped>);
 
+/// The frames of a clip, and how much of the middle one is the person's where that is known; or why there are none, in words.
+pub(super) type Frames = std::result::Result<(Vec<RgbImage>, Option<GrayImage>), String>;
+
 /// Everything that one drawing of a clip follows from.
 #[derive(Serialize)]
 pub(super) struct Drawing<'a> {
@@ -58,7 +61,9 @@ pub(super) struct Drawing<'a> {
     is_for_training: bool,
     pub(super) making: Making,
     pub(super) figure: String,
-    pub(super) place: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<String>,
+    place: Option<String>,
     recipe: &'a Recipe,
     frames: usize,
 }
@@ -69,14 +74,20 @@ impl Maker<'_> {
         let (footage, stage) = (self.footage, &self.stages[usize::from(half == Half::Test)]);
         let stream = self.stream.derive(format!("{half:?} clip {number} {}", slot.positive));
         let mut dropped = Vec::new();
-        for attempt in 0..self.request.options.attempts {
+        let attempts = self.request.options.attempts;
+        for attempt in 0..attempts {
             let recipe = Recipe::draw(&stream.derive(attempt));
             let figures = [&stage.stock.hard, &stage.stock.random];
             let setting = match slot.room {
                 Room::Own => stage.own,
                 Room::Other(room) => Some(stage.rooms[room]),
             };
-            let (who, is_hard) = match (slot.positive, slot.making) {
+            // Heads that the gate refuses too often stay on their bodies.
+            let making = match slot.making {
+                Making::Exchanged if attempt >= attempts - attempts / 3 => Making::Composed,
+                making => making,
+            };
+            let (who, is_hard) = match (slot.positive, making) {
                 (true, _) => (stage.figures[slot.figure], false),
                 (false, Making::Untouched) => {
                     let Room::Other(room) = slot.room else { break };
@@ -85,7 +96,7 @@ impl Maker<'_> {
                 }
                 // What is generated is no slot.
                 (false, Making::Generated) => break,
-                (false, Making::Composed) => {
+                (false, Making::Composed | Making::Exchanged) => {
                     let pool = figures.into_iter().find(|pool| pool.contains(&slot.figure)).unwrap_or(&stage.stock.hard);
                     // After two refusals somebody else of the same kind is taken, so that the place keeps its share.
                     let first = pool.iter().position(|&who| who == slot.figure).unwrap_or(0);
@@ -94,25 +105,38 @@ impl Maker<'_> {
                 }
             };
             let who = &self.cast[who];
-            let place = match slot.making {
+            let body = match making {
+                Making::Exchanged if slot.positive => {
+                    let strangers: Vec<usize> = stage.stock.hard.iter().chain(&stage.stock.random).copied().collect();
+                    let first = strangers.iter().position(|&stranger| stranger == slot.body).unwrap_or(0);
+                    strangers.get((first + attempt) % strangers.len().max(1)).map(|&stranger| &self.cast[stranger])
+                }
+                Making::Exchanged => Some(&self.cast[stage.figures[(slot.body + attempt) % stage.figures.len()]]),
+                Making::Untouched | Making::Composed | Making::Generated => None,
+            };
+            let place = match making {
                 Making::Untouched | Making::Generated => None,
-                Making::Composed => match setting {
+                Making::Composed | Making::Exchanged => match setting {
                     Some(setting) => Some(setting),
                     None => break,
                 },
             };
             let mut drawing = self.drawing(who, slot.positive, half, &recipe);
-            drawing.making = slot.making;
+            drawing.making = making;
             drawing.figure = footage.figure_key(who);
+            drawing.body = body.map(|body| footage.figure_key(body));
             drawing.place = place.map(|place| footage.place_key(&place));
-            let kept = self.keep(&drawing, || self.frames(who, place, &recipe))?;
+            let kept = self.keep(&drawing, || self.frames((who, body), place, &recipe))?;
             let figure = footage.sources[who.source].name.clone();
             let place = place.map_or_else(|| figure.clone(), |place| footage.sources[place.source].name.clone());
             if kept.outcome.judged.refused.is_some() {
-                dropped.push(Dropped { half, positive: slot.positive, figure, place, attempt, judged: kept.outcome.judged });
+                let judged = kept.outcome.judged;
+                dropped.push(Dropped { half, positive: slot.positive, making, figure, place, attempt, judged });
                 continue;
             }
-            return Ok((Some(kept.record(&drawing, is_hard, (figure, who.span), place, attempt)), dropped));
+            let (mut record, features) = kept.record(&drawing, is_hard, (figure, who.span), place, attempt);
+            record.body = body.map(|body| (footage.sources[body.source].name.clone(), body.span));
+            return Ok((Some((record, features)), dropped));
         }
         Ok((None, dropped))
     }
@@ -129,6 +153,7 @@ impl Maker<'_> {
             is_for_training: half == Half::Train,
             making: Making::Untouched,
             figure: String::new(),
+            body: None,
             place: None,
             recipe,
             frames: self.request.options.frames,
@@ -136,11 +161,7 @@ impl Maker<'_> {
     }
 
     /// Writes what was drawn and has the gate judge it; what an earlier run wrote of the same drawing is used.
-    pub(super) fn keep(
-        &self,
-        drawing: &Drawing<'_>,
-        frames: impl FnOnce() -> Result<(Vec<RgbImage>, Option<GrayImage>)>,
-    ) -> Result<Kept> {
+    pub(super) fn keep(&self, drawing: &Drawing<'_>, frames: impl FnOnce() -> Result<Frames>) -> Result<Kept> {
         let key = hash(serde_json::to_vec(drawing).map_err(|error| Error::Eyes(error.into()))?);
         let name = key[..16].to_string();
         let file = format!("clips/{name}.mp4");
@@ -154,14 +175,14 @@ impl Maker<'_> {
         let outcome = self.footage.store.get("clips", &key, fits, || {
             self.drawn.fetch_add(1, Ordering::SeqCst);
             let begun = busy();
-            let (frames, matte) = frames()?;
-            self.write(drawing, &frames, matte, begun, &self.out.join(&file), still.as_ref().map(|still| self.out.join(still)))
+            let frames = frames()?;
+            self.write(drawing, frames, begun, &self.out.join(&file), still.as_ref().map(|still| self.out.join(still)))
         })?;
         Ok(Kept { key, name, file, still, outcome })
     }
 
-    /// The frames of a clip, and how much of the middle one is the person's where that is known.
-    fn frames(&self, who: &Someone, place: Option<Setting>, recipe: &Recipe) -> Result<(Vec<RgbImage>, Option<GrayImage>)> {
+    /// The frames of a clip of somebody, with somebody else's body where one is given.
+    fn frames(&self, (who, body): (&Someone, Option<&Someone>), place: Option<Setting>, recipe: &Recipe) -> Result<Frames> {
         let (footage, options) = (self.footage, self.request.options);
         let unusable = |problem: String| Error::NotCutOut { clip: footage.sources[who.source].path.clone(), problem };
         let Some(setting) = place else {
@@ -170,26 +191,33 @@ impl Maker<'_> {
             if square.frames.is_empty() {
                 return Err(unusable("no frame can be read".into()));
             }
-            return Ok((untouched(&square, recipe.start, footage.sizes(), options.frames), None));
+            return Ok(Ok((untouched(&square, recipe.start, footage.sizes(), options.frames), None)));
         };
-        let (figure, place) = (footage.figure(who)?.map_err(unusable)?, footage.place(&setting)?.map_err(unusable)?);
+        let figure = match body {
+            Some(body) => match footage.exchanged(who, body)? {
+                Ok(figure) => figure,
+                Err(problem) => return Ok(Err(problem)),
+            },
+            None => footage.figure(who)?.map_err(unusable)?,
+        };
+        let place = footage.place(&setting)?.map_err(unusable)?;
         let Composed { frames, matte } = compose(&figure, &place, recipe, footage.sizes(), options.frames);
-        Ok((frames, Some(matte)))
+        Ok(Ok((frames, Some(matte))))
     }
 
     /// Writes a clip, and looks at what was written.
-    fn write(
-        &self,
-        drawing: &Drawing<'_>,
-        frames: &[RgbImage],
-        matte: Option<GrayImage>,
-        begun: u64,
-        file: &Path,
-        still: Option<PathBuf>,
-    ) -> Result<Outcome> {
+    fn write(&self, drawing: &Drawing<'_>, frames: Frames, begun: u64, file: &Path, still: Option<PathBuf>) -> Result<Outcome> {
         let (footage, options) = (self.footage, self.request.options);
+        let (frames, matte) = match frames {
+            Ok(drawn) => drawn,
+            Err(problem) => {
+                let judged = Judged { similarity: -1.0, to_subject: -1.0, frames: 0, seen: 0, refused: Some(problem) };
+                return Ok(Outcome { judged, sha256: String::new(), still_sha256: None, features: Features::default() });
+            }
+        };
         let rate = f64::from(options.rate);
-        write(file, frames, rate, drawing.recipe.rate_factor)?;
+        write(file, &frames, rate, drawing.recipe.rate_factor)?;
+        drop(frames);
         self.composing.fetch_add(busy().saturating_sub(begun), Ordering::SeqCst);
         let (frames, seconds) = read_clip(file, rate, options.size)?;
         let judged = self.judge(drawing, &frames, &seconds)?;
@@ -256,6 +284,7 @@ impl Kept {
             hard,
             making: drawing.making,
             figure,
+            body: None,
             place,
             judged: outcome.judged,
             attempt,

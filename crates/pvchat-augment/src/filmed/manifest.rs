@@ -11,7 +11,7 @@ use pvchat_data::{SubjectName, file::write_atomically};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
-    Blind, DatasetOptions, FrameVerdict, Half, Judged, Making, ModelUsed, Recipe, Thresholds,
+    Blind, DatasetOptions, FrameVerdict, Half, Judged, Making, ModelUsed, Recipe, Spared, Thresholds,
     blind::Features,
     source::{Span, hash},
 };
@@ -48,6 +48,9 @@ pub struct Manifest {
     pub models: Vec<ModelUsed>,
     /// What described positives, if anything did.
     pub describer: Option<String>,
+    /// What rewrote the descriptions, if anything did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refiner: Option<String>,
     /// The clip of the person.
     pub reference: SourceRecord,
     /// What the filter says of each frame of it that was looked at.
@@ -58,6 +61,9 @@ pub struct Manifest {
     pub corpus: Vec<SourceRecord>,
     /// The footage that was not used, and why.
     pub left_out: Vec<LeftOut>,
+    /// What an index of the corpus spared, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spared: Option<Spared>,
     /// The clips, in the order of their names.
     pub clips: Vec<ClipRecord>,
     /// Clips that were made and dropped.
@@ -155,6 +161,9 @@ pub struct ClipRecord {
     pub making: Making,
     /// The footage of whom it shows, and the stretch of it in seconds.
     pub figure: (String, Span),
+    /// The footage of whose body it shows, and the stretch of it in seconds, where that is somebody else's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<(String, Span)>,
     /// The footage of where it is set.
     pub place: String,
     /// What the identity gate saw.
@@ -178,6 +187,8 @@ pub struct Dropped {
     pub half: Half,
     /// Whether it was to show the person.
     pub positive: bool,
+    /// How it was made.
+    pub making: Making,
     /// The footage of whom it was to show.
     pub figure: String,
     /// The footage of where it was set.

@@ -10,20 +10,24 @@
 //! [`Describe`], which says what a person wears and does. Everything else (what is drawn, which clip shows whom where) follows
 //! from the seed in [`DatasetOptions`], so that a killed run ends in the same bytes as one that was left alone.
 
+mod archive;
 mod ask;
 mod asking;
 mod assets;
 mod blind;
 mod casting;
 mod compose;
+mod facts;
 mod footage;
 mod gate;
 mod generated;
+mod heads;
 mod looking;
 mod maker;
 mod manifest;
 mod options;
 mod plan;
+mod prints;
 mod quality;
 mod recipe;
 mod report;
@@ -41,6 +45,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Failure;
 
+pub use archive::{KnownFiles, KnownPerson, Spared};
 pub use blind::{Blind, Guess};
 pub use gate::Judged;
 pub use generated::Generators;
@@ -156,6 +161,19 @@ pub trait Describe {
     /// # Errors
     /// Whatever keeps it from answering.
     fn describe(&mut self, clip: &ShownClip<'_>, question: &str, subject: &str) -> Result<Option<String>, Failure>;
+}
+
+/// What rewrites descriptions. What it gives is kept only where the facts stay the same.
+pub trait Refine: std::fmt::Debug + Sync {
+    /// What it is called, in the manifest; another name makes all rewritten sentences anew.
+    fn name(&self) -> String;
+
+    /// Rewrites the answer to a question so that it calls the person `subject` throughout, and changes nothing else. `attempt`
+    /// counts the earlier ones, whose sentences were refused.
+    ///
+    /// # Errors
+    /// Whatever keeps it from answering.
+    fn refine(&self, question: &str, answer: &str, subject: &str, attempt: usize) -> Result<String, Failure>;
 }
 
 /// The cosine of two unit vectors; 0 where their widths differ.

@@ -27,6 +27,9 @@ pub struct DatasetOptions {
     pub similar_people: usize,
     /// How many strangers are drawn at random, at most.
     pub random_people: usize,
+    /// Clips for training with the person's head on a stranger's body, of those that show the person; as large a share of the
+    /// others has a stranger's head on the person's body.
+    pub exchanged: usize,
     /// Clips for testing that show the person.
     pub test_positives: usize,
     /// Clips for testing that show others.
@@ -37,6 +40,8 @@ pub struct DatasetOptions {
     pub descriptions: usize,
     /// Questions of each other kind for each clip of others, which are refused.
     pub refusals: usize,
+    /// Whether questions about emotion are asked too, a fifth kind.
+    pub emotion: bool,
     /// How often a clip is drawn anew that the identity gate refuses.
     pub attempts: usize,
 }
@@ -53,11 +58,13 @@ impl Default for DatasetOptions {
             hard: 35,
             similar_people: 7,
             random_people: 30,
+            exchanged: 0,
             test_positives: 4,
             test_negatives: 8,
             existence: 15,
             descriptions: 5,
             refusals: 1,
+            emotion: false,
             attempts: 6,
         }
     }
@@ -79,6 +86,7 @@ impl DatasetOptions {
             ("hard", self.hard, 0..=self.negatives, "at most the number of negatives"),
             ("similar_people", self.similar_people, 1..=1000, "a number from 1 to 1000"),
             ("random_people", self.random_people, 0..=1000, "a number from 0 to 1000"),
+            ("exchanged", self.exchanged, 0..=self.positives, "at most the number of positives"),
             ("test_positives", self.test_positives, 0..=10_000, "a number from 0 to 10000"),
             ("test_negatives", self.test_negatives, 0..=10_000, "a number from 0 to 10000"),
             ("existence", self.existence, 1..=most, "a number from 1 to the number of wordings"),

@@ -28,6 +28,8 @@ pub enum Making {
     Untouched,
     /// Cut out and put into a place.
     Composed,
+    /// The same, with the head on somebody else's body: the person's on a stranger's, or a stranger's on the person's.
+    Exchanged,
     /// By a program that was shown pictures of the person, see [`generator`](crate::generator).
     Generated,
 }
@@ -49,6 +51,8 @@ pub(super) struct Slot {
     pub(super) room: Room,
     /// Of a composed clip, which of the figures: of the person's spans, or of the strangers.
     pub(super) figure: usize,
+    /// Of an exchanged one, whose body it is: of the other kind of figures.
+    pub(super) body: usize,
 }
 
 /// What clips can be made from.
@@ -71,9 +75,15 @@ pub(super) fn share(count: usize, part: usize, of: usize) -> usize {
     (count * part + of / 2).checked_div(of).unwrap_or(0)
 }
 
-/// The clips of one half. Each place has the same share of the positives as of the negatives, and so has each way of making.
-/// Nothing without a place.
-pub(super) fn plan(stock: &Stock, [positives, negatives]: [usize; 2], hard: usize, stream: &SeededStream) -> Vec<Slot> {
+/// The clips of one half, `exchanged` of the positives with exchanged heads. Each place has the same share of the positives as of
+/// the negatives, and so has each way of making. Nothing without a place.
+pub(super) fn plan(
+    stock: &Stock,
+    [positives, negatives]: [usize; 2],
+    hard: usize,
+    exchanged: usize,
+    stream: &SeededStream,
+) -> Vec<Slot> {
     if positives == 0 || negatives == 0 || stock.spans == 0 || (!stock.own_place && stock.rooms.is_empty()) {
         return Vec::new();
     }
@@ -93,7 +103,7 @@ pub(super) fn plan(stock: &Stock, [positives, negatives]: [usize; 2], hard: usiz
     let mut span = 0;
     let mut positive = |making: Making, room: Room| {
         span += 1;
-        Slot { positive: true, making, room, figure: (span - 1) % stock.spans }
+        Slot { positive: true, making, room, figure: (span - 1) % stock.spans, body: 0 }
     };
     slots.extend((0..untouched).map(|_| positive(Making::Untouched, Room::Own)));
     slots.extend((0..own).map(|_| positive(Making::Composed, Room::Own)));
@@ -119,7 +129,7 @@ pub(super) fn plan(stock: &Stock, [positives, negatives]: [usize; 2], hard: usiz
     }
     let mut composed: Vec<Room> = vec![Room::Own; if rooms.is_empty() { negatives } else { in_own }];
     for (place, &room) in rooms.iter().enumerate() {
-        let slot = Slot { positive: false, making: Making::Untouched, room: Room::Other(room), figure: 0 };
+        let slot = Slot { positive: false, making: Making::Untouched, room: Room::Other(room), figure: 0, body: 0 };
         slots.extend(std::iter::repeat_n(slot, bare[place]));
         composed.extend(std::iter::repeat_n(Room::Other(room), quotas[place] - bare[place]));
     }
@@ -131,10 +141,28 @@ pub(super) fn plan(stock: &Stock, [positives, negatives]: [usize; 2], hard: usiz
         let (first, second) = if number < similar { (&stock.hard, &stock.random) } else { (&stock.random, &stock.hard) };
         let place = if number < similar { number } else { number - similar };
         if let Some(figure) = take(first, place).or_else(|| take(second, place)) {
-            slots.push(Slot { positive: false, making: Making::Composed, room, figure });
+            slots.push(Slot { positive: false, making: Making::Composed, room, figure, body: 0 });
         }
     }
+    exchange(&mut slots, stock, [exchanged, share(negatives, exchanged, positives)], &stream.derive("heads"));
     slots
+}
+
+/// Exchanges heads in some of the composed clips of both kinds.
+fn exchange(slots: &mut [Slot], stock: &Stock, counts: [usize; 2], stream: &SeededStream) {
+    let strangers: Vec<usize> = stock.hard.iter().chain(&stock.random).copied().collect();
+    for (positive, count) in [true, false].into_iter().zip(counts) {
+        let is_one = |slot: &Slot| slot.positive == positive && slot.making == Making::Composed;
+        let mut places: Vec<usize> = (0..slots.len()).filter(|&place| is_one(&slots[place])).collect();
+        stream.derive(positive).shuffle(&mut places);
+        for (number, place) in places.into_iter().take(count).enumerate() {
+            let body =
+                if positive { strangers.get(number % strangers.len().max(1)).copied() } else { Some(number % stock.spans) };
+            if let Some(body) = body {
+                slots[place] = Slot { making: Making::Exchanged, body, ..slots[place] };
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -156,7 +184,7 @@ mod tests {
     #[test]
     fn places_and_making_have_the_same_shares_of_both() {
         for rooms in [1, 3, 12] {
-            let slots = plan(&stock(rooms), [16, 65], 35, &SeededStream::new(rooms as u64));
+            let slots = plan(&stock(rooms), [16, 65], 35, 0, &SeededStream::new(rooms as u64));
             assert_eq!(slots.iter().filter(|slot| slot.positive).count(), 16);
             assert_eq!(slots.len(), 81);
             let (ours, theirs) = (shares(&slots, true), shares(&slots, false));
@@ -174,7 +202,7 @@ mod tests {
 
     #[test]
     fn similar_strangers_have_their_share_and_everybody_takes_part() {
-        let slots = plan(&stock(5), [16, 65], 35, &SeededStream::new(2));
+        let slots = plan(&stock(5), [16, 65], 35, 0, &SeededStream::new(2));
         let composed: Vec<&Slot> = slots.iter().filter(|slot| !slot.positive && slot.making == Making::Composed).collect();
         let hard = composed.iter().filter(|slot| slot.figure < 3).count() as f64 / composed.len() as f64;
         assert!((hard - 35.0 / 65.0).abs() < 0.03, "{hard}");
@@ -186,13 +214,26 @@ mod tests {
     }
 
     #[test]
+    fn heads_are_exchanged_in_the_same_shares_both_ways() {
+        let slots = plan(&stock(5), [16, 65], 35, 3, &SeededStream::new(2));
+        let of = |positive: bool| {
+            slots.iter().filter(move |slot| slot.making == Making::Exchanged && slot.positive == positive).collect::<Vec<_>>()
+        };
+        assert_eq!((of(true).len(), of(false).len(), slots.len()), (3, 12, 81));
+        assert!(of(true).iter().all(|slot| slot.body < 12) && of(false).iter().all(|slot| slot.body < 2));
+        // Everything but the heads is as without.
+        let without = plan(&stock(5), [16, 65], 35, 0, &SeededStream::new(2));
+        assert!(slots.iter().zip(&without).all(|(one, other)| (one.room, one.figure) == (other.room, other.figure)));
+    }
+
+    #[test]
     fn with_little_to_choose_from_something_is_made() {
         let mut only_own = stock(0);
         only_own.random.clear();
-        let slots = plan(&only_own, [4, 8], 4, &SeededStream::new(0));
+        let slots = plan(&only_own, [4, 8], 4, 0, &SeededStream::new(0));
         assert_eq!(slots.len(), 12);
         let mut nowhere = stock(0);
         nowhere.own_place = false;
-        assert!(plan(&nowhere, [4, 8], 4, &SeededStream::new(0)).is_empty());
+        assert!(plan(&nowhere, [4, 8], 4, 0, &SeededStream::new(0)).is_empty());
     }
 }

@@ -12,8 +12,9 @@ use pvchat_data::QaKind;
 
 use super::{
     ClipRecord, Generated, Half, Making, Manifest,
-    ask::{DESCRIBED, Pair},
+    ask::{Pair, described},
     maker::read_clip,
+    run::count_described,
     source::{Bound, LOOK_RATE, read},
 };
 use crate::{Error, Result};
@@ -45,7 +46,11 @@ pub(super) fn page(manifest: &Manifest, pairs: &[Vec<Pair>], out: &Path, clip: &
     write(&mut html, format_args!("<title>{0}</title>\n<style>\n{STYLE}</style>\n<main>\n<h1>{0}</h1>\n", escaped(&title)))?;
     html += "<p class=\"faint\">What was made, what was dropped and why. Everything is in this file and nothing was sent anywhere.</p>\n";
     html += "<nav aria-label=\"Parts of this page\"><a href=\"#person\">The person</a><a href=\"#positives\">Positives</a>\
-             <a href=\"#negatives\">Negatives</a><a href=\"#dropped\">Dropped</a><a href=\"#questions\">Questions</a>\
+             <a href=\"#negatives\">Negatives</a>";
+    if !manifest.generators.is_empty() {
+        html += "<a href=\"#generators\">Generators</a>";
+    }
+    html += "<a href=\"#dropped\">Dropped</a><a href=\"#questions\">Questions</a>\
              <a href=\"#footage\">Footage</a></nav>\n";
     figures(&mut html, manifest, pairs)?;
     notes(&mut html, manifest)?;
@@ -214,6 +219,10 @@ fn sheet(html: &mut String, manifest: &Manifest, clip: &ClipRecord, out: &Path) 
     let making = match clip.making {
         Making::Untouched => "untouched".to_string(),
         Making::Composed => format!("in {}", clip.place),
+        Making::Exchanged => {
+            let body = clip.body.as_ref().map_or("somebody else", |(body, _)| body.as_str());
+            format!("with the body of {body}, in {}", clip.place)
+        }
         Making::Generated => clip.place.clone(),
     };
     let similarity = match clip.positive {
@@ -306,14 +315,20 @@ fn dropped(html: &mut String, manifest: &Manifest) -> Result<()> {
     }
     html.push_str(
         "<p class=\"faint\">Clips that were made and that the identity gate refused; others were drawn in their place.</p>\n\
-         <div class=\"table\"><table>\n<tr><th>was to show</th><th>in</th><th class=\"number\">similarity</th><th>why</th></tr>\n",
+         <div class=\"table\"><table>\n<tr><th>was to show</th><th>how</th><th>in</th><th class=\"number\">similarity</th><th>why</th></tr>\n",
     );
     for dropped in &manifest.dropped {
         let who = if dropped.positive { manifest.subject.bare() } else { dropped.figure.as_str() };
         writeln!(
             html,
-            "<tr><td>{}</td><td>{}</td><td class=\"number\">{:.2}</td><td>{}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"number\">{:.2}</td><td>{}</td></tr>",
             escaped(who),
+            match dropped.making {
+                Making::Untouched => "untouched",
+                Making::Composed => "composed",
+                Making::Exchanged => "with another body",
+                Making::Generated => "generated",
+            },
             escaped(&dropped.place),
             dropped.judged.similarity,
             escaped(dropped.judged.refused.as_deref().unwrap_or_default())
@@ -329,7 +344,7 @@ fn questions(html: &mut String, manifest: &Manifest, pairs: &[Vec<Pair>]) -> Res
         "<h2 id=\"questions\">Questions and answers</h2>\n<div class=\"table\"><table>\n<tr><th>kind</th><th class=\"number\">about \
          positives</th><th class=\"number\">about negatives</th></tr>\n",
     );
-    for kind in std::iter::once(QaKind::Existence).chain(DESCRIBED) {
+    for kind in std::iter::once(QaKind::Existence).chain(described(&manifest.options)) {
         let of = |positive: bool| {
             let clips =
                 manifest.clips.iter().zip(pairs).filter(|(clip, _)| clip.positive == positive && clip.half == Half::Train);
@@ -340,6 +355,15 @@ fn questions(html: &mut String, manifest: &Manifest, pairs: &[Vec<Pair>]) -> Res
             .map_err(unwritten)?;
     }
     html.push_str("</table></div>\n");
+    let [asked, kept] = count_described(manifest, pairs);
+    if asked > 0 {
+        let by = manifest
+            .refiner
+            .iter()
+            .fold(manifest.describer.clone().unwrap_or_default(), |by, refiner| format!("{by}; rewritten by {refiner}"));
+        writeln!(html, "<p>{kept} of {asked} descriptions of positives were kept, for testing too ({}).</p>", escaped(&by))
+            .map_err(unwritten)?;
+    }
     for positive in [true, false] {
         let clips = manifest.clips.iter().zip(pairs).filter(|(clip, _)| clip.positive == positive && clip.half == Half::Train);
         let heading = if positive { "Samples about positives" } else { "Samples about negatives" };
@@ -372,6 +396,15 @@ fn footage(html: &mut String, manifest: &Manifest) -> Result<()> {
             .map_err(unwritten)?;
     }
     html.push_str("</table></div>\n");
+    if let Some(spared) = manifest.spared {
+        writeln!(
+            html,
+            "<p>An index knows {} of the files; of these {} were looked at: those of the most similar strangers, of others drawn at random, and \
+             of nobody.</p>",
+            spared.known, spared.looked_at
+        )
+        .map_err(unwritten)?;
+    }
     if !manifest.left_out.is_empty() {
         html.push_str("<p>Not used:</p>\n<div class=\"table\"><table>\n<tr><th>file</th><th>why</th></tr>\n");
         for left_out in &manifest.left_out {

@@ -14,8 +14,8 @@ use std::{
 use pvchat_data::{QaKind, SubjectName, random::SeededStream};
 
 use super::{
-    ClipRecord, DatasetOptions, Describe, Eyes, Half, Manifest, SourceRecord,
-    ask::Pair,
+    ClipRecord, DatasetOptions, Describe, Eyes, Half, KnownFiles, Manifest, Refine, SourceRecord,
+    ask::{Pair, described},
     asking::questions,
     blind::{Features, blind},
     casting::choose,
@@ -35,7 +35,7 @@ use super::{
 use crate::{Error, Result};
 
 /// What a dataset is made from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// The person's name in the dataset.
     pub name: &'a SubjectName,
@@ -45,10 +45,14 @@ pub struct Request<'a> {
     pub template: &'a [f32],
     /// A folder with footage of others; folders in it are looked into, links are not followed.
     pub corpus: &'a Path,
+    /// What an index says about the corpus. Files that it knows are looked at only where clips may be made of them.
+    pub known: Option<&'a KnownFiles<'a>>,
     /// The folder of the dataset: a new one, or one that an earlier run began.
     pub out: &'a Path,
     /// How much is made.
     pub options: &'a DatasetOptions,
+    /// What rewrites descriptions.
+    pub refiner: Option<&'a dyn Refine>,
     /// Programs that generate clips, if any.
     pub generators: Generators<'a>,
     /// Files and clips that are worked on side by side; 0 for one per core. The result does not depend on it.
@@ -94,6 +98,8 @@ pub struct Made {
     pub composing: f64,
     /// Questions of each kind, to positives and to negatives, for training.
     pub questions: BTreeMap<QaKind, [usize; 2]>,
+    /// Descriptions that were asked for, and those that were kept.
+    pub described: [usize; 2],
 }
 
 /// Makes a dataset. What an earlier run of the same request left is used; a run that was killed at any point and is started
@@ -123,7 +129,7 @@ pub fn make(
     let stream = SeededStream::new(options.seed);
     let models = hash(serde_json::to_string(&(eyes.models(), eyes.thresholds())).unwrap_or_default());
 
-    let mut seen = look_at_all(request, eyes, &store, &monitor, &models)?;
+    let mut seen = look_at_all(request, eyes, &store, &monitor, &models, &stream)?;
     let subject = Subject::choose(request, &seen.looks[0], eyes)?;
     let people = strangers(request, eyes, &mut seen)?;
     let footage = Footage {
@@ -159,7 +165,8 @@ pub fn make(
             Half::Test => [options.test_positives, options.test_negatives],
         };
         let hard = options.hard * counts[1] / options.negatives.max(1);
-        let planned = plan(&stock.stock, counts, hard, &stream.derive(format!("{half:?} plan")));
+        let exchanged = options.exchanged * counts[0] / options.positives.max(1);
+        let planned = plan(&stock.stock, counts, hard, exchanged, &stream.derive(format!("{half:?} plan")));
         if planned.is_empty() && half == Half::Train {
             return Err(Error::NotCutOut { clip: request.clip.into(), problem: "no place can be cleared of people".into() });
         }
@@ -214,6 +221,7 @@ pub fn make(
         thresholds: eyes.thresholds(),
         models: eyes.models(),
         describer: described_by,
+        refiner: request.refiner.map(Refine::name),
         reference: record(&footage.sources[0], None),
         looks: subject.verdicts.clone(),
         spans: halves
@@ -223,6 +231,7 @@ pub fn make(
             .collect(),
         corpus: others.map(|source| record(source, licences.get(&source.name).cloned())).collect(),
         left_out: seen.left_out,
+        spared: seen.spared,
         clips: records,
         dropped,
         blind,
@@ -236,7 +245,8 @@ pub fn make(
     sweep(&out, &manifest)?;
     store.sweep()?;
     monitor.step(Stage::Writing, 1)?;
-    Ok(Made { questions: count_questions(&manifest, &pairs), manifest, drawn, composing })
+    let questions = count_questions(&manifest, &pairs);
+    Ok(Made { questions, described: count_described(&manifest, &pairs), manifest, drawn, composing })
 }
 
 /// The whole path of a folder that need not exist.
@@ -249,6 +259,17 @@ fn whole(folder: &Path) -> Result<PathBuf> {
         }
     }
     Ok(absolute)
+}
+
+/// Descriptions of positives that were asked for, and those that were kept.
+pub(super) fn count_described(manifest: &Manifest, pairs: &[Vec<Pair>]) -> [usize; 2] {
+    if manifest.describer.is_none() {
+        return [0, 0];
+    }
+    let positives = || manifest.clips.iter().zip(pairs).filter(|(clip, _)| clip.positive);
+    let asked = positives().count() * described(&manifest.options).len() * manifest.options.descriptions;
+    let kept = positives().flat_map(|(_, pairs)| pairs).filter(|(kind, _)| *kind != QaKind::Existence).count();
+    [asked, kept]
 }
 
 /// Questions of each kind to positives and negatives for training.

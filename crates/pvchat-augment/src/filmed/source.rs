@@ -12,7 +12,7 @@ use pvchat_video::{DamagePolicy, ReadOptions, StreamPlan, VideoReader};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Eyes, PersonSeen, quality};
+use super::{Eyes, FaceSeen, PersonSeen, prints::Prints, quality};
 use crate::{Error, Result};
 
 /// Frames per second in which people are looked for.
@@ -131,12 +131,14 @@ pub(super) struct Look {
     pub(super) people: Vec<PersonSeen>,
     /// The detail of each face of each person.
     pub(super) details: Vec<Vec<f32>>,
+    /// By which the same footage is known again.
+    pub(super) prints: Prints,
 }
 
-/// Looks at the first seconds of a file.
-pub(super) fn look(path: &Path, most_seconds: f64, eyes: &dyn Eyes) -> Result<Look> {
+/// Looks at a stretch of a file.
+pub(super) fn look(path: &Path, span: Span, eyes: &dyn Eyes) -> Result<Look> {
     let (mut frames, mut seconds) = (Vec::new(), Vec::new());
-    read(path, LOOK_RATE, [0.0, most_seconds], Bound::Longest(LOOK_SIDE), |frame, at| {
+    read(path, LOOK_RATE, span, Bound::Longest(LOOK_SIDE), |frame, at| {
         frames.push(frame);
         seconds.push(at);
         Ok(())
@@ -148,7 +150,8 @@ pub(super) fn look(path: &Path, most_seconds: f64, eyes: &dyn Eyes) -> Result<Lo
         faces.map(|face| frames.get(face.frame).map_or(0.0, |frame| quality::detail(frame, &face.bounds))).collect()
     };
     let details = people.iter().map(detail).collect();
-    Ok(Look { size, seconds, people, details })
+    let prints = Prints::of(&frames, &seconds);
+    Ok(Look { size, seconds, people, details, prints })
 }
 
 /// A time span of one person alone, in seconds.
@@ -180,6 +183,23 @@ impl Look {
 
     /// A person's face at a time: left, top, right, bottom as shares of the frame, mixed from the sightings around it.
     pub(super) fn face_at(&self, person: usize, seconds: f64) -> Option<[f32; 4]> {
+        let [left_top, right_bottom] =
+            self.mixed_at(person, seconds, |face| [[face.bounds[0], face.bounds[1]], [face.bounds[2], face.bounds[3]]])?;
+        Some([left_top[0], left_top[1], right_bottom[0], right_bottom[1]])
+    }
+
+    /// The five points of a person's face at a time as shares of the frame, see [`FaceSeen::points`].
+    pub(super) fn points_at(&self, person: usize, seconds: f64) -> Option<[[f32; 2]; 5]> {
+        self.mixed_at(person, seconds, |face| face.points)
+    }
+
+    /// Points of a face at a time as shares of the frame, mixed from the sightings around it.
+    fn mixed_at<const COUNT: usize>(
+        &self,
+        person: usize,
+        seconds: f64,
+        points: fn(&FaceSeen) -> [[f32; 2]; COUNT],
+    ) -> Option<[[f32; 2]; COUNT]> {
         let faces = &self.people.get(person)?.faces;
         let time = |place: usize| self.seconds.get(faces[place].frame).copied().unwrap_or(0.0);
         let after = faces.iter().enumerate().position(|(place, _)| time(place) >= seconds);
@@ -188,9 +208,10 @@ impl Look {
         let length = time(after) - time(before);
         let share = if length > 0.0 { ((seconds - time(before)) / length).clamp(0.0, 1.0) as f32 } else { 0.0 };
         let [width, height] = self.size.map(|side| side.max(1) as f32);
-        let scale = [width, height, width, height];
-        Some(std::array::from_fn(|edge| {
-            (faces[before].bounds[edge] * (1.0 - share) + faces[after].bounds[edge] * share) / scale[edge]
+        let (before, after) = (points(&faces[before]), points(&faces[after]));
+        Some(std::array::from_fn(|point| {
+            let mixed = |axis: usize| before[point][axis] * (1.0 - share) + after[point][axis] * share;
+            [mixed(0) / width, mixed(1) / height]
         }))
     }
 
@@ -206,7 +227,6 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::filmed::FaceSeen;
 
     fn person(frames: &[usize]) -> PersonSeen {
         let face = |&frame: &usize| FaceSeen {
@@ -221,7 +241,8 @@ mod tests {
 
     fn looked(people: Vec<PersonSeen>) -> Look {
         let details = people.iter().map(|person| vec![0.0; person.faces.len()]).collect();
-        Look { size: [100, 50], seconds: (0..8).map(|frame| frame as f64 / 4.0).collect(), people, details }
+        let seconds = (0..8).map(|frame| frame as f64 / 4.0).collect();
+        Look { size: [100, 50], seconds, people, details, prints: Prints::default() }
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! The others: who in the corpus is surely not the person, and which footage shows nobody.
 
 use super::{
-    Eyes, LeftOut, PersonSeen, Request, cosine,
+    Eyes, LeftOut, PersonSeen, Request,
+    archive::may_show,
+    cosine,
     footage::{LONGEST, Setting, Someone, shortened},
     looking::Seen,
+    source::Look,
     subject::needed,
 };
 use crate::{Error, Result};
@@ -19,16 +22,27 @@ pub(super) struct Strangers {
 pub(super) fn strangers(request: &Request<'_>, eyes: &dyn Eyes, seen: &mut Seen) -> Result<Strangers> {
     let (thresholds, needed) = (eyes.thresholds(), needed(request.options));
     let mut all: Vec<Someone> = Vec::new();
-    let mut empty = Vec::new();
+    let (mut empty, mut kept) = (Vec::new(), Vec::<usize>::new());
     for source in 1..seen.sources.len() {
         let (look, name) = (&seen.looks[source], seen.sources[source].name.clone());
         let similarity = |person: &PersonSeen| person.embedding.as_deref().map_or(-1.0, |known| cosine(known, request.template));
         let nearest = look.people.iter().map(similarity).fold(-1.0f32, f32::max);
         if nearest >= thresholds.other {
-            let reason = format!("it may show the person (similarity {nearest:.2}, others are below {:.2})", thresholds.other);
+            seen.left_out.push(LeftOut { name, reason: may_show(nearest, thresholds) });
+            continue;
+        }
+        // Faces say who somebody is, where they can be compared; pictures say it elsewhere.
+        let is_same = |&other: &usize| is_copy(look, &seen.looks[other], thresholds.same);
+        if embeddings(look).next().is_none() && look.prints.is_same(&seen.looks[0].prints) {
+            seen.left_out.push(LeftOut { name, reason: "its pictures are those of the clip of the person".into() });
+            continue;
+        }
+        if let Some(other) = kept.iter().copied().find(is_same) {
+            let reason = format!("its pictures are those of {}", seen.sources[other].name);
             seen.left_out.push(LeftOut { name, reason });
             continue;
         }
+        kept.push(source);
         let length = look.seconds.last().copied().unwrap_or(0.0);
         if look.people.is_empty() {
             if length >= needed {
@@ -72,4 +86,19 @@ pub(super) fn strangers(request: &Request<'_>, eyes: &dyn Eyes, seen: &mut Seen)
         }
     }
     Ok(Strangers { people, empty })
+}
+
+/// The embeddings of whoever can be recognised.
+fn embeddings(look: &Look) -> impl Iterator<Item = &[f32]> {
+    look.people.iter().filter_map(|person| person.embedding.as_deref())
+}
+
+/// Whether a file shows the pictures of another, and not somebody else in the same room.
+fn is_copy(one: &Look, other: &Look, same: f32) -> bool {
+    let can_be_compared = embeddings(one).next().is_some() && embeddings(other).next().is_some();
+    let is_somebody_else = || {
+        let nearest = embeddings(one).flat_map(|one| embeddings(other).map(move |other| cosine(one, other))).fold(-1.0, f32::max);
+        nearest < same
+    };
+    !(can_be_compared && is_somebody_else()) && one.prints.is_same(&other.prints)
 }

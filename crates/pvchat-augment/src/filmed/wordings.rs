@@ -173,6 +173,34 @@ const LOCATION: [&str; WORDINGS] = [
     "What kind of background is {} in front of?",
 ];
 
+const EMOTION: [&str; WORDINGS] = [
+    "How does {} feel?",
+    "What mood is {} in?",
+    "Does {} look happy?",
+    "Which emotion does {} show?",
+    "What does the face of {} express?",
+    "Is {} calm or upset?",
+    "Describe the mood of {}.",
+    "Is {} smiling?",
+    "What feelings does {} show in this clip?",
+    "How would you describe the emotional state of {}?",
+    "Does {} seem tired or awake?",
+    "Is {} enjoying this?",
+    "What can be read from the face of {}?",
+    "Does {} seem relaxed or tense?",
+    "What emotion can be seen on {}?",
+    "Please describe how {} seems to feel.",
+    "Does the mood of {} change?",
+    "Is {} serious or cheerful?",
+    "What impression of feelings does {} give?",
+    "Tell me what {} seems to feel.",
+    "Is there any sign that {} is worried?",
+    "How does {} react emotionally?",
+    "What tone does the expression of {} have?",
+    "Does {} look surprised?",
+    "In what spirits is {}?",
+];
+
 /// Refusals of each other kind; the second blank of the sentence names what cannot be told.
 const REFUSALS: [&str; 16] = [
     "{} is not in this video, so @ cannot be described.",
@@ -194,10 +222,11 @@ const REFUSALS: [&str; 16] = [
 ];
 
 /// What each kind asks for, as a refusal names it.
-const ASKED: [(QaKind, [&str; 4]); 3] = [
+const ASKED: [(QaKind, [&str; 4]); 4] = [
     (QaKind::Appearance, ["the clothing", "the appearance", "the clothes and hair", "the looks"]),
     (QaKind::Action, ["the action", "the activity", "the behaviour", "the movements"]),
     (QaKind::Location, ["the location", "the surroundings", "the place", "the setting"]),
+    (QaKind::Emotion, ["the mood", "the feelings", "the emotion", "the state of mind"]),
 ];
 
 /// The wordings of the questions of a kind, with `{}` for the person.
@@ -207,6 +236,7 @@ pub fn wordings(kind: QaKind) -> &'static [&'static str; WORDINGS] {
         QaKind::Appearance => &APPEARANCE,
         QaKind::Action => &ACTION,
         QaKind::Location => &LOCATION,
+        QaKind::Emotion => &EMOTION,
     }
 }
 
@@ -236,7 +266,7 @@ mod tests {
 
     #[test]
     fn wordings_are_different_and_name_the_person() {
-        for kind in QaKind::ALL {
+        for kind in QaKind::ALL.into_iter().chain([QaKind::Emotion]) {
             let questions: BTreeSet<&str> = wordings(kind).iter().copied().collect();
             assert_eq!(questions.len(), WORDINGS, "{kind}");
             assert!(questions.iter().all(|question| question.matches("{}").count() == 1), "{kind}");

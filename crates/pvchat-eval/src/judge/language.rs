@@ -43,10 +43,20 @@ impl<T: Transport> LanguageJudge<T> {
         Self { attempts: attempts.max(1), ..self }
     }
 
-    fn body(&self, prompt: &Prompt) -> String {
+    /// Sends a prompt and returns the text of the reply, for purposes of one's own; once.
+    ///
+    /// # Errors
+    /// [`Error::Judge`] when the model cannot be asked, [`Error::Reply`] when the service gives no text.
+    pub fn reply(&self, prompt: &Prompt, temperature: f32) -> Result<String> {
+        let body = self.body(prompt, temperature);
+        let answer = self.transport.post(&body).map_err(|source| Error::Judge { judge: self.name(), source })?;
+        self.content(&answer)
+    }
+
+    fn body(&self, prompt: &Prompt, temperature: f32) -> String {
         serde_json::json!({
             "model": self.model,
-            "temperature": 0,
+            "temperature": temperature,
             "messages": [
                 { "role": "system", "content": prompt.system },
                 { "role": "user", "content": prompt.user },
@@ -78,11 +88,14 @@ impl<T: Transport> Judge for LanguageJudge<T> {
     }
 
     fn mark(&self, criterion: Criterion, item: &Item) -> Result<Mark> {
-        let body = self.body(&criterion.prompt(item));
+        let prompt = criterion.prompt(item);
         let mut last = None;
         for _ in 0..self.attempts {
-            let answer = self.transport.post(&body).map_err(|source| Error::Judge { judge: self.name(), source })?;
-            match self.content(&answer).and_then(|content| parse_reply(&self.name(), &content)) {
+            let reply = match self.reply(&prompt, 0.0) {
+                Err(error @ Error::Judge { .. }) => return Err(error),
+                reply => reply,
+            };
+            match reply.and_then(|content| parse_reply(&self.name(), &content)) {
                 Ok((mark, reason)) => return Ok(Mark { criterion, mark, reason, judge: self.name() }),
                 Err(error) => last = Some(error),
             }
@@ -118,7 +131,7 @@ mod tests {
         assert_eq!((mark.mark, mark.reason.as_str(), mark.judge.as_str()), (3, "half of it", "language model some-model"));
         let body: serde_json::Value = serde_json::from_str(&sent.borrow()[0]).unwrap();
         let prompt = Criterion::DescriptiveCompleteness.prompt(&item);
-        assert_eq!((&body["model"], &body["temperature"]), (&"some-model".into(), &0.into()));
+        assert_eq!((&body["model"], &body["temperature"]), (&"some-model".into(), &0.0.into()));
         assert_eq!(body["messages"][0], serde_json::json!({ "role": "system", "content": prompt.system }));
         assert_eq!(body["messages"][1], serde_json::json!({ "role": "user", "content": prompt.user }));
     }
