@@ -174,9 +174,7 @@ impl Maker<'_> {
         };
         let outcome = self.footage.store.get("clips", &key, fits, || {
             self.drawn.fetch_add(1, Ordering::SeqCst);
-            let begun = busy();
-            let frames = frames()?;
-            self.write(drawing, frames, begun, &self.out.join(&file), still.as_ref().map(|still| self.out.join(still)))
+            self.write(drawing, frames()?, &self.out.join(&file), still.as_ref().map(|still| self.out.join(still)))
         })?;
         Ok(Kept { key, name, file, still, outcome })
     }
@@ -187,11 +185,11 @@ impl Maker<'_> {
         let unusable = |problem: String| Error::NotCutOut { clip: footage.sources[who.source].path.clone(), problem };
         let Some(setting) = place else {
             let (source, look) = (&footage.sources[who.source], &footage.looks[who.source]);
-            let square = Square::read(source, look, Some(who.person), who.setting().span, footage.sizes())?;
+            let square = self.timed(|| Square::read(source, look, Some(who.person), who.setting().span, footage.sizes()))?;
             if square.frames.is_empty() {
                 return Err(unusable("no frame can be read".into()));
             }
-            return Ok(Ok((untouched(&square, recipe.start, footage.sizes(), options.frames), None)));
+            return Ok(Ok((self.timed(|| untouched(&square, recipe.start, footage.sizes(), options.frames)), None)));
         };
         let figure = match body {
             Some(body) => match footage.exchanged(who, body)? {
@@ -201,8 +199,16 @@ impl Maker<'_> {
             None => footage.figure(who)?.map_err(unusable)?,
         };
         let place = footage.place(&setting)?.map_err(unusable)?;
-        let Composed { frames, matte } = compose(&figure, &place, recipe, footage.sizes(), options.frames);
+        let Composed { frames, matte } = self.timed(|| compose(&figure, &place, recipe, footage.sizes(), options.frames));
         Ok(Ok((frames, Some(matte))))
+    }
+
+    /// Work that counts as composing.
+    pub(super) fn timed<T>(&self, work: impl FnOnce() -> T) -> T {
+        let begun = busy();
+        let done = work();
+        self.composing.fetch_add(busy().saturating_sub(begun), Ordering::SeqCst);
+        done
     }
 
     /// Writes a clip, and looks at what was written.
@@ -216,9 +222,8 @@ impl Maker<'_> {
             }
         };
         let rate = f64::from(options.rate);
-        write(file, &frames, rate, drawing.recipe.rate_factor)?;
+        self.timed(|| write(file, &frames, rate, drawing.recipe.rate_factor))?;
         drop(frames);
-        self.composing.fetch_add(busy().saturating_sub(begun), Ordering::SeqCst);
         let (frames, seconds) = read_clip(file, rate, options.size)?;
         let judged = self.judge(drawing, &frames, &seconds)?;
         if judged.refused.is_some() {
