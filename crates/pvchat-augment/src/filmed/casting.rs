@@ -83,8 +83,15 @@ pub(super) fn choose(
             true => (options.test_positives, [options.similar_people.div_ceil(3), options.random_people.div_ceil(5)]),
         };
         let mut pool: Vec<usize> = (0..people.people.len()).filter(|&who| !hold_back || is_held_back(who) == is_test).collect();
-        let mut stock =
-            Stock { spans: figures.len(), own_place: setting.is_some(), rooms: Vec::new(), hard: Vec::new(), random: Vec::new() };
+        let mut stock = Stock {
+            spans: figures.len(),
+            own_place: setting.is_some(),
+            rooms: Vec::new(),
+            hard: Vec::new(),
+            random: Vec::new(),
+            bodies: Vec::new(),
+            heads: Vec::new(),
+        };
         let mut at_home: Vec<(Setting, Option<usize>)> = Vec::new();
         let mut take = |who: usize, cast: &mut Vec<Someone>| -> Result<Option<usize>> {
             for someone in &people.people[who] {
@@ -144,6 +151,17 @@ pub(super) fn choose(
                 (None, _) => rooms.push((setting, who)),
                 (Some(reason), None) => left_out.push(LeftOut { name: footage.sources[setting.source].name.clone(), reason }),
                 (Some(_), Some(_)) => {}
+            }
+        }
+        if options.exchanged > 0 {
+            let person = &cast[figures[0]];
+            for &stranger in stock.hard.iter().chain(&stock.random) {
+                if footage.exchange_problem(person, &cast[stranger])?.is_none() {
+                    stock.bodies.push(stranger);
+                }
+                if footage.exchange_problem(&cast[stranger], person)?.is_none() {
+                    stock.heads.push(stranger);
+                }
             }
         }
         stock.rooms = rooms.iter().map(|(_, who)| who.is_some()).collect();

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     DatasetOptions, Eyes,
     assets::{Figure, Place},
-    heads::exchanged,
+    heads::{exchanged, problem},
     manifest::{MAKING_VERSION, Store},
     source::{Bound, Look, Source, Span, read},
 };
@@ -151,6 +151,19 @@ impl Footage<'_> {
             (Ok(head), Ok(body)) => Ok(exchanged(&head, &body)),
             (Err(problem), _) | (_, Err(problem)) => Ok(Err(problem)),
         })
+    }
+
+    /// Why somebody's head cannot be put on somebody else's body, if so.
+    pub(super) fn exchange_problem(&self, head: &Someone, body: &Someone) -> Result<Option<String>> {
+        let key = format!("{} with the body of {}", self.figure_key(head), self.figure_key(body));
+        let check = || {
+            let problem = match (self.figure(head)?, self.figure(body)?) {
+                (Ok(head), Ok(body)) => problem(&head, &body),
+                (Err(problem), _) | (_, Err(problem)) => Some(problem),
+            };
+            Ok(Checked { problem })
+        };
+        self.store.get("exchanges", &key, |_: &Checked| true, check).map(|checked| checked.problem)
     }
 
     /// A place, cleared once.

@@ -18,6 +18,10 @@ const SCALE: [f32; 2] = [0.4, 2.5];
 const MOST_APART: f32 = 0.22;
 /// The share of the frames in which the faces must fit.
 const FITTING: f32 = 0.8;
+/// Where hair beside the neck would be seen, in the same distances below the eyes and beside the middle, and the share of it that
+/// must be free: longer hair would stay on the body when the head goes.
+const NECK: [[f32; 2]; 2] = [[1.45, 1.95], [1.05, 1.4]];
+const FREE: f32 = 0.5;
 /// How far the head's light follows the body's, 0 to 1: its brightness and its colour.
 const LIGHT: [f32; 2] = [0.8, 0.5];
 
@@ -83,25 +87,59 @@ impl Head {
         (length > 2.0).then_some(Self { eyes, down: down.map(|value| value / length), length })
     }
 
-    /// How much a point belongs to the head and not to the body, 0 to 1.
-    fn share(&self, [x, y]: [f32; 2]) -> f32 {
+    /// How far a point is below the eyes and beside the middle.
+    fn place(&self, [x, y]: [f32; 2]) -> [f32; 2] {
         let [x, y] = [(x - self.eyes[0]) / self.length, (y - self.eyes[1]) / self.length];
-        let (below, aside) = (x * self.down[0] + y * self.down[1], x * self.down[1] - y * self.down[0]);
+        [x * self.down[0] + y * self.down[1], x * self.down[1] - y * self.down[0]]
+    }
+
+    /// How much a point belongs to the head and not to the body, 0 to 1.
+    fn share(&self, at: [f32; 2]) -> f32 {
+        let [below, aside] = self.place(at);
         let chin = CHIN - JAW * aside * aside;
         let above = ((chin - below) / SOFT).clamp(0.0, 1.0);
         above * ((ASIDE - aside.abs()) / SOFT).clamp(0.0, 1.0)
     }
 }
 
+/// Why the head of one figure cannot be put on the body of another, if so.
+pub(super) fn problem(head: &Figure, body: &Figure) -> Option<Unusable> {
+    let count = head.frames.len().min(body.frames.len());
+    if head.cut[1] {
+        return Some("the footage cuts the head off".into());
+    }
+    let fits = |frame: usize| {
+        let (ours, theirs) = (&head.points[frame], &body.points[frame]);
+        let laid = Similarity::between(theirs, ours).zip(Head::of(theirs));
+        laid.is_some_and(|((to_head, apart), place)| {
+            (SCALE[0]..=SCALE[1]).contains(&to_head.scale()) && apart <= MOST_APART * place.length * to_head.scale()
+        })
+    };
+    let fitting = (0..count).filter(|&frame| fits(frame)).count();
+    if fitting == 0 || (fitting as f32) < FITTING * count as f32 {
+        return Some(format!("the faces look to different sides in {} of {count} frames", count - fitting));
+    }
+    let middle = count / 2;
+    let (mut all, mut free) = (0, 0);
+    if let Some(place) = Head::of(&body.points[middle]) {
+        let [height, width] = NECK;
+        for (x, y, value) in body.mattes[middle].enumerate_pixels() {
+            let [below, aside] = place.place([x as f32, y as f32]);
+            if (height[0]..height[1]).contains(&below) && (width[0]..width[1]).contains(&aside.abs()) {
+                all += 1;
+                free += usize::from(value.0[0] < 128);
+            }
+        }
+    }
+    ((free as f32) < FREE * all as f32).then(|| "hair hangs beside the neck of the body".into())
+}
+
 /// Puts the head of one figure on the body of another, frame by frame from the first on.
 pub(super) fn exchanged(head: &Figure, body: &Figure) -> Result<Figure, Unusable> {
+    if let Some(problem) = problem(head, body) {
+        return Err(problem);
+    }
     let count = head.frames.len().min(body.frames.len());
-    if count == 0 {
-        return Err("there is no frame of one of the two".into());
-    }
-    if head.cut[1] {
-        return Err("the footage cuts the head off".into());
-    }
     let light = light(head.skin, body.skin);
     let mut figure = Figure {
         frames: Vec::with_capacity(count),
@@ -113,23 +151,14 @@ pub(super) fn exchanged(head: &Figure, body: &Figure) -> Result<Figure, Unusable
         colour: body.colour,
         skin: body.skin,
     };
-    let mut fitting = 0;
     for frame in 0..count {
         let (ours, theirs) = (&head.points[frame], &body.points[frame]);
-        let (to_head, place) = match (Similarity::between(theirs, ours), Head::of(theirs)) {
-            (Some((to_head, apart)), Some(place)) => {
-                let is_scaled = (SCALE[0]..=SCALE[1]).contains(&to_head.scale());
-                fitting += usize::from(is_scaled && apart <= MOST_APART * place.length * to_head.scale());
-                (to_head, place)
-            }
-            _ => return Err("the points of a face are one".into()),
+        let Some(((to_head, _), place)) = Similarity::between(theirs, ours).zip(Head::of(theirs)) else {
+            return Err("the points of a face are one".into());
         };
         let (picture, matte) = joined(head, body, frame, &to_head, &place, light);
         figure.frames.push(picture);
         figure.mattes.push(matte);
-    }
-    if (fitting as f32) < FITTING * count as f32 {
-        return Err(format!("the faces look to different sides in {} of {count} frames", count - fitting));
     }
     Ok(figure)
 }
@@ -212,7 +241,7 @@ mod tests {
         let part = |x: u32, y: u32| {
             let (x, y) = (back(x, 0), back(y, 1));
             let in_head = ((x - 50.0) / 20.0).powi(2) + ((y - 48.0) / 28.0).powi(2) <= 1.0;
-            let in_body = y > 72.0 && (x - 50.0).abs() < 38.0;
+            let in_body = y > 72.0 && (x - 50.0).abs() < if y < 82.0 { 16.0 } else { 38.0 };
             (in_head, in_body)
         };
         let frame = RgbImage::from_fn(160, 160, |x, y| match part(x, y) {
@@ -279,6 +308,12 @@ mod tests {
         cut.cut[1] = true;
         assert!(exchanged(&cut, &ours).unwrap_err().contains("cuts the head off"));
         assert!(exchanged(&ours, &cut).is_ok());
+        // The other way round it is fine: the hair is the head's.
+        let mut hairy = figure([200, 80, 80], [0; 3], 1.0, [0.0; 2]);
+        for (x, y) in (16..34).chain(66..84).flat_map(|x| (40..90).map(move |y| (x, y))) {
+            hairy.mattes.iter_mut().for_each(|matte| matte.put_pixel(x, y, Luma([255])));
+        }
+        assert!(exchanged(&ours, &hairy).unwrap_err().contains("beside the neck") && exchanged(&hairy, &ours).is_ok());
     }
 
     #[test]

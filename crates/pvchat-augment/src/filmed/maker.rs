@@ -96,7 +96,13 @@ impl Maker<'_> {
                 }
                 // What is generated is no slot.
                 (false, Making::Generated) => break,
-                (false, Making::Composed | Making::Exchanged) => {
+                (false, Making::Exchanged) => {
+                    let heads = &stage.stock.heads;
+                    let first = heads.iter().position(|&who| who == slot.figure).unwrap_or(0);
+                    let who = heads.get((first + attempt) % heads.len().max(1)).copied().unwrap_or(slot.figure);
+                    (who, stage.stock.hard.contains(&who))
+                }
+                (false, Making::Composed) => {
                     let pool = figures.into_iter().find(|pool| pool.contains(&slot.figure)).unwrap_or(&stage.stock.hard);
                     // After two refusals somebody else of the same kind is taken, so that the place keeps its share.
                     let first = pool.iter().position(|&who| who == slot.figure).unwrap_or(0);
@@ -107,11 +113,11 @@ impl Maker<'_> {
             let who = &self.cast[who];
             let body = match making {
                 Making::Exchanged if slot.positive => {
-                    let strangers: Vec<usize> = stage.stock.hard.iter().chain(&stage.stock.random).copied().collect();
-                    let first = strangers.iter().position(|&stranger| stranger == slot.body).unwrap_or(0);
-                    strangers.get((first + attempt) % strangers.len().max(1)).map(|&stranger| &self.cast[stranger])
+                    let bodies = &stage.stock.bodies;
+                    let first = bodies.iter().position(|&stranger| stranger == slot.body).unwrap_or(0);
+                    bodies.get((first + attempt) % bodies.len().max(1)).map(|&stranger| &self.cast[stranger])
                 }
-                Making::Exchanged => Some(&self.cast[stage.figures[(slot.body + attempt) % stage.figures.len()]]),
+                Making::Exchanged => stage.figures.first().map(|&figure| &self.cast[figure]),
                 Making::Untouched | Making::Composed | Making::Generated => None,
             };
             let place = match making {
@@ -212,7 +218,7 @@ impl Maker<'_> {
     }
 
     /// Writes a clip, and looks at what was written.
-    fn write(&self, drawing: &Drawing<'_>, frames: Frames, begun: u64, file: &Path, still: Option<PathBuf>) -> Result<Outcome> {
+    fn write(&self, drawing: &Drawing<'_>, frames: Frames, file: &Path, still: Option<PathBuf>) -> Result<Outcome> {
         let (footage, options) = (self.footage, self.request.options);
         let (frames, matte) = match frames {
             Ok(drawn) => drawn,

@@ -51,7 +51,7 @@ pub(super) struct Slot {
     pub(super) room: Room,
     /// Of a composed clip, which of the figures: of the person's spans, or of the strangers.
     pub(super) figure: usize,
-    /// Of an exchanged one, whose body it is: of the other kind of figures.
+    /// Of an exchanged one of the person, which stranger's body it is.
     pub(super) body: usize,
 }
 
@@ -68,6 +68,10 @@ pub(super) struct Stock {
     pub(super) hard: Vec<usize>,
     /// The others.
     pub(super) random: Vec<usize>,
+    /// Those of both on whose bodies the person's head can be put.
+    pub(super) bodies: Vec<usize>,
+    /// Those of both whose heads can be put on the person's body.
+    pub(super) heads: Vec<usize>,
 }
 
 /// `part` of `of`, taken of `count`, rounded.
@@ -148,19 +152,19 @@ pub(super) fn plan(
     slots
 }
 
-/// Exchanges heads in some of the composed clips of both kinds.
+/// Exchanges heads in some of the composed clips of both kinds; in none, where it can be done in one direction only.
 fn exchange(slots: &mut [Slot], stock: &Stock, counts: [usize; 2], stream: &SeededStream) {
-    let strangers: Vec<usize> = stock.hard.iter().chain(&stock.random).copied().collect();
+    if stock.bodies.is_empty() || stock.heads.is_empty() {
+        return;
+    }
     for (positive, count) in [true, false].into_iter().zip(counts) {
         let is_one = |slot: &Slot| slot.positive == positive && slot.making == Making::Composed;
         let mut places: Vec<usize> = (0..slots.len()).filter(|&place| is_one(&slots[place])).collect();
         stream.derive(positive).shuffle(&mut places);
         for (number, place) in places.into_iter().take(count).enumerate() {
-            let body =
-                if positive { strangers.get(number % strangers.len().max(1)).copied() } else { Some(number % stock.spans) };
-            if let Some(body) = body {
-                slots[place] = Slot { making: Making::Exchanged, body, ..slots[place] };
-            }
+            let [body, head] = [&stock.bodies, &stock.heads].map(|strangers| strangers[number % strangers.len()]);
+            let slot = Slot { making: Making::Exchanged, ..slots[place] };
+            slots[place] = if positive { Slot { body, ..slot } } else { Slot { figure: head, ..slot } };
         }
     }
 }
@@ -171,7 +175,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn stock(rooms: usize) -> Stock {
-        Stock { spans: 2, own_place: true, rooms: vec![true; rooms], hard: vec![0, 1, 2], random: (3..12).collect() }
+        let (hard, random, bodies, heads) = (vec![0, 1, 2], (3..12).collect(), vec![1, 4, 5], vec![2, 4]);
+        Stock { spans: 2, own_place: true, rooms: vec![true; rooms], hard, random, bodies, heads }
     }
 
     fn shares(slots: &[Slot], positive: bool) -> BTreeMap<Room, f64> {
@@ -220,10 +225,14 @@ mod tests {
             slots.iter().filter(move |slot| slot.making == Making::Exchanged && slot.positive == positive).collect::<Vec<_>>()
         };
         assert_eq!((of(true).len(), of(false).len(), slots.len()), (3, 12, 81));
-        assert!(of(true).iter().all(|slot| slot.body < 12) && of(false).iter().all(|slot| slot.body < 2));
+        let stock = stock(5);
+        assert!(of(true).iter().all(|slot| stock.bodies.contains(&slot.body)));
+        assert!(of(false).iter().all(|slot| stock.heads.contains(&slot.figure)));
         // Everything but the heads is as without.
-        let without = plan(&stock(5), [16, 65], 35, 0, &SeededStream::new(2));
-        assert!(slots.iter().zip(&without).all(|(one, other)| (one.room, one.figure) == (other.room, other.figure)));
+        let without = plan(&stock, [16, 65], 35, 0, &SeededStream::new(2));
+        assert!(slots.iter().zip(&without).all(|(one, other)| one.room == other.room && one.positive == other.positive));
+        let one_way = Stock { heads: Vec::new(), ..stock };
+        assert_eq!(plan(&one_way, [16, 65], 35, 3, &SeededStream::new(2)), without);
     }
 
     #[test]

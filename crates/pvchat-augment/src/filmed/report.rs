@@ -133,6 +133,15 @@ fn notes(html: &mut String, manifest: &Manifest) -> Result<()> {
                 .into(),
         );
     }
+    let exchanged = |positive: bool| {
+        let clips = manifest.clips.iter().filter(|clip| clip.half == Half::Train && clip.positive == positive);
+        clips.filter(|clip| clip.making == Making::Exchanged).count()
+    };
+    if manifest.options.exchanged > 0 && exchanged(true) + exchanged(false) == 0 {
+        notes.push(
+            "No heads were exchanged: none of the strangers fits both as a body for the person's head and as a head.".into(),
+        );
+    }
     let spans = |half: Half| manifest.spans.iter().filter(|(of, _)| *of == half).map(|(_, span)| span).collect::<Vec<_>>();
     if manifest.clips.iter().any(|clip| clip.half == Half::Test) && spans(Half::Train) == spans(Half::Test) {
         notes.push(

@@ -150,7 +150,7 @@ pub(super) fn look(path: &Path, span: Span, eyes: &dyn Eyes) -> Result<Look> {
         faces.map(|face| frames.get(face.frame).map_or(0.0, |frame| quality::detail(frame, &face.bounds))).collect()
     };
     let details = people.iter().map(detail).collect();
-    let prints = Prints::of(&frames, &seconds);
+    let prints = Prints::of(&frames);
     Ok(Look { size, seconds, people, details, prints })
 }
 

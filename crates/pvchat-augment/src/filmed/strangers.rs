@@ -34,11 +34,11 @@ pub(super) fn strangers(request: &Request<'_>, eyes: &dyn Eyes, seen: &mut Seen)
         // Faces say who somebody is, where they can be compared; pictures say it elsewhere.
         let is_same = |&other: &usize| is_copy(look, &seen.looks[other], thresholds.same);
         if embeddings(look).next().is_none() && look.prints.is_same(&seen.looks[0].prints) {
-            seen.left_out.push(LeftOut { name, reason: "its pictures are those of the clip of the person".into() });
+            seen.left_out.push(LeftOut { name, reason: "it shows what the clip of the person shows".into() });
             continue;
         }
         if let Some(other) = kept.iter().copied().find(is_same) {
-            let reason = format!("its pictures are those of {}", seen.sources[other].name);
+            let reason = format!("it shows what {} shows", seen.sources[other].name);
             seen.left_out.push(LeftOut { name, reason });
             continue;
         }
