@@ -56,8 +56,8 @@ A generator is a program of others that makes clips from pictures of the person 
 in a file. It is run as it is described, within limits, and makes clips of strangers too, in the same scenes and proportions:
 docs/generators.md. It gets pictures of the person and of strangers of the corpus.
 
-Exit codes: 0 made, 3 no person, several people, no look that is good enough, a clip that is too short, no strangers,
-1 a generator that fails (reason \"generator_failed\"), among other things.";
+Exit codes: 0 made, 1 a generator fails, or something else goes wrong, 3 no person, several people, no look that is good enough,
+a clip that is too short, no strangers.";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
