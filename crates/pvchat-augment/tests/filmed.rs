@@ -248,6 +248,7 @@ fn request<'a>(name: &'a SubjectName, clip: &'a Path, template: &'a [f32], corpu
 
 fn small() -> DatasetOptions {
     DatasetOptions {
+        exchanged: 1,
         size: 96,
         frames: 6,
         positives: 8,

@@ -42,7 +42,7 @@ Examples:
   pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data --base smolvlm2-256m
   pvchat dataset make party.mp4 --name Bb --person 2 --corpus footage --out bb-data --size 224
   pvchat dataset make aa.mp4 --name Aa --corpus ~/Videos --index ~/Videos/pvchat.index --out aa-data
-  pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data --base smolvlm2-256m \
+  pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data --base smolvlm2-256m \\
     --refine http://localhost:8000/v1 --refine-model NAME
   pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data --generator consisid.json --age-band young
 

@@ -3,7 +3,14 @@
 
 mod support;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{Ipv4Addr, TcpListener},
+    path::Path,
+    sync::{Arc, Mutex},
+    thread,
+};
 
 use pvchat::video::{SamplingPlan, VideoReader, write_clip};
 use support::{Home, clips, tiny_base};
@@ -21,6 +28,41 @@ fn beginning(from: &Path, to: &Path, seconds: f64) {
     let mut reader = VideoReader::open(from).unwrap();
     let times = (0..(12.0 * seconds) as usize).map(|frame| frame as f64 / 12.0).collect();
     write_clip(to, &reader.sample(&SamplingPlan::Times(times)).unwrap().frames, 12.0).unwrap();
+}
+
+/// A chat service on the loopback interface that fails once and then says something else each time; its address, and the requests
+/// that it gets.
+fn service() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = format!("http://{}/v1", listener.local_addr().unwrap());
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let kept = requests.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut reader = BufReader::new(stream.unwrap());
+            let (mut head, mut length) = (String::new(), 0);
+            while !head.ends_with("\r\n\r\n") {
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+                head += &line;
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            let mut kept = kept.lock().unwrap();
+            kept.push(String::from_utf8(body).unwrap());
+            let message = serde_json::json!({ "content": "<Aa> reads a newspaper." });
+            let (status, body) = match kept.len() {
+                1 => ("503 Service Unavailable", String::new()),
+                _ => ("200 OK", serde_json::json!({ "choices": [{ "message": message }] }).to_string()),
+            };
+            let reply = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+            reader.into_inner().write_all(reply.as_bytes()).unwrap();
+        }
+    });
+    (address, requests)
 }
 
 #[test]
@@ -74,12 +116,29 @@ fn a_dataset_of_a_real_person_is_made_checked_and_made_again() {
 
     // The same again makes nothing; a base is asked about positives only.
     assert_eq!(make(&["--json"]).json()["drawn"], 0);
-    let described = make(&["--json", "--base", &text(base.path())]);
+    let (address, asked) = service();
+    let refine = ["--refine", &address, "--refine-model", "some-model"];
+    let described = make(&[&["--json", "--base", &text(base.path()), "--unchecked"][..], &refine].concat());
     described.ends_with(0);
     let described = described.json();
-    assert_eq!(described["drawn"], 0);
+    assert_eq!((&described["drawn"], &described["described"][0]), (&0.into(), &90.into()));
+    // The service rewrites sentences and sees no pictures; what it says is another fact, and so the sentences stay.
+    let requests = asked.lock().unwrap().clone();
+    assert!(requests.iter().all(|request| request.contains("some-model") && request.len() < 4000), "{:?}", requests.first());
+    assert!(requests.len() > 1 && requests[0] == requests[1], "the first answer was a refusal for a moment");
+    let manifest = fs::read_to_string(home.path().join("data/manifest.json")).unwrap();
+    assert!(manifest.contains("some-model at http://127.0.0.1"), "{manifest:.2000}");
+    assert!(!fs::read_to_string(home.path().join("data/<Aa>.json")).unwrap().contains("reads a newspaper"));
     let action = described["questions"].as_array().unwrap().iter().find(|one| one["kind"] == "action").cloned().unwrap();
     assert!(action["positives"].as_u64().unwrap() > 0 && action["negatives"] == 8, "{described}");
+
+    // Random weights confirm nothing that they said, and an index is made of the corpus where one is named.
+    let checked = make(&["--json", "--base", &text(base.path()), "--index", "corpus.index"]);
+    checked.ends_with(0);
+    let checked = checked.json();
+    assert!(checked["described"][1].as_u64() < described["described"][1].as_u64(), "{checked}");
+    assert_eq!((&checked["spared"]["known"], &checked["train"]), (&3.into(), &made["train"]), "{checked}");
+    assert!(home.path().join("corpus.index").is_file());
 
     fs::remove_file(home.path().join("data").join(data["videos"][0]["video_path"].as_str().unwrap())).unwrap();
     let check = home.run(&["dataset", "check", "data", "--json"]);

@@ -9,6 +9,9 @@ use super::assets::{Figure, Unusable};
 const CHIN: f32 = 1.72;
 const JAW: f32 = 0.28;
 const ASIDE: f32 = 2.4;
+/// Farther below the eyes than the first, a head is at most the second to each side, so that no collar comes along; above, it
+/// may be wider by the third times the distance.
+const COLLAR: [f32; 3] = [1.25, 1.25, 3.0];
 /// The head becomes transparent over this much of the same distance.
 const SOFT: f32 = 0.3;
 /// The least and greatest factor by which a head is scaled: beyond, one of the two is too small to be cut out well.
@@ -93,9 +96,17 @@ impl Head {
         [x * self.down[0] + y * self.down[1], x * self.down[1] - y * self.down[0]]
     }
 
-    /// How much a point belongs to the head and not to the body, 0 to 1.
-    fn share(&self, at: [f32; 2]) -> f32 {
+    /// How much of a point is taken of the head, and how much is taken away of the body, 0 to 1.
+    fn shares(&self, at: [f32; 2]) -> [f32; 2] {
         let [below, aside] = self.place(at);
+        let away = Self::share([below, aside]);
+        let [jaw, narrow, wider] = COLLAR;
+        let widest = narrow + wider * (jaw - below).max(0.0);
+        [away * ((widest - aside.abs()) / SOFT).clamp(0.0, 1.0), away]
+    }
+
+    /// How much a place belongs to the head and not to the body, 0 to 1.
+    fn share([below, aside]: [f32; 2]) -> f32 {
         let chin = CHIN - JAW * aside * aside;
         let above = ((chin - below) / SOFT).clamp(0.0, 1.0);
         above * ((ASIDE - aside.abs()) / SOFT).clamp(0.0, 1.0)
@@ -176,13 +187,13 @@ fn joined(
     let (mut picture, mut matte) = (body.frames[frame].clone(), body.mattes[frame].clone());
     for (x, y, pixel) in picture.enumerate_pixels_mut() {
         let at = [x as f32, y as f32];
-        let share = place.share(at);
-        if share <= 0.0 {
+        let [share, away] = place.shares(at);
+        if away <= 0.0 {
             continue;
         }
         let value = &mut matte.get_pixel_mut(x, y).0[0];
         let (colour, covered) = sample(ours, our_matte, to_head.of(at));
-        let (head, body) = (share * covered, (1.0 - share) * f32::from(*value) / 255.0);
+        let (head, body) = (share * covered, (1.0 - away) * f32::from(*value) / 255.0);
         let both = head + body;
         *value = (255.0 * both.min(1.0) + 0.5) as u8;
         if both > 0.0 {

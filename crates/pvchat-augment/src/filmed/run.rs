@@ -165,7 +165,7 @@ pub fn make(
             Half::Test => [options.test_positives, options.test_negatives],
         };
         let hard = options.hard * counts[1] / options.negatives.max(1);
-        let exchanged = options.exchanged * counts[0] / options.positives.max(1);
+        let exchanged = options.exchanged.min(options.positives) * counts[0] / options.positives.max(1);
         let planned = plan(&stock.stock, counts, hard, exchanged, &stream.derive(format!("{half:?} plan")));
         if planned.is_empty() && half == Half::Train {
             return Err(Error::NotCutOut { clip: request.clip.into(), problem: "no place can be cleared of people".into() });
