@@ -12,7 +12,7 @@ use std::{
 use clap::Parser;
 use pvchat::{
     Choice, DatasetRequest, People, PeopleOptions,
-    augment::filmed::{ClipRecord, DatasetOptions, Dropped, Made, Making},
+    augment::filmed::{ClipRecord, DatasetOptions, Dropped, Generators, Made, Making},
     data::file::files_in,
     faces::Matte,
     nn::device,
@@ -123,6 +123,7 @@ fn lines(
             options: &options,
             is_checked: false,
             refiner: None,
+            generators: Generators::default(),
         };
         let made = people.make_dataset(&request, matte, None, |_| ControlFlow::Continue(()))?;
         Ok(row(&made))

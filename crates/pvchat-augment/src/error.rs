@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::generator::Fault;
+
 /// Why something that the caller supplied (a corpus, a self-check, a describer) did not do its part.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -207,6 +209,32 @@ pub enum Error {
         /// All problems.
         problems: Vec<String>,
     },
+    /// The description of a generator that cannot be used.
+    #[error("`{key}` in {}: {problem}", file.display())]
+    Description {
+        /// The description.
+        file: PathBuf,
+        /// The key.
+        key: String,
+        /// What is wrong with its value, and what to give.
+        problem: String,
+    },
+    /// A generator that did something wrong. Nothing that it wrote in this run is used.
+    #[error("the generator {name} {fault}{}", quoted(said))]
+    Generator {
+        /// Its name in its description.
+        name: String,
+        /// What it did, and what to do about it.
+        fault: Box<Fault>,
+        /// The end of what it said.
+        said: String,
+    },
+    /// Generators that do not fit together, or more clips from them than there are.
+    #[error("{problem}")]
+    Generators {
+        /// What does not fit, and what to do about it.
+        problem: String,
+    },
     /// The observer stopped the making of a dataset.
     #[error("stopped; run the same again to go on from there")]
     Stopped,
@@ -218,6 +246,11 @@ pub enum Error {
         /// The describer's reason.
         source: Failure,
     },
+}
+
+/// What a program said, below the message.
+fn quoted(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!("\nIt said, in the end:\n{said}") }
 }
 
 /// Result with this crate's error.

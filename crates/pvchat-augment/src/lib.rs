@@ -9,6 +9,7 @@ mod figures;
 pub mod filmed;
 pub mod foreground;
 pub mod free_text;
+pub mod generator;
 mod mask;
 pub mod negatives;
 mod pixels;

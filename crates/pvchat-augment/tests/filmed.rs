@@ -13,15 +13,20 @@ use std::{
 };
 
 use image::{GrayImage, Luma, Rgb, RgbImage};
+use pvchat_augment::generator::{Fault, Generator, prompts};
 use pvchat_augment::{
     Error, Failure,
     filmed::{
-        DatasetOptions, Describe, Eyes, FaceSeen, Half, KnownFiles, KnownPerson, Making, Manifest, ModelUsed, PersonSeen,
-        Progress, Refine, Request, ShownClip, Spared, Thresholds, make, verify,
+        DatasetOptions, Describe, Eyes, FaceSeen, Generators, Half, KnownFiles, KnownPerson, Making, Manifest, ModelUsed,
+        PersonSeen, Progress, Refine, Request, ShownClip, Spared, Thresholds, make, verify,
     },
 };
 use pvchat_data::{Dataset, QaKind, SubjectName, random::SeededStream};
 use pvchat_video::{Quality, VideoWriter};
+
+#[allow(dead_code, reason = "its own main is that of the example")]
+#[path = "../../../examples/generators/reference_generator.rs"]
+mod reference_generator;
 
 const SIZE: [u32; 2] = [192, 144];
 const RATE: f64 = 8.0;
@@ -211,9 +216,20 @@ impl World {
         describer: Option<&mut dyn Describe>,
         observe: &mut (dyn FnMut(Progress) -> ControlFlow<()> + Send),
     ) -> Result<pvchat_augment::filmed::Made, Error> {
+        self.make_from(out, options, Generators::default(), describer, observe)
+    }
+
+    fn make_from(
+        &self,
+        out: &Path,
+        options: &DatasetOptions,
+        generators: Generators<'_>,
+        describer: Option<&mut dyn Describe>,
+        observe: &mut (dyn FnMut(Progress) -> ControlFlow<()> + Send),
+    ) -> Result<pvchat_augment::filmed::Made, Error> {
         let (name, template, clip, corpus): (SubjectName, _, _, _) =
             ("Aa".parse().unwrap(), embedding(0.0), self.clip(), self.corpus());
-        let request = Request { out, options, ..request(&name, &clip, &template, &corpus) };
+        let request = Request { out, options, generators, ..request(&name, &clip, &template, &corpus) };
         make(&request, &ByColour, describer, observe)
     }
 
@@ -226,7 +242,8 @@ impl World {
 fn request<'a>(name: &'a SubjectName, clip: &'a Path, template: &'a [f32], corpus: &'a Path) -> Request<'a> {
     static OPTIONS: std::sync::LazyLock<DatasetOptions> = std::sync::LazyLock::new(small);
     let out = Path::new("");
-    Request { name, clip, template, corpus, known: None, out, options: &OPTIONS, refiner: None, threads: 0 }
+    let (options, generators) = (&*OPTIONS, Generators::default());
+    Request { name, clip, template, corpus, known: None, out, options, refiner: None, generators, threads: 0 }
 }
 
 fn small() -> DatasetOptions {
@@ -683,4 +700,175 @@ fn a_dataset_that_was_tampered_with_is_refused_whole() {
     manifest.clips[2].file = "/etc/passwd".into();
     fs::write(folder.join("manifest.json"), serde_json::to_vec(&manifest).unwrap()).unwrap();
     assert!(problems().contains("/etc/passwd leaves the folder"));
+}
+
+/// The child of the tests below: the reference generator, which writes down that it was asked. A file beside the list makes it
+/// fail, from the second request on, or makes it show somebody else.
+#[test]
+fn a_child_generates() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let Some(list) = arguments.iter().find_map(|argument| argument.strip_prefix("list=")) else { return };
+    let request = PathBuf::from(arguments.last().unwrap());
+    let list = PathBuf::from(list);
+    let asked = fs::read_to_string(&list).unwrap_or_default();
+    if list.with_extension("fails").exists() && asked.lines().count() >= 2 {
+        eprintln!("out of luck");
+        std::process::exit(9);
+    }
+    if list.with_extension("errs").exists() {
+        // A head of a colour that nobody has.
+        let text: serde_json::Value = serde_json::from_slice(&fs::read(&request).unwrap()).unwrap();
+        for wanted in text["wanted"].as_array().unwrap() {
+            let path = wanted["references"][0].as_str().unwrap();
+            RgbImage::from_fn(96, 96, |x, y| {
+                let across = (x as f32 - 48.0).hypot(y as f32 - 48.0);
+                if across < 25.0 { colour(100.0, 0.85, 230.0) } else { wall(3, x, y) }
+            })
+            .save(path)
+            .unwrap();
+        }
+    }
+    reference_generator::answer(&request).unwrap();
+    fs::write(&list, asked + "asked\n").unwrap();
+    std::process::exit(0);
+}
+
+impl World {
+    /// How often generators were asked.
+    fn asked(&self) -> usize {
+        fs::read_to_string(self.out("list")).unwrap_or_default().lines().count()
+    }
+
+    fn generator(&self, name: &str, kind: &str, more: &[(&str, serde_json::Value)]) -> Generator {
+        let list = format!("list={}", self.out("list").display());
+        let mut description = serde_json::json!({
+            "name": name,
+            "command": [std::env::current_exe().unwrap(), "--exact", "a_child_generates", "--nocapture", list],
+            "kind": kind,
+            "seconds": 120,
+        });
+        more.iter().for_each(|(key, value)| description[*key] = value.clone());
+        let file = self.out(&format!("{name}.json"));
+        fs::write(&file, description.to_string()).unwrap();
+        Generator::open(&file).unwrap()
+    }
+
+    fn generate(&self, out: &str, list: &[Generator]) -> Result<pvchat_augment::filmed::Made, Error> {
+        let generators = Generators { list, age: None, gender: None };
+        self.make_from(&self.out(out), &small(), generators, None, &mut |_| ControlFlow::Continue(()))
+    }
+}
+
+#[test]
+fn generated_clips_are_of_both_kinds_in_the_same_scenes_and_are_made_once() {
+    let world = World::new(5);
+    let text = world.generator("text", "text_to_video", &[("clips", 3.into()), ("batch", 5.into())]);
+    let stills = world.generator("stills", "portrait_stills", &[]);
+    let driving = serde_json::json!(["corpus/s1.mp4", "corpus/s2.mp4"]);
+    let moved = world.generator("moved", "portrait_animation", &[("clips", 2.into()), ("driving", driving)]);
+    let list = [text, stills, moved];
+    let made = world.generate("data", &list).unwrap();
+    let manifest = &made.manifest;
+    let of = |name: &str| manifest.generators.iter().find(|used| used.name == name).unwrap();
+    assert_eq!((of("text").asked, of("moved").asked), ([3, 9], [2, 6]));
+    assert_eq!((of("text").used, of("moved").used), ([3, 9], [2, 6]), "{:?}", manifest.dropped);
+    // The others are composed; all together are as many as wanted.
+    let count =
+        |positive: bool| manifest.clips.iter().filter(|clip| clip.half == Half::Train && clip.positive == positive).count();
+    assert_eq!([count(true), count(false)], [8, 24], "{:?}", manifest.dropped);
+    assert!(manifest.clips.iter().all(|clip| clip.generated.is_some() == (clip.making == Making::Generated)));
+    assert!(manifest.clips.iter().all(|clip| clip.half == Half::Train || clip.generated.is_none()));
+    let scenes = |positive: bool| -> BTreeSet<&str> {
+        let clips = manifest.clips.iter().filter(|clip| clip.positive == positive);
+        clips
+            .filter_map(|clip| clip.generated.as_ref())
+            .filter(|made| made.generator == "text")
+            .map(|made| made.prompt.as_str())
+            .collect()
+    };
+    assert_eq!(scenes(true).len(), 3);
+    assert_eq!(scenes(true), scenes(false));
+    let all: BTreeSet<String> = prompts::of(None, None).into_iter().map(|prompt| prompt.text).collect();
+    assert!(scenes(true).iter().all(|scene| all.contains(*scene)));
+    let animated = manifest.clips.iter().filter_map(|clip| clip.generated.as_ref()).filter(|made| made.generator == "moved");
+    for made in animated.clone() {
+        assert!(made.driving.as_deref().is_some_and(|driving| ["s1.mp4", "s2.mp4"].contains(&driving)));
+        assert_eq!((made.provenance.version.as_str(), made.provenance.licence.as_str()), ("1", "MIT OR Apache-2.0"));
+    }
+    // The first scene is a look at the person, the second a still.
+    let from_stills =
+        animated.clone().filter(|made| made.still.as_ref().is_some_and(|still| still.generator == "stills")).count();
+    assert_eq!((from_stills, animated.count()), (4, 8));
+    let folder = world.out("data");
+    verify(&folder).unwrap();
+    let page = fs::read_to_string(folder.join("report.html")).unwrap();
+    assert!(page.contains("reference generator") && page.contains("generated by text") && page.contains("MIT OR Apache-2.0"));
+    for name in ["report.html", "manifest.json"] {
+        assert!(!fs::read_to_string(folder.join(name)).unwrap().contains(world.folder.path().to_str().unwrap()));
+    }
+    // 12 clips in batches of 5, 4 stills, 8 animations.
+    assert_eq!(world.asked(), 3 + 1 + 1);
+    let before = content(&folder);
+    assert_eq!(world.generate("data", &list).unwrap().drawn, 0);
+    let clip = manifest.clips.iter().find(|clip| clip.making == Making::Generated).unwrap();
+    fs::remove_file(folder.join(&clip.file)).unwrap();
+    assert_eq!(world.generate("data", &list).unwrap().drawn, 1);
+    assert_eq!(world.asked(), 5);
+    assert!(before == content(&folder));
+    // Without generators, nothing of them is left.
+    let without = world.make("data", &small()).unwrap();
+    assert!(without.manifest.generators.is_empty() && without.manifest.clips.iter().all(|clip| clip.generated.is_none()));
+    assert!(!folder.join("work/generated").exists() || fs::read_dir(folder.join("work/generated")).unwrap().count() == 0);
+}
+
+#[test]
+fn a_generator_that_fails_ends_the_run_and_what_it_made_before_is_used() {
+    let world = World::new(4);
+    let list = [world.generator("text", "text_to_video", &[("clips", 2.into()), ("batch", 3.into())])];
+    world.generate("whole", &list).unwrap();
+    let whole = world.asked();
+    fs::remove_file(world.out("list")).unwrap();
+    let fails = world.out("list").with_extension("fails");
+    fs::write(&fails, "").unwrap();
+    let error = world.generate("parts", &list).unwrap_err();
+    assert!(error.to_string().contains("the generator text ended with") && error.to_string().contains("out of luck"), "{error}");
+    assert!(matches!(error, Error::Generator { fault, .. } if matches!(*fault, Fault::Failed { .. })));
+    assert_eq!(fs::read_dir(world.out("parts/clips")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(world.out("parts/work/running")).unwrap().count(), 0);
+    fs::remove_file(&fails).unwrap();
+    world.generate("parts", &list).unwrap();
+    assert_eq!((whole, world.asked()), (3, 3));
+    same(&world.out("whole"), &world.out("parts"));
+}
+
+#[test]
+fn somebody_else_in_generated_clips_is_dropped_and_others_take_their_place() {
+    let world = World::new(4);
+    let list = [world.generator("text", "text_to_video", &[("clips", 2.into())])];
+    fs::write(world.out("list").with_extension("errs"), "").unwrap();
+    let made = world.generate("data", &list).unwrap();
+    let used = &made.manifest.generators[0];
+    assert_eq!((used.asked, used.passed, used.used), ([2, 6], [0, 0], [0, 0]));
+    // Each was tried three times.
+    assert_eq!(world.asked(), 3);
+    assert_eq!(made.manifest.dropped.iter().filter(|dropped| dropped.place == "generated by text").count(), 24);
+    let count =
+        |positive: bool| made.manifest.clips.iter().filter(|clip| clip.half == Half::Train && clip.positive == positive).count();
+    assert_eq!([count(true), count(false)], [8, 24], "{:?}", made.manifest.dropped);
+    verify(&world.out("data")).unwrap();
+}
+
+#[test]
+fn generators_that_do_not_fit_together_are_refused() {
+    let world = World::new(3);
+    let problem = |list: &[Generator]| match world.generate("data", list).unwrap_err() {
+        Error::Generators { problem } => problem,
+        other => panic!("{other:?}"),
+    };
+    assert!(problem(&[world.generator("stills", "portrait_stills", &[])]).contains("portrait_animation"));
+    let text = world.generator("text", "text_to_video", &[("clips", 8.into())]);
+    assert!(problem(std::slice::from_ref(&text)).contains("8 clips of the person, 8 are wanted"));
+    let few = world.generator("text", "text_to_video", &[("clips", 2.into())]);
+    assert!(problem(&[few.clone(), few]).contains("two generators are called text"));
+    assert!(!world.out("data").exists());
 }

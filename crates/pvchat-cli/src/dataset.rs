@@ -9,7 +9,13 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use pvchat::{
     DatasetRequest, Describer, INDEX, Refiner, SubjectName,
-    augment::filmed::{self, DatasetOptions, Guess, Half, Made, Progress, Refine, Spared, Stage},
+    augment::{
+        filmed::{self, DatasetOptions, GeneratorUsed, Generators, Guess, Half, Made, Progress, Refine, Spared, Stage},
+        generator::{
+            Generator,
+            prompts::{AgeBand, Gender},
+        },
+    },
     data::QaKind,
     eval::judge::HttpTransport,
     faces::Matte,
@@ -38,6 +44,7 @@ Examples:
   pvchat dataset make aa.mp4 --name Aa --corpus ~/Videos --index ~/Videos/pvchat.index --out aa-data
   pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data --base smolvlm2-256m \\
     --refine http://localhost:8000/v1 --refine-model NAME
+  pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data --generator consisid.json --age-band young
 
 The person is cut out of the clip and put into the footage of the corpus; strangers of the corpus go through the same making.
 Footage that may show the person is left out. With an index of the corpus (pvchat index) only footage of strangers who are chosen
@@ -45,7 +52,12 @@ is looked at; new files are put into the index. In the folder of the dataset, re
 dropped; <Aa>.json, <Aa>_short_train.json and <Aa>test.json are the files that PVChat's published training reads. The same
 command again goes on with an interrupted run, and makes anew only what other options change.
 
-Exit codes: 0 made, 3 no person, several people, no look that is good enough, a clip that is too short, no strangers.";
+A generator is a program of others that makes clips from pictures of the person (ConsisID, PhotoMaker with LivePortrait), described
+in a file. It is run as it is described, within limits, and makes clips of strangers too, in the same scenes and proportions:
+docs/generators.md. It gets pictures of the person and of strangers of the corpus.
+
+Exit codes: 0 made, 1 a generator fails, or something else goes wrong, 3 no person, several people, no look that is good enough,
+a clip that is too short, no strangers.";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -101,6 +113,15 @@ pub struct MakeArguments {
     /// Asks about emotion too, a fifth kind of questions.
     #[arg(long)]
     emotion: bool,
+    /// A program that generates clips: the file that describes it. Repeat it for several.
+    #[arg(long = "generator", value_name = "FILE")]
+    generators: Vec<PathBuf>,
+    /// The person's age in the prompts of generators: child, young, middle-aged or elderly. Without it they say none.
+    #[arg(long, value_name = "BAND", requires = "generators")]
+    age_band: Option<AgeBand>,
+    /// The person's gender in the prompts of generators: female or male. Without it they say none.
+    #[arg(long, value_name = "GENDER", requires = "generators")]
+    gender: Option<Gender>,
     /// Seed of all random choices; the same seed gives the same dataset.
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
@@ -163,6 +184,7 @@ struct MadeBody<'a> {
     /// Descriptions that were asked for, and those that were kept.
     described: [usize; 2],
     spared: Option<Spared>,
+    generators: &'a [GeneratorUsed],
     least_similarity: f32,
     nearest_other: f32,
     background: Guess,
@@ -213,6 +235,7 @@ impl MakeArguments {
     fn run(&self, common: &Common) -> Outcome<Exit> {
         let options = self.options();
         options.check()?;
+        let generators = self.generators.iter().map(|file| Generator::open(file)).collect::<Result<Vec<_>, _>>()?;
         let (people, output) = (common.people()?, common.output());
         let device = device::default_device().map_err(pvchat::Error::from)?;
         let matte = Matte::open(&common.models()?, &device).map_err(|error| common.with_models(error.into()))?;
@@ -241,6 +264,7 @@ impl MakeArguments {
             options: &options,
             is_checked: !self.unchecked,
             refiner: refiner.as_ref().map(|refiner| refiner as &dyn Refine),
+            generators: Generators { list: &generators, age: self.age_band, gender: self.gender },
         };
         let describer = base.as_mut().map(|base| base as &mut dyn Describer);
         let made = people.make_dataset(&request, &matte, describer, |progress| {
@@ -295,6 +319,7 @@ impl MakeArguments {
                 .collect(),
             described: made.described,
             spared: manifest.spared,
+            generators: &manifest.generators,
             least_similarity: positives.map(|clip| clip.judged.similarity).fold(1.0, f32::min),
             nearest_other: others.map(|clip| clip.judged.to_subject).fold(-1.0, f32::max),
             background: manifest.blind.background,
@@ -329,6 +354,12 @@ impl MakeArguments {
                 guessed(&body.seams)
             ),
         ];
+        for GeneratorUsed { name, asked, passed, used, .. } in &manifest.generators {
+            lines.push(format!(
+                "Generated by {name}: {} of {} clips of the person passed the identity gate and {} of {} of others; {} and {} are used.",
+                passed[0], asked[0], passed[1], asked[1], used[0], used[1]
+            ));
+        }
         if let (Some(describer), [asked, kept]) = (&manifest.describer, body.described) {
             lines.push(format!("{kept} of {asked} descriptions were kept ({}).", words::clean(describer)));
         }
@@ -376,6 +407,7 @@ fn name(stage: Stage) -> &'static str {
     match stage {
         Stage::Looking => "looking for people",
         Stage::CuttingOut => "cutting people out",
+        Stage::Generating => "having clips generated",
         Stage::Making => "making clips",
         Stage::Asking => "asking questions",
         Stage::Writing => "writing",

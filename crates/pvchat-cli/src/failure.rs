@@ -125,6 +125,8 @@ fn sort_augment(error: &augment::Error) -> (Exit, &'static str) {
         Error::TooShort { .. } => (Exit::Refused, "too_short"),
         Error::NotCutOut { .. } => (Exit::Refused, "not_cut_out"),
         Error::NoFootage { .. } | Error::NobodyElse { .. } => (Exit::Refused, "no_strangers"),
+        Error::Generator { .. } => (Exit::Failed, "generator_failed"),
+        Error::Generators { .. } | Error::Description { .. } => (Exit::Usage, "failed"),
         Error::OneClass { .. } => (Exit::Refused, "one_class"),
         Error::NotADataset { .. } | Error::Inside { .. } => (Exit::Refused, "folder_refused"),
         Error::Unfit { .. } => (Exit::Refused, "dataset_refused"),

@@ -167,3 +167,25 @@ fn what_cannot_be_made_ends_with_the_reason() {
     assert!(missing.json()["reason"] == "missing_file" || reason == "models_absent", "{missing:?}");
     home.run(&["dataset", "check", "nowhere"]).ends_with(1);
 }
+
+#[test]
+fn a_generator_is_checked_before_anything_is_looked_at() {
+    let home = Home::new();
+    let make = |more: &[&str]| {
+        home.run(&[&["dataset", "make", "aa.mp4", "--name", "Aa", "--corpus", "corpus", "--out", "data"][..], more].concat())
+    };
+    let missing = make(&["--generator", "nowhere.json"]);
+    missing.ends_with(1);
+    assert!(missing.err.contains("nowhere.json"), "{missing:?}");
+    let description = r#"{ "name": "a", "command": ["./run"], "kind": "text_to_video" }"#;
+    fs::write(home.path().join("relative.json"), description).unwrap();
+    let relative = make(&["--generator", "relative.json"]);
+    relative.ends_with(2);
+    assert!(relative.err.contains("`command` in relative.json") && relative.err.contains("{here}/"), "{relative:?}");
+    let age = make(&["--generator", "relative.json", "--age-band", "ancient"]);
+    age.ends_with(2);
+    assert!(age.err.contains("give child, young, middle-aged or elderly"), "{age:?}");
+    // Nothing is said of a person without a prompt to say it in.
+    make(&["--gender", "female"]).ends_with(2);
+    assert!(!home.path().join("data").exists());
+}

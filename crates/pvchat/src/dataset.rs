@@ -6,8 +6,8 @@ use image::{GrayImage, RgbImage};
 use pvchat_augment::{
     Failure,
     filmed::{
-        self, DatasetOptions, Describe, Eyes, FaceSeen, KnownFiles, KnownPerson, Made, ModelUsed, PersonSeen, Progress, Refine,
-        Request, ShownClip, Stage, Thresholds,
+        self, DatasetOptions, Describe, Eyes, FaceSeen, Generators, KnownFiles, KnownPerson, Made, ModelUsed, PersonSeen,
+        Progress, Refine, Request, ShownClip, Stage, Thresholds,
     },
 };
 use pvchat_data::SubjectName;
@@ -37,6 +37,8 @@ pub struct DatasetRequest<'a> {
     pub is_checked: bool,
     /// What rewrites descriptions.
     pub refiner: Option<&'a dyn Refine>,
+    /// Programs that generate clips; `Generators::default()` for none.
+    pub generators: Generators<'a>,
 }
 
 impl People {
@@ -71,6 +73,7 @@ impl People {
             out: request.out,
             options: request.options,
             refiner: request.refiner,
+            generators: request.generators,
             threads: self.finder().options().threads,
         };
         let mut base = describer.map(|base| Base { base, is_checked: request.is_checked });

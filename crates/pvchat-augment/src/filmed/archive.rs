@@ -165,6 +165,7 @@ mod tests {
             out,
             options: &options,
             refiner: None,
+            generators: crate::filmed::Generators::default(),
             threads: 1,
         };
         let thresholds = Thresholds { same: 0.9999, other: 0.5 };

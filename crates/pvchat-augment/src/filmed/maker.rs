@@ -20,7 +20,7 @@ use super::{
     gate,
     manifest::{MAKING_VERSION, Outcome, remove},
     plan::{Room, Slot},
-    source::{Bound, hash, hash_file, read},
+    source::{Bound, Span, hash, hash_file, read},
     workers::busy,
 };
 use crate::{Error, Result};
@@ -46,9 +46,12 @@ pub(super) struct Maker<'a> {
 /// A clip, if one was made that the gate lets pass, and those that it refused before.
 pub(super) type Drawn = (Option<(ClipRecord, Features)>, Vec<Dropped>);
 
+/// The frames of a clip, and how much of the middle one is the person's where that is known; or why there are none, in words.
+pub(super) type Frames = std::result::Result<(Vec<RgbImage>, Option<GrayImage>), String>;
+
 /// Everything that one drawing of a clip follows from.
 #[derive(Serialize)]
-struct Drawing<'a> {
+pub(super) struct Drawing<'a> {
     version: u32,
     ffmpeg: String,
     models: &'a str,
@@ -56,8 +59,8 @@ struct Drawing<'a> {
     subject: &'a [f32],
     is_positive: bool,
     is_for_training: bool,
-    making: Making,
-    figure: String,
+    pub(super) making: Making,
+    pub(super) figure: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
     place: Option<String>,
@@ -91,6 +94,8 @@ impl Maker<'_> {
                     let Some(who) = stage.at_home[room] else { break };
                     (who, stage.stock.hard.contains(&who))
                 }
+                // What is generated is no slot.
+                (false, Making::Generated) => break,
                 (false, Making::Exchanged) => {
                     let heads = &stage.stock.heads;
                     let first = heads.iter().position(|&who| who == slot.figure).unwrap_or(0);
@@ -113,136 +118,120 @@ impl Maker<'_> {
                     bodies.get((first + attempt) % bodies.len().max(1)).map(|&stranger| &self.cast[stranger])
                 }
                 Making::Exchanged => stage.figures.first().map(|&figure| &self.cast[figure]),
-                Making::Untouched | Making::Composed => None,
+                Making::Untouched | Making::Composed | Making::Generated => None,
             };
             let place = match making {
-                Making::Untouched => None,
+                Making::Untouched | Making::Generated => None,
                 Making::Composed | Making::Exchanged => match setting {
                     Some(setting) => Some(setting),
                     None => break,
                 },
             };
-            let drawing = Drawing {
-                version: MAKING_VERSION,
-                ffmpeg: pvchat_video::ffmpeg_version(),
-                models: &footage.models,
-                meant: &who.embedding,
-                subject: self.request.template,
-                is_positive: slot.positive,
-                is_for_training: half == Half::Train,
-                making,
-                figure: footage.figure_key(who),
-                body: body.map(|body| footage.figure_key(body)),
-                place: place.map(|place| footage.place_key(&place)),
-                recipe: &recipe,
-                frames: self.request.options.frames,
-            };
-            let key = hash(serde_json::to_vec(&drawing).map_err(|error| Error::Eyes(error.into()))?);
-            let name = key[..16].to_string();
-            let (file, still) =
-                (format!("clips/{name}.mp4"), (half == Half::Train).then(|| format!("stills/{}.mp4", &key[16..32])));
-            let is_whole = |file: &str, sha256: &str| hash_file(&self.out.join(file)).is_ok_and(|(found, _)| found == sha256);
-            let fits = |outcome: &Outcome| {
-                let whole = is_whole(&file, &outcome.sha256);
-                let still =
-                    still.as_ref().zip(outcome.still_sha256.as_ref()).is_none_or(|(still, sha256)| is_whole(still, sha256));
-                outcome.judged.refused.is_some() || (whole && still)
-            };
-            let outcome = footage.store.get("clips", &key, fits, || {
-                self.drawn.fetch_add(1, Ordering::SeqCst);
-                self.draw(
-                    slot,
-                    (who, body),
-                    place,
-                    &recipe,
-                    &self.out.join(&file),
-                    still.as_ref().map(|still| self.out.join(still)),
-                )
-            })?;
+            let mut drawing = self.drawing(who, slot.positive, half, &recipe);
+            drawing.making = making;
+            drawing.figure = footage.figure_key(who);
+            drawing.body = body.map(|body| footage.figure_key(body));
+            drawing.place = place.map(|place| footage.place_key(&place));
+            let kept = self.keep(&drawing, || self.frames((who, body), place, &recipe))?;
             let figure = footage.sources[who.source].name.clone();
             let place = place.map_or_else(|| figure.clone(), |place| footage.sources[place.source].name.clone());
-            if outcome.judged.refused.is_some() {
-                dropped.push(Dropped { half, positive: slot.positive, making, figure, place, attempt, judged: outcome.judged });
+            if kept.outcome.judged.refused.is_some() {
+                let judged = kept.outcome.judged;
+                dropped.push(Dropped { half, positive: slot.positive, making, figure, place, attempt, judged });
                 continue;
             }
-            let record = ClipRecord {
-                name,
-                file,
-                sha256: outcome.sha256,
-                still,
-                still_sha256: outcome.still_sha256,
-                half,
-                positive: slot.positive,
-                hard: is_hard,
-                making,
-                figure: (figure, who.span),
-                body: body.map(|body| (footage.sources[body.source].name.clone(), body.span)),
-                place,
-                judged: outcome.judged,
-                attempt,
-                recipe: Some(recipe),
-                key,
-            };
-            return Ok((Some((record, outcome.features)), dropped));
+            let (mut record, features) = kept.record(&drawing, is_hard, (figure, who.span), place, attempt);
+            record.body = body.map(|body| (footage.sources[body.source].name.clone(), body.span));
+            return Ok((Some((record, features)), dropped));
         }
         Ok((None, dropped))
     }
 
-    /// Makes one clip, of somebody with somebody else's body where one is given, and looks at what was written.
-    fn draw(
-        &self,
-        slot: &Slot,
-        (who, body): (&Someone, Option<&Someone>),
-        place: Option<Setting>,
-        recipe: &Recipe,
-        file: &Path,
-        still: Option<PathBuf>,
-    ) -> Result<Outcome> {
+    /// Everything that a drawing follows from.
+    pub(super) fn drawing<'a>(&'a self, meant: &'a Someone, is_positive: bool, half: Half, recipe: &'a Recipe) -> Drawing<'a> {
+        Drawing {
+            version: MAKING_VERSION,
+            ffmpeg: pvchat_video::ffmpeg_version(),
+            models: &self.footage.models,
+            meant: &meant.embedding,
+            subject: self.request.template,
+            is_positive,
+            is_for_training: half == Half::Train,
+            making: Making::Untouched,
+            figure: String::new(),
+            body: None,
+            place: None,
+            recipe,
+            frames: self.request.options.frames,
+        }
+    }
+
+    /// Writes what was drawn and has the gate judge it; what an earlier run wrote of the same drawing is used.
+    pub(super) fn keep(&self, drawing: &Drawing<'_>, frames: impl FnOnce() -> Result<Frames>) -> Result<Kept> {
+        let key = hash(serde_json::to_vec(drawing).map_err(|error| Error::Eyes(error.into()))?);
+        let name = key[..16].to_string();
+        let file = format!("clips/{name}.mp4");
+        let still = drawing.is_for_training.then(|| format!("stills/{}.mp4", &key[16..32]));
+        let is_whole = |file: &str, sha256: &str| hash_file(&self.out.join(file)).is_ok_and(|(found, _)| found == sha256);
+        let fits = |outcome: &Outcome| {
+            let whole = is_whole(&file, &outcome.sha256);
+            let still = still.as_ref().zip(outcome.still_sha256.as_ref()).is_none_or(|(still, sha256)| is_whole(still, sha256));
+            outcome.judged.refused.is_some() || (whole && still)
+        };
+        let outcome = self.footage.store.get("clips", &key, fits, || {
+            self.drawn.fetch_add(1, Ordering::SeqCst);
+            self.write(drawing, frames()?, &self.out.join(&file), still.as_ref().map(|still| self.out.join(still)))
+        })?;
+        Ok(Kept { key, name, file, still, outcome })
+    }
+
+    /// The frames of a clip of somebody, with somebody else's body where one is given.
+    fn frames(&self, (who, body): (&Someone, Option<&Someone>), place: Option<Setting>, recipe: &Recipe) -> Result<Frames> {
         let (footage, options) = (self.footage, self.request.options);
         let unusable = |problem: String| Error::NotCutOut { clip: footage.sources[who.source].path.clone(), problem };
-        let refused = |problem: String| {
-            let judged = Judged { similarity: -1.0, to_subject: -1.0, frames: 0, seen: 0, refused: Some(problem) };
-            Ok(Outcome { judged, sha256: String::new(), still_sha256: None, features: Features::default() })
+        let Some(setting) = place else {
+            let (source, look) = (&footage.sources[who.source], &footage.looks[who.source]);
+            let square = self.timed(|| Square::read(source, look, Some(who.person), who.setting().span, footage.sizes()))?;
+            if square.frames.is_empty() {
+                return Err(unusable("no frame can be read".into()));
+            }
+            return Ok(Ok((self.timed(|| untouched(&square, recipe.start, footage.sizes(), options.frames)), None)));
         };
         let figure = match body {
             Some(body) => match footage.exchanged(who, body)? {
-                Ok(figure) => Some(figure),
-                Err(problem) => return refused(problem),
+                Ok(figure) => figure,
+                Err(problem) => return Ok(Err(problem)),
             },
-            None => None,
+            None => footage.figure(who)?.map_err(unusable)?,
         };
-        let assets = match place {
-            Some(setting) => {
-                let figure = match figure {
-                    Some(figure) => figure,
-                    None => footage.figure(who)?.map_err(unusable)?,
-                };
-                Some((figure, footage.place(&setting)?.map_err(unusable)?))
-            }
-            None => None,
-        };
+        let place = footage.place(&setting)?.map_err(unusable)?;
+        let Composed { frames, matte } = self.timed(|| compose(&figure, &place, recipe, footage.sizes(), options.frames));
+        Ok(Ok((frames, Some(matte))))
+    }
+
+    /// Work that counts as composing.
+    pub(super) fn timed<T>(&self, work: impl FnOnce() -> T) -> T {
         let begun = busy();
-        let (frames, matte) = match assets {
-            None => {
-                let (source, look) = (&footage.sources[who.source], &footage.looks[who.source]);
-                let span = who.setting().span;
-                let square = Square::read(source, look, Some(who.person), span, footage.sizes())?;
-                if square.frames.is_empty() {
-                    return Err(unusable("no frame can be read".into()));
-                }
-                (untouched(&square, recipe.start, footage.sizes(), options.frames), None)
-            }
-            Some((figure, place)) => {
-                let Composed { frames, matte } = compose(&figure, &place, recipe, footage.sizes(), options.frames);
-                (frames, Some(matte))
+        let done = work();
+        self.composing.fetch_add(busy().saturating_sub(begun), Ordering::SeqCst);
+        done
+    }
+
+    /// Writes a clip, and looks at what was written.
+    fn write(&self, drawing: &Drawing<'_>, frames: Frames, file: &Path, still: Option<PathBuf>) -> Result<Outcome> {
+        let (footage, options) = (self.footage, self.request.options);
+        let (frames, matte) = match frames {
+            Ok(drawn) => drawn,
+            Err(problem) => {
+                let judged = Judged { similarity: -1.0, to_subject: -1.0, frames: 0, seen: 0, refused: Some(problem) };
+                return Ok(Outcome { judged, sha256: String::new(), still_sha256: None, features: Features::default() });
             }
         };
         let rate = f64::from(options.rate);
-        write(file, &frames, rate, recipe.rate_factor)?;
+        self.timed(|| write(file, &frames, rate, drawing.recipe.rate_factor))?;
         drop(frames);
-        self.composing.fetch_add(busy().saturating_sub(begun), Ordering::SeqCst);
         let (frames, seconds) = read_clip(file, rate, options.size)?;
-        let judged = self.judge(slot, who, &frames, &seconds)?;
+        let judged = self.judge(drawing, &frames, &seconds)?;
         if judged.refused.is_some() {
             remove(file)?;
             return Ok(Outcome { judged, sha256: String::new(), still_sha256: None, features: Features::default() });
@@ -263,14 +252,58 @@ impl Maker<'_> {
         Ok(Outcome { judged, sha256: hash_file(file)?.0, still_sha256, features })
     }
 
-    fn judge(&self, slot: &Slot, who: &Someone, frames: &[RgbImage], seconds: &[f64]) -> Result<Judged> {
+    fn judge(&self, drawing: &Drawing<'_>, frames: &[RgbImage], seconds: &[f64]) -> Result<Judged> {
         let eyes = self.footage.eyes;
         let count = GATE_FRAMES.min(frames.len());
         let places: Vec<usize> = (0..count).map(|number| (2 * number + 1) * frames.len() / (2 * count)).collect();
         let shown: Vec<RgbImage> = places.iter().filter_map(|&place| frames.get(place).cloned()).collect();
         let times: Vec<f64> = places.iter().filter_map(|&place| seconds.get(place).copied()).collect();
         let people = eyes.people(&shown, &times).map_err(Error::Eyes)?;
-        Ok(gate::judge(&people, shown.len(), [&who.embedding, self.request.template], slot.positive, eyes.thresholds()))
+        let compared = [drawing.meant, drawing.subject];
+        Ok(gate::judge(&people, shown.len(), compared, drawing.is_positive, eyes.thresholds()))
+    }
+}
+
+/// A drawing that was written and judged.
+pub(super) struct Kept {
+    key: String,
+    name: String,
+    file: String,
+    still: Option<String>,
+    pub(super) outcome: Outcome,
+}
+
+impl Kept {
+    /// What is written down about it.
+    pub(super) fn record(
+        self,
+        drawing: &Drawing<'_>,
+        hard: bool,
+        figure: (String, Span),
+        place: String,
+        attempt: usize,
+    ) -> (ClipRecord, Features) {
+        let Self { key, name, file, still, outcome } = self;
+        let record = ClipRecord {
+            name,
+            file,
+            sha256: outcome.sha256,
+            still,
+            still_sha256: outcome.still_sha256,
+            half: if drawing.is_for_training { Half::Train } else { Half::Test },
+            positive: drawing.is_positive,
+            hard,
+            making: drawing.making,
+            figure,
+            body: None,
+            place,
+            judged: outcome.judged,
+            attempt,
+            recipe: Some(drawing.recipe.clone()),
+            generated: None,
+            key,
+        };
+        (record, outcome.features)
     }
 }
 

@@ -15,7 +15,10 @@ use super::{
     blind::Features,
     source::{Span, hash},
 };
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    generator::{Kind, Provenance},
+};
 
 /// Changes whenever the same sources and options would give other clips.
 pub(super) const MAKING_VERSION: u32 = 1;
@@ -67,8 +70,47 @@ pub struct Manifest {
     pub dropped: Vec<Dropped>,
     /// What can be guessed about the clips for training without seeing the person.
     pub blind: Blind,
+    /// The generators that were asked, and what became of what they made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub generators: Vec<GeneratorUsed>,
     /// The other files and their SHA-256.
     pub files: Vec<(String, String)>,
+}
+
+/// What a clip or a still was generated of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generated {
+    /// The generator's name in its description.
+    pub generator: String,
+    /// What the program says of itself.
+    pub provenance: Provenance,
+    /// What was to be seen.
+    pub prompt: String,
+    /// What was not to be seen.
+    pub negative_prompt: String,
+    /// What every random choice followed from.
+    pub seed: u64,
+    /// The name of the clip whose movements it has.
+    pub driving: Option<String>,
+    /// What the picture that was animated was generated of; `None` for a look at the person.
+    pub still: Option<Box<Generated>>,
+}
+
+/// A generator, and what became of what it made; each number is of the person and of others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GeneratorUsed {
+    /// Its name in its description.
+    pub name: String,
+    /// What it makes.
+    pub kind: Kind,
+    /// Clips that were asked for.
+    pub asked: [usize; 2],
+    /// Clips of these that passed the identity gate, at the second or third try some of them.
+    pub passed: [usize; 2],
+    /// Clips that are in the dataset: as many of those that passed as give both the same proportion.
+    pub used: [usize; 2],
 }
 
 /// A file of footage.
@@ -130,6 +172,9 @@ pub struct ClipRecord {
     pub attempt: usize,
     /// How it was composed.
     pub recipe: Option<Recipe>,
+    /// What generated it, and of what, where a generator did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generated: Option<Generated>,
     /// SHA-256 of everything that it follows from.
     pub key: String,
 }
@@ -184,24 +229,50 @@ impl Store {
         fits: impl Fn(&T) -> bool,
         make: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
-        let folder = self.folder.join(stage);
-        let file = folder.join(format!("{}.json", hash(key)));
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(file.clone());
-        if let Ok(known) = pvchat_data::file::read_json::<T>(&file, pvchat_data::file::LARGEST)
-            && fits(&known)
-        {
+        if let Some(known) = self.known(stage, key).filter(|known| fits(known)) {
             return Ok(known);
         }
-        let made = make()?;
+        self.put(stage, key, &make()?)
+    }
+
+    /// What was made of this key before.
+    pub(super) fn known<T: DeserializeOwned>(&self, stage: &str, key: &str) -> Option<T> {
+        let file = self.file(stage, &format!("{}.json", hash(key)));
+        pvchat_data::file::read_json(&file, pvchat_data::file::LARGEST).ok()
+    }
+
+    /// Keeps what was made of a key; gives it as it will be read.
+    pub(super) fn put<T: Serialize + DeserializeOwned>(&self, stage: &str, key: &str, made: &T) -> Result<T> {
+        let folder = self.folder.join(stage);
         fs::create_dir_all(&folder).map_err(|source| Error::Io { path: folder, source })?;
-        pvchat_data::file::write_json(&file, &made)?;
+        let file = self.file(stage, &format!("{}.json", hash(key)));
+        pvchat_data::file::write_json(&file, made)?;
         Ok(pvchat_data::file::read_json(&file, pvchat_data::file::LARGEST)?)
+    }
+
+    /// The path of a file of a stage, which stays because this run asks for it.
+    pub(super) fn file(&self, stage: &str, name: &str) -> PathBuf {
+        let file = self.folder.join(stage).join(name);
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(file.clone());
+        file
+    }
+
+    /// The folder in which programs are run; what a killed run left in it is deleted.
+    pub(super) fn running(&self) -> Result<PathBuf> {
+        let folder = self.folder.join("running");
+        match fs::remove_dir_all(&folder) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::Io { path: folder, source }),
+            _ => Ok(folder),
+        }
     }
 
     /// Deletes what this run did not use: work of other options.
     pub(super) fn sweep(&self) -> Result<()> {
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         for stage in entries(&self.folder)? {
+            if is_left_over(&stage) {
+                remove(&stage)?;
+            }
             for file in entries(&stage)? {
                 if !used.contains(&file) {
                     remove(&file)?;
@@ -219,6 +290,11 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
         Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(Vec::new()),
         Err(source) => Err(Error::Io { path: folder.to_path_buf(), source }),
     }
+}
+
+/// Whether it is a file that a killed run did not finish.
+pub(super) fn is_left_over(file: &Path) -> bool {
+    file.is_file() && file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".tmp"))
 }
 
 pub(super) fn remove(file: &Path) -> Result<()> {

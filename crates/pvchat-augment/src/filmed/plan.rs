@@ -30,6 +30,8 @@ pub enum Making {
     Composed,
     /// The same, with the head on somebody else's body: the person's on a stranger's, or a stranger's on the person's.
     Exchanged,
+    /// By a program that was shown pictures of the person, see [`generator`](crate::generator).
+    Generated,
 }
 
 /// Where a clip is set.
@@ -73,7 +75,7 @@ pub(super) struct Stock {
 }
 
 /// `part` of `of`, taken of `count`, rounded.
-fn share(count: usize, part: usize, of: usize) -> usize {
+pub(super) fn share(count: usize, part: usize, of: usize) -> usize {
     (count * part + of / 2).checked_div(of).unwrap_or(0)
 }
 

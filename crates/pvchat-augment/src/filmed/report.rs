@@ -1,13 +1,17 @@
 //! The report of a dataset: one HTML file with its pictures inside, without scripts, to look at without a network.
 
-use std::{collections::BTreeMap, fmt::Write, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+    path::Path,
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use image::{RgbImage, codecs::jpeg::JpegEncoder, imageops};
 use pvchat_data::QaKind;
 
 use super::{
-    ClipRecord, Half, Making, Manifest,
+    ClipRecord, Generated, Half, Making, Manifest,
     ask::{Pair, described},
     maker::read_clip,
     run::count_described,
@@ -42,7 +46,11 @@ pub(super) fn page(manifest: &Manifest, pairs: &[Vec<Pair>], out: &Path, clip: &
     write(&mut html, format_args!("<title>{0}</title>\n<style>\n{STYLE}</style>\n<main>\n<h1>{0}</h1>\n", escaped(&title)))?;
     html += "<p class=\"faint\">What was made, what was dropped and why. Everything is in this file and nothing was sent anywhere.</p>\n";
     html += "<nav aria-label=\"Parts of this page\"><a href=\"#person\">The person</a><a href=\"#positives\">Positives</a>\
-             <a href=\"#negatives\">Negatives</a><a href=\"#dropped\">Dropped</a><a href=\"#questions\">Questions</a>\
+             <a href=\"#negatives\">Negatives</a>";
+    if !manifest.generators.is_empty() {
+        html += "<a href=\"#generators\">Generators</a>";
+    }
+    html += "<a href=\"#dropped\">Dropped</a><a href=\"#questions\">Questions</a>\
              <a href=\"#footage\">Footage</a></nav>\n";
     figures(&mut html, manifest, pairs)?;
     notes(&mut html, manifest)?;
@@ -64,6 +72,7 @@ pub(super) fn page(manifest: &Manifest, pairs: &[Vec<Pair>], out: &Path, clip: &
         }
         html += "</ul>\n";
     }
+    generators(&mut html, manifest)?;
     dropped(&mut html, manifest)?;
     questions(&mut html, manifest, pairs)?;
     footage(&mut html, manifest)?;
@@ -223,6 +232,7 @@ fn sheet(html: &mut String, manifest: &Manifest, clip: &ClipRecord, out: &Path) 
             let body = clip.body.as_ref().map_or("somebody else", |(body, _)| body.as_str());
             format!("with the body of {body}, in {}", clip.place)
         }
+        Making::Generated => clip.place.clone(),
     };
     let similarity = match clip.positive {
         true => format!("similarity {:.2}", clip.judged.similarity),
@@ -234,9 +244,10 @@ fn sheet(html: &mut String, manifest: &Manifest, clip: &ClipRecord, out: &Path) 
         ),
     };
     let who = if clip.positive { manifest.subject.bare() } else { clip.figure.0.as_str() };
+    let prompt = clip.generated.as_ref().map(prompt).unwrap_or_default();
     writeln!(
         html,
-        "<li><img alt=\"three frames of clip {}\" src=\"{}\">{}, {}{half}<br><span class=\"faint\">{similarity}<br>{}</span></li>",
+        "<li><img alt=\"three frames of clip {}\" src=\"{}\">{}, {}{half}<br><span class=\"faint\">{similarity}<br>{}</span>{prompt}</li>",
         clip.name,
         jpeg(&strip)?,
         escaped(who),
@@ -244,6 +255,65 @@ fn sheet(html: &mut String, manifest: &Manifest, clip: &ClipRecord, out: &Path) 
         clip.name
     )
     .map_err(unwritten)
+}
+
+/// What a clip was generated of.
+fn prompt(made: &Generated) -> String {
+    let mut said = made.prompt.clone();
+    if let Some(driving) = &made.driving {
+        said = format!("{said} Moved like {driving}.");
+    }
+    if let Some(still) = &made.still {
+        said = format!("{said} From a still: {}", still.prompt);
+    }
+    format!("<details><summary>Prompt</summary>{} Seed {}.</details>", escaped(said.trim()), made.seed)
+}
+
+/// The programs that generated clips, and what became of these.
+fn generators(html: &mut String, manifest: &Manifest) -> Result<()> {
+    if manifest.generators.is_empty() {
+        return Ok(());
+    }
+    html.push_str(
+        "<h2 id=\"generators\">Generators</h2>\n<p class=\"faint\">Programs of others that made clips of the person and of strangers, \
+         in the same scenes and proportions. Where fewer of one kind pass the identity gate, fewer of the other are used.</p>\n\
+         <div class=\"table\"><table>\n<tr><th>generator</th><th class=\"number\">asked for, the person + others</th>\
+         <th class=\"number\">passed the gate</th><th class=\"number\">used</th></tr>\n",
+    );
+    for used in &manifest.generators {
+        let both = |[ours, theirs]: [usize; 2]| format!("{ours} + {theirs}");
+        writeln!(
+            html,
+            "<tr><td>{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td><td class=\"number\">{}</td></tr>",
+            escaped(&used.name),
+            both(used.asked),
+            both(used.passed),
+            both(used.used)
+        )
+        .map_err(unwritten)?;
+    }
+    html.push_str("</table></div>\n");
+    // What the programs say of themselves; one that was replaced between two runs says two things.
+    let made = manifest.clips.iter().filter_map(|clip| clip.generated.as_ref());
+    let all = made.flat_map(|made| std::iter::once(made).chain(made.still.as_deref()));
+    let known: BTreeSet<[&str; 5]> = all
+        .map(|made| {
+            let of = &made.provenance;
+            [made.generator.as_str(), &of.program, &of.version, &of.model, &of.licence]
+        })
+        .collect();
+    if known.is_empty() {
+        return Ok(());
+    }
+    html.push_str(
+        "<div class=\"table\"><table>\n<tr><th>generator</th><th>program</th><th>version</th><th>model</th><th>licence</th></tr>\n",
+    );
+    for said in known {
+        let cells: Vec<String> = said.iter().map(|cell| format!("<td>{}</td>", escaped(cell))).collect();
+        writeln!(html, "<tr>{}</tr>", cells.concat()).map_err(unwritten)?;
+    }
+    html.push_str("</table></div>\n");
+    Ok(())
 }
 
 fn dropped(html: &mut String, manifest: &Manifest) -> Result<()> {
@@ -266,6 +336,7 @@ fn dropped(html: &mut String, manifest: &Manifest) -> Result<()> {
                 Making::Untouched => "untouched",
                 Making::Composed => "composed",
                 Making::Exchanged => "with another body",
+                Making::Generated => "generated",
             },
             escaped(&dropped.place),
             dropped.judged.similarity,

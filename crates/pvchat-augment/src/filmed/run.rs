@@ -14,12 +14,13 @@ use std::{
 use pvchat_data::{QaKind, SubjectName, random::SeededStream};
 
 use super::{
-    ClipRecord, DatasetOptions, Describe, Dropped, Eyes, Half, KnownFiles, Manifest, Refine, SourceRecord,
+    ClipRecord, DatasetOptions, Describe, Eyes, Half, KnownFiles, Manifest, Refine, SourceRecord,
     ask::{Pair, described},
     asking::questions,
     blind::{Features, blind},
     casting::choose,
     footage::{Footage, Recent},
+    generated::{Generators, Studio},
     looking::look_at_all,
     maker::{Drawn, Maker},
     manifest::{MANIFEST, Store, begin},
@@ -52,6 +53,8 @@ pub struct Request<'a> {
     pub options: &'a DatasetOptions,
     /// What rewrites descriptions.
     pub refiner: Option<&'a dyn Refine>,
+    /// Programs that generate clips, if any.
+    pub generators: Generators<'a>,
     /// Files and clips that are worked on side by side; 0 for one per core. The result does not depend on it.
     pub threads: usize,
 }
@@ -63,6 +66,8 @@ pub enum Stage {
     Looking,
     /// Cutting people out, and clearing places of people.
     CuttingOut,
+    /// Having clips generated, and judging them.
+    Generating,
     /// Making clips and judging them.
     Making,
     /// Asking questions, and having positives described.
@@ -103,7 +108,7 @@ pub struct Made {
 /// # Errors
 /// [`Error::Setting`] for an option, [`Error::PoorSubject`], [`Error::TooShort`] and [`Error::NotCutOut`] for a clip that gives
 /// nothing, [`Error::NoFootage`] and [`Error::NobodyElse`] for the corpus, [`Error::OneClass`] where the identity gate drops too
-/// much, [`Error::NotADataset`] and [`Error::Inside`] for the folder, [`Error::Eyes`], [`Error::Describer`], [`Error::Video`],
+/// much, [`Error::Generators`] and [`Error::Generator`] for the programs that generate, [`Error::NotADataset`] and [`Error::Inside`] for the folder, [`Error::Eyes`], [`Error::Describer`], [`Error::Video`],
 /// [`Error::Io`], [`Error::Stopped`] when the observer stops it.
 pub fn make(
     request: &Request<'_>,
@@ -113,6 +118,7 @@ pub fn make(
 ) -> Result<Made> {
     let options = request.options;
     options.check()?;
+    request.generators.check(options.positives)?;
     let corpus = fs::canonicalize(request.corpus).map_err(|source| Error::Io { path: request.corpus.into(), source })?;
     if whole(request.out)?.starts_with(&corpus) {
         return Err(Error::Inside { dataset: request.out.into(), corpus: request.corpus.into() });
@@ -138,10 +144,24 @@ pub fn make(
     };
     let halves = [Half::Train, Half::Test];
     let (cast, stages) = choose(request, &footage, &subject, &people, &mut seen.left_out, &stream, &monitor)?;
+    let maker = Maker {
+        footage: &footage,
+        request,
+        out: &out,
+        cast: &cast,
+        stages: &stages,
+        stream: &stream,
+        drawn: AtomicUsize::new(0),
+        composing: AtomicU64::new(0),
+    };
+    let studio =
+        Studio { maker: &maker, request, stage: &stages[0], cast: &cast, stream: stream.derive("generators"), monitor: &monitor };
+    let generated = studio.make()?;
+    let [ours, theirs] = generated.counts();
     let mut slots: Vec<(Half, usize, Slot)> = Vec::new();
     for (half, stock) in halves.into_iter().zip(&stages) {
         let counts = match half {
-            Half::Train => [options.positives, options.negatives],
+            Half::Train => [options.positives - ours, options.negatives - theirs],
             Half::Test => [options.test_positives, options.test_negatives],
         };
         let hard = options.hard * counts[1] / options.negatives.max(1);
@@ -153,16 +173,6 @@ pub fn make(
         slots.extend(planned.into_iter().enumerate().map(|(number, slot)| (half, number, slot)));
     }
     monitor.begin(Stage::Making, slots.len())?;
-    let maker = Maker {
-        footage: &footage,
-        request,
-        out: &out,
-        cast: &cast,
-        stages: &stages,
-        stream: &stream,
-        drawn: AtomicUsize::new(0),
-        composing: AtomicU64::new(0),
-    };
     let made: Vec<Drawn> = in_parallel(&slots, request.threads, |(half, number, slot)| {
         let made = maker.clip(*half, *number, slot)?;
         monitor.step(Stage::Making, slots.len())?;
@@ -170,8 +180,7 @@ pub fn make(
     })?;
     let drawn = maker.drawn.load(Ordering::SeqCst);
     let composing = maker.composing.load(Ordering::SeqCst) as f64 / 1e9;
-    let mut dropped: Vec<Dropped> = Vec::new();
-    let mut clips: Vec<(ClipRecord, Features)> = Vec::new();
+    let (mut dropped, mut clips) = (generated.dropped, generated.clips);
     for (clip, refused) in made {
         dropped.extend(refused);
         clips.extend(clip);
@@ -226,6 +235,7 @@ pub fn make(
         clips: records,
         dropped,
         blind,
+        generators: generated.used,
         files,
     };
     let page = report::page(&manifest, &pairs, &out, request.clip, &subject.looked)?;

@@ -30,6 +30,11 @@ impl Monitor<'_> {
         self.tell(Progress { stage, done, total })
     }
 
+    /// Whether to go on, where nothing is done yet.
+    pub(super) fn wait(&self, stage: Stage, total: usize) -> Result<()> {
+        self.tell(Progress { stage, done: self.done.load(Ordering::SeqCst), total })
+    }
+
     fn tell(&self, progress: Progress) -> Result<()> {
         let mut observe = self.observe.lock().unwrap_or_else(PoisonError::into_inner);
         if observe(progress).is_break() { Err(Error::Stopped) } else { Ok(()) }
