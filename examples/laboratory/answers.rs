@@ -177,14 +177,11 @@ pub fn table(all: &[Row], exam: u64) -> Outcome<()> {
                 cells.push("-".into());
                 continue;
             }
-            let paired: Vec<Row> = rows.iter().filter_map(|row| same(&its, row).cloned()).collect();
-            let difference = balanced_difference_over(
-                &answers(&paired, threshold(&its)),
-                &answers(&rows, 0.5),
-                character,
-                RESAMPLES,
-                &mut stream,
-            );
+            // The first newcomer has nobody before it whose tokens could stand in.
+            let both = rows.iter().filter_map(|row| Some((same(&its, row)?.clone(), row.clone())));
+            let (baseline, own): (Vec<Row>, Vec<Row>) = both.unzip();
+            let [baseline, own] = [answers(&baseline, threshold(&its)), answers(&own, 0.5)];
+            let difference = balanced_difference_over(&baseline, &own, character, RESAMPLES, &mut stream);
             cells.push(with_interval(difference?));
         }
         differences.row(cells);
