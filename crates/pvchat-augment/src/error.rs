@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::generator::Fault;
+use crate::fault::Fault;
 
 /// Why something that the caller supplied (a corpus, a self-check, a describer) did not do its part.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

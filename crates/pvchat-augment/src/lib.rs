@@ -4,6 +4,7 @@ pub mod clip_kind;
 mod colour_odds;
 pub mod error;
 pub mod exchange;
+mod fault;
 #[cfg(test)]
 mod figures;
 pub mod filmed;

@@ -4,10 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fault, Kind};
-
-/// The version of the contract. It changes with every change that a program which knows the older one cannot follow.
-pub const SCHEMA: u32 = 1;
+use super::{Fault, Kind, SCHEMA};
 
 /// What a generator is asked for: `request.json`, whose path is the last argument of its command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -16,7 +16,6 @@
 mod child;
 mod contract;
 mod description;
-mod fault;
 mod files;
 pub mod prompts;
 mod scenes;
@@ -32,9 +31,9 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
-pub use contract::{Listed, Provenance, Reply, Request, SCHEMA, Wanted};
+pub use crate::fault::{Fault, SCHEMA};
+pub use contract::{Listed, Provenance, Reply, Request, Wanted};
 pub use description::Description;
-pub use fault::Fault;
 pub(crate) use files::still;
 
 /// The request, the reply, the output and the pictures in the folder of a run.

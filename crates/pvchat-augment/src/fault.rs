@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// The version of the contract. It changes with every change that a program which knows the older one cannot follow.
+pub const SCHEMA: u32 = 1;
+
 /// What a generator did wrong, see [`Error::Generator`](crate::Error::Generator). Each says what to do about it.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -143,7 +146,7 @@ impl fmt::Display for Fault {
             Self::NoReply => write!(text, "wrote no reply; {ADAPTER}"),
             Self::BadReply { problem } => write!(text, "wrote a reply that cannot be read: {problem}; {ADAPTER}"),
             Self::OtherSchema { found } => {
-                write!(text, "replied in version {found} of the contract, this is version {}; {ADAPTER}", super::SCHEMA)
+                write!(text, "replied in version {found} of the contract, this is version {}; {ADAPTER}", SCHEMA)
             }
             Self::OtherRequest { found, expected } => {
                 write!(text, "replied to the request `{found}`, it was asked `{expected}`; {ADAPTER}")
