@@ -33,8 +33,9 @@ Examples:
   pvchat doctor --compare states.safetensors --base smolvlm2-256m
 
 A file for --compare holds, for each CASE, inputs.CASE.input_ids, attention_mask, pixel_values and pixel_attention_mask, and the
-states outputs.CASE.STATE that another program computed: vision.embeddings, vision.layer0, ..., vision.last_hidden_state,
-pixel_shuffle, connector, merged, text.layer0, ..., text.normalized, logits.
+states outputs.CASE.STATE that another program computed: vision.embeddings, vision.layer0, ..., vision.last_hidden_state; then
+pixel_shuffle, connector, or vision_layernorm, qformer.layer0, ..., qformer.last_hidden_state, project_up; merged, text.layer0, ...,
+text.normalized, logits. scripts/dump_states.py of the project writes one with the transformers library.
 
 Exit codes: 0 everything is there, 3 something is missing (the line names the command that fixes it); with --compare: 0 no
 state deviates, 3 one does.";
