@@ -202,6 +202,10 @@ impl Store {
     pub(super) fn sweep(&self) -> Result<()> {
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         for stage in entries(&self.folder)? {
+            if is_left_over(&stage) {
+                remove(&stage)?;
+                continue;
+            }
             for file in entries(&stage)? {
                 if !used.contains(&file) {
                     remove(&file)?;
@@ -219,6 +223,11 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
         Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(Vec::new()),
         Err(source) => Err(Error::Io { path: folder.to_path_buf(), source }),
     }
+}
+
+/// Whether a file is what a killed process was writing before it gave it its name.
+pub(super) fn is_left_over(file: &Path) -> bool {
+    file.is_file() && file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".tmp"))
 }
 
 pub(super) fn remove(file: &Path) -> Result<()> {

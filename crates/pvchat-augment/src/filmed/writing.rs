@@ -10,7 +10,7 @@ use pvchat_data::{Dataset, QaKind, SubjectName, Video};
 use super::{
     ClipRecord, Half, Manifest,
     ask::Pair,
-    manifest::{MANIFEST, entries, remove},
+    manifest::{MANIFEST, entries, is_left_over, remove},
     source::hash_file,
 };
 use crate::Result;
@@ -78,7 +78,8 @@ pub(super) fn sweep(out: &Path, manifest: &Manifest) -> Result<()> {
     let ours: BTreeSet<&str> = manifest.files.iter().map(|(file, _)| file.as_str()).chain([MANIFEST]).collect();
     for file in entries(out)? {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if file.is_file() && name.starts_with('<') && name.ends_with(".json") && !ours.contains(name.as_str()) {
+        let is_of_others = file.is_file() && name.starts_with('<') && name.ends_with(".json") && !ours.contains(name.as_str());
+        if is_of_others || is_left_over(&file) {
             remove(&file)?;
         }
     }
