@@ -92,6 +92,8 @@ struct Report {
     existence_false_accepts: f64,
     /// Shares of pairs that the program answers with "not sure": of the same person, of others.
     not_sure: [f64; 2],
+    /// Where `dataset make` errs: pairs of one person below the bound of its negatives, and pairs of two who are not.
+    beyond_bound: [usize; 2],
     /// Shares of what it answers with yes or no that is right.
     right_when_sure: [f64; 2],
     /// The threshold fitted on half of the identities, tested on the other half: the mean of 300 splits and the interval that holds 95 % of them.
@@ -184,6 +186,7 @@ fn exam(arguments: &Arguments) -> Outcome<()> {
     let not_sure = [share(true, &unsure), share(false, &unsure)];
     let yes = |similarity: f32| similarity >= certain;
     let no = |similarity: f32| similarity < calibration.possible;
+    let beyond = |same: bool| pairs.iter().filter(|pair| pair.same == same && no(pair.similarity) == same).count();
     let right_when_sure = [
         share(true, &yes) / (1.0 - not_sure[0]).max(f64::MIN_POSITIVE),
         share(false, &no) / (1.0 - not_sure[1]).max(f64::MIN_POSITIVE),
@@ -207,6 +210,7 @@ fn exam(arguments: &Arguments) -> Outcome<()> {
         existence_true_accepts: true_accepts,
         existence_false_accepts: false_accepts,
         not_sure,
+        beyond_bound: [beyond(true), beyond(false)],
         right_when_sure,
         existence_split: split(&colour),
         threshold: calibration.midpoint,
@@ -240,6 +244,12 @@ fn exam(arguments: &Arguments) -> Outcome<()> {
             "{enrolled} enrolled, yes from {threshold:.3}: {wrong:.3} % of strangers accepted ({how}), {found:.1} % found"
         )?;
     }
+    let [missed, left_out] = report.beyond_bound;
+    writeln!(
+        out,
+        "negatives of datasets are below {:.3}: {missed} of {} pairs of one person are, {left_out} of {} pairs of two are not",
+        calibration.possible, report.pairs[0], report.pairs[1]
+    )?;
     writeln!(out, "not sure of {:.2} % of the same person, {:.2} % of others", 100.0 * not_sure[0], 100.0 * not_sure[1])?;
     if let Some(Grey { items, eer, tpr_at_1_percent, tpr_at_1_permille, .. }) = &report.grey {
         let shares = [eer, tpr_at_1_percent, tpr_at_1_permille].map(|share| 100.0 * share);

@@ -360,6 +360,10 @@ fn a_rerun_makes_nothing_and_another_option_only_what_depends_on_it() {
     let first = world.make("data", &options).unwrap();
     assert!(first.drawn >= 40);
     let before = content(&world.out("data"));
+    // What a process that was killed was writing is not part of it.
+    for folder in ["", "work", "clips"] {
+        fs::write(world.out("data").join(folder).join(".tmpAbCdEf"), "half").unwrap();
+    }
     assert_eq!(world.make("data", &options).unwrap().drawn, 0);
     assert!(before == content(&world.out("data")));
     // More questions change no clip, a clip that is gone is made again, another seed changes all.

@@ -272,6 +272,7 @@ impl Store {
         for stage in entries(&self.folder)? {
             if is_left_over(&stage) {
                 remove(&stage)?;
+                continue;
             }
             for file in entries(&stage)? {
                 if !used.contains(&file) {
@@ -292,7 +293,7 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// Whether it is a file that a killed run did not finish.
+/// Whether a file is what a killed process was writing before it gave it its name.
 pub(super) fn is_left_over(file: &Path) -> bool {
     file.is_file() && file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".tmp"))
 }

@@ -78,8 +78,8 @@ pub(super) fn sweep(out: &Path, manifest: &Manifest) -> Result<()> {
     let ours: BTreeSet<&str> = manifest.files.iter().map(|(file, _)| file.as_str()).chain([MANIFEST]).collect();
     for file in entries(out)? {
         let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let is_old = file.is_file() && name.starts_with('<') && name.ends_with(".json") && !ours.contains(name.as_str());
-        if is_old || is_left_over(&file) {
+        let is_of_others = file.is_file() && name.starts_with('<') && name.ends_with(".json") && !ours.contains(name.as_str());
+        if is_of_others || is_left_over(&file) {
             remove(&file)?;
         }
     }
