@@ -19,7 +19,7 @@ const PLACES: usize = 12;
 const POINTS: usize = 3;
 /// Less similar mean pictures (correlation) are not looked at closer.
 const ALIKE: f32 = 0.75;
-/// From this correlation of the changes on two files show the same. Copies of eight clips that were cropped, mirrored,
+/// From this correlation of the changes on two files show the same. Copies of six clips that were cropped, mirrored,
 /// scaled, darkened and compressed have 0.69 and more; of 990 pairs of other clips, many of one person in one room, all of this
 /// length have 0.58 and less.
 const SAME: f32 = 0.64;
