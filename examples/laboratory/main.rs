@@ -319,24 +319,9 @@ impl Laboratory {
             for (mode, seed) in open {
                 let started = Instant::now();
                 let way = learned(mode, learning);
-                let bar = bar("learning", learning.image_steps + learning.clip_steps);
-                bar.set_message(format!("character {number}, {way}"));
-                let mut last = Vec::new();
-                let learned = pvchat.learn_from(&shots, &"Aa".parse()?, &options(mode, learning, seed), |event| {
-                    if let LearnEvent::Training(progress) = event {
-                        bar.set_position(progress.step as u64);
-                        last.push(progress.loss);
-                    }
-                    ControlFlow::Continue(())
-                });
-                bar.finish_and_clear();
-                let subject = match learned {
-                    Ok(learned) => learned.subject,
-                    Err(error) => {
-                        eprintln!("{number} {way}: {error}");
-                        continue;
-                    }
-                };
+                let learned =
+                    learned_alone(&pvchat, &shots, &options(mode, learning, seed), &format!("character {number}, {way}"))?;
+                let Some((subject, last)) = learned else { continue };
                 let seconds = making + started.elapsed().as_secs_f64();
                 let last_loss = mean_of_last(&last, 20);
                 let row = |way: String, subject: &Subject| -> Outcome<Row> {
@@ -441,20 +426,10 @@ impl Laboratory {
                 let Group { own: shots, characters, .. } = self.group(&merged, arguments, own, (arguments.exam, &[number]))?;
                 let making = started.elapsed().as_secs_f64();
                 let examination = self.examination(&merged, (arguments.exam, number), &characters[0])?;
-                let (started, mut last) = (Instant::now(), Vec::new());
-                let learned = merged.learn_from(&shots[0], &"Aa".parse()?, &options(Mode::Tokens, own, seed), |event| {
-                    if let LearnEvent::Training(progress) = event {
-                        last.push(progress.loss);
-                    }
-                    ControlFlow::Continue(())
-                });
-                let subject = match learned {
-                    Ok(learned) => learned.subject,
-                    Err(error) => {
-                        eprintln!("{number} {way}: {error}");
-                        continue;
-                    }
-                };
+                let started = Instant::now();
+                let what = format!("character {number}, {way}");
+                let learned = learned_alone(&merged, &shots[0], &options(Mode::Tokens, own, seed), &what)?;
+                let Some((subject, last)) = learned else { continue };
                 let seconds = making + started.elapsed().as_secs_f64();
                 let last_loss = mean_of_last(&last, 40);
                 let none = zeroed(&subject)?;
@@ -581,6 +556,28 @@ struct Group {
     names: Vec<SubjectName>,
     own: Vec<Vec<Shot>>,
     characters: Vec<Character>,
+}
+
+/// Learns one character and gives the losses of all steps beside it; nothing, and a line that says so, where the self-check refuses it.
+fn learned_alone(pvchat: &Pvchat, shots: &[Shot], options: &LearnOptions, what: &str) -> Outcome<Option<(Subject, Vec<f32>)>> {
+    let bar = bar("learning", options.training.steps());
+    bar.set_message(what.to_string());
+    let mut losses = Vec::new();
+    let learned = pvchat.learn_from(shots, &"Aa".parse()?, options, |event| {
+        if let LearnEvent::Training(progress) = event {
+            bar.set_position(progress.step as u64);
+            losses.push(progress.loss);
+        }
+        ControlFlow::Continue(())
+    });
+    bar.finish_and_clear();
+    match learned {
+        Ok(learned) => Ok(Some((learned.subject, losses))),
+        Err(error) => {
+            eprintln!("{what}: {error}");
+            Ok(None)
+        }
+    }
 }
 
 /// Learns a group with one bridge; the losses of all steps beside the subjects.
