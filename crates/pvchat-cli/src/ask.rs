@@ -50,7 +50,7 @@ struct Described {
     base: Option<Base>,
     /// Bits of a weight of the base on a processor. Fewer are faster and take less memory: 8 half of it, and answers hardly
     /// change; 4 a third, and answers get worse.
-    #[arg(long, env = "PVCHAT_BITS", default_value = "16", value_name = "BITS")]
+    #[arg(long, env = "PVCHAT_BITS", hide_env_values = true, default_value = "16", value_name = "BITS")]
     bits: Bits,
     /// By what people are known; with `learned` no face is compared, the base alone is asked, and who is there is its guess.
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
