@@ -310,7 +310,7 @@ fn what_cannot_be_learned_from_is_refused_with_everything_that_is_wrong() {
     };
     let absent = offline(&["learn", "--dataset", "aa-data", "--base", "smolvlm2-256m"]);
     absent.ends_with(3);
-    assert!(absent.err.contains("`pvchat base get smolvlm2-256m`"), "{absent:?}");
+    assert!(absent.err.contains("`HF_HUB_OFFLINE=0 pvchat base get smolvlm2-256m`"), "{absent:?}");
     let none = offline(&["learn", "--dataset", "aa-data", "--name", "Aa", "--json"]);
     none.ends_with(3);
     assert_eq!(none.json()["reason"], "needs_base");
