@@ -98,8 +98,10 @@ impl Checkpoint {
             return Err(error);
         }
         packed?;
+        // Half of the memory, where the backend has such tensors; ndarray has none.
+        let keeps_half = module.devices().iter().all(|device| device.supports_dtype(FloatDType::BF16));
         for tensor in table {
-            let dtype = if precision == Precision::F32 { DType::F32 } else { tensor.dtype };
+            let dtype = if precision == Precision::F32 || !keeps_half { DType::F32 } else { tensor.dtype };
             let source = self.source.with_tensors(vec![tensor]).with_dtype(Some(dtype));
             let applied = apply_tensors(module, &source, &[]);
             if let Some(name) = damaged.take() {
