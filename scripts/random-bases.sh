@@ -15,7 +15,7 @@ for size in "$@"; do
     folder=$target/random/smolvlm2-$size
     echo "== $size"
     if [ "$size" = paper ]; then
-        folder=$target/random/paper tokenizer=${TOKENIZER:?the tokenizer.json of Mistral-7B-Instruct-v0.2 or v0.3: TOKENIZER=FILE}
+        folder=$target/random/paper tokenizer=${TOKENIZER:?a tokenizer.json of Mistral with 32768 tokens: TOKENIZER=FILE}
     fi
     [ -f "$folder/tokenizer.json" ] || "$target/release/examples/random_base" write "$size" "$folder" --tokenizer "$tokenizer"
     "$target/release/examples/random_base" ask "$folder" "$clip" --precision bf16
