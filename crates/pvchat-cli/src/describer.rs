@@ -127,7 +127,7 @@ impl LazyBase {
         Self { looks: Some(folder), ..self }
     }
 
-    /// With weights of so many bits.
+    /// Opens its weights in this number of bits.
     pub fn in_bits(self, bits: Bits) -> Self {
         Self { bits, ..self }
     }

@@ -19,7 +19,7 @@ use crate::Result;
 
 /// How often the limits are looked at.
 const POLL: Duration = Duration::from_millis(50);
-/// Memory is looked at every so many polls: it takes a look at all processes of the machine.
+/// Memory is measured at one poll of this many, because that reads the state of every process of the machine.
 const MEMORY_POLLS: u32 = 4;
 /// How long a program that is asked to end may take for it.
 const GRACE: Duration = Duration::from_secs(1);
@@ -129,7 +129,7 @@ struct Group {
 }
 
 impl Group {
-    /// Ends all of it. Who has not `ended` is asked first, so that it can give back what it holds of a GPU.
+    /// Ends the whole group. A program that has not `ended` by itself is asked first, so that it can release the memory of a GPU.
     fn end(&mut self, ended: bool) {
         if !ended {
             self.signal(false);
@@ -176,7 +176,7 @@ impl Drop for Group {
 fn measure(folder: &Path, most: usize) -> (u64, usize) {
     let (mut bytes, mut files, mut open) = (0u64, 0usize, vec![folder.to_path_buf()]);
     while let Some(inside) = open.pop() {
-        // What vanishes meanwhile is no more.
+        // A file that is deleted meanwhile is not counted.
         for entry in fs::read_dir(inside).into_iter().flatten().flatten() {
             let Ok(metadata) = entry.metadata() else { continue };
             files += 1;
@@ -275,7 +275,7 @@ impl Tail {
 
     fn text(&self) -> String {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Letters that move a terminal's cursor are nobody's business here.
+        // Control characters could move the cursor of the user's terminal.
         let text = String::from_utf8_lossy(kept.make_contiguous()).into_owned();
         text.chars().filter(|letter| *letter == '\n' || !letter.is_control()).collect::<String>().trim().to_string()
     }

@@ -16,7 +16,7 @@ const WORK: u64 = 256 << 20;
 /// How a model is kept in memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kept {
-    /// Tensors with so many bits for a parameter of the encoder or the language model.
+    /// Tensors; the number of bits of a parameter of the encoder or the language model.
     Tensors(usize),
     /// Packed, one matrix after another.
     Packed(Precision),
@@ -67,24 +67,33 @@ impl Room {
     fn found() -> Option<Self> {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let (limits, status) = (read("/proc/self/limits"), read("/proc/self/status"));
-        let group = |names: [&str; 2]| {
-            let number = |name: &str| read(name).trim().parse::<u64>().ok();
-            Some(number(names[0])?.saturating_sub(number(names[1])?))
-        };
+        // The second and the first version of control groups.
+        let second =
+            in_group(["memory.max", "memory.current", "memory.stat"].map(|name| read(&format!("/sys/fs/cgroup/{name}"))), "");
+        let names = ["memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat"];
+        let first = in_group(names.map(|name| read(&format!("/sys/fs/cgroup/memory/{name}"))), "total_");
         let room = |bytes: Option<u64>, limit| bytes.map(|bytes| Self { bytes, limit });
-        let groups = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-        let used = ["/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory/memory.usage_in_bytes"];
         [
             room(free(&read("/proc/meminfo")), "of the memory of this machine"),
             room(left(&limits, "Max address space", &status, "VmSize:"), "of the address space, by ulimit -v"),
             room(left(&limits, "Max data size", &status, "VmData:"), "of the data size, by ulimit -d"),
-            room(group([groups[0], used[0]]), "in the control group of this program"),
-            room(group([groups[1], used[1]]), "in the control group of this program"),
+            room(second, "in the control group of this program"),
+            room(first, "in the control group of this program"),
         ]
         .into_iter()
         .flatten()
         .min_by_key(|room| room.bytes)
     }
+}
+
+/// What a control group leaves, by its limit, its use and its statistics, whose names begin with `prefix`. Cached files count as used
+/// there, and are given up when memory is needed.
+fn in_group([limit, used, statistics]: [String; 3], prefix: &str) -> Option<u64> {
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    let cached =
+        |name: &str| statistics.lines().find_map(|line| number(line.strip_prefix(prefix)?.strip_prefix(name)?)).unwrap_or(0);
+    let cached = cached("inactive_file ") + cached("active_file ");
+    Some(number(&limit)?.saturating_sub(number(&used)?.saturating_sub(cached)))
 }
 
 /// A number of KiB in a file of `key: number kB` lines, as bytes.
@@ -118,5 +127,11 @@ mod tests {
         assert_eq!(left(limits, "Max address space", status, "VmSize:"), Some(1_048_576 - (24 << 10)));
         assert_eq!(left(limits, "Max data size", status, "VmData:"), None);
         assert_eq!(left(limits, "Max address space", "", "VmSize:"), None);
+        let group = |limit: &str, prefix: &str| {
+            let statistics = "inactive_file 1\nactive_file 2\ntotal_inactive_file 300\ntotal_active_file 100\n";
+            in_group([limit.into(), "900\n".into(), statistics.into()], prefix)
+        };
+        assert_eq!((group("1000\n", "total_"), group("1000\n", "")), (Some(500), Some(103)));
+        assert_eq!(group("max\n", ""), None);
     }
 }
