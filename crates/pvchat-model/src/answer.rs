@@ -15,7 +15,6 @@ use pvchat_nn::{
         RoutedOutput, TokenKind, generate, loss::label_losses,
     },
     moh::Gates,
-    trace::Trace,
 };
 
 pub use config::AnswerConfig;
@@ -223,8 +222,7 @@ impl AnswerModel {
     /// Reads the first tokens of a sequence into an empty cache, which keeps in mind what they are for the routers.
     fn read_into(&self, cache: &mut KeyValueCache, embeddings: Tensor<3>, kinds: Vec<TokenKind>) -> Result<()> {
         let positions = Tensor::<1, Int>::arange(0..kinds.len() as i64, &embeddings.device()).unsqueeze_dim::<2>(0);
-        self.lm.forward_routed(embeddings, positions, None, &[kinds], Some(cache), &mut Trace::off())?;
-        Ok(())
+        Ok(self.lm.fill(cache, embeddings, positions, &[kinds])?)
     }
 
     /// Continues a whole prompt, text and pictures in any order; what `codec` makes of it is its text.

@@ -10,7 +10,6 @@ use pvchat_nn::{
         Strategy, TokenKind, generate, generate_batch,
     },
     packed::Precision,
-    trace::Trace,
 };
 
 fn model() -> Decoder {
@@ -209,7 +208,7 @@ fn adapters_and_routers_act_beside_packed_weights() {
     let read = |model: &Decoder| {
         let mut cache = model.cache(4);
         let prompt = model.embed(part(0, tokens - 4));
-        model.forward_routed(prompt, positions(0, 2, tokens - 4), None, &kinds, Some(&mut cache), &mut Trace::off()).unwrap();
+        model.fill(&mut cache, prompt, positions(0, 2, tokens - 4), &kinds).unwrap();
         let hidden = (tokens - 4..tokens)
             .map(|place| model.forward(model.embed(part(place, place + 1)), positions(place, 2, 1), None, Some(&mut cache)));
         numbers(model.logits(Tensor::cat(hidden.collect(), 1), None))

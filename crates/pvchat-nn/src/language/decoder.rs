@@ -237,6 +237,28 @@ impl Decoder {
         Ok(self.run(embeddings, positions, view, Some(kinds), cache, trace))
     }
 
+    /// Adds the keys and values of new tokens to `cache`, for texts that continue them; `kinds` as in
+    /// [`forward_routed`](Self::forward_routed). With packed weights, what the last layer computes for hidden states alone is
+    /// left out.
+    ///
+    /// # Errors
+    /// As [`forward_routed`](Self::forward_routed).
+    pub fn fill(
+        &self,
+        cache: &mut KeyValueCache,
+        embeddings: Tensor<3>,
+        positions: Tensor<2, Int>,
+        kinds: &[Vec<TokenKind>],
+    ) -> Result<()> {
+        match &self.packed {
+            Some(packed) => {
+                check_kinds(kinds, &embeddings)?;
+                packed.fill(&self.layers, embeddings, positions, kinds, cache)
+            }
+            None => self.forward_routed(embeddings, positions, None, kinds, Some(cache), &mut Trace::off()).map(|_| ()),
+        }
+    }
+
     /// Like [`forward`](Self::forward) for rows of texts behind a shared prefix, `[batch, tokens,
     /// hidden]` as laid out by the packing. Where all rows have the same layout
     /// ([`Packing::uniform`]) the parts of the attention that nobody sees are not computed at all.

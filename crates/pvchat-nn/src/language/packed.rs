@@ -238,6 +238,40 @@ impl PackedDecoder {
         cache: Option<&mut KeyValueCache>,
         trace: &mut Trace<'_>,
     ) -> Result<Tensor<3>> {
+        let ([_, tokens, hidden], device) = (embeddings.dims(), embeddings.device().inner());
+        let mut states = self.run(layers, embeddings, positions, mask, kinds, cache, trace, Wanted::HiddenStates)?;
+        states.iter_mut().for_each(|state| *state = self.norm.forward(state));
+        let normalised = tensor_of(&states, [tokens, hidden], &device);
+        trace.show(format_args!("text.normalized"), &normalised);
+        Ok(normalised)
+    }
+
+    /// As [`Decoder::fill`].
+    pub(super) fn fill(
+        &self,
+        layers: &[DecoderLayer],
+        embeddings: Tensor<3>,
+        positions: Tensor<2, Int>,
+        kinds: &[Vec<TokenKind>],
+        cache: &mut KeyValueCache,
+    ) -> Result<()> {
+        let (kinds, cache) = (Some(kinds), Some(cache));
+        self.run(layers, embeddings, positions, None, kinds, cache, &mut Trace::off(), Wanted::KeysAndValues).map(|_| ())
+    }
+
+    /// The states behind the last layer, of every sequence, if those are wanted.
+    #[allow(clippy::too_many_arguments)] // what a forward pass takes
+    fn run(
+        &self,
+        layers: &[DecoderLayer],
+        embeddings: Tensor<3>,
+        positions: Tensor<2, Int>,
+        mask: Option<Tensor<3, Bool>>,
+        kinds: Option<&[Vec<TokenKind>]>,
+        cache: Option<&mut KeyValueCache>,
+        trace: &mut Trace<'_>,
+        wanted: Wanted,
+    ) -> Result<Vec<Vec<f32>>> {
         let ([batch, tokens, hidden], device) = (embeddings.dims(), embeddings.device().inner());
         let mut own = KeyValueCache::new(self.layers.len(), tokens);
         let cache = cache.unwrap_or(&mut own);
@@ -265,17 +299,16 @@ impl PackedDecoder {
                 let router = layers.get(index).and_then(|layer| layer.self_attn.routed.as_ref());
                 let kinds = kinds.as_ref().and_then(|kinds| kinds.get(row).or(kinds.first()));
                 let routed = router.zip(kinds).map(|(router, kinds)| Routed { router, kinds, device: &device });
-                self.layer(layer, state, rotations, mask, routed, held, cache, &mut memory)?;
+                // Nothing reads what the last layer makes of tokens whose hidden states nobody wants.
+                let of_layer = if index + 1 == self.layers.len() { wanted } else { Wanted::HiddenStates };
+                self.layer(layer, state, rotations, mask, routed, held, cache, &mut memory, of_layer)?;
             }
             if trace.is_on() {
                 trace.show(format_args!("text.layer{index}"), &tensor_of(&states, [tokens, hidden], &device));
             }
         }
         cache.advance(tokens);
-        states.iter_mut().for_each(|state| *state = self.norm.forward(state));
-        let normalised = tensor_of(&states, [tokens, hidden], &device);
-        trace.show(format_args!("text.normalized"), &normalised);
-        Ok(normalised)
+        Ok(states)
     }
 
     /// One layer, of the `[tokens, hidden]` states of one sequence.
@@ -290,6 +323,7 @@ impl PackedDecoder {
         held: usize,
         [keys, values]: &mut [Vec<f32>; 2],
         memory: &mut BlockMemory,
+        wanted: Wanted,
     ) -> Result<()> {
         let BlockMemory { normalised, projected: all, mixed, attended, fed_forward: inner } = memory;
         let DecoderConfig { heads, kv_heads, head_dim, hidden, .. } = self.config;
@@ -305,6 +339,9 @@ impl PackedDecoder {
             }
             keys.extend_from_slice(&all[own..own + shared]);
             values.extend_from_slice(&all[own + shared..]);
+        }
+        if wanted == Wanted::KeysAndValues {
+            return Ok(());
         }
         let count = held + tokens;
         let weights = routed.map(|routed| routed.weights(normalised, [tokens, hidden, heads], [held, count]));
@@ -334,6 +371,14 @@ impl PackedDecoder {
         let logits = self.head.forward_new(&numbers_of(hidden), batch * tokens, None, Finish::Nothing)?;
         Ok(Tensor::from_data(TensorData::new(logits, [batch, tokens, self.head.outputs()]), &device))
     }
+}
+
+/// What is computed of new tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    HiddenStates,
+    /// What goes into the cache.
+    KeysAndValues,
 }
 
 /// The router of a layer, and what the tokens are to it: those held, then the new ones.

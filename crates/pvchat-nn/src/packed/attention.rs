@@ -186,18 +186,20 @@ fn attend(
     };
     out.reserve(batch * tokens * heads * width);
     let result = Shared(out.spare_capacity_mut().as_mut_ptr());
-    // Where there are few heads, parts of their queries are tasks, too.
-    let parts = (2 * rayon::current_num_threads()).div_ceil(batch * heads).min(tokens.div_ceil(routine.rows));
+    // Where there are few heads, parts of their queries are tasks, too; where later ones see more, smaller parts, the longest first.
+    let tasks = if is_causal { 8 } else { 2 } * rayon::current_num_threads();
+    let parts = tasks.div_ceil(batch * kv_heads).min(tokens.div_ceil(routine.rows));
     let part = tokens.div_ceil(parts).next_multiple_of(routine.rows);
-    (0..batch * heads * parts).into_par_iter().with_max_len(1).for_each(|task| {
-        let (head, first) = (task / parts, task % parts * part);
-        let part = first.min(tokens)..(first + part).min(tokens);
+    let parts = tokens.div_ceil(part);
+    (0..batch * kv_heads * parts).into_par_iter().with_max_len(1).for_each(|task| {
+        let (head, first) = (task % (batch * kv_heads), (parts - 1 - task / (batch * kv_heads)) * part);
+        let part = first..(first + part).min(tokens);
         // A token does not see those behind it.
         let (keys, hidden) = if is_causal { (keys - (tokens - part.end), part.len()) } else { (keys, 0) };
         let padded = keys.next_multiple_of(PANEL);
         let task = Task {
             heads: [q, k, v],
-            place: [head / heads, head % heads],
+            place: [head / kv_heads, head % kv_heads],
             group: heads / kv_heads,
             tokens: part,
             keys: [keys, padded],
@@ -205,7 +207,7 @@ fn attend(
             width,
             weighed,
             row: heads * width,
-            out: result.at(head / heads * tokens * heads * width + head % heads * width),
+            out: result.at(head / kv_heads * tokens * heads * width),
         };
         with_memory((routine.memory)([padded, width]), |memory| {
             // SAFETY: the level has the instructions; the sizes have been checked; each task writes its own rows and columns.
@@ -217,10 +219,10 @@ fn attend(
     Ok(())
 }
 
-/// Queries of a head, with all of its keys.
+/// Queries of the heads that share a head of keys, with all of its keys.
 struct Task<'a> {
     heads: [Heads<'a>; 3],
-    /// Sequence and head.
+    /// Sequence and head of keys.
     place: [usize; 2],
     /// Heads of queries for each of the keys.
     group: usize,
@@ -299,7 +301,7 @@ unsafe fn attend_by<K: Packing>(task: &Task<'_>, memory: &mut [Line]) {
         begin = begin.wrapping_add(bytes);
         part
     });
-    let [batch, head] = [task.place[0], task.place[1] / task.group];
+    let [batch, head] = task.place;
     let [_, k, v] = task.heads;
     for first in (0..padded).step_by(PANEL) {
         // SAFETY: the memory has a panel for these keys.
@@ -317,18 +319,20 @@ unsafe fn attend_by<K: Packing>(task: &Task<'_>, memory: &mut [Line]) {
         }
     }
     let parts = [of_keys, of_values, queries, scores, shares];
-    for first in task.tokens.clone().step_by(K::ROWS) {
-        let count = K::ROWS.min(task.tokens.end - first);
-        // SAFETY: the parts of the memory are as large as they must be.
-        unsafe { with_rows!(count, K::ROWS, attend_tile::<K>(task, parts, first, count)) };
+    for head in head * task.group..(head + 1) * task.group {
+        for first in task.tokens.clone().step_by(K::ROWS) {
+            let count = K::ROWS.min(task.tokens.end - first);
+            // SAFETY: the parts of the memory are as large as they must be.
+            unsafe { with_rows!(count, K::ROWS, attend_tile::<K>(task, parts, head, first, count)) };
+        }
     }
 }
 
 /// # Safety
 /// As [`attend_by`], with its parts of the memory.
 #[inline(always)]
-unsafe fn attend_tile<K: Packing, const M: usize>(task: &Task<'_>, parts: [*mut u8; 5], first: usize, count: usize) {
-    let ([all, all_padded], width, [batch, head]) = (task.keys, task.width, task.place);
+unsafe fn attend_tile<K: Packing, const M: usize>(task: &Task<'_>, parts: [*mut u8; 5], head: usize, first: usize, count: usize) {
+    let ([all, all_padded], width, batch) = (task.keys, task.width, task.place[0]);
     let [of_keys, of_values, queries, scores, shares] = parts;
     // Keys that a row of the tile sees.
     let seen = |row: usize| all - task.hidden.saturating_sub(first + row - task.tokens.start + 1);
@@ -374,7 +378,7 @@ unsafe fn attend_tile<K: Packing, const M: usize>(task: &Task<'_>, parts: [*mut 
                 numbers[..LANES].copy_from_slice(&sums[0].multiply(inverse).lanes());
                 numbers[LANES..].copy_from_slice(&sums[1].multiply(inverse).lanes());
                 if row < count {
-                    let out = task.out.add((first + row) * task.row + panel * PANEL).cast::<f32>();
+                    let out = task.out.add((first + row) * task.row + head * width + panel * PANEL).cast::<f32>();
                     if columns == PANEL {
                         out.cast::<[f32; PANEL]>().write_unaligned(numbers);
                     } else {
