@@ -103,7 +103,8 @@ fn shares(rows: &[Row], threshold: f32) -> [String; 4] {
     })
 }
 
-pub fn table(all: &[Row], exam: u64) -> Outcome<()> {
+/// The tables of an examination, and paired differences from the way `against`.
+pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<()> {
     let all: Vec<&Row> = all.iter().filter(|row| row.exam == exam).collect();
     let mut ways: Vec<&str> = Vec::new();
     for row in &all {
@@ -158,20 +159,22 @@ pub fn table(all: &[Row], exam: u64) -> Outcome<()> {
     if !made.is_empty() {
         println!("Newly made clips, shares right:\n\n{}", made.to_markdown());
     }
-    let mut differences = Table::new([
-        "way",
-        "against the description [95 %]",
-        "against the mean of the grid [95 %]",
-        "against the read-outs [95 %]",
-        "against its tokens zeroed [95 %]",
-        "against another's tokens [95 %]",
-    ]);
+    let mut columns = vec![
+        "way".to_string(),
+        "against the description [95 %]".into(),
+        "against the mean of the grid [95 %]".into(),
+        "against the read-outs [95 %]".into(),
+        "against its tokens zeroed [95 %]".into(),
+        "against another's tokens [95 %]".into(),
+    ];
+    columns.extend(against.map(|way| format!("against `{way}` [95 %]")));
+    let mut differences = Table::new(columns.iter().map(String::as_str));
     let is_control = |way: &str| way.ends_with(ZEROED) || way.ends_with(ANOTHERS);
     for way in ways.iter().filter(|way| way.starts_with("learned") && !is_control(way)) {
         let rows = of(way);
         let mut cells = vec![(*way).to_string()];
         let controls = [ZEROED, ANOTHERS].map(|control| format!("{way}{control}"));
-        for baseline in [DESCRIBED, POOLED, READ_OUTS].into_iter().chain(controls.iter().map(String::as_str)) {
+        for baseline in [DESCRIBED, POOLED, READ_OUTS].into_iter().chain(controls.iter().map(String::as_str)).chain(against) {
             let its = of(baseline);
             if its.is_empty() {
                 cells.push("-".into());

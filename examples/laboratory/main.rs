@@ -5,6 +5,7 @@
 //! which `table` makes the tables; what the file holds already is not done again.
 
 mod answers;
+mod variants;
 
 use std::{
     error::Error,
@@ -40,6 +41,7 @@ use pvchat::{
     },
 };
 use pvchat_examples::{at, examination::Outcome, exit_code, progress::bar};
+use variants::{USUAL, Variant, Vary};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -81,6 +83,9 @@ enum Command {
         /// Characters of a run.
         #[arg(long, default_value_t = 8)]
         group: usize,
+        /// Also with this part of the method changed; several may be given.
+        #[arg(long, value_enum, value_delimiter = ',')]
+        vary: Vec<Vary>,
         #[command(flatten)]
         learning: Learning,
     },
@@ -106,7 +111,11 @@ enum Command {
         learning: Learning,
     },
     /// Prints the tables.
-    Table,
+    Table {
+        /// Also the paired differences from the way of this name.
+        #[arg(long, value_name = "WAY")]
+        against: Option<String>,
+    },
 }
 
 /// How characters are learned.
@@ -149,12 +158,20 @@ struct Learning {
     /// was not cut out well.
     #[arg(long, default_value_t = 0.7)]
     least_similarity: f32,
-    /// Leaves out look-alikes made of parts.
-    #[arg(long)]
-    no_look_alikes: bool,
-    /// Without SPR and HAE.
-    #[arg(long)]
-    no_objective: bool,
+    /// What the character is learned from.
+    #[arg(long, value_enum, default_value = "composed")]
+    data: Data,
+}
+
+/// What a character is learned from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Data {
+    /// The own clip, varied, and clips of strangers, varied in the same way.
+    Random,
+    /// The same, half of the strangers chosen from those who look most alike to the encoder.
+    Retrieved,
+    /// Composed clips with and without the character, and look-alikes made of parts.
+    Composed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -197,6 +214,8 @@ const STRANGERS: usize = 240;
 const STRANGERS_SEED: u64 = 99;
 /// How often more clips with the character are made where many were dropped.
 const MORE_ROUNDS: usize = 2;
+/// Strangers who look most alike, from whom [`Data::Retrieved`] draws.
+const RETRIEVED: usize = 24;
 /// Newly made clips that controls are asked about.
 const NEW_CLIPS: usize = 64;
 
@@ -208,7 +227,10 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     match &arguments.command {
         Command::Sheet { output } => Laboratory::new()?.sheet(arguments, output),
         Command::Learn(learning) => Laboratory::new()?.learn(arguments, learning),
-        Command::Together { group, learning } => Laboratory::new()?.together(arguments, learning, *group),
+        Command::Together { group, vary, learning } => {
+            let variants: Vec<Variant> = std::iter::once(USUAL).chain(vary.iter().flat_map(|vary| vary.variants())).collect();
+            Laboratory::new()?.together(arguments, learning, *group, &variants)
+        }
         Command::Newcomers { founders, founders_exam, own_image_steps, own_clip_steps, own_rate, learning } => {
             let own = Learning {
                 trains: vec![Mode::Tokens],
@@ -219,11 +241,13 @@ fn run(arguments: &Arguments) -> Outcome<()> {
             };
             Laboratory::new()?.newcomers(arguments, learning, &own, (*founders, *founders_exam))
         }
-        Command::Table => table(&rows(&arguments.answers)?, arguments.exam),
+        Command::Table { against } => table(&rows(&arguments.answers)?, arguments.exam, against.as_deref()),
     }
 }
 
 struct Laboratory {
+    /// Clips of one stranger each.
+    clips: Vec<Vec<RgbImage>>,
     strangers: Strangers,
     folder: tempfile::TempDir,
 }
@@ -237,7 +261,7 @@ impl Laboratory {
             .map(|scene| scene.render(SIDE).frames)
             .collect();
         let strangers = Strangers::find(&clips, empty_scenes(40, SIDE, STRANGERS_SEED))?;
-        Ok(Self { strangers, folder: tempfile::tempdir()? })
+        Ok(Self { clips, strangers, folder: tempfile::tempdir()? })
     }
 
     fn reference(&self, character: &Character) -> Outcome<Vec<RgbImage>> {
@@ -252,8 +276,19 @@ impl Laboratory {
         count: usize,
         stream: &SeededStream,
     ) -> Outcome<Vec<Exchanged>> {
-        let maker = ExchangeMaker::new(reference, &self.strangers, config)?.ok_or("nobody stands out in the reference")?;
-        Ok(maker.make(count, stream)?)
+        made_with(&self.strangers, reference, config, count, stream)
+    }
+
+    /// The strangers who look most like the reference, to the encoder.
+    fn retrieved(&self, pvchat: &Pvchat, reference: &[RgbImage]) -> Outcome<Strangers> {
+        let own = read_outs(&pvchat.see(reference)?.memory).swap_remove(0);
+        let alike = |clip: &Vec<RgbImage>| -> Outcome<f32> {
+            Ok(read_outs(&pvchat.see(clip)?.memory).iter().map(|other| cosine(&own, other)).fold(f32::NEG_INFINITY, f32::max))
+        };
+        let mut ranked = self.clips.iter().map(|clip| Ok((alike(clip)?, clip))).collect::<Outcome<Vec<_>>>()?;
+        ranked.sort_by(|one, other| other.0.total_cmp(&one.0));
+        let nearest: Vec<Vec<RgbImage>> = ranked.into_iter().take(RETRIEVED).map(|(_, clip)| clip.clone()).collect();
+        Ok(Strangers::find(&nearest, empty_scenes(40, SIDE, STRANGERS_SEED))?)
     }
 
     fn sheet(&self, arguments: &Arguments, output: &Path) -> Outcome<()> {
@@ -308,19 +343,19 @@ impl Laboratory {
             if open.is_empty() {
                 continue;
             }
-            let mut config = ExchangeConfig::default();
-            if learning.no_look_alikes {
-                config.strangers = 1.0 - config.own_clip - config.own_body;
-            }
             let started = Instant::now();
-            let shots = self.shots(&pvchat, &reference, &config, number, (arguments.clips, learning.least_similarity))?;
+            let shots = self.shots(&pvchat, &reference, number, arguments.clips, learning)?;
             let new = self.make(&reference, ExchangeConfig::default(), NEW_CLIPS, &made_stream(number).derive("new"))?;
             let making = started.elapsed().as_secs_f64();
             for (mode, seed) in open {
                 let started = Instant::now();
                 let way = learned(mode, learning);
-                let learned =
-                    learned_alone(&pvchat, &shots, &options(mode, learning, seed), &format!("character {number}, {way}"))?;
+                let learned = learned_alone(
+                    &pvchat,
+                    &shots,
+                    &options(mode, learning, seed, &USUAL),
+                    &format!("character {number}, {way}"),
+                )?;
                 let Some((subject, last)) = learned else { continue };
                 let seconds = making + started.elapsed().as_secs_f64();
                 let last_loss = mean_of_last(&last, 20);
@@ -339,17 +374,31 @@ impl Laboratory {
         Ok(())
     }
 
-    /// Clips to learn a character from: those made with the character that resemble the reference at least so much, and all
-    /// without; where many were dropped, more are made.
+    /// Clips to learn a character from: those made with the character that resemble the reference enough, and all without; where
+    /// many were dropped, more are made.
     fn shots(
         &self,
         pvchat: &Pvchat,
         reference: &[RgbImage],
-        config: &ExchangeConfig,
         number: usize,
-        (clips, least): (usize, f32),
+        clips: usize,
+        learning: &Learning,
     ) -> Outcome<Vec<Shot>> {
-        let made = self.make(reference, config.clone(), clips, &made_stream(number))?;
+        let config = match learning.data {
+            Data::Composed => ExchangeConfig::default(),
+            Data::Random | Data::Retrieved => {
+                ExchangeConfig { own_clip: 1.0, own_body: 0.0, strangers: 0.0, ..Default::default() }
+            }
+        };
+        let least = learning.least_similarity;
+        let mut made = self.make(reference, config.clone(), clips, &made_stream(number))?;
+        if learning.data == Data::Retrieved {
+            let alike = self.retrieved(pvchat, reference)?;
+            let mut of_those = made_with(&alike, reference, config.clone(), clips, &made_stream(number).derive("retrieved"))?;
+            of_those.retain(|made| !made.present);
+            let all = made.iter_mut().filter(|made| !made.present);
+            all.step_by(2).zip(of_those).for_each(|(made, alike)| *made = alike);
+        }
         let (mut shots, mut dropped) = gated(pvchat, reference, made, least)?;
         for round in 1..=MORE_ROUNDS {
             if shots.len() >= clips * 9 / 10 {
@@ -379,8 +428,7 @@ impl Laboratory {
         for (place, &number) in numbers.iter().enumerate() {
             let character = Character::draw(number, exam, Counts::default());
             let reference = self.reference(&character)?;
-            let (config, count) = (ExchangeConfig::default(), (arguments.clips, learning.least_similarity));
-            group.own.push(self.shots(pvchat, &reference, &config, number, count)?);
+            group.own.push(self.shots(pvchat, &reference, number, arguments.clips, learning)?);
             let letter = char::from(b'A' + (place % 26) as u8);
             group.names.push(format!("{letter}{}", letter.to_ascii_lowercase()).parse::<SubjectName>()?);
             group.characters.push(character);
@@ -428,7 +476,7 @@ impl Laboratory {
                 let examination = self.examination(&merged, (arguments.exam, number), &characters[0])?;
                 let started = Instant::now();
                 let what = format!("character {number}, {way}");
-                let learned = learned_alone(&merged, &shots[0], &options(Mode::Tokens, own, seed), &what)?;
+                let learned = learned_alone(&merged, &shots[0], &options(Mode::Tokens, own, seed, &USUAL), &what)?;
                 let Some((subject, last)) = learned else { continue };
                 let seconds = making + started.elapsed().as_secs_f64();
                 let last_loss = mean_of_last(&last, 40);
@@ -463,38 +511,47 @@ impl Laboratory {
         }
         let numbers: Vec<usize> = (0..founders).collect();
         let Group { names, own, .. } = self.group(pvchat, arguments, learning, (founders_exam, &numbers))?;
-        let (subjects, _) = learned_together(pvchat, &names, &own, &options(mode, learning, seed))?;
+        let (subjects, _) = learned_together(pvchat, &names, &own, &options(mode, learning, seed, &USUAL))?;
         let subject = subjects.into_iter().next().ok_or("no founders")?;
         subject.save(&path)?;
         Ok(subject)
     }
 
-    /// Learns characters in groups. Among the clips without somebody are clips with the others of the group, so that what is
-    /// trained in common cannot answer without looking at whose tokens it was given.
-    fn together(&self, arguments: &Arguments, learning: &Learning, group: usize) -> Outcome<()> {
-        let pvchat = Pvchat::new(Vilm::open(&arguments.base, &default_device()?)?, Box::new(Nobody));
+    /// Learns characters in groups, in each variant. Among the clips without somebody are clips with the others of the group, so
+    /// that what is trained in common cannot answer without looking at whose tokens it was given.
+    fn together(&self, arguments: &Arguments, learning: &Learning, group: usize, variants: &[Variant]) -> Outcome<()> {
+        let vilm = Vilm::open(&arguments.base, &default_device()?)?;
+        let pvchat = Pvchat::new(vilm, Box::new(Nobody));
         let mut file = OpenOptions::new().create(true).append(true).open(&arguments.answers).map_err(at(&arguments.answers))?;
         let numbers: Vec<usize> = (0..arguments.characters).collect();
         let mode = *learning.trains.first().ok_or("say what is trained")?;
-        let way = format!("{}, {group} people with one bridge", learned(mode, learning));
+        let way = |variant: &Variant| format!("{}, {group} people with one bridge{}", learned(mode, learning), variant.name);
         for numbers in numbers.chunks(group.max(2)) {
-            for seed in 0..learning.seeds {
-                let done = rows(&arguments.answers)?;
-                let is_done = |number: &usize| {
-                    let is = |row: &Row| (row.exam, row.character, row.seed) == (arguments.exam, *number, seed);
-                    done.iter().any(|row| row.way == way && is(row))
-                };
-                if numbers.iter().all(is_done) {
-                    continue;
-                }
+            let done = rows(&arguments.answers)?;
+            let is_done = |variant: &Variant, seed: u64| {
+                let way = way(variant);
+                let of = |row: &&Row| (row.exam, row.seed) == (arguments.exam, seed) && row.way == way;
+                numbers.iter().all(|number| done.iter().filter(of).any(|row| row.character == *number))
+            };
+            let open = (0..learning.seeds).flat_map(|seed| variants.iter().map(move |variant| (variant, seed)));
+            let open: Vec<(&Variant, u64)> = open.filter(|(variant, seed)| !is_done(variant, *seed)).collect();
+            if open.is_empty() {
+                continue;
+            }
+            let started = Instant::now();
+            let Group { names, own, characters } = self.group(&pvchat, arguments, learning, (arguments.exam, numbers))?;
+            let making = started.elapsed().as_secs_f64();
+            let mut examinations = Vec::new();
+            for (&number, character) in numbers.iter().zip(&characters) {
+                examinations.push(self.examination(&pvchat, (arguments.exam, number), character)?);
+            }
+            for (variant, seed) in open {
                 let started = Instant::now();
-                let Group { names, own, characters } = self.group(&pvchat, arguments, learning, (arguments.exam, numbers))?;
-                let mut examinations = Vec::new();
-                for (&number, character) in numbers.iter().zip(&characters) {
-                    examinations.push(self.examination(&pvchat, (arguments.exam, number), character)?);
-                }
-                let (subjects, last) = learned_together(&pvchat, &names, &own, &options(mode, learning, seed))?;
-                let seconds = started.elapsed().as_secs_f64() / numbers.len() as f64;
+                let way = way(variant);
+                eprintln!("{numbers:?}, seed {seed}: {way}");
+                let pvchat = Pvchat::new(variant.base(pvchat.vilm())?, Box::new(Nobody));
+                let (subjects, last) = learned_together(&pvchat, &names, &own, &options(mode, learning, seed, variant))?;
+                let seconds = (making + started.elapsed().as_secs_f64()) / numbers.len() as f64;
                 let last_loss = mean_of_last(&last, 40);
                 for (place, examination) in examinations.iter().enumerate() {
                     let others = &subjects[(place + 1) % subjects.len()];
@@ -627,6 +684,18 @@ impl Examination<'_> {
     }
 }
 
+/// Clips of one person and of these strangers.
+fn made_with(
+    strangers: &Strangers,
+    reference: &[RgbImage],
+    config: ExchangeConfig,
+    count: usize,
+    stream: &SeededStream,
+) -> Outcome<Vec<Exchanged>> {
+    let maker = ExchangeMaker::new(reference, strangers, config)?.ok_or("nobody stands out in the reference")?;
+    Ok(maker.make(count, stream)?)
+}
+
 fn made_stream(character: usize) -> SeededStream {
     SeededStream::new(character as u64).derive("made")
 }
@@ -673,13 +742,18 @@ fn about(person: usize, own: &[Vec<Shot>], names: &[SubjectName]) -> Vec<Shot> {
 }
 
 fn learned(mode: Mode, learning: &Learning) -> String {
+    let data = match learning.data {
+        Data::Random => ", strangers at random",
+        Data::Retrieved => ", half of the strangers retrieved",
+        Data::Composed => "",
+    };
     match learning.label.as_str() {
-        "" => format!("learned: {}", mode.name()),
-        label => format!("learned: {}, {label}", mode.name()),
+        "" => format!("learned: {}{data}", mode.name()),
+        label => format!("learned: {}, {label}{data}", mode.name()),
     }
 }
 
-fn options(mode: Mode, learning: &Learning, seed: u64) -> LearnOptions {
+fn options(mode: Mode, learning: &Learning, seed: u64, variant: &Variant) -> LearnOptions {
     let objective = ObjectiveConfig { initial_lambda: 1e-4, adaptation_rate: 0.01, ..ObjectiveConfig::straight_through() };
     let training = LearnConfig {
         trains: mode.trains(),
@@ -697,7 +771,7 @@ fn options(mode: Mode, learning: &Learning, seed: u64) -> LearnOptions {
             weight_decay: learning.decay,
             ..AdaptationConfig::default()
         },
-        objective: if learning.no_objective { objective.without_sparsity().without_hae() } else { objective },
+        objective: (variant.objective)(objective),
         ..LearnConfig::default()
     };
     LearnOptions { training, seed, ..LearnOptions::default() }
