@@ -212,7 +212,7 @@ fn draw(found: &[Measured], pass: Pass, file: &Path) -> Outcome<()> {
     let title = format!("Skipping closed gates, {}", pass.name());
     let mut chart = LineChart::new(title, "share of (token, head) pairs left", "time, as a share of the dense kernel's");
     chart = chart.series("ideal", [(0.25, 0.25), (1.0, 1.0)]);
-    // More lines than these could not be told apart.
+    // More lines than these cannot be distinguished.
     for measured in found.iter().filter(|measured| measured.cell.heads == 12 && measured.cell.keys >= 2049).take(6) {
         let Cell { tokens, keys, routed, .. } = measured.cell;
         let points = ACTIVATIONS.iter().zip(&measured.sparse);
@@ -224,7 +224,7 @@ fn draw(found: &[Measured], pass: Pass, file: &Path) -> Outcome<()> {
 
 const INTRODUCTION: &str = "# Benchmarks of Mixture-of-Heads attention
 
-A router gives each token the heads that it uses. The published code computes all heads all the same and multiplies by the
+A router gives each token the heads that it uses. The published code computes all heads anyway and multiplies by the
 gates; our kernel for the CPU passes over the pairs of a token and a head whose gate is zero, forward and backward. This
 document says what that saves, and how the kernel does against others when nothing is skipped.
 

@@ -123,7 +123,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     if let Some(path) = &arguments.curve {
         curves(&pvchat, &candidates, &[("enrol", &enrolled), ("remember", &remembered)], path)?;
     }
-    // A judge can be lost on the way; what was measured here is written all the same.
+    // A judge can fail halfway; what was measured is written anyway.
     let texts = scorer.score(&described);
     if let Ok(texts) = &texts {
         figures.insert("texts".into(), texts.clone());

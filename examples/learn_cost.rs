@@ -26,7 +26,7 @@ use pvchat_examples::{exit_code, report::peak_memory_mib};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Every so many clips of either kind, one is held back for the self-check.
+/// One in this many clips of either kind is held back for the self-check.
 const HELD_BACK: usize = 4;
 
 /// Learns from clips of noise and reports what it costs.

@@ -49,7 +49,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     let progress = bar("levels", Level::ALL.len());
     for level in Level::ALL {
         let mut candidates = Exam { characters: arguments.characters, seed: arguments.exam, level }.candidates(&pvchat)?;
-        // Clips that the base takes for footage that it was not made for are refused in use; here they are examined all the same.
+        // Clips that the base takes for footage that it was not made for are refused in use; here they are examined anyway.
         let clips = || candidates.iter().flat_map(|one| &one.clips);
         let refused = clips().filter(|clip| clip.kind == ClipKind::Foreign).count() as f64 / clips().count().max(1) as f64;
         candidates.iter_mut().flat_map(|one| &mut one.clips).for_each(|clip| clip.kind = ClipKind::Unknown);

@@ -202,7 +202,7 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> Outcome {
     Ok(())
 }
 
-/// Running means of named figures, printed every so many steps.
+/// Running means of named figures, printed at intervals.
 struct Log {
     started: Instant,
     every: usize,

@@ -56,7 +56,7 @@ render 176x144 30 -pix_fmt yuv420p -c:v mpeg4 -bf 2 -q:v 3 clips/mpeg4.mp4
 render 176x144 30 -pix_fmt yuv420p -c:v libvpx-vp9 -threads 1 -deadline realtime -cpu-used 8 clips/vp9.webm
 # Cut without encoding: the file holds frames from the key frame on and says that only the later ones are shown.
 ffmpeg -nostdin -v error -ss 1 -i clips/h264_b_frames.mp4 -c copy clips/h264_edit_list.mp4
-# Turned clockwise by so many degrees for display. FFmpeg 6 and later take the angle as an option of the input, older ones as
+# Turned clockwise by this many degrees for display. FFmpeg 6 and later take the angle as an option of the input, older ones as
 # metadata of the output, both counterclockwise.
 render 176x120 20 -pix_fmt yuv420p "${x264[@]}" upright.mp4
 for degrees in 90 180 270; do

@@ -222,7 +222,7 @@ fn report(designs: &[(&str, Design)], rows: &[Vec<Figures>]) -> Outcome<()> {
     Ok(())
 }
 
-/// The answers of every seed, told apart by their clips' names.
+/// The answers of every seed, distinguished by the names of their clips.
 fn labelled(row: &[Figures]) -> Vec<ExistenceAnswer> {
     let of_seed = |(seed, figures): (usize, &Figures)| {
         let label = move |answer: &ExistenceAnswer| ExistenceAnswer { clip: format!("{seed} {}", answer.clip), ..answer.clone() };

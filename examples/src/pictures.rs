@@ -7,7 +7,7 @@ use pvchat::{
     train::personal::LearnProgress,
 };
 
-/// Frames are shown so many times enlarged.
+/// Frames are shown enlarged by this factor.
 const ENLARGED: u32 = 2;
 /// Frames in a row of the contact sheet.
 const COLUMNS: usize = 12;
@@ -15,7 +15,7 @@ const COLUMNS: usize = 12;
 const GAP: u32 = 10;
 
 /// The clips of a training set in four groups from top to bottom: the reference (all its frames), then
-/// one frame per clip of up to two rows of made positives, of similar strangers, of strangers by lot.
+/// one frame per clip of up to two rows of made positives, of similar strangers, of random strangers.
 pub fn contact_sheet(set: &TrainingSet) -> RgbImage {
     let mut groups: [Vec<&RgbImage>; 4] = Default::default();
     for clip in &set.clips {

@@ -125,7 +125,7 @@ fn the_shipped_base_passes_and_its_descriptions_are_marked_by_the_judge_at_the_a
     assert!(evaluate(&judged).status.success());
     assert_eq!(asked.load(Ordering::Relaxed), first);
 
-    // A service that does not know the model: told, and what was measured is written all the same.
+    // A service that does not know the model: reported, and what was measured is written anyway.
     fs::remove_file(&json).unwrap();
     let output = evaluate(&["--judge", &address, "--judge-model", "another", "--judge-cache", &cache, "--json", &json]);
     let error = String::from_utf8_lossy(&output.stderr);

@@ -1,4 +1,4 @@
-//! Negatives: which clips of a corpus to set against the learned person, by likeness and by lot.
+//! Negatives: which clips of a corpus to set against the learned person, by likeness and at random.
 
 use image::RgbImage;
 use pvchat_data::random::SeededStream;
@@ -66,7 +66,7 @@ impl Corpus for Nobody {
 pub struct NegativeConfig {
     /// How many of the most similar clips.
     pub hard: usize,
-    /// How many of the others, by lot.
+    /// How many of the others, at random.
     pub random: usize,
     /// Clips with someone more similar than this (cosine) are skipped: they may show the learned person.
     pub ceiling: f32,
@@ -84,7 +84,7 @@ impl Default for NegativeConfig {
 pub enum NegativeKind {
     /// It shows someone similar.
     Hard,
-    /// By lot.
+    /// At random.
     Random,
 }
 

@@ -1,6 +1,6 @@
 //! Positives: other clips of the same person, made from the one reference clip.
 //!
-//! A positive is a list of [`Step`]s drawn by lot and carried out on the reference. What must not change is who it is;
+//! A positive is a list of random [`Step`]s carried out on the reference. What must not change is who it is;
 //! whether it did is judged by the caller, see [`PositiveMaker::positives`].
 
 use image::{GrayImage, RgbImage, imageops};

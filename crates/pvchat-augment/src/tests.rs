@@ -366,7 +366,7 @@ fn two_people_stand_side_by_side_and_both_are_there() {
         }
         assert_eq!(side_by_side([&maker, &maker], &scenes, &mut SeededStream::new(seed)), Some(together));
     }
-    assert!(lefts[0] > 0 && lefts[1] > 0, "who stands left is drawn by lot: {lefts:?}");
+    assert!(lefts[0] > 0 && lefts[1] > 0, "who stands on the left is random: {lefts:?}");
     let nobody = PositiveMaker::new(&scene(64, [10, 20, 30]), &[], config).unwrap();
     assert_eq!(side_by_side([&maker, &nobody], &scenes, &mut SeededStream::new(1)), None);
     assert_eq!(side_by_side([&maker, &maker], &[], &mut SeededStream::new(1)), None);

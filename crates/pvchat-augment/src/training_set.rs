@@ -32,7 +32,7 @@ pub enum Origin {
         /// Cosine with the reference.
         similarity: f32,
     },
-    /// A corpus clip chosen by lot.
+    /// A corpus clip chosen at random.
     RandomNegative {
         /// Its place in the corpus.
         clip: usize,
@@ -198,7 +198,7 @@ impl TrainingSetBuilder {
     }
 }
 
-/// Which clips are asked for existence once more, so that yes and no are equally frequent; drawn by lot.
+/// Which clips are asked for existence once more, so that yes and no are equally frequent; a random choice.
 fn extra_existence(clips: &[TrainingClip], stream: &mut SeededStream) -> Vec<bool> {
     let (positives, negatives): (Vec<usize>, Vec<usize>) = (0..clips.len()).partition(|&clip| clips[clip].positive);
     let (rarer, other) = if positives.len() < negatives.len() { (positives, negatives) } else { (negatives, positives) };

@@ -142,7 +142,7 @@ impl LearnBars {
             LearnEvent::Encoding(done, total) => {
                 self.enter("encoding every clip once", Some(*total));
                 self.bar.set_position(*done as u64);
-                // Training speaks only after its first step, which is its own all the same.
+                // Training reports only after its first step; the time before belongs to it too.
                 if done == total {
                     self.enter("training", None);
                 }

@@ -39,7 +39,7 @@ impl OperatingPoint {
     }
 }
 
-/// Every operating point that the judgements tell apart, from the lowest threshold to one above all of them. Judgements
+/// Every operating point that the judgements distinguish, from the lowest threshold to one above all of them. Judgements
 /// that are not numbers are left out. Empty without clips of both kinds.
 pub fn curve(judgements: &[Judgement]) -> Vec<OperatingPoint> {
     let mut sorted: Vec<Judgement> = judgements.iter().copied().filter(|judgement| judgement.presence.is_finite()).collect();

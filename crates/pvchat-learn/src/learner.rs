@@ -89,7 +89,7 @@ impl Personalizer for Learner<'_> {
 const ENCODED_AT_ONCE: usize = 8;
 /// Positives that are described.
 const DESCRIBED: usize = 16;
-/// Every so many clips, one is held back for the self-check.
+/// One in this many clips is held back for the self-check.
 const HELD_BACK: usize = 4;
 
 /// What is made of one person's clip before anything is trained.

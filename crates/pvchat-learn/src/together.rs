@@ -173,7 +173,7 @@ impl Learner<'_> {
     }
 }
 
-/// Refuses people who could not be told apart in a question.
+/// Refuses people whose names a question cannot distinguish.
 fn check_people(vilm: &Vilm, names: &[SubjectName]) -> Result<()> {
     let wrong = |value: String, remedy: String| Err(pvchat_train::Error::Config { key: "subjects", value, remedy }.into());
     let slots = vilm.config().answer.slots();

@@ -154,7 +154,7 @@ fn what_cannot_be_packed_or_multiplied_is_an_error() {
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    // One row, a few, and so many that each thread rearranges its own.
+    // One row, a few, and enough that each thread rearranges its own.
     for [count, inputs, outputs] in [[1, 576, 2000], [40, 300, 700], [900, 1400, 70]] {
         let (weight, rows) = (noise("weight", inputs * outputs), noise("rows", count * inputs));
         for precision in Precision::ALL {
@@ -241,7 +241,7 @@ fn tensors_are_multiplied_where_they_lie() {
 
 #[test]
 fn two_layers_together_are_two_layers() {
-    // Few rows, and so many that some go through both layers before the others.
+    // Few rows, and enough that some go through both layers before the others.
     for count in [0, 1, 9, 150] {
         let [inputs, between, outputs] = [40, 300, 50];
         let (first, second) = (noise("first", inputs * between), noise("second", between * outputs));

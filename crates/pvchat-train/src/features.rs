@@ -27,7 +27,7 @@ pub struct ClipFeatures {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FeatureId(usize);
 
-/// The features of clips, at most so many bytes of them in memory.
+/// The features of clips, with a limit on how many bytes of them stay in memory.
 ///
 /// What does not fit lies in a file without a name in the folder that was given, written once and read again when it is
 /// needed; it ends with the process, however that ends. What is read is bit for bit what was put in.

@@ -131,7 +131,7 @@ fn learning_as_published_trains_what_it_says() {
     assert!(has(&names, "answer.qformer.") && !has(&names, "vision_encoder."), "{names:?}");
 }
 
-/// A run that was begun on one base does not go on where the base is of another precision.
+/// A run does not resume on a base of another precision.
 #[test]
 fn another_precision_is_another_run() {
     let (folder, kept) = (folder(), tempfile::tempdir().unwrap());

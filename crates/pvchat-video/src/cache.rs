@@ -82,7 +82,7 @@ impl FrameCache {
         self.make_room(0)
     }
 
-    /// Removes what was written first until so many bytes fit. What another process removed meanwhile is gone all the same.
+    /// Removes the oldest files until `bytes` more fit. What another process removes meanwhile counts as removed.
     fn make_room(&self, bytes: u64) -> io::Result<()> {
         let mut entries = Vec::new();
         for file in fs::read_dir(&self.folder)?.flatten() {

@@ -151,7 +151,7 @@ impl Demuxer {
         self.input.stream(self.stream).map(|stream| stream.parameters())
     }
 
-    /// How the units of a packet are told apart.
+    /// How the units of a packet are separated.
     pub(crate) fn units(&self) -> Option<Units> {
         let parameters = self.parameters()?;
         // SAFETY: the parameters belong to a stream of the open context, which nobody writes to meanwhile; their description

@@ -70,7 +70,7 @@ impl PacketIndex {
         Ok(index.map_or(Packets::Unpredictable, Packets::Indexed))
     }
 
-    /// `None` for packets whose frames cannot be told apart or might not all come out.
+    /// `None` for packets whose frames cannot be distinguished or might not all come out.
     fn of(entries: Vec<Entry>, unit: f64) -> Option<Self> {
         let first = entries.first().filter(|first| first.is_key)?;
         // Pictures shown before the first key frame refer to something that is not there.

@@ -55,7 +55,7 @@ pub(crate) struct RandomAccess {
     landed: Option<Packet>,
     /// What the decoder may reject in the present group.
     excuses: Excuses,
-    /// How the units of a packet are told apart, for H.264 and HEVC.
+    /// How the units of a packet are separated, for H.264 and HEVC.
     units: Option<Units>,
     /// Groups that are decoded later.
     groups: VecDeque<Group>,

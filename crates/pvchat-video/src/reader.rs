@@ -311,7 +311,7 @@ impl VideoReader {
         Frames::new(self)
     }
 
-    /// One pass over the file that keeps the wanted frames, to the last of them and so many more, which may show damage.
+    /// One pass over the file that keeps the wanted frames, to the last of them and `more` behind it, which may show damage.
     fn collect(&mut self, wanted: &BTreeSet<usize>, more: usize) -> Result<Vec<Frame>> {
         let mut collected = Vec::with_capacity(wanted.len());
         let mut frames = self.frames();

@@ -2,7 +2,7 @@
 
 use ffmpeg_next::codec::Id;
 
-/// How the units of a stream are told apart, and what their first bytes mean.
+/// How the units of a stream are separated, and what their first bytes mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Units {
     framing: Framing,
@@ -11,7 +11,7 @@ pub(crate) struct Units {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Framing {
-    /// Each follows its length, a number of so many bytes (mp4, Matroska).
+    /// Each follows its length, a number of this many bytes (mp4, Matroska).
     Lengths(usize),
     /// Each follows the bytes 0 0 1 (transport streams, raw H.264).
     StartCodes,

@@ -271,7 +271,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// A file on a disk with room for so many bytes.
+    /// A file on a disk with room for this many bytes.
     struct SmallDisk {
         file: File,
         room: Arc<AtomicUsize>,

@@ -145,7 +145,7 @@ impl SubjectFolder {
     }
 
     /// Learns the person in a clip and saves the subject. Checkpoints are kept in [`learning`](Self::learning) until then: when
-    /// this was interrupted, calling it again with the same clip, name and options goes on where it was.
+    /// this was interrupted, another call with the same clip, name and options continues it.
     ///
     /// # Errors
     /// As [`Pvchat::learn`] and [`save`](Self::save); [`pvchat_train::Error::Busy`] when the subject is being learned already,

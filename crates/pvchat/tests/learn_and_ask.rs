@@ -267,7 +267,7 @@ impl Corpus for SamePerson {
 fn learning_that_its_own_check_refutes_is_an_error_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let subjects = SubjectFolder::new(folder.path());
-    // Whoever is called a stranger is the person: there is nothing to tell them apart by.
+    // Whoever is called a stranger is the person: nothing distinguishes them.
     let (person, _, mut stream) = people(610);
     let scenes = (0..16).map(|_| Scene::random(&[person], SceneOptions::default(), &mut stream).render(64).frames).collect();
     let device = pvchat().vilm().device();

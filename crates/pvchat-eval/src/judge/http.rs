@@ -56,12 +56,12 @@ impl HttpTransport {
         Ok(Self { key: Some(key.into()), ..self })
     }
 
-    /// Tries up to so many times, at least once, with this pause after the first attempt.
+    /// The most attempts, at least one, with this pause after the first attempt.
     pub fn with_attempts(self, attempts: usize, pause: Duration) -> Self {
         Self { attempts: attempts.max(1), pause, ..self }
     }
 
-    /// Gives up an attempt after so many seconds, at least one.
+    /// Gives up an attempt after this many seconds, at least one.
     pub fn with_timeout(self, seconds: u64) -> Self {
         Self { timeout_seconds: seconds.max(1), ..self }
     }

@@ -38,7 +38,7 @@ impl<T: Transport> LanguageJudge<T> {
         Self { transport, model: model.into(), attempts: 3 }
     }
 
-    /// Asks up to so many times per answer, at least once.
+    /// The most attempts per answer, at least one.
     pub fn with_attempts(self, attempts: usize) -> Self {
         Self { attempts: attempts.max(1), ..self }
     }

@@ -384,7 +384,7 @@ fn described(aspect: Aspect, company: bool) -> &'static str {
 
 /// The describable aspects in random order, each in front as often as it needs. Asked for as rarely as the others, the place is
 /// not learned at all in the first two thousand steps, and a face takes the most words. In company it is clothes and actions
-/// that have to be told apart.
+/// that have to be distinguished.
 fn draw_aspects(company: bool, stream: &mut SeededStream) -> Vec<Aspect> {
     let mut aspects = Aspect::DESCRIPTIONS.to_vec();
     stream.shuffle(&mut aspects);

@@ -1,4 +1,4 @@
-//! What varies from clip to clip: clothes, action, place, position, camera; and how it is drawn by lot.
+//! What varies from clip to clip: clothes, action, place, position, camera; and how it is drawn at random.
 
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
@@ -122,7 +122,7 @@ pub struct Camera {
     pub noise: f32,
 }
 
-/// What [`Scene::random`] is not to draw by lot.
+/// What [`Scene::random`] does not draw at random.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SceneOptions {
     /// The place.
@@ -149,7 +149,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Draws a clip of one or two people (further ones are left out); who stands left is drawn by lot.
+    /// Draws a clip of one or two people (further ones are left out); who stands on the left is random.
     pub fn random(people: &[Identity], options: SceneOptions, stream: &mut SeededStream) -> Self {
         let people = &people[..people.len().min(2)];
         let pair = people.len() > 1;

@@ -133,7 +133,7 @@ impl Identity {
         identity
     }
 
-    /// Whether this person is kept for examinations: one in sixteen of all who can be told apart. No base is pretrained on
+    /// Whether this person is kept for examinations: one in sixteen of all who look different. No base is pretrained on
     /// them ([`unreserved`](Self::unreserved)), so that whoever is examined was never met.
     pub fn is_reserved(&self) -> bool {
         let digits = self.attributes().into_iter().zip(ATTRIBUTE_SIZES).zip(self.visible());

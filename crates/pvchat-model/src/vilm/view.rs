@@ -177,7 +177,7 @@ impl VilmView<'_> {
     /// against "no" as the answer's first token, where it alone is asked about.
     ///
     /// # Errors
-    /// [`Error::Config`] when the vocabulary lacks one of the two, [`Error::Text`] when there are not so many subjects.
+    /// [`Error::Config`] when the vocabulary lacks one of the two, [`Error::Text`] when there are fewer subjects.
     pub fn presence(&self, reading: &Reading, index: usize) -> Result<f32> {
         if let Some(alone) = reading.alone.get(index) {
             return self.presence(alone, 0);

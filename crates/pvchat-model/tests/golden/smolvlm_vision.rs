@@ -453,7 +453,7 @@ fn frames_of_zeros_are_dropped_but_the_last_one() {
     assert_eq!((found.dims()[0], kept), (1, vec![0]));
 }
 
-/// Few patches, and so many that another kernel computes the attention.
+/// Few patches, and enough that another kernel computes the attention.
 #[test]
 fn no_gradient_reaches_what_is_padding() {
     for (backend, device) in devices() {

@@ -121,7 +121,7 @@ impl<V: Vector> Packing for F32<V> {
 /// Four numbers of each row side by side, that many times, with zeros after the end.
 ///
 /// # Safety
-/// `to` must have room for `M` rows of so many chunks.
+/// `to` must have room for `M` rows of this many chunks.
 #[inline(always)]
 pub(super) unsafe fn arrange_numbers<const M: usize>(rows: &[f32], inputs: usize, chunks: usize, to: *mut u8) {
     for row in 0..M {

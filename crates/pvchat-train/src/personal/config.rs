@@ -62,7 +62,7 @@ pub struct LearnConfig {
     /// Pull of tokens and rows back to where learning started, per squared unit.
     pub anchor: f64,
     /// Computes cheap activations again in the backward pass instead of keeping them: less memory, more time, the same result.
-    /// Activations of matrix products are kept all the same.
+    /// Activations of matrix products are kept anyway.
     pub activation_checkpointing: bool,
     /// Threads.
     pub threads: usize,

@@ -145,7 +145,7 @@ pub struct SelfCheck {
 /// On equal accuracy `start` stays: held-back positives are made from the one clip too and flatter
 /// the parameters that were trained on their siblings.
 ///
-/// With checkpoints, a run that was killed goes on where it was and gives the very same subject, on the same
+/// With checkpoints, a run that was killed resumes and gives a byte-identical subject, on the same
 /// backend and number of threads.
 ///
 /// # Errors

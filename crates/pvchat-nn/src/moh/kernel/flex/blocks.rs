@@ -356,7 +356,7 @@ impl Inputs {
             }
         }
         let results = longest_first(tasks);
-        // SAFETY: so many numbers are there, each of them in the place of a task, and every task has written all of its own.
+        // SAFETY: the memory has room for all of them, each in the place of a task, and every task has written all of its own.
         unsafe {
             k.set_len(size);
             v.set_len(size);

@@ -39,7 +39,7 @@ impl<'a> Matrix<'a> {
         Self { memory: &self.memory[row * self.row_stride..], ..self }
     }
 
-    /// Whether so many rows and columns lie in the memory.
+    /// Whether the memory holds this many rows and columns.
     pub fn holds(self, [rows, columns]: [usize; 2]) -> bool {
         (rows - 1) * self.row_stride + (columns - 1) * self.column_stride < self.memory.len()
     }

@@ -20,7 +20,7 @@ const BLOCKS: usize = 4;
 /// Tasks that each thread should find: enough that threads end at about the same time.
 const TASKS_OF_A_THREAD: usize = 8;
 
-/// Keys of a task at least, if there are so many: putting together costs more than a thread that waits.
+/// The fewest keys of a task, if there are enough: merging costs more than a thread that waits.
 const FEWEST_KEYS: usize = 256;
 
 /// Rows of one head that are computed together.
@@ -73,7 +73,7 @@ impl Plan {
     }
 }
 
-/// How many of all `keys` a task looks at where there are so many `groups` of blocks: no fewer than leave every thread
+/// How many of all `keys` a task looks at where there are `groups` groups of blocks: no fewer than leave every thread
 /// enough tasks, because what is found for the same rows has to be put together.
 pub(super) fn keys_of_a_task([groups, keys]: [usize; 2], threads: usize) -> usize {
     let parts = (TASKS_OF_A_THREAD * threads).div_ceil(groups.max(1));

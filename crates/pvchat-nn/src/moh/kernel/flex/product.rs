@@ -65,7 +65,7 @@ impl Sum<'_> {
     }
 }
 
-/// That a product finds so many `numbers` for its result, and both of its matrices.
+/// That a product finds `numbers` places for its result, and both of its matrices.
 fn check(numbers: usize, stride: usize, [rows, inner, columns]: [usize; 3], left: Matrix, right: Matrix) {
     assert!(
         columns <= stride
@@ -146,7 +146,7 @@ struct Strip<'a> {
 }
 
 impl Strip<'_> {
-    /// With so many rows, at most [`ROWS`].
+    /// With this many rows, at most [`ROWS`].
     ///
     /// # Safety
     /// As [`of_height`](Self::of_height).
@@ -206,7 +206,7 @@ impl Strip<'_> {
 /// The first `lanes` numbers there, then zeros.
 ///
 /// # Safety
-/// There must be so many, at most [`LANES`].
+/// There must be this many, at most [`LANES`].
 #[inline(always)]
 unsafe fn read(place: *const f32, lanes: usize) -> [f32; LANES] {
     let mut vector = [0.0; LANES];
