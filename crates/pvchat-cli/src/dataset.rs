@@ -31,7 +31,7 @@ use crate::{
     failure::{Exit, Failure, Outcome},
     interrupt::Stoppable,
     output::Output,
-    progress::spinner,
+    progress::{Lines, spinner},
     words,
 };
 
@@ -398,6 +398,7 @@ impl MakeArguments {
 struct Stages {
     output: Output,
     bar: ProgressBar,
+    lines: Lines,
     stage: Option<Stage>,
     since: Instant,
     took: Vec<(&'static str, f64)>,
@@ -416,7 +417,8 @@ fn name(stage: Stage) -> &'static str {
 
 impl Stages {
     fn new(output: &Output, since: Instant) -> Self {
-        Self { output: *output, bar: ProgressBar::hidden(), stage: None, since, took: Vec::new() }
+        let lines = Lines::new(output);
+        Self { output: *output, bar: ProgressBar::hidden(), lines, stage: None, since, took: Vec::new() }
     }
 
     fn observe(&mut self, progress: Progress) {
@@ -434,6 +436,7 @@ impl Stages {
         }
         self.bar.set_length(progress.total as u64);
         self.bar.set_position(progress.done as u64);
+        self.lines.tell(&self.bar, || format!("{}: {} of {}", name(progress.stage), progress.done, progress.total));
     }
 
     fn leave(&mut self) {

@@ -1,4 +1,4 @@
-//! Progress on standard error: bars only where it is a terminal.
+//! Progress on standard error: bars where it is a terminal, else a line a minute.
 
 use std::{
     path::{Path, PathBuf},
@@ -49,11 +49,34 @@ fn short(file: &Path) -> String {
     }
 }
 
+/// Lines in place of a bar that nobody sees, such as in a log file.
+pub struct Lines {
+    output: Output,
+    last: Instant,
+}
+
+impl Lines {
+    const PAUSE: Duration = Duration::from_secs(60);
+
+    pub fn new(output: &Output) -> Self {
+        Self { output: *output, last: Instant::now() }
+    }
+
+    /// Writes a line, at most one a minute.
+    pub fn tell(&mut self, bar: &ProgressBar, words: impl FnOnce() -> String) {
+        if bar.is_hidden() && self.last.elapsed() >= Self::PAUSE {
+            self.last = Instant::now();
+            self.output.note(words());
+        }
+    }
+}
+
 /// How far a video is watched, with the time left and how much faster than the video itself that is.
 pub struct WatchBar {
     output: Output,
     file: PathBuf,
     bar: ProgressBar,
+    lines: Lines,
     begun: Instant,
     /// The first and the last progress, and when they came.
     seen: Option<[(WatchProgress, Instant); 2]>,
@@ -62,7 +85,7 @@ pub struct WatchBar {
 impl WatchBar {
     pub fn new(output: &Output, file: &Path) -> Self {
         let bar = spinner(output, short(file));
-        Self { output: *output, file: file.to_path_buf(), bar, begun: Instant::now(), seen: None }
+        Self { output: *output, file: file.to_path_buf(), bar, lines: Lines::new(output), begun: Instant::now(), seen: None }
     }
 
     pub fn observe(&mut self, progress: WatchProgress) {
@@ -88,7 +111,9 @@ impl WatchBar {
         self.seen = Some([first, last]);
         let of = progress.duration.map(|duration| format!(" of {}", words::clock(duration))).unwrap_or_default();
         let times = self.times().map(|times| format!(", {times:.1} x real time")).unwrap_or_default();
-        self.bar.set_message(format!("{}{of}{times}", words::clock(progress.seconds)));
+        let message = format!("{}{of}{times}", words::clock(progress.seconds));
+        self.lines.tell(&self.bar, || format!("{}: {message}", words::shown(&self.file)));
+        self.bar.set_message(message);
         self.bar.set_position((1000.0 * progress.seconds) as u64);
     }
 
@@ -126,13 +151,14 @@ impl WatchBar {
 pub struct LearnBars {
     output: Output,
     bar: ProgressBar,
+    lines: Lines,
     step: Option<(&'static str, Instant)>,
     took: Vec<(&'static str, f64)>,
 }
 
 impl LearnBars {
     pub fn new(output: &Output) -> Self {
-        Self { output: *output, bar: ProgressBar::hidden(), step: None, took: Vec::new() }
+        Self { output: *output, bar: ProgressBar::hidden(), lines: Lines::new(output), step: None, took: Vec::new() }
     }
 
     pub fn observe(&mut self, event: &LearnEvent<'_>) {
@@ -142,6 +168,7 @@ impl LearnBars {
             LearnEvent::Encoding(done, total) => {
                 self.enter("encoding every clip once", Some(*total));
                 self.bar.set_position(*done as u64);
+                self.lines.tell(&self.bar, || format!("  encoding: clip {done} of {total}"));
                 // Training reports only after its first step; the time before belongs to it too.
                 if done == total {
                     self.enter("training", None);
@@ -151,6 +178,8 @@ impl LearnBars {
                 self.enter("training", Some(progress.steps));
                 self.bar.set_position(progress.step as u64);
                 self.bar.set_message(format!("loss {:.3}", progress.loss));
+                let line = || format!("  training: step {} of {}, loss {:.3}", progress.step, progress.steps, progress.loss);
+                self.lines.tell(&self.bar, line);
             }
         }
     }
@@ -196,20 +225,24 @@ impl LearnBars {
 /// How many files of a folder are indexed.
 pub struct IndexBar {
     bar: ProgressBar,
+    lines: Lines,
 }
 
 impl IndexBar {
     pub fn new(output: &Output) -> Self {
+        let lines = Lines::new(output);
         if output.quiet {
-            return Self { bar: ProgressBar::hidden() };
+            return Self { bar: ProgressBar::hidden(), lines };
         }
         let style = ProgressStyle::with_template("{wide_bar} {pos} of {len} files, {eta} left  {msg}");
         let bar = ProgressBar::new(1).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.enable_steady_tick(Duration::from_millis(200));
-        Self { bar }
+        Self { bar, lines }
     }
 
     pub fn observe(&mut self, progress: &IndexProgress<'_>) {
+        let (done, files) = (progress.done, progress.files);
+        self.lines.tell(&self.bar, || format!("{done} of {files} files, now {}", words::shown(progress.file)));
         self.bar.set_length(progress.files as u64);
         self.bar.set_position(progress.done as u64);
         let of = progress.duration.map_or(String::new(), |duration| format!(" of {}", words::clock(duration)));
