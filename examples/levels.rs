@@ -1,5 +1,5 @@
 //! The examination of the miniature level by level: who is recognised by templates, and who by personal parameters, in clips that
-//! are harder in one way each.
+//! are harder in one way each. Then verification: everybody who is enrolled is looked for in the clips of everybody.
 
 use std::{error::Error, process::ExitCode};
 
@@ -10,9 +10,11 @@ use pvchat::{
     data::random::SeededStream,
     eval::{
         accuracy::{ExistenceAnswer, ExistenceScore, balanced_estimate_over},
+        bootstrap::Resampler,
+        curve::{Judgement, calibrate, curve, equal_error},
         table::{Table, fraction, with_interval},
     },
-    miniature::level::Level,
+    miniature::{exam::Counts, level::Level},
 };
 use pvchat_examples::{
     examination::{Exam, Outcome, enrolled, existence},
@@ -23,7 +25,7 @@ use pvchat_examples::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Prints a table of all levels.
+/// Prints a table of all levels, and one of verification.
 #[derive(Parser)]
 struct Arguments {
     /// Characters.
@@ -32,8 +34,15 @@ struct Arguments {
     /// Seed of the characters: 2026 for trying things out, 2028 for final figures.
     #[arg(long, default_value_t = 2026)]
     exam: u64,
+    /// Subjects of the verification.
+    #[arg(long, default_value_t = 64)]
+    enrolled: usize,
 }
 
+/// Clips of each subject of the verification.
+const CLIPS: usize = 6;
+/// Shares of accepted strangers at which subjects are to be found.
+const FALSE_ACCEPTS: [f64; 2] = [0.01, 0.001];
 /// Resamples of the intervals.
 const RESAMPLES: usize = 2000;
 
@@ -75,7 +84,48 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     }
     progress.finish_and_clear();
     println!("{}", table.to_markdown());
+    println!("{}", verification(&pvchat, arguments, &name, &mut stream)?.to_markdown());
     Ok(())
+}
+
+/// Which share of the subjects' clips is found at thresholds that accept [`FALSE_ACCEPTS`] of the pairs of a subject and somebody
+/// else's clip. Intervals are by bootstrap over subjects with fixed thresholds.
+fn verification(pvchat: &Pvchat, arguments: &Arguments, name: &SubjectName, stream: &mut SeededStream) -> Outcome<Table> {
+    let counts = Counts { alone: CLIPS, accompanied: 0, look_alikes: 0, random: 0 };
+    let exam = Exam { characters: arguments.enrolled, seed: arguments.exam, level: Level::Standard };
+    let candidates = exam.candidates_with(pvchat, counts)?;
+    let remembered: Outcome<Vec<Subject>> = candidates.iter().map(|one| Ok(pvchat.remember(&one.reference, name)?)).collect();
+    let mut columns = vec!["verification by".to_string(), "pairs of one person, of two".into()];
+    columns.extend(FALSE_ACCEPTS.map(|share| format!("found at {} % false accepts [95 %]", 100.0 * share)));
+    columns.push("equal error rate".into());
+    let mut table = Table::new(columns);
+    for (way, subjects) in [("templates", remembered?), ("personal parameters of one look", enrolled(pvchat, &candidates, name)?)]
+    {
+        let (mut judgements, mut own) = (Vec::new(), Vec::new());
+        for (number, subject) in subjects.iter().enumerate() {
+            for (other, candidate) in candidates.iter().enumerate() {
+                for clip in &candidate.clips {
+                    let judgement = Judgement { presence: pvchat.presence(subject, clip)?, present: other == number };
+                    judgements.push(judgement);
+                    own.extend(judgement.present.then_some((number, judgement.presence)));
+                }
+            }
+        }
+        let points = curve(&judgements);
+        let mut cells = vec![way.to_string(), format!("{}, {}", own.len(), judgements.len() - own.len())];
+        for wanted in FALSE_ACCEPTS {
+            let threshold = calibrate(&points, wanted).ok_or("too few clips for a threshold")?.threshold;
+            let found = |drawn: &[usize]| {
+                let found = drawn.iter().filter(|&&index| own[index].1 >= threshold).count();
+                (!drawn.is_empty()).then(|| found as f64 / drawn.len() as f64)
+            };
+            let by_subject = Resampler::new(own.iter().map(|(subject, _)| ((), *subject)));
+            cells.push(with_interval(by_subject.estimate(found, RESAMPLES, stream)));
+        }
+        cells.push(fraction(equal_error(&points).map(|(_, rate)| rate)));
+        table.row(cells);
+    }
+    Ok(table)
 }
 
 /// Whose presence an answer is about.

@@ -54,11 +54,19 @@ impl Exam {
     /// # Errors
     /// What writing, reading and looking report.
     pub fn candidates(&self, pvchat: &Pvchat) -> Outcome<Vec<Candidate>> {
+        self.candidates_with(pvchat, Counts::default())
+    }
+
+    /// [`candidates`](Self::candidates) with other numbers of clips.
+    ///
+    /// # Errors
+    /// As [`candidates`](Self::candidates).
+    pub fn candidates_with(&self, pvchat: &Pvchat, counts: Counts) -> Outcome<Vec<Candidate>> {
         let folder = std::env::temp_dir().join(format!("pvchat-exam-{}", std::process::id()));
         std::fs::create_dir_all(&folder).map_err(at(&folder))?;
         let candidates = (0..self.characters)
             .map(|number| {
-                let character = self.level.of(Character::draw(number, self.seed, Counts::default()), self.seed + number as u64);
+                let character = self.level.of(Character::draw(number, self.seed, counts), self.seed + number as u64);
                 let see = |level: Level, scene, label: String| -> Outcome<SeenClip> {
                     Ok(pvchat.see(&level.through_mp4(scene, &folder, &label)?)?)
                 };

@@ -103,7 +103,7 @@ impl Character {
 }
 
 /// Somebody else than the character.
-fn stranger(character: &Identity, stream: &mut SeededStream) -> Identity {
+pub(crate) fn stranger(character: &Identity, stream: &mut SeededStream) -> Identity {
     loop {
         let other = Identity::random(stream);
         if other != *character {

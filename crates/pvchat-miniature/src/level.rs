@@ -9,11 +9,12 @@ use pvchat_video::{Clip, Quality, VideoWriter};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    exam::{Cast, Character, ExamClip, FRAME_RATE, SIDE},
-    world::{FRAMES, Rendered, Scene, SceneOptions},
+    exam::{self, Cast, Character, ExamClip, FRAME_RATE, SIDE},
+    world::{FRAMES, HairColour, Identity, Rendered, Scene, SceneOptions},
 };
 
-/// A way in which clips of the examination are harder. The reference clip, which a character is learned from, stays as it is.
+/// A way in which clips of the examination are harder. The reference clip, which a character is learned from, stays as it is, but
+/// for [`UnseenHair`](Level::UnseenHair).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Level {
@@ -41,6 +42,10 @@ pub enum Level {
     Recompressed,
     /// In another style of drawing: dark outlines, muted colours, narrower figures.
     AnotherStyle,
+    /// Everybody's hair has a colour that no base met in its pretraining; who had the character's colour has it still.
+    UnseenHair,
+    /// Three to five people.
+    SeveralPeople,
 }
 
 /// Factor on the size of people at [`Level::Small`].
@@ -54,7 +59,7 @@ const OUTLINE: i32 = 60;
 
 impl Level {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Standard,
         Self::WeakAttributes,
         Self::Small,
@@ -67,6 +72,8 @@ impl Level {
         Self::Dark,
         Self::Recompressed,
         Self::AnotherStyle,
+        Self::UnseenHair,
+        Self::SeveralPeople,
     ];
 
     /// What it is called in a table.
@@ -84,24 +91,51 @@ impl Level {
             Self::Dark => "dark",
             Self::Recompressed => "recompressed",
             Self::AnotherStyle => "another style",
+            Self::UnseenHair => "hair colours never seen",
+            Self::SeveralPeople => "three to five people",
         }
     }
 
-    /// The character with the clips of this level; at [`WeakAttributes`](Self::WeakAttributes) other look-alikes than otherwise.
+    /// The character with the clips of this level.
     pub fn of(self, mut character: Character, seed: u64) -> Character {
-        if self == Self::WeakAttributes {
-            let mut stream = SeededStream::new(seed).derive("weak attributes");
-            let identity = character.identity;
-            for clip in &mut character.clips {
-                let differences = match clip.cast {
-                    Cast::LookAlike1 => 1,
-                    Cast::LookAlike2 => 2,
-                    Cast::Positive | Cast::Random => continue,
-                };
-                let other = identity.weak_look_alike(differences, &mut stream);
-                let scene = Scene::random(&[other], SceneOptions::default(), &mut stream);
-                *clip = ExamClip { scene, cast: clip.cast, position: None };
+        let identity = character.identity;
+        match self {
+            Self::WeakAttributes => {
+                let mut stream = SeededStream::new(seed).derive("weak attributes");
+                for clip in &mut character.clips {
+                    let differences = match clip.cast {
+                        Cast::LookAlike1 => 1,
+                        Cast::LookAlike2 => 2,
+                        Cast::Positive | Cast::Random => continue,
+                    };
+                    let other = identity.weak_look_alike(differences, &mut stream);
+                    let scene = Scene::random(&[other], SceneOptions::default(), &mut stream);
+                    *clip = ExamClip { scene, cast: clip.cast, position: None };
+                }
             }
+            Self::UnseenHair => {
+                let mut colours = HairColour::UNSEEN;
+                SeededStream::new(seed).derive("unseen hair").shuffle(&mut colours);
+                let [own, others @ ..] = colours;
+                let dyed = |person: Identity| {
+                    let same = person.hair_colour == identity.hair_colour;
+                    let hair_colour = if same { own } else { others[person.hair_colour.index() % others.len()] };
+                    Identity { hair_colour, ..person }
+                };
+                let scenes = character.clips.iter_mut().map(|clip| &mut clip.scene).chain([&mut character.reference]);
+                scenes.flat_map(|scene| &mut scene.people).for_each(|person| person.identity = dyed(person.identity));
+                character.identity = dyed(identity);
+            }
+            Self::SeveralPeople => {
+                let mut stream = SeededStream::new(seed).derive("several people");
+                for clip in &mut character.clips {
+                    let others: Vec<Identity> =
+                        (clip.scene.people.len()..stream.range(3, 6)).map(|_| exam::stranger(&identity, &mut stream)).collect();
+                    clip.scene = clip.scene.clone().with_others(&others, &mut stream);
+                    clip.position = clip.position.and_then(|_| clip.scene.position_of(&identity));
+                }
+            }
+            _ => {}
         }
         character
     }
@@ -133,7 +167,8 @@ impl Level {
         }
         let Rendered { mut frames, truth } = scene.render(SIDE);
         match self {
-            Self::Standard | Self::WeakAttributes | Self::Small | Self::Recompressed => {}
+            Self::Standard | Self::WeakAttributes | Self::Small | Self::Recompressed | Self::UnseenHair | Self::SeveralPeople => {
+            }
             Self::Occluded => {
                 let unit = SIDE as f32 / 64.0;
                 for (time, frame) in frames.iter_mut().enumerate() {
@@ -202,7 +237,7 @@ fn restyled(frame: &RgbImage) -> RgbImage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{exam::Counts, world::Identity};
+    use crate::exam::Counts;
 
     #[test]
     fn every_level_changes_what_it_names_and_nothing_of_the_reference() {
@@ -213,13 +248,45 @@ mod tests {
             let frames = level.film(scene);
             assert_eq!(frames.len(), FRAMES, "{level:?}");
             let same = frames == standard;
-            assert_eq!(same, matches!(level, Level::Standard | Level::WeakAttributes | Level::Recompressed), "{level:?}");
-            assert_eq!(level.of(character.clone(), 5).reference, character.reference, "{level:?}");
+            // These are of other scenes, or of another file.
+            let by_scene = [Level::WeakAttributes, Level::UnseenHair, Level::SeveralPeople, Level::Recompressed];
+            assert_eq!(same, level == Level::Standard || by_scene.contains(&level), "{level:?}");
+            let changed = level.of(character.clone(), 5);
+            assert_eq!(changed.reference == character.reference, level != Level::UnseenHair, "{level:?}");
         }
         assert_eq!(Level::HalfOfTheClip.film(scene)[0], standard[0]);
         assert_ne!(Level::HalfOfTheClip.film(scene)[7], standard[7]);
         assert_eq!(Level::Letterboxed.film(scene)[0].dimensions(), (454, SIDE));
         assert!(Level::Grey.film(scene)[3].pixels().all(|pixel| pixel.0[0] == pixel.0[1] && pixel.0[1] == pixel.0[2]));
+    }
+
+    #[test]
+    fn nobody_has_a_hair_colour_that_was_seen_and_the_character_keeps_its_own() {
+        let character = Character::draw(1, 5, Counts::default());
+        let dyed = Level::UnseenHair.of(character.clone(), 5);
+        for (before, after) in character.clips.iter().zip(&dyed.clips) {
+            for (before, after) in before.scene.people.iter().zip(&after.scene.people) {
+                assert!(HairColour::UNSEEN.contains(&after.identity.hair_colour));
+                let had = before.identity.hair_colour == character.identity.hair_colour;
+                assert_eq!(after.identity.hair_colour == dyed.identity.hair_colour, had);
+            }
+            assert_eq!(after.position, after.scene.position_of(&dyed.identity).filter(|_| after.position.is_some()));
+        }
+        assert_eq!(dyed.reference.people[0].identity, dyed.identity);
+    }
+
+    #[test]
+    fn three_to_five_people_stand_in_the_frame() {
+        let character = Level::SeveralPeople.of(Character::draw(2, 5, Counts::default()), 5);
+        for clip in &character.clips {
+            let people = &clip.scene.people;
+            assert!((3..=5).contains(&people.len()));
+            assert!(people.is_sorted_by(|one, other| one.x <= other.x), "from left to right");
+            let is_there = people.iter().any(|person| person.identity == character.identity);
+            assert_eq!(is_there, clip.cast == Cast::Positive);
+            assert_eq!(clip.position.is_some(), is_there);
+            assert!(clip.scene.render(64).truth.people.iter().flatten().all(|person| (0.0..64.0).contains(&person.head[0])));
+        }
     }
 
     #[test]

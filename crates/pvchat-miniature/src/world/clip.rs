@@ -188,6 +188,31 @@ impl Scene {
         Self { people: placed, place: options.place.unwrap_or(drawn), ground, camera, seed: stream.next_seed() }
     }
 
+    /// The same clip with `others` too: all stand side by side in a random order, smaller, in other clothes.
+    pub fn with_others(mut self, others: &[Identity], stream: &mut SeededStream) -> Self {
+        let mut identities: Vec<Identity> =
+            self.people.iter().map(|person| person.identity).chain(others.iter().copied()).collect();
+        stream.shuffle(&mut identities);
+        let width = 64.0 / identities.len() as f32;
+        let place = |(place, identity): (usize, Identity)| {
+            Person {
+                identity,
+                clothing: Clothing::random(stream),
+                action: Action::random(stream),
+                x: self.camera.x + (place as f32 + 0.5) * width,
+                feet: self.ground + stream.range(6.0, 10.0),
+                scale: stream.range(0.92, 1.2) * width / 26.0,
+                side: if stream.chance(0.5) { 1.0 } else { -1.0 },
+                pace: 0.5,
+                phase: stream.range(0.0, std::f32::consts::TAU),
+                speed: stream.range(1.3, 2.1),
+            }
+            .within(&self.camera)
+        };
+        self.people = identities.into_iter().enumerate().map(place).collect();
+        self
+    }
+
     /// The place of a person in [`people`](Self::people): 0 is the left one (or the only one).
     pub fn position_of(&self, identity: &Identity) -> Option<usize> {
         self.people.iter().position(|person| person.identity == *identity)

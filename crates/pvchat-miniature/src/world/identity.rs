@@ -27,6 +27,7 @@ values!(
         Black = "black", Brown = "brown", Blond = "blond", Red = "red", Grey = "grey", Blue = "blue", Pink = "pink",
         Green = "green",
     }
+    UNSEEN { White = "white", Teal = "teal", Violet = "violet" }
 );
 values!(
     /// Eyewear.
@@ -312,6 +313,9 @@ impl HairColour {
             Self::Blue => Colour(50, 90, 220),
             Self::Pink => Colour(242, 110, 180),
             Self::Green => Colour(50, 165, 80),
+            Self::White => Colour(240, 240, 236),
+            Self::Teal => Colour(24, 148, 150),
+            Self::Violet => Colour(118, 52, 170),
         }
     }
 }

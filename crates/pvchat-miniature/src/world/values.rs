@@ -2,16 +2,22 @@
 
 /// Declares an enum whose variants carry the word that an answer uses for them.
 macro_rules! values {
-    ($(#[$meta:meta])* $name:ident { $($variant:ident = $word:literal),+ $(,)? }) => {
+    ($(#[$meta:meta])* $name:ident { $($variant:ident = $word:literal),+ $(,)? } $($more:ident { $($unseen:ident = $name_of:literal),+ })?) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
         pub enum $name {
             $(#[doc = concat!("\"", $word, "\"")] #[serde(rename = $word)] $variant,)+
+            $($(#[doc = concat!("\"", $name_of, "\", which is never drawn at random")] #[serde(rename = $name_of)] $unseen,)+)?
         }
 
         impl $name {
             /// Every value, in the order of [`index`](Self::index).
             pub const ALL: [Self; [$($word),+].len()] = [$(Self::$variant),+];
+
+            $(
+                /// Values that no base meets in its pretraining, for examinations.
+                pub const UNSEEN: [Self; [$($name_of),+].len()] = [$(Self::$unseen),+];
+            )?
 
             /// The position of this value in [`ALL`](Self::ALL), its class number.
             pub fn index(self) -> usize {
@@ -22,6 +28,7 @@ macro_rules! values {
             pub fn word(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word,)+
+                    $($(Self::$unseen => $name_of,)+)?
                 }
             }
 
