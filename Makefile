@@ -61,10 +61,11 @@ test: setup
 	@$(MAKE) --no-print-directory models || echo "make test: tests are not run whose models are absent" >&2
 	$(CARGO) test $(CARGO_FLAGS)
 
-# Another set of features, for which the crates of this workspace and burn's are compiled again.
+# Another set of features, for which the crates of this workspace and burn's are compiled again. With PVCHAT_GOLDEN also the
+# trajectories of learning there, within the tolerances that flex has.
 test-ndarray: setup
-	$(CARGO) test $(CARGO_FLAGS) --features pvchat/ndarray --test golden
-	PVCHAT_TEST_DEVICE=ndarray $(CARGO) test $(CARGO_FLAGS) --features pvchat/ndarray --test people_golden
+	PVCHAT_TEST_DEVICE=ndarray $(CARGO) test $(CARGO_FLAGS) --features pvchat/ndarray \
+		--test golden --test people_golden --test operations
 
 # A folder of its own, because vulkan would change the features of everything else, and without optimisation, because
 # nothing there needs it. Mesa's driver computes on the processor: no GPU is needed, and none is tested; set

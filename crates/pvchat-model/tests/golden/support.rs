@@ -20,16 +20,12 @@ pub fn own_directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden")
 }
 
-/// Every backend that golden data is checked on.
+/// Every backend on the processor that is compiled in; where `PVCHAT_TEST_DEVICE` names one, only that one.
 pub fn devices() -> Vec<(&'static str, Device)> {
-    #[allow(deprecated)] // upstream's word for the ndarray backend
-    let devices = Vec::from([
-        #[cfg(feature = "flex")]
-        ("flex", Device::flex()),
-        #[cfg(feature = "ndarray")]
-        ("ndarray", Device::ndarray()),
-    ]);
-    assert!(!devices.is_empty(), "golden tests need --features flex or ndarray");
+    let wanted = std::env::var("PVCHAT_TEST_DEVICE").ok();
+    let names = ["flex", "ndarray"].into_iter().filter(|name| wanted.as_ref().is_none_or(|wanted| wanted == name));
+    let devices: Vec<_> = names.filter_map(|name| Some((name, pvchat_nn::device::named(name).ok()?))).collect();
+    assert!(!devices.is_empty(), "golden tests need --features flex or ndarray, and PVCHAT_TEST_DEVICE one of those");
     devices
 }
 

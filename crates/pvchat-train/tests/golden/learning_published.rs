@@ -576,6 +576,7 @@ fn follow(trajectory: &Trajectory, what: &str) {
         ControlFlow::Continue(())
     })
     .unwrap();
+    assert_eq!(model.devices(), std::slice::from_ref(&trajectory.device), "{what}");
     trajectory.moved(what, &model, &start, 2, plan.steps);
     trajectory.heldout(what, &model, "after_stage2");
 }

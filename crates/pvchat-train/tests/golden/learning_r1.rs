@@ -472,6 +472,7 @@ fn follow(trajectory: &Trajectory, backend: &str, what: &str, device: &Device) {
         near("gradient_norm_total", 0, norm, GRADIENT);
         model = optimizer.step(rates.step(), model, gradients);
     }
+    assert_eq!(model.devices(), std::slice::from_ref(device), "{what}");
     trajectory.moved(what, &model, 2, trajectory.steps().len());
     trajectory.heldout(what, &model, "after_stage2");
 }
