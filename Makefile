@@ -132,7 +132,8 @@ bench: setup
 
 # Each table is a file in target/tables, made once for the shipped base; bases that were trained before are not trained again.
 # TABLE_BUDGET and TABLE_SEEDS make them smaller or larger. The allocator's setting as for miniature.
-TABLES := $(addprefix $(TARGET)/tables/,routing objective tokens forms rates data looks start learned-objective)
+TABLES := $(addprefix $(TARGET)/tables/,routing objective tokens forms rates data looks start learned-objective levels \
+	laboratory laboratory-parts laboratory-data)
 TABLE_SEEDS ?= 3
 TABLE_BUDGET ?= --steps 500 --groups 1000
 WITH_SEEDS = --seeds $(TABLE_SEEDS)
@@ -159,6 +160,32 @@ $(TARGET)/tables/looks.md: TABLE_COMMAND = more_looks
 $(TARGET)/tables/start.md: TABLE_COMMAND = ablations start $(WITH_SEEDS)
 $(TARGET)/tables/data.md: TABLE_COMMAND = ablations data --learn $(TARGET)/tables/without-anchor.json $(WITH_SEEDS)
 $(TARGET)/tables/learned-objective.md: TABLE_COMMAND = ablations learned-objective --learn $(TARGET)/tables/without-anchor.json $(WITH_SEEDS)
+
+$(TARGET)/tables/levels.md: TABLE_COMMAND = levels --exam 2028
+
+# On the base that knows nobody. Answers are kept one by one in target/plain, so that an interrupted run continues.
+LABORATORY := $(TARGET)/release/examples/laboratory --exam 2029
+TOGETHER := together --group 4 --seeds $(TABLE_SEEDS)
+$(TARGET)/tables/laboratory.md: LABORATORY += --characters 20
+$(TARGET)/tables/laboratory.md: fixtures/plain/model.safetensors
+	$(LABORATORY) learn
+	$(LABORATORY) --clips 600 $(TOGETHER) --image-steps 16 --clip-steps 640
+	$(LABORATORY) table > $@.part
+	mv $@.part $@
+
+$(TARGET)/tables/laboratory-parts.md: LABORATORY += --characters 8 --clips 600 --answers $(TARGET)/plain/parts.jsonl
+$(TARGET)/tables/laboratory-parts.md: fixtures/plain/model.safetensors
+	$(LABORATORY) $(TOGETHER) --image-steps 8 --clip-steps 320 --label "320 steps" --vary objective,routing,tokens
+	$(LABORATORY) table --against "learned: Q-Former too, 320 steps, 4 people with one bridge" > $@.part
+	mv $@.part $@
+
+$(TARGET)/tables/laboratory-data.md: LABORATORY += --characters 6 --clips 480 --answers $(TARGET)/plain/data.jsonl
+$(TARGET)/tables/laboratory-data.md: fixtures/plain/model.safetensors
+	for data in random retrieved composed; do \
+		$(LABORATORY) learn --seeds $(TABLE_SEEDS) --image-steps 10 --clip-steps 120 --label "120 steps" --data $$data; \
+	done
+	$(LABORATORY) table --against "learned: Q-Former too, 120 steps" > $@.part
+	mv $@.part $@
 
 # A folder of its own, because candle changes the features of some dependencies. Without PYTHON (one that has torch) the
 # module is not set beside PyTorch. BENCH_ARGS, for Criterion, measures a part of it again.
