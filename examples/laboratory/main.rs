@@ -5,29 +5,25 @@
 //! which `table` makes the tables; what the file holds already is not done again.
 
 mod answers;
+mod made;
+mod seen;
+mod settings;
 mod variants;
 
-use std::{
-    error::Error,
-    fs::OpenOptions,
-    io::Write,
-    ops::ControlFlow,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    time::Instant,
-};
+use std::{error::Error, fs::OpenOptions, io::Write, ops::ControlFlow, path::Path, process::ExitCode, time::Instant};
 
 use answers::{ANOTHERS, DESCRIBED, POOLED, READ_OUTS, Row, ZEROED, rows, score, table, threshold};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::Parser;
 use image::{RgbImage, imageops};
+use made::{about, gated, made_stream, made_with};
 use pvchat::{
     LearnEvent, LearnOptions, Pvchat, SeenClip, Shot, Subject, SubjectName,
     augment::{
         Nobody,
-        exchange::{ExchangeConfig, ExchangeMaker, Exchanged, Making, Strangers},
+        exchange::{ExchangeConfig, Exchanged, Making, Strangers},
         questions::{self, Aspect},
     },
-    data::{QaKind, QaPair, random::SeededStream},
+    data::random::SeededStream,
     miniature::{
         corpus::{self, empty_scenes},
         exam::{self, Cast, Character, Counts},
@@ -35,176 +31,14 @@ use pvchat::{
     },
     model::{personal::PersonalTensors, sight::Sight, vilm::Vilm},
     nn::device::default_device,
-    train::{
-        objective::ObjectiveConfig,
-        personal::{AdaptationConfig, LearnConfig, Trains},
-    },
 };
 use pvchat_examples::{at, examination::Outcome, exit_code, progress::bar};
-use variants::{USUAL, Variant, Vary};
+use seen::{cosine, pooled, read_outs};
+use settings::{Arguments, Command, Data, Learning, Mode, learned, options};
+use variants::{USUAL, Variant};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// Learns people in a base that knows nobody in particular, and examines what came of it.
-#[derive(Parser)]
-struct Arguments {
-    /// The folder of the base; `make plain` trains the one that is here.
-    #[arg(long, default_value = "fixtures/plain", global = true)]
-    base: PathBuf,
-    /// Characters of the examination.
-    #[arg(long, default_value_t = 8, global = true)]
-    characters: usize,
-    /// Seed of the characters: 2026 for trying things out, 2028 for the final figures.
-    #[arg(long, default_value_t = 2026, global = true)]
-    exam: u64,
-    /// Made clips to learn a character from, half with the character and half without.
-    #[arg(long, default_value_t = 1200, global = true)]
-    clips: usize,
-    /// The file of answers.
-    #[arg(long, default_value = "target/plain/answers.jsonl", global = true)]
-    answers: PathBuf,
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// A picture: the reference of each character and clips made of it, with the character first.
-    Sheet {
-        /// The picture, a PNG.
-        output: PathBuf,
-    },
-    /// Learns and examines.
-    Learn(Learning),
-    /// Learns several characters in one run, with what is trained of the base in common, and examines whether their tokens
-    /// decide.
-    Together {
-        /// Characters of a run.
-        #[arg(long, default_value_t = 8)]
-        group: usize,
-        /// Also with this part of the method changed; several may be given.
-        #[arg(long, value_enum, value_delimiter = ',')]
-        vary: Vec<Vary>,
-        #[command(flatten)]
-        learning: Learning,
-    },
-    /// Learns a bridge over many characters once, merges it into the base, and learns the characters of the examination on that,
-    /// each by its tokens and rows alone.
-    Newcomers {
-        /// Characters that the bridge is learned over; they are not in the examination.
-        #[arg(long, default_value_t = 16)]
-        founders: usize,
-        /// Seed of these characters.
-        #[arg(long, default_value_t = 2027)]
-        founders_exam: u64,
-        /// Optimiser steps on images for each newcomer.
-        #[arg(long, default_value_t = 16)]
-        own_image_steps: usize,
-        /// Optimiser steps on clips for each newcomer.
-        #[arg(long, default_value_t = 160)]
-        own_clip_steps: usize,
-        /// Learning rate of a newcomer's tokens and rows.
-        #[arg(long, default_value_t = 1e-2)]
-        own_rate: f64,
-        #[command(flatten)]
-        learning: Learning,
-    },
-    /// Prints the tables.
-    Table {
-        /// Also the paired differences from the way of this name.
-        #[arg(long, value_name = "WAY")]
-        against: Option<String>,
-    },
-}
-
-/// How characters are learned.
-#[derive(Args, Clone)]
-struct Learning {
-    /// What is trained; several may be given.
-    #[arg(long, value_enum, value_delimiter = ',', default_values = ["bridge"])]
-    trains: Vec<Mode>,
-    /// Seeds of the training.
-    #[arg(long, default_value_t = 1)]
-    seeds: u64,
-    /// What the rows are called in the table, where more than the mode distinguishes them.
-    #[arg(long, default_value = "")]
-    label: String,
-    /// Optimiser steps on images.
-    #[arg(long, default_value_t = 20)]
-    image_steps: usize,
-    /// Optimiser steps on clips.
-    #[arg(long, default_value_t = 240)]
-    clip_steps: usize,
-    /// Clips per step.
-    #[arg(long, default_value_t = 32)]
-    batch: usize,
-    /// Learning rate of tokens and rows.
-    #[arg(long, default_value_t = 1e-2)]
-    rate: f64,
-    /// Learning rate of the Q-Former and its routers.
-    #[arg(long, default_value_t = 1e-3)]
-    bridge_rate: f64,
-    /// Learning rate of the adapters.
-    #[arg(long, default_value_t = 2e-3)]
-    lora_rate: f64,
-    /// Learning rate of the upper part of the encoder.
-    #[arg(long, default_value_t = 2e-4)]
-    vision_rate: f64,
-    /// Weight decay of bridge and adapters.
-    #[arg(long, default_value_t = 0.05)]
-    decay: f64,
-    /// Made clips whose person resembles the reference less than this (cosine of the encoder's read-outs) are dropped: their head
-    /// was not cut out well.
-    #[arg(long, default_value_t = 0.7)]
-    least_similarity: f32,
-    /// What the character is learned from.
-    #[arg(long, value_enum, default_value = "composed")]
-    data: Data,
-}
-
-/// What a character is learned from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Data {
-    /// The own clip, varied, and clips of strangers, varied in the same way.
-    Random,
-    /// The same, half of the strangers chosen from those who look most alike to the encoder.
-    Retrieved,
-    /// Composed clips with and without the character, and look-alikes made of parts.
-    Composed,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Mode {
-    /// Tokens and rows.
-    Tokens,
-    /// And routers and LoRA.
-    Personal,
-    /// And the Q-Former.
-    Bridge,
-    /// And the upper part of the encoder.
-    Vision,
-}
-
-impl Mode {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Tokens => "tokens and rows",
-            Self::Personal => "routers and LoRA too",
-            Self::Bridge => "Q-Former too",
-            Self::Vision => "upper encoder too",
-        }
-    }
-
-    fn trains(self) -> Trains {
-        match self {
-            Self::Tokens => Trains::Composable,
-            Self::Personal => Trains::Personal,
-            Self::Bridge => Trains::PersonalAndBridge,
-            Self::Vision => Trains::PersonalBridgeAndVision,
-        }
-    }
-}
 
 /// Side of the frames that clips are made in; the base sees half of it.
 const SIDE: u32 = 128;
@@ -668,8 +502,6 @@ fn mean_of_last(losses: &[f32], count: usize) -> f32 {
     last.iter().sum::<f32>() / last.len().max(1) as f32
 }
 
-/// What every character is called.
-const NAME: &str = "<Aa>";
 /// A character and its clips, seen.
 struct Examination<'a> {
     number: usize,
@@ -682,99 +514,6 @@ impl Examination<'_> {
     fn asked(&self, presence: impl Fn(&SeenClip) -> Outcome<f32>) -> Outcome<Vec<(Cast, f32)>> {
         self.clips.iter().zip(&self.character.clips).map(|(seen, clip)| Ok((clip.cast, presence(seen)?))).collect()
     }
-}
-
-/// Clips of one person and of these strangers.
-fn made_with(
-    strangers: &Strangers,
-    reference: &[RgbImage],
-    config: ExchangeConfig,
-    count: usize,
-    stream: &SeededStream,
-) -> Outcome<Vec<Exchanged>> {
-    let maker = ExchangeMaker::new(reference, strangers, config)?.ok_or("nobody stands out in the reference")?;
-    Ok(maker.make(count, stream)?)
-}
-
-fn made_stream(character: usize) -> SeededStream {
-    SeededStream::new(character as u64).derive("made")
-}
-
-/// What is learned from: made clips with the character that still resemble the reference, and all without. The second number is
-/// how many were dropped.
-fn gated(pvchat: &Pvchat, reference: &[RgbImage], made: Vec<Exchanged>, least: f32) -> Outcome<(Vec<Shot>, usize)> {
-    let own = read_outs(&pvchat.see(reference)?.memory).swap_remove(0);
-    let (mut shots, mut dropped) = (Vec::with_capacity(made.len()), 0);
-    for clip in made {
-        if clip.present {
-            let seen = read_outs(&pvchat.see(&clip.frames)?.memory);
-            if seen.iter().map(|other| cosine(&own, other)).fold(f32::NEG_INFINITY, f32::max) < least {
-                dropped += 1;
-                continue;
-            }
-        }
-        shots.push(shot(clip));
-    }
-    Ok((shots, dropped))
-}
-
-fn shot(made: Exchanged) -> Shot {
-    let pairs = asked(NAME, made.present);
-    Shot { frames: made.frames, seconds: Vec::new(), duration: 1.0, present: made.present, pairs }
-}
-
-fn asked(name: &str, present: bool) -> Vec<QaPair> {
-    let (question, answer) = (questions::question(Aspect::Existence, 0, name), questions::existence_answer(name, present));
-    vec![QaPair::new(QaKind::Existence, question, answer)]
-}
-
-/// What one of several people is learned from: the own clips, and some with each of the others, in which the person is not.
-fn about(person: usize, own: &[Vec<Shot>], names: &[SubjectName]) -> Vec<Shot> {
-    let name = names[person].to_string();
-    let mut shots: Vec<Shot> = own[person].clone();
-    for others in own.iter().enumerate().filter(|(other, _)| *other != person).map(|(_, shots)| shots) {
-        let present = || others.iter().filter(|shot| shot.present);
-        let every = present().count() * 4 * (own.len() - 1) / own[person].len().max(1);
-        shots.extend(present().step_by(every.max(1)).map(|shot| Shot { present: false, ..shot.clone() }));
-    }
-    shots.iter_mut().for_each(|shot| shot.pairs = asked(&name, shot.present));
-    shots
-}
-
-fn learned(mode: Mode, learning: &Learning) -> String {
-    let data = match learning.data {
-        Data::Random => ", strangers at random",
-        Data::Retrieved => ", half of the strangers retrieved",
-        Data::Composed => "",
-    };
-    match learning.label.as_str() {
-        "" => format!("learned: {}{data}", mode.name()),
-        label => format!("learned: {}, {label}{data}", mode.name()),
-    }
-}
-
-fn options(mode: Mode, learning: &Learning, seed: u64, variant: &Variant) -> LearnOptions {
-    let objective = ObjectiveConfig { initial_lambda: 1e-4, adaptation_rate: 0.01, ..ObjectiveConfig::straight_through() };
-    let training = LearnConfig {
-        trains: mode.trains(),
-        image_steps: learning.image_steps,
-        clip_steps: learning.clip_steps,
-        batch: learning.batch,
-        learning_rate: learning.rate,
-        anchor: 0.0,
-        warm_up: 10,
-        adaptation: AdaptationConfig {
-            lora_rate: learning.lora_rate,
-            router_rate: learning.bridge_rate,
-            bridge_rate: learning.bridge_rate,
-            vision_rate: learning.vision_rate,
-            weight_decay: learning.decay,
-            ..AdaptationConfig::default()
-        },
-        objective: (variant.objective)(objective),
-        ..LearnConfig::default()
-    };
-    LearnOptions { training, seed, ..LearnOptions::default() }
 }
 
 /// A subject without what it knows: tokens and rows are zero, everything that was trained of the base stays.
@@ -791,30 +530,4 @@ fn zeroed(subject: &Subject) -> Outcome<Subject> {
         Some(adaptation) => zeroed.with_adaptation(adaptation.as_ref().clone()),
         None => zeroed,
     })
-}
-
-/// The tokens of a clip.
-fn tokens(sight: &Sight) -> Vec<Vec<f32>> {
-    let width = sight.tokens.dims()[2];
-    let values: Vec<f32> = sight.tokens.clone().into_data().iter::<f32>().collect();
-    values.chunks(width).map(<[f32]>::to_vec).collect()
-}
-
-/// The mean of the grid's tokens.
-fn pooled(sight: &Sight) -> Vec<Vec<f32>> {
-    let tokens = tokens(sight);
-    let grid = &tokens[..tokens.len() - pvchat::model::sight::Readout::COUNT];
-    vec![(0..grid[0].len()).map(|place| grid.iter().map(|token| token[place]).sum::<f32>() / grid.len() as f32).collect()]
-}
-
-/// The read-outs of the left and the right person.
-fn read_outs(sight: &Sight) -> Vec<Vec<f32>> {
-    let mut tokens = tokens(sight);
-    let first = tokens.len() - pvchat::model::sight::Readout::COUNT;
-    tokens.drain(first..first + 2).collect()
-}
-
-fn cosine(one: &[f32], other: &[f32]) -> f32 {
-    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-    dot(one, other) / (dot(one, one) * dot(other, other)).sqrt().max(1e-12)
 }
