@@ -384,7 +384,8 @@ impl Laboratory {
                 let way = way(variant);
                 eprintln!("{numbers:?}, seed {seed}: {way}");
                 let pvchat = Pvchat::new(variant.base(pvchat.vilm())?, Box::new(Nobody));
-                let (subjects, last) = learned_together(&pvchat, &names, &own, &options(mode, learning, seed, variant))?;
+                let learned = learned_together(&pvchat, &names, &own, &options(mode, learning, seed, variant));
+                let Ok((subjects, last)) = learned.inspect_err(|error| eprintln!("{way}: {error}")) else { continue };
                 let seconds = (making + started.elapsed().as_secs_f64()) / numbers.len() as f64;
                 let last_loss = mean_of_last(&last, 40);
                 for (place, examination) in examinations.iter().enumerate() {
