@@ -21,7 +21,7 @@ pub(crate) fn open(mask: &GrayImage) -> GrayImage {
     neighbourhood(&shrunk, [-1, 0], u8::max)
 }
 
-/// The least or greatest value of every pixel and those at the offsets, across and down, as far as they lie within the mask.
+/// The least or greatest value of every pixel and those at the offsets, across and down, as far as they are within the mask.
 fn neighbourhood(mask: &GrayImage, offsets: [isize; 2], fold: impl Fn(u8, u8) -> u8 + Copy) -> GrayImage {
     let width = (mask.width() as usize).max(1);
     let mut across = mask.clone();

@@ -42,7 +42,7 @@ pub trait Corpus: Sync {
     }
 }
 
-/// A corpus of nobody: for learning from clips of one's own, where no strangers are looked for.
+/// An empty corpus, for learning from the caller's own clips, where no strangers are needed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Nobody;
 

@@ -12,7 +12,7 @@ use crate::foreground::{check_sizes, person_masks, plausible};
 use crate::pixels::{self, Movement};
 use crate::{Error, Failure, PositiveConfig, Result};
 
-/// One change on the way from the reference to a positive, with all that is needed to repeat it.
+/// One change on the way from the reference to a positive, with everything that is needed to repeat it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Step {

@@ -248,7 +248,7 @@ impl<'a> StateBody<'a> {
     }
 }
 
-/// The states of a base beside those of another program; the first that deviates is marked.
+/// The states of a base and those of another program; the first that deviates is marked.
 fn compared(common: &Common, base: &Base, dump: &Path) -> Outcome<Exit> {
     let listed = match base.known()? {
         Some(_) => describer::choose(common, Some(base))?,

@@ -9,7 +9,7 @@ use crate::{
     bootstrap::Estimate,
 };
 
-/// A control beside the answers that it is to be worse than.
+/// A control and the answers that should be better than it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ControlCheck {
     /// The control's name.

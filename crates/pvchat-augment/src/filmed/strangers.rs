@@ -88,7 +88,7 @@ pub(super) fn strangers(request: &Request<'_>, eyes: &dyn Eyes, seen: &mut Seen)
     Ok(Strangers { people, empty })
 }
 
-/// The embeddings of whoever can be recognised.
+/// The embeddings of the people who can be recognised.
 fn embeddings(look: &Look) -> impl Iterator<Item = &[f32]> {
     look.people.iter().filter_map(|person| person.embedding.as_deref())
 }
