@@ -1,4 +1,4 @@
-//! The states of a base beside those that another program wrote: where does a pass begin to deviate?
+//! The states of a base compared with those that another program wrote: where does a pass begin to deviate?
 //!
 //! The other program writes a safetensors file with inputs and states of one or more cases. A case needs
 //!

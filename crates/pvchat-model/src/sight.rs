@@ -45,7 +45,7 @@ pub struct Sight {
     pub shown: Vec<Shown>,
 }
 
-/// What the last tokens of an encoder that distinguishes people stand for, its read-outs in their order; a lone person is always
+/// What the last tokens of an encoder that distinguishes people mean, its read-outs in their order; a lone person is always
 /// the left one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readout {

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! Masks are drawn on the CPU and handed to the device as constants, so that all backends drop
-//! the same. That costs a draw and four bytes per value: little beside a forward pass on a CPU; on a
+//! the same. That costs a draw and four bytes per value: little compared with a forward pass on a CPU; on a
 //! GPU it is a transfer as large as the activations that are dropped from.
 
 use std::cell::RefCell;
@@ -66,7 +66,7 @@ pub fn drop_path<const D: usize>(x: Tensor<D>, rate: f64) -> Tensor<D> {
 /// Checks a rate.
 ///
 /// # Errors
-/// [`Error::Config`] when it does not lie in `0.0..1.0`.
+/// [`Error::Config`] when it is not in `0.0..1.0`.
 pub fn validate(key: &'static str, rate: f64) -> Result<()> {
     if (0.0..1.0).contains(&rate) {
         return Ok(());

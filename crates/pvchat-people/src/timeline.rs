@@ -170,7 +170,7 @@ impl<'a> Watch<'a> {
         &self.timeline
     }
 
-    /// Frames that were looked at, those of the window that goes on included.
+    /// Frames that were looked at, including those of the current window.
     pub fn frames(&self) -> usize {
         self.timeline.frames + self.window[0]
     }
@@ -311,7 +311,7 @@ fn add_moment(moments: &mut Vec<Moment>, mut moment: Moment, gap: f64) {
     moments.push(moment);
 }
 
-/// What most faces that are not good lack; how blurred they are where none tells people apart.
+/// The most common flaw of faces that are not good; how blurred they are if none distinguishes people.
 fn commonest_flaw(tracks: &[&Track]) -> Option<Flaw> {
     let sightings = || tracks.iter().flat_map(|track| &track.sightings);
     let flaws: Vec<Flaw> = sightings().filter_map(|sighting| sighting.flaws.first().copied()).collect();

@@ -45,7 +45,7 @@ pub(crate) struct Stopwatch {
     limit: Option<Duration>,
     spent: Duration,
     started: Instant,
-    /// Nanoseconds after `origin` at which time is up.
+    /// Nanoseconds after `origin` when time is up.
     end: std::sync::Arc<AtomicU64>,
 }
 
@@ -67,7 +67,7 @@ impl Stopwatch {
         }
     }
 
-    /// Begins anew with nothing spent.
+    /// Starts again with nothing spent.
     pub(crate) fn reset(&mut self) {
         self.spent = Duration::ZERO;
     }

@@ -56,7 +56,7 @@ pub fn draw_group(number: usize, stream: &SeededStream) -> Vec<KnownScene> {
         .collect()
 }
 
-/// Clips with what the frozen encoder makes of them.
+/// Clips with the frozen encoder's output for them.
 pub struct EncodedClips {
     /// The clips.
     pub clips: Vec<KnownScene>,

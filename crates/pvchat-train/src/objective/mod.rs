@@ -216,7 +216,7 @@ impl Objective {
     }
 
     /// Moves the adaptive weights by what the shards of one batch reported: their mean activation.
-    /// For passes that ran on copies of this objective, on threads of their own.
+    /// For passes that ran on copies of this objective, on separate threads.
     pub fn advance(&mut self, reports: &[ObjectiveReport]) {
         for (index, state) in self.states.iter_mut().enumerate() {
             let modules: Vec<&ModuleReport> = reports.iter().filter_map(|report| report.modules.get(index)).collect();

@@ -337,7 +337,7 @@ impl Inputs {
 
     /// All gradients, scores computed again block by block. `slope` is that of the output, in order.
     ///
-    /// Every task has keys of its own, whose gradients it writes in place; what it finds for the queries is added in the order
+    /// Every task has its own keys, whose gradients it writes in place; what it finds for the queries is added in the order
     /// of the keys: equal inputs give equal bits on one machine.
     pub fn backward(&self, forward: &Forward, slope: &[f32]) -> Slopes {
         let ([batch, heads, tokens, width], [_, key_heads, keys, _]) = (self.sizes, self.key_sizes);
