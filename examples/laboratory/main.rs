@@ -496,7 +496,7 @@ impl Laboratory {
         Ok(())
     }
 
-    /// One of the subjects that a bridge was learned over, which holds the bridge; kept beside the answers.
+    /// One of the subjects that a bridge was learned over, which holds the bridge; stored next to the answers.
     fn bridge(
         &self,
         pvchat: &Pvchat,
@@ -615,7 +615,8 @@ struct Group {
     characters: Vec<Character>,
 }
 
-/// Learns one character and gives the losses of all steps beside it; nothing, and a line that says so, where the self-check refuses it.
+/// Learns one character and returns it with the losses of all steps; nothing, and a line that says so, if the self-check refuses
+/// it.
 fn learned_alone(pvchat: &Pvchat, shots: &[Shot], options: &LearnOptions, what: &str) -> Outcome<Option<(Subject, Vec<f32>)>> {
     let bar = bar("learning", options.training.steps());
     bar.set_message(what.to_string());
@@ -637,7 +638,7 @@ fn learned_alone(pvchat: &Pvchat, shots: &[Shot], options: &LearnOptions, what: 
     }
 }
 
-/// Learns a group with one bridge; the losses of all steps beside the subjects.
+/// Learns a group with one bridge; returns the subjects with the losses of all steps.
 fn learned_together(
     pvchat: &Pvchat,
     names: &[SubjectName],

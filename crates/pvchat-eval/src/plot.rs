@@ -1,4 +1,4 @@
-//! Line charts as PNG files, with a font of their own: no system font is needed.
+//! Line charts as PNG files, with their own font: no system font is needed.
 
 use crate::{Error, Result};
 use image::{ImageFormat, RgbImage};

@@ -70,7 +70,7 @@ impl Default for WatchOptions {
     }
 }
 
-/// What a watched video holds so far; can be kept and gone on from, see [`Watch::resume`].
+/// What a watched video holds so far; can be stored and resumed, see [`Watch::resume`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timeline {
     /// Everybody, subjects first in their order, then strangers.
@@ -137,7 +137,7 @@ impl<'a> Watch<'a> {
         Ok(Self { finder, subjects, calibration, options, linker, begin: None, window: [0; 3], strangers, timeline })
     }
 
-    /// Recognises a stranger of the timeline that is gone on from: embeddings of strangers are in no file. `face` is the
+    /// Recognises a stranger of the resumed timeline: embeddings of strangers are in no file. `face` is the
     /// embedding of a face of the one with that number.
     pub fn know_again(&mut self, number: usize, face: Vec<f32>) {
         self.strangers.push(Stranger { number, embedding: face });

@@ -40,7 +40,7 @@ impl Track {
 
 /// Boxes that are looked at in one file. A whole file has a few hundred, a fragmented one a few per fragment.
 const BOXES: usize = 2_000_000;
-/// The nesting of the boxes of interest: moov, trak, mdia, minf, stbl.
+/// The deepest nesting of the boxes of interest: moov, trak, mdia, minf, stbl.
 const DEPTH: usize = 6;
 
 /// Reads the tables; an empty result for files that are no mp4. Runs that describe more than `most` samples are not kept.

@@ -725,7 +725,7 @@ impl<'a> Scene<'a> {
         (if asked.negated { capital(&text) } else { format!("Yes: {text}") }, Some(Verdict::Yes))
     }
 
-    /// The length of stretches: a face in one frame stands for the time until the following one.
+    /// The length of stretches: a face in one frame counts for the time until the following one.
     fn total(&self, spans: &[Span]) -> f64 {
         let frame = self.frame();
         let total = spans.iter().map(|(start, end)| end - start + frame).sum::<f64>();
