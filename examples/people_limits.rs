@@ -1,4 +1,4 @@
-//! From which size, blur, darkness and tilt on people are no longer recognised, and whether the limits on quality refuse the
+//! The size, blur, darkness and tilt from which on people are no longer recognised, and whether the limits on quality refuse the
 //! faces that would be confused.
 
 use std::{

@@ -2,7 +2,7 @@
 //! and nobody in particular?
 //!
 //! `learn` learns the characters of an examination in the ways that are asked for and writes every answer into a file, from
-//! which `table` makes the tables; what the file holds already is not done again.
+//! which `table` makes the tables; answers that are already in the file are not computed again.
 
 mod answers;
 mod variants;

@@ -1,4 +1,4 @@
-//! Whether a clip is one that a base was made for, and shows somebody.
+//! Whether a base was made for this kind of clip, and whether the clip shows somebody.
 
 use serde::{Deserialize, Serialize};
 

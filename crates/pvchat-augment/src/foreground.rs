@@ -2,9 +2,9 @@
 //!
 //! What is at the left and right border of a frame is background, and so is everything else in the same row with
 //! one of its colours; the largest central patch of the rest is a first guess. It takes furniture behind the person for
-//! the person and loses hair or skin that has a colour of the border. Both are mended by what all frames together say of
-//! a colour: whether it is mostly seen in guesses and near their centre, or elsewhere. Still a heuristic,
-//! which is why a mask has to be [`plausible`] and every positive made with it is checked.
+//! the person and loses hair or skin that has a colour of the border. Statistics of each colour over all frames correct both:
+//! whether it is mostly seen in guesses and near their centre, or elsewhere. This is a heuristic, so a mask has to be
+//! [`plausible`], and every positive made with it is checked.
 
 use std::ops::RangeInclusive;
 

@@ -1,7 +1,7 @@
 //! Masks of one frame: 255 on the person, 0 elsewhere; and the little morphology they need.
 //!
-//! Written out here because a general image processing library brings a linear algebra library along, and because at 64
-//! pixels a handful of passes over bytes is all there is to do.
+//! Implemented here because a general image processing library depends on a linear algebra library, and because 64 pixels need
+//! only a few passes over bytes.
 
 use image::GrayImage;
 

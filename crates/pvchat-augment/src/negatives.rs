@@ -1,4 +1,4 @@
-//! Negatives: which clips of a corpus to set against the learned person, by likeness and at random.
+//! Negatives: which clips of a corpus are used against the learned person, by similarity and at random.
 
 use image::RgbImage;
 use pvchat_data::random::SeededStream;

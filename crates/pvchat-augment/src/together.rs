@@ -1,4 +1,4 @@
-//! Two people, known from a clip each, side by side in one clip.
+//! Two people, each from their own clip, side by side in one clip.
 
 use image::{GrayImage, RgbImage};
 use pvchat_data::random::SeededStream;

@@ -1,4 +1,4 @@
-//! `pvchat doctor`: what is installed, and what is missing with the command that mends it.
+//! `pvchat doctor`: what is installed, what is missing, and the command that fixes it.
 
 use std::{
     fmt::Display,

@@ -1,4 +1,4 @@
-//! People out of the folder and into it: export, import, forget.
+//! Export, import and deletion of people in the folder.
 
 use std::{
     fs,

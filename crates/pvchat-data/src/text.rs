@@ -1,4 +1,4 @@
-//! Texts of a model as people write them, whole or while they grow.
+//! Texts of a model as people write them, complete or while they are generated.
 
 /// Marks that are attached to the end of the word before them.
 const MARKS: [&str; 6] = [",", ".", "?", "!", ";", ":"];

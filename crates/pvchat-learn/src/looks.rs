@@ -1,5 +1,5 @@
-//! What the frozen encoder made of clips, kept in the folder of learning until that has ended: a run that is resumed does not look
-//! again. On a laptop's processor looking takes longer than training.
+//! The frozen encoder's output for clips, stored in the folder of learning until learning has ended: a resumed run does not
+//! encode again. On a laptop's CPU, encoding takes longer than training.
 
 use std::{fs, path::Path};
 

@@ -1,5 +1,5 @@
-//! Remembering a person without training: the identity embedding is kept and compared, and what there is to say of the
-//! person that it finds is asked of the base, which need not know any name for that.
+//! Remembering a person without training: the identity embedding is stored and compared, and the base describes the person that
+//! is found; it does not need a name for that.
 
 use std::ops::ControlFlow;
 

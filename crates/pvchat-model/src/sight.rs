@@ -1,4 +1,4 @@
-//! What a vision encoder made of clips, once; everything else works on it.
+//! A vision encoder's output for clips, computed once; everything else works on it.
 
 use burn::prelude::*;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};

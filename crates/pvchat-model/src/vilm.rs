@@ -1,4 +1,4 @@
-//! The whole video language model: one frozen base, looked through with the eyes of any subjects.
+//! The whole video language model: one frozen base, used with the parameters of any subjects.
 
 use std::sync::Arc;
 

@@ -1,9 +1,8 @@
 //! Dropout and stochastic depth, with masks from a seeded stream.
 //!
-//! burn's own dropout draws from one generator per backend, shared by all threads: what a shard of
-//! a batch drops would depend on which thread came first. Here a training pass brings the
-//! stream itself: inside [`with_dropout`] the layers drop what that stream says, outside of it they drop
-//! nothing, whatever device their input lives on. Inference therefore has nothing to switch off.
+//! burn's own dropout draws from one generator per backend, shared by all threads: the values that a shard of a batch drops would
+//! depend on the order of threads. Here a training pass provides the stream: inside [`with_dropout`] the layers drop what that
+//! stream says, outside of it they drop nothing, on every device. So inference has nothing to switch off.
 //!
 //! ```
 //! # use pvchat_data::random::SeededStream;

@@ -1,4 +1,4 @@
-//! People who are known: templates to compare faces with, kept in one file a person.
+//! Known people: templates to compare faces with, stored in one file per person.
 
 use std::{
     collections::HashMap,

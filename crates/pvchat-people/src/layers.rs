@@ -1,6 +1,6 @@
 //! The few kinds of layers that the published face networks are made of, and where their weights come from.
 //!
-//! On the processor they are computed by [`plain`](crate::plain), on every other device by tensors.
+//! On the CPU they are computed by [`plain`](crate::plain), on every other device by tensors.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! The layers on the processor, on plain numbers with the channels last: no copies between layouts, bias, activation and
+//! The layers on the CPU, on plain numbers with the channels last: no copies between layouts, bias, activation and
 //! shortcut in the same pass as the convolution, and 16 output channels side by side in vector registers.
 //!
 //! A tensor framework multiplies matrices that it first copies from the picture, which costs more than the products where

@@ -1,4 +1,4 @@
-//! How much a face in a picture can say about who it is, and why not more.
+//! How well a face in a picture can identify a person, and what limits it.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Checkpoints that a killed process cannot spoil: a folder per checkpoint, complete and on the disk before a small
+//! Checkpoints that a killed process cannot damage: a folder per checkpoint, complete and on the disk before a small
 //! file that names it is renamed into place. One process at a time works in a folder.
 
 use std::{

@@ -1,4 +1,4 @@
-//! What the frozen encoder made of clips: computed once, kept in memory up to a bound, the rest in a file.
+//! The frozen encoder's output for clips: computed once, kept in memory up to a bound, the rest in a file.
 
 use std::{
     collections::VecDeque,

@@ -1,5 +1,4 @@
-//! The training loop: steps, schedule, clipping, checkpoints. What is trained, on what and with
-//! which loss is a [`Task`].
+//! The training loop: steps, schedule, clipping, checkpoints. A [`Task`] defines the parameters, the data and the loss.
 
 use std::{
     collections::BTreeMap,

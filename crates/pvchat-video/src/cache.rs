@@ -1,4 +1,4 @@
-//! Decoded frames kept on disk, and directories of clips read by all cores.
+//! Decoded frames stored on disk, and directories of clips read by all cores.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

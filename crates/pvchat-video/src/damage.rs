@@ -1,4 +1,4 @@
-//! Damaged packets and frames: what a reader does about them, and what it says of them.
+//! Damaged packets and frames: what a reader does about them, and how it reports them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! What a file may cost, and the clock that watches over it.
+//! The limits on the cost of a file, and the clock that enforces the time limit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! What the sample tables of an mp4 say, read without FFmpeg: how many samples it claims, whether they are encrypted, and
 //! how far the display of each is behind its decoding.
 //!
-//! FFmpeg allocates what the tables claim before it looks at the first sample, and keeps the display times to itself.
+//! FFmpeg allocates what the tables claim before it looks at the first sample, and does not expose the display times.
 
 use std::io::{self, Read, Seek, SeekFrom};
 

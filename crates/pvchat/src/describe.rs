@@ -1,8 +1,8 @@
 //! What people in watched footage wear and do: a base is asked about the stretches in which somebody was recognised.
 //!
-//! Who is there is decided by the faces before the base is asked anything: of somebody who is not there, or may not be, it
-//! is not asked at all. The base sees the stretch and, as the last picture, the person alone; it learns no name. Where a person was
-//! learned on the base by gradient, it is asked about the person by name instead, and sees the stretch alone.
+//! Faces decide who is there before the base is asked. The base is not asked about a person who is absent or may be absent. It
+//! sees the stretch and, as the last picture, the person alone; it does not learn the name. If the base has learned the person by
+//! gradient, it is asked about the person by name instead, and sees only the stretch.
 
 use std::{collections::VecDeque, path::PathBuf};
 

@@ -1,4 +1,4 @@
-//! Real people in real footage: who is there, when and where in the picture. No language model takes part.
+//! Real people in real footage: who is there, when and where in the picture. No language model is used.
 
 use std::{
     fs,

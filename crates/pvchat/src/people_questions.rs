@@ -1,4 +1,4 @@
-//! Understanding questions about people: who is meant and what is asked. Whatever contains a word that is not known here is
+//! Understanding questions about people: who is meant and what is asked. A question with a word that is not known here is
 //! refused, so that "is Aa in the kitchen" is never answered as "is Aa in it".
 
 use serde::Serialize;

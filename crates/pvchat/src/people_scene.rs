@@ -1,4 +1,4 @@
-//! What is said of the people in watched footage, or in a part of it.
+//! Statements about the people in watched footage, or in a part of it.
 
 use pvchat_data::SubjectName;
 use pvchat_people::{Appearance, Calibration, Flaw, Moment, Verdict};

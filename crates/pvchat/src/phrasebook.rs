@@ -1,4 +1,4 @@
-//! Names into the words of a language model, and out of them.
+//! Replaces names by the words of a language model, and back.
 
 /// What a person is called to a model that is shown the person's picture last.
 const PERSON: &str = "the person in the last picture";

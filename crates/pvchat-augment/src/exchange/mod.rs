@@ -1,9 +1,9 @@
 //! Exchanged heads: one person's head on another's body, and heads of which one part is somebody else's.
 //!
-//! A model that is shown made clips of a person and untouched clips of strangers learns what making leaves behind, not who is
-//! there. Here both are made: the person's head on the bodies of strangers is a positive, a stranger's head on the same bodies
-//! a negative, and the person's head with the hair, the eyes, the mouth or a colour of a stranger a look-alike. All of them
-//! pass through the same [`compose`].
+//! A model that is shown made clips of a person and untouched clips of strangers learns the traces of the making, not who is
+//! there. Here both are made: the person's head on the bodies of strangers is a positive, a stranger's head on the same bodies a
+//! negative, and the person's head with the hair, the eyes, the mouth or a colour of a stranger a look-alike. All of them pass
+//! through the same [`compose`].
 
 mod maker;
 #[cfg(test)]

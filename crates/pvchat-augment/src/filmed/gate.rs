@@ -1,4 +1,4 @@
-//! The identity gate: what a made clip shows is looked at as any footage would be.
+//! The identity gate: a made clip is checked in the same way as any footage.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,14 +1,14 @@
-//! From one filmed clip of a real person to a training set on disk: the person cut out and put into other footage, strangers
-//! put through the same making, questions and answers, a manifest and a report.
+//! From one filmed clip of a real person to a training set on disk: the person is cut out and put into other footage, clips of
+//! strangers are made in the same way, and there are questions and answers, a manifest and a report.
 //!
 //! **Negatives are made like positives.** A model that sees made clips of the person and untouched clips of others learns the
 //! traces of the making. Here strangers are cut out, put into the same places and compressed by the same code in the same
-//! proportions; a share of the clips of both is only cropped and compressed. [`Blind`] measures what a classifier makes of the
-//! background and of the seams alone.
+//! proportions; a share of the clips of both is only cropped and compressed. [`Blind`] measures what a classifier can guess from
+//! the background and from the seams alone.
 //!
 //! This crate contains no network: the caller provides [`Eyes`], which find people and cut them out, and optionally a
 //! [`Describe`], which says what a person wears and does. Everything else (what is drawn, which clip shows whom where) follows
-//! from the seed in [`DatasetOptions`], so that a killed run ends in the same bytes as one that was left alone.
+//! from the seed in [`DatasetOptions`], so that a killed and resumed run gives the same bytes as an uninterrupted one.
 
 mod archive;
 mod ask;

@@ -1,4 +1,4 @@
-//! The others: who in the corpus is surely not the person, and which footage shows nobody.
+//! The strangers: who in the corpus is surely not the person, and which footage shows nobody.
 
 use super::{
     Eyes, LeftOut, PersonSeen, Request,

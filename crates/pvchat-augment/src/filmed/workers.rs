@@ -1,4 +1,4 @@
-//! Work side by side, and how far it is.
+//! Parallel work, and its progress.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! The files that a generator says it wrote: that they are its own, and what they are.
+//! The files that a generator says it wrote: whether they are its own, and what they contain.
 
 use std::{
     fs,

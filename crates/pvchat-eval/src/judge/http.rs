@@ -1,4 +1,4 @@
-//! A [`Transport`] over HTTP, for who wants one: features `judge-http` and `judge-https`.
+//! A [`Transport`] over HTTP, optional: features `judge-http` and `judge-https`.
 
 use std::{fmt, io::Read, thread::sleep, time::Duration};
 

@@ -1,9 +1,9 @@
 //! Entity specificity (ES) and descriptive completeness (DC): marks from 0 to 5 that a judge gives.
 //!
 //! The paper releases neither its prompts nor its scale; those here follow the marks that its authors describe in their next
-//! work. So the figures of different judges, or of other prompts, do not compare: every [`Mark`] names its judge and keeps the
-//! judge's reason, and [`Criterion::prompt`] is the judge's prompt. [`LanguageJudge`] asks a language model behind any
-//! service with the usual chat interface, through a transport that the caller hands in: one of its own, or with the feature
+//! work. So the figures of different judges, or of other prompts, are not comparable: every [`Mark`] names its judge and keeps
+//! the judge's reason, and [`Criterion::prompt`] is the judge's prompt. [`LanguageJudge`] asks a language model behind any
+//! service with the usual chat interface, through a transport that the caller provides: its own, or with the feature
 //! `judge-http` an `HttpTransport` to an address that the caller names. [`RuleJudge`] is a fallback without one. [`Cached`] keeps
 //! marks over runs.
 

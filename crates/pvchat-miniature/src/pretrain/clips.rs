@@ -1,4 +1,4 @@
-//! The clips that phase B learns from: groups of people who come back, encoded once.
+//! The clips that phase B learns from: groups of recurring people, encoded once.
 
 use burn::prelude::*;
 use pvchat_data::random::SeededStream;

@@ -6,8 +6,8 @@
 //!                                                               └─ whole, shrunk again [T, 3, r, r]
 //! ```
 //!
-//! That is what the published model was trained on ([`PreprocessConfig::full`], r = 224). Other models look at one square per
-//! frame, shrunk over areas ([`Resize::Area`]) or resized twice ([`squares`]).
+//! That is what the published model was trained on ([`PreprocessConfig::full`], r = 224). Other models use one square per frame,
+//! shrunk by averaging areas ([`Resize::Area`]) or resized twice ([`squares`]).
 
 pub mod bars;
 pub mod bicubic;

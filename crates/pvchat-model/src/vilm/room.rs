@@ -1,5 +1,5 @@
-//! Whether a model fits into the memory that is free, asked before anything of it is read: an allocation that fails ends the
-//! program without a word about the file.
+//! Whether a model fits into free memory, checked before it is read: a failed allocation ends the program without a message about
+//! the file.
 
 use std::{fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! What is asked: the base looked through with the eyes of some subjects.
+//! The view that answers questions: the base with the parameters of some subjects.
 
 use std::ops::ControlFlow;
 

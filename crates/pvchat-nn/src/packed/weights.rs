@@ -1,4 +1,4 @@
-//! Weights that are to be packed, as somebody found them.
+//! Weights before they are packed.
 
 use super::{PackedMatrix, Precision};
 use crate::{Error, Result};
@@ -12,7 +12,7 @@ pub enum Order {
     OutputsInputs,
 }
 
-/// Weights that are to be packed, as somebody found them.
+/// Weights before they are packed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
     /// One row after another.

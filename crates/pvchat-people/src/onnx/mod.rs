@@ -60,7 +60,7 @@
 //!
 //! Files have at most 512 MiB, sides at most 2048 pixels, tensors inside at most 2^27 numbers. A file that is damaged or no
 //! such network, and outputs that are not finite, are [`Error::Onnx`], also where the runtime panics; the panic's message goes
-//! where the program's panic hook sends it. A file that was made to do harm can still ask for more memory than there is.
+//! where the program's panic hook sends it. A malicious file can still request more memory than there is.
 
 mod description;
 mod detect;

@@ -1,4 +1,4 @@
-//! How a person is learned: steps, what trains, and how fast each part of it does.
+//! How a person is learned: steps, what is trained, and the learning rate of each part.
 
 use burn::{
     module::ParamGroup,

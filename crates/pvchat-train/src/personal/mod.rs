@@ -1,6 +1,6 @@
-//! Learning people: the personal parameters of one person or of several together, and on demand parts of the base, are
-//! trained on clips made from one clip each, in two stages, images then video, with everything else frozen and the features
-//! of what is frozen computed once per clip.
+//! Learning people: the personal parameters of one person or of several together, and optionally parts of the base, are trained
+//! on clips made from one clip each, in two stages, first images and then video. Everything else is frozen, and the features of
+//! the frozen part are computed once per clip.
 
 mod config;
 mod fingerprint;

@@ -1,4 +1,4 @@
-//! Gated attention, written down: what every faster kernel is held to.
+//! Gated attention, written plainly: the reference for every faster kernel.
 
 use burn::{
     prelude::*,

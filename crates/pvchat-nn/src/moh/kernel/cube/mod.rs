@@ -12,7 +12,7 @@
 //! **Determinism.** Nothing is added atomically: every gradient is a sum in a fixed order by one unit.
 //!
 //! **What is not there.** Shared memory, planes (subgroups) and matrix instructions: a unit keeps its row in registers
-//! and reads keys and values through the caches, which is the plain way to be right on every driver and not the fast way;
+//! and reads keys and values through the caches, which is simple and correct on every driver but not fast;
 //! few tokens leave a large GPU mostly idle, because keys are not divided among units. The backward kernels spill registers,
 //! and from a width of 88 on the forward one too (`make ptx` prints how much on NVIDIA's GPUs). Every width of a head is a
 //! separate kernel, unrolled, which a driver takes up to seconds to compile once per process. The kernels are tested in f32 on

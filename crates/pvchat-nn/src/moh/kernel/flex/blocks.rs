@@ -1,5 +1,5 @@
-//! Both passes over blocks of rows, some keys at a time: what is made ready of these keys serves every block of a task, and no
-//! more scores than those of one block and these keys exist at any time.
+//! Both passes over blocks of rows, some keys at a time: the prepared keys serve every block of a task, and only the scores of
+//! one block and these keys exist at any time.
 
 use std::{mem::MaybeUninit, ops::Range};
 

@@ -7,13 +7,13 @@
 //! than those of one block per thread. For the backward pass two numbers per row and the result are kept; it computes
 //! the scores again.
 //!
-//! **Large scores.** The gradients of a row's scores sum up to zero. What they sum up to in f32 is taken off the gradients of queries
-//! and keys at the end, row by row, because it is multiplied by keys and queries, which are large where scores are.
+//! **Large scores.** The gradients of a row's scores sum up to zero. Their sum in f32 is subtracted from the gradients of queries
+//! and keys at the end, row by row, because it is multiplied by keys and queries, which are large where scores are large.
 //!
 //! **No unneeded copies.** Queries, keys and values stay where the projections left them; only for the scores the keys are
-//! transposed (backward the values, too), some at a time; the next rows are prefetched meanwhile. Products take any number
-//! of rows, so that a head costs as many as it has. The threads share out heads, and the keys of a head where the heads are too
-//! few to keep all threads busy to the end.
+//! transposed (backward the values, too), some at a time; the next rows are prefetched meanwhile. Products take any number of
+//! rows, so that the cost of a head is proportional to its rows. The threads share the heads, and also the keys of a head if
+//! there are too few heads to keep all threads busy to the end.
 //!
 //! **Determinism.** Every sum has a fixed order; with another number of threads the keys are divided otherwise, and numbers
 //! may differ by rounding.
