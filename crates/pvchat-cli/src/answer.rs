@@ -18,7 +18,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum By {
-    /// By comparing faces; a base is asked only about people who were recognised.
+    /// By comparing faces; a base is asked only about whoever was recognised.
     #[default]
     Faces,
     /// By what the base has learned of the person (`pvchat learn --dataset`): it alone is asked, and no face is compared.

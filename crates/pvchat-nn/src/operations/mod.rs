@@ -1,6 +1,6 @@
 //! Operations on rows that burn computes slowly on the CPU, forward or backward.
 //!
-//! On flex, f32, they run in their own kernels (`flex/`); everywhere else they are burn's.
+//! On flex, f32, they run in kernels of their own (`flex/`); everywhere else they are burn's.
 
 #[cfg(feature = "flex")]
 mod flex;
