@@ -1,5 +1,5 @@
 //! The whole attention module at the paper's cross-attention shape, projections included: a line of JSON per case, with
-//! the median of its milliseconds. `scripts/moh-peers.sh` runs it in turns with the same computation in PyTorch.
+//! the median of its milliseconds. `scripts/moh-peers.sh` alternates it with the same computation in PyTorch.
 //!
 //! `moh_module RUNS`. Batch 3, 112 queries, 2049 keys of width 1408, 12 heads of 64, 8 shared, f32.
 

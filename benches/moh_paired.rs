@@ -1,6 +1,6 @@
-//! The fused attention kernel dense and with closed gates, in turns, so that a drift of the machine touches both alike. Prints
-//! a table in Markdown: for each cell the median of the rounds' ratios of the sparse time to the dense one, and what that saves of
-//! what could be saved.
+//! The fused attention kernel dense and with closed gates, alternating, so that a drift of the machine affects both equally.
+//! Prints a table in Markdown: for each cell the median of the rounds' ratios of the sparse time to the dense one, and the saving
+//! as a share of the ideal saving.
 //!
 //! `moh_paired [SECONDS [TEXT]]`: how long each cell and pass is measured, 6 by default, at least 5 rounds; only the cells with this
 //! text in their names (`112 tokens, 2049 keys, 4 of 12 heads routed, forward+backward`).

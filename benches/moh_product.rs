@@ -1,5 +1,5 @@
-//! What the fused kernel means for the product: one question answered and one training step of the miniature, beside the
-//! attention of its Q-Former by the reference and as it is chosen. Prints a table in Markdown.
+//! What the fused kernel means for the product: the time of one answer and one training step of the miniature, and of the
+//! attention of its Q-Former by the reference and by the chosen kernel. Prints a table in Markdown.
 
 use std::{ops::ControlFlow, time::Instant};
 

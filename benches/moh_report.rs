@@ -105,7 +105,7 @@ fn main() -> Outcome<()> {
         Some(file) => PAIRED.to_string() + &std::fs::read_to_string(file)?,
         None => "Not measured in this run (`moh_paired`).\n".to_string(),
     };
-    text += "\n## The whole module, beside PyTorch\n\n";
+    text += "\n## The whole module, compared with PyTorch\n\n";
     text += &match &arguments.peers {
         Some(file) => PEERS.to_string() + &std::fs::read_to_string(file)?,
         None => "Not measured in this run (`scripts/moh-peers.sh`).\n".to_string(),
@@ -172,8 +172,8 @@ fn section(found: &[Measured], pass: Pass, plot: &str) -> String {
     format!(
         "\n## {}\n\nMilliseconds. A cell is `tokens x keys, routed heads of all heads`; *on* is the share of the pairs of a token and \
          a routed head\nwhose gate is open, at random.\n\n{}\n\n{}\n\nOf the {long_enough} sparse figures where the dense kernel takes \
-         1 ms or more, {slower} are more than 5 % above it. *ours, dense* and\n*100 % on* do the same work; that they differ by \
-         {noise:.0} % in the median and {most_noise:.0} % at most is how unsteady the machine was.\n\n![time against the share of work left]({plot})\n",
+         1 ms or more, {slower} are more than 5 % above it. *ours, dense* and\n*100 % on* do the same work; their times differ by \
+         {noise:.0} % in the median and {most_noise:.0} % at most, which is the noise of the machine.\n\n![time against the share of work left]({plot})\n",
         match pass {
             Pass::Forward => "Forward",
             Pass::ForwardBackward => "Forward and backward",
@@ -225,60 +225,63 @@ fn draw(found: &[Measured], pass: Pass, file: &Path) -> Outcome<()> {
 const INTRODUCTION: &str = "# Benchmarks of Mixture-of-Heads attention
 
 A router gives each token the heads that it uses. The published code computes all heads anyway and multiplies by the
-gates; our kernel for the CPU passes over the pairs of a token and a head whose gate is zero, forward and backward. This
-document says what that saves, and how the kernel does against others when nothing is skipped.
+gates; our CPU kernel skips the pairs of a token and a head whose gate is zero, forward and backward. This document
+says how much time that saves, and how the kernel compares with others when nothing is skipped.
 
-`make moh-benchmarks` measures everything anew and writes this file. CONDITIONS
-One sequence, heads of 64, f32 (f16 and bf16 go to the reference on the CPU), medians of Criterion; every contender of a cell runs in the same process, on the same tensors.
+`make moh-benchmarks` measures everything again and writes this file. CONDITIONS
+One sequence, heads of 64, f32 (on the CPU, f16 and bf16 use the reference), medians of Criterion; all kernels of a cell run in
+the same process, on the same tensors.
 
-- *reference*: every head in full with a matrix of scores, times its gate, half of the routed pairs on: what the published
-  code does.
-- *burn, dense* and *candle, dense*: their fused attention for the CPU, every head, no gates. Candle's has no
-  backward pass. A dash: not measured in this run.
+- *reference*: computes every head in full with a matrix of scores and multiplies by the gate, as the published code does;
+  half of the routed pairs are on.
+- *burn, dense* and *candle, dense*: their fused CPU attention, every head, no gates. Candle's has no backward pass. A dash
+  means not measured in this run.
 - *ours, dense*: our kernel without gates. *0 % on* to *100 % on*: the same kernel with gates.
-- *saved of the ideal*: the time saved, as a share of what would be saved if time shrank as the work does (with *ours, dense*
-  as the whole). 1.00 is perfect, below 0 skipping costs time. *pays up to*: the highest activation measured, below 100 %, at
+- *saved of the ideal*: the time saved, as a share of the saving if time were proportional to the work left (relative to
+  *ours, dense*). 1.00 is perfect; below 0, skipping costs time. *pays up to*: the highest measured activation below 100 % for
   which skipping is faster than *ours, dense*.
 
-What a head costs apart from its rows is the same for half of them: its keys and values are read, for the scores they are
-transposed, and backward their gradients are written in full. That is why the saving falls short of the ideal, the more the
-fewer the query tokens are.
+Part of the cost of a head does not depend on the number of its rows: the kernel reads the keys and values, transposes the
+keys for the scores, and in the backward pass writes their gradients in full. So the saving is below the ideal; the fewer the
+query tokens, the larger the gap.
 
-Two things were measured once by hand (2026-11-27, AMD EPYC with AVX-512, 2 threads), not by this command. With 112 tokens, 2049 keys
-and all heads on, clocks inside the forward pass gave of both threads' time 3 % (12 heads) and 6 % (32 heads) to transposing keys, 4 %
-and 2 % to threads that wait for work, 1 % each to copying queries; the rest of what does not shrink is within the products, whose keys
-and values come from afar in pieces of 256 bytes. The number of rows itself matters little: from the first-level cache, products of 12,
-28, 56 and 112 rows are equally fast per row. And held to AVX2, *ours, dense* at 512 x 2049, 12 heads, takes 1.8 to 1.9 times as long,
-forward and with gradients; without any wide registers about 7 times.
+Two things were measured once by hand (2026-11-27, AMD EPYC with AVX-512, 2 threads), not by this command. First, with 112 tokens,
+2049 keys and all heads on, clocks inside the forward pass show where both threads spend their time: transposing keys takes 3 %
+(12 heads) and 6 % (32 heads), waiting for work 4 % and 2 %, copying queries 1 % each. The rest of the fixed cost is within the
+products, which fetch keys and values from distant memory in pieces of 256 bytes. The number of rows itself matters little: from
+the first-level cache, products of 12, 28, 56 and 112 rows are equally fast per row. Second, when limited to AVX2, *ours, dense*
+at 512 x 2049, 12 heads, takes 1.8 to 1.9 times as long, forward and with gradients; without any wide registers it takes about 7
+times as long.
 
-These are times of the attention alone, from projected queries, keys and values to the context, and back to their gradients.
-The whole module and the whole product stand further down.
+These times are for the attention alone, from projected queries, keys and values to the context, and back to their gradients.
+The sections below have the whole module and the whole product.
 ";
 
-const PAIRED: &str = "`moh_paired` runs the dense kernel and the five shares one after another, round after round, and divides within a round: these
-shares can be trusted more than the quotients of the medians above, which were measured minutes apart.
+const PAIRED: &str =
+    "`moh_paired` runs the dense kernel and the five shares one after another, in many rounds, and takes the ratio within each
+round. These ratios are more reliable than those of the medians above, which were measured minutes apart.
 
 ";
 
 const PEERS: &str =
     "Batch 3, 112 queries, 2049 keys of width 1408, 12 heads of 64, 8 shared: the paper's cross-attention. Most of the time
-goes to the projections of keys and values, which both sides do in full, unless routed heads are *off everywhere*: then ours
-may leave them out of the projections. It does so from two such heads of twelve on at this size; below each such row stands
-what it takes without. PyTorch computes the same whatever is off. `scripts/moh-peers.sh` prints this table. In brackets: how
-many times longer it takes than ours, the median of the ratios of the rounds.
+goes to the projections of keys and values. Both implementations compute them in full, unless routed heads are *off everywhere*:
+then ours can skip their projections. At this size it does so if at least two heads of twelve are off everywhere; the row below
+each such row has the time without this. PyTorch computes the same no matter which heads are off. `scripts/moh-peers.sh` prints
+this table. In brackets: how many times longer than ours, the median of the ratios of the rounds.
 
 ";
 
 const PRODUCT: &str =
-    "A question answered and a training step of the shipped miniature, and what the attention of its Q-Former takes of
-that, once by the reference and once as `MohAttention` chooses (half of the routed gates open at random; a training step: one
-of two shards, forward and backward). Its shapes are so small that the kernels change next to nothing about it: they are
-for larger models.
+    "The table has the time of one answer and of one training step of the shipped miniature, and how much of it the
+attention of the Q-Former takes: once with the reference and once with the kernel that `MohAttention` chooses (half of the routed
+gates open at random; the training step is one of two shards, forward and backward). The shapes are so small that the kernels
+change almost nothing: they are for larger models.
 
 ";
 
 const OPERATIONS_TEXT: &str =
-    "The operations beside attention that burn computes slowly on the CPU, at sizes of the full model: burn's (before) and
-ours (after), in one run.
+    "These are the operations around attention that burn computes slowly on the CPU, at sizes of the full model: burn's
+(before) and ours (after), in one run.
 
 ";

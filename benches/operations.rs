@@ -1,4 +1,4 @@
-//! The operations around attention that have kernels of their own on the CPU, beside burn's: at sizes of the full model,
+//! The operations around attention that have their own kernels on the CPU, compared with burn's: at sizes of the full model,
 //! f32, forward and forward with backward. `make moh-benchmarks` puts them into its report.
 
 use std::time::Duration;

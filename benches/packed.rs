@@ -1,8 +1,8 @@
-//! Products with packed weights beside burn's matrix product, at the sizes of a laptop's vision-language model: the encoder
-//! (width 768, 8 pictures of 1024 tokens), reading a prompt (666 rows) and writing (one row, whose weights come from memory:
-//! as many matrices as the caches cannot hold), and a plain copy of memory.
+//! Products with packed weights compared with burn's matrix product, at the sizes of a laptop's vision-language model: the
+//! encoder (width 768, 8 pictures of 1024 tokens), reading a prompt (666 rows) and writing (one row, whose weights come from
+//! memory: as many matrices as the caches cannot hold), and a plain copy of memory.
 //!
-//! Elements a second are operations a second: two for each weight and row. Threads: all cores, or as many as
+//! Elements per second are operations per second: two for each weight and row. Threads: all cores, or as many as
 //! `RAYON_NUM_THREADS` says.
 
 use std::time::Duration;

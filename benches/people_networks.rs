@@ -1,9 +1,9 @@
-//! Times finding people for scripts/people_peers.py, which starts it and sends it one line a measurement:
+//! Times finding people for scripts/people_peers.py, which starts it and sends it one line per measurement:
 //!
 //! - `network NAME`: one call of a network of [`networks`], after one that is not counted;
 //! - `frame SEARCH WIDTH HEIGHT FILE`: `fast` or `thorough` on a picture of raw RGB bytes, with alignment and embedding.
 //!
-//! The answer is the time of the processor in milliseconds, and for a frame the number of faces.
+//! The answer is the CPU time in milliseconds, and for a frame the number of faces.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! What it costs to have another subject in place: out of 64 in memory, or from its file.
+//! The cost of switching to another subject: from 64 in memory, or from its file.
 
 use std::ops::ControlFlow;
 

@@ -1,5 +1,6 @@
 //! The paper's ablations at miniature scale, one command per table: number of personal tokens, SPR and HAE switched off one by
-//! one, how fast subjects are learned, and what from; and what the miniature does otherwise than the paper. Characters that the base never met; several seeds; paired intervals.
+//! one, how fast subjects are learned, and what from; and the differences between the miniature and the paper. It uses characters
+//! that the base has never seen, several seeds, and paired intervals.
 
 use std::{error::Error, ops::ControlFlow, path::PathBuf, process::ExitCode, time::Instant};
 

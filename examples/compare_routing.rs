@@ -1,5 +1,5 @@
 //! Dense, top-k and ReMoH routing of the Q-Former's heads at equal budget: three bases on one encoder, with the same data, seeds
-//! and steps, each examined on characters that it never met. Prints one table.
+//! and steps, each examined on characters that it has never seen. Prints one table.
 //!
 //! At the shipped size this takes hours; `--steps 500 --groups 1000 --seeds 1` takes minutes and says less.
 

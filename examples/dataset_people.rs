@@ -1,5 +1,5 @@
-//! What `pvchat dataset make` makes of many people: a small dataset of everybody in some folders of clips, with all the other clips
-//! as the corpus, and a line about each.
+//! Does what `pvchat dataset make` does, for many people: a small dataset of everybody in some folders of clips, with all the
+//! other clips as the corpus, and a line about each.
 
 use std::{
     error::Error,

@@ -1,6 +1,6 @@
 //! Times an epoch of learning: our schedule (features once per clip, all questions of a clip in one forward pass)
-//! and the naive one (every question decodes and encodes its clip again). `scripts/epoch.sh` runs both beside the same loop
-//! in PyTorch.
+//! and the naive one (every question decodes and encodes its clip again). `scripts/epoch.sh` runs both together with the same
+//! loop in PyTorch.
 
 use std::{
     error::Error,

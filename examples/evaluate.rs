@@ -1,4 +1,4 @@
-//! Examines the miniature on characters that its base never saw, and prints the tables of the README.
+//! Examines the miniature on characters that its base never saw, and prints the tables of docs/results.md.
 //!
 //! `evaluate --help` says what can be varied. Every clip goes through an mp4 file.
 

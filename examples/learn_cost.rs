@@ -181,7 +181,7 @@ impl Spent {
         Self { wall: field(&read("/proc/uptime"), 0).unwrap_or(f64::NAN), cores: cores / 100.0 }
     }
 
-    /// What was spent since, which begins anew.
+    /// What was spent since the last call; counting starts again.
     fn until_now(&mut self) -> Self {
         let now = Self::now();
         let spent = now + *self * -1.0;
@@ -230,7 +230,7 @@ fn model(pvchat: &Pvchat, arguments: &Arguments, out: &mut impl Write) -> Result
     let longest = texts.collect::<Result<Vec<usize>, Box<dyn Error>>>()?.into_iter().max().unwrap_or(0);
     let asked = LearnConfig::in_decoder().questions.unwrap_or(usize::MAX).min(shot.pairs.len());
     let questions = (longest * asked) as f64;
-    // What stands around a picture is about 14 tokens.
+    // The text around a picture is about 14 tokens.
     let prefix = (arguments.frames * (sizes.picture_tokens() + 14)) as f64;
     let tokens = prefix + questions;
     let attention = 4.0 * queries * (prefix * prefix + questions * (prefix + longest as f64));

@@ -170,7 +170,7 @@ fn run(arguments: Arguments) -> Outcome {
     }
 }
 
-/// Cuttings of each filmed clip that drawn clips are told from.
+/// Cuttings of each filmed clip for the classifier of drawn clips.
 const CUTTINGS: usize = 200;
 /// Frames that they are cut from.
 const FILMED_FRAMES: usize = 160;
@@ -193,7 +193,7 @@ fn footage(seed: u64) -> Result<Vec<Vec<RgbImage>>, Box<dyn Error>> {
     Ok(made)
 }
 
-/// Writes a file of a base: to a temporary name beside it first, so that nothing half-written remains.
+/// Writes a file of a base: to a temporary name next to it first, so that no unfinished file remains.
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> Outcome {
     println!("{name}: {} KiB", bytes.len() / 1024);
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(at(folder))?;

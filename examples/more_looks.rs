@@ -1,5 +1,5 @@
-//! What there is to win over one look at a person: the examination of subjects that are the mean of several looks, at clips made
-//! from the one clip, as learning sees them, and at further clips of the person, which learning never gets.
+//! What further looks at a person gain over one look: the examination of subjects that are the mean of several looks, at clips
+//! made from the one clip, as learning sees them, and at further clips of the person, which learning never sees.
 
 use std::{error::Error, ops::ControlFlow, process::ExitCode};
 

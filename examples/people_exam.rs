@@ -86,7 +86,7 @@ struct Report {
     #[serde(rename = "tpr_at_fpr_0.001")]
     tpr_at_1_permille: f64,
     existence_balanced: f64,
-    /// 95 % over identities drawn anew 1000 times.
+    /// 95 % over identities resampled 1000 times.
     existence_interval: [f64; 2],
     existence_true_accepts: f64,
     existence_false_accepts: f64,
@@ -406,7 +406,7 @@ fn by_identity<'a>(items: &[&'a Item]) -> Vec<Vec<&'a Item>> {
     groups.into_values().collect()
 }
 
-/// 95 % of the balanced accuracy when identities are drawn anew.
+/// 95 % of the balanced accuracy when identities are resampled.
 fn interval(items: &[&Item], threshold: f32) -> [f64; 2] {
     let groups = by_identity(items);
     let mut stream = SeededStream::new(7).derive("bootstrap");
@@ -471,7 +471,7 @@ fn fit(embedder: String, items: &[&Item], pairs: &[Pair]) -> Calibration {
     let (hundredth, excess) = tail(pairs);
     // Strangers in clips of one room are more alike than those in pictures: what is certain must hold for them too.
     let room = extremes(items, true)[1];
-    // Exceedances of the hundredth fall off exponentially: one in 100 k pairs lies ln(k) mean excesses above.
+    // Exceedances of the hundredth fall off exponentially: one in 100 k pairs is ln(k) mean excesses above.
     let rarer = |times: f32| hundredth + excess * times.ln();
     let certain = [1, 10, 64, 1000].map(|people| (people, rarer(10.0 * people as f32).max(midpoint + 0.02).max(room).min(0.99)));
     let possible = (midpoint - 2.2 / slope).min(certain[0].1 - 0.02);

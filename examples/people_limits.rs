@@ -1,4 +1,4 @@
-//! From which size, blur, darkness and tilt on people are no longer recognised, and whether the limits on quality refuse the
+//! The size, blur, darkness and tilt from which on people are no longer recognised, and whether the limits on quality refuse the
 //! faces that would be confused.
 
 use std::{
@@ -171,7 +171,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
             let is_telling = best.is_some_and(|seen| seen.embedding.is_some() && seen.quality.is_telling());
             for other in clean.iter().filter(|other| !std::ptr::eq(*other, *probe)) {
                 let similarity = embedding.map_or(-1.0, |embedding| cosine(embedding, &other.embedding));
-                // As the program says it: whoever is too blurred may be anybody.
+                // As in the program: a person who is too blurred may be anybody.
                 let verdict = match calibration.verdict(similarity, 1) {
                     Verdict::No if !is_telling => Verdict::NotSure,
                     verdict => verdict,
@@ -292,7 +292,8 @@ fn turn(picture: &RgbImage, degrees: f32) -> RgbImage {
     })
 }
 
-/// A face of a clip as it looks under some of the conditions, with what is said of it beside another frame of the clip.
+/// A face of a clip as it looks under some of the conditions, with the verdict when it is compared with another frame of the
+/// clip.
 fn sheet(finder: &Finder, calibration: &Calibration, clip: &Path) -> Outcome<RgbImage> {
     const SIDE: i64 = 220;
     const COLUMNS: i64 = 4;

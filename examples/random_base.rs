@@ -1,4 +1,4 @@
-//! Bases of the published sizes with random weights: what opening and asking cost, without anybody's weights.
+//! Bases of the published sizes with random weights: the cost of opening and asking, without published weights.
 
 use std::{
     error::Error,

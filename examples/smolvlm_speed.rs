@@ -1,4 +1,5 @@
-//! The stages of an answer about a clip, timed: what `docs/smolvlm2-benchmarks.md` has beside PyTorch. Prints one JSON object.
+//! The stages of an answer about a clip, timed, for the comparison with PyTorch in `docs/smolvlm2-benchmarks.md`. Prints one JSON
+//! object.
 
 use std::{error::Error, ops::ControlFlow, path::PathBuf, process::ExitCode, time::Instant};
 
@@ -113,7 +114,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     let language = &vilm.parameters().answer.lm;
     let bytes = language.packed().map(PackedDecoder::bytes);
-    // Keys and values of every token so far, in f32, which a step reads beside the weights.
+    // Keys and values of every token so far, in f32, which a step reads in addition to the weights.
     let sizes = &language.config;
     let cache_bytes = sizes.layers * 2 * sizes.kv_heads * sizes.head_dim * size_of::<f32>() * reading.tokens();
     let report = json!({

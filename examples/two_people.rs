@@ -59,7 +59,7 @@ struct Shot {
     kind: String,
     seen: SeenClip,
     scene: Scene,
-    /// Where each of the people stands, if there.
+    /// Where each of the people is, if present.
     positions: Vec<Option<usize>>,
 }
 

@@ -1,4 +1,4 @@
-//! Criterion benchmarks of pvchat; see the files beside this package. Here is what the benchmarks of attention and the
+//! Criterion benchmarks of pvchat; see the files next to this package. Here is what the benchmarks of attention and the
 //! report on them have in common.
 
 pub mod people;
@@ -125,7 +125,7 @@ impl Pass {
     }
 }
 
-/// Operations with kernels of their own, and the rows and their length that they are measured on: sizes of the full model.
+/// Operations with their own kernels, and the rows and their length that they are measured on: sizes of the full model.
 pub const OPERATIONS: [(&str, [usize; 2]); 5] = [
     ("softmax", [12 * 112, 2049]),
     ("GELU", [2049, 6144]),

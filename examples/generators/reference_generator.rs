@@ -1,5 +1,6 @@
 //! A generator that follows the contract in docs/generators.md with as little as possible: it moves the picture of the person to
-//! and fro. To be read, and to try things out without a network; a dataset made with it teaches nothing that its picture does not.
+//! and fro. It is an example to read, and for trying things out without a network; a dataset made with it contains no more
+//! information than its picture.
 //!
 //! ```sh
 //! cargo build --release --workspace --example reference_generator

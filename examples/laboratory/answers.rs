@@ -1,4 +1,4 @@
-//! The file of answers, and the tables that are made of it.
+//! The file of answers, and the tables that are made from it.
 
 use std::{fs, path::Path};
 
@@ -22,7 +22,7 @@ pub const POOLED: &str = "cosine of the mean of the grid's tokens";
 pub const READ_OUTS: &str = "cosine of the read-outs of people";
 /// What is added to the name of a way whose tokens and rows were zeroed after learning.
 pub const ZEROED: &str = ", tokens and rows zeroed";
-/// The same where the tokens and rows of another character of the group stand in.
+/// The same with the tokens and rows of another character of the group in their place.
 pub const ANOTHERS: &str = ", another's tokens and rows";
 
 /// All answers of one way about one character.
@@ -180,7 +180,7 @@ pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<()> {
                 cells.push("-".into());
                 continue;
             }
-            // The first newcomer has nobody before it whose tokens could stand in.
+            // The first newcomer has no predecessor whose tokens could be used instead.
             let both = rows.iter().filter_map(|row| Some((same(&its, row)?.clone(), row.clone())));
             let (baseline, own): (Vec<Row>, Vec<Row>) = both.unzip();
             let [baseline, own] = [answers(&baseline, threshold(&its)), answers(&own, 0.5)];

@@ -2,7 +2,7 @@
 //! and nobody in particular?
 //!
 //! `learn` learns the characters of an examination in the ways that are asked for and writes every answer into a file, from
-//! which `table` makes the tables; what the file holds already is not done again.
+//! which `table` makes the tables; answers that are already in the file are not computed again.
 
 mod answers;
 mod made;
@@ -330,7 +330,7 @@ impl Laboratory {
         Ok(())
     }
 
-    /// One of the subjects that a bridge was learned over, which holds the bridge; kept beside the answers.
+    /// One of the subjects that a bridge was learned over, which holds the bridge; stored next to the answers.
     fn bridge(
         &self,
         pvchat: &Pvchat,
@@ -450,7 +450,8 @@ struct Group {
     characters: Vec<Character>,
 }
 
-/// Learns one character and gives the losses of all steps beside it; nothing, and a line that says so, where the self-check refuses it.
+/// Learns one character and returns it with the losses of all steps; nothing, and a line that says so, if the self-check refuses
+/// it.
 fn learned_alone(pvchat: &Pvchat, shots: &[Shot], options: &LearnOptions, what: &str) -> Outcome<Option<(Subject, Vec<f32>)>> {
     let bar = bar("learning", options.training.steps());
     bar.set_message(what.to_string());
@@ -472,7 +473,7 @@ fn learned_alone(pvchat: &Pvchat, shots: &[Shot], options: &LearnOptions, what: 
     }
 }
 
-/// Learns a group with one bridge; the losses of all steps beside the subjects.
+/// Learns a group with one bridge; returns the subjects with the losses of all steps.
 fn learned_together(
     pvchat: &Pvchat,
     names: &[SubjectName],

@@ -1,5 +1,5 @@
-//! Controls of an examination: what is answered without the clip, without the person, or about somebody else. Whatever does as
-//! well as a learned subject shows that the figures measure something else.
+//! Controls of an examination: what is answered without the clip, without the person, or about somebody else. If a control does
+//! as well as a learned subject, the figures measure something else.
 
 use image::{Rgb, RgbImage};
 use pvchat::{

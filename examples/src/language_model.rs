@@ -18,10 +18,10 @@ pub const FOLDER: &str = "smollm2-135m-instruct";
 const GGUF: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 /// The tokenizer that all SmolVLM2 share; it is made of the same vocabulary.
 const SMOLVLM2_TOKENIZER: &str = "smolvlm2-tokenizer.json";
-/// Where all of it comes from, beside it.
+/// The file next to it that says where all of it comes from.
 const CARD: &str = "card.json";
 
-/// What is fetched, and what is made of it.
+/// What is downloaded, and what is made from it.
 #[derive(Serialize)]
 struct Card {
     name: &'static str,

@@ -64,13 +64,13 @@ pub fn at(path: &Path) -> impl FnOnce(io::Error) -> String {
     move |error| format!("{}: {error}; {}", path.display(), remedy(&error))
 }
 
-/// A path as a user would type it: relative to the current folder where it lies below.
+/// A path as a user would type it: relative to the current folder if it is below it.
 pub fn shown(path: &Path) -> String {
     let current = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(&current).unwrap_or(path).display().to_string()
 }
 
-/// An error with its causes in one line; a cause that is already told is not told twice.
+/// An error with its causes in one line; a cause that is already included is not repeated.
 pub fn error_line(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
@@ -84,7 +84,7 @@ pub fn error_line(error: &(dyn Error + 'static)) -> String {
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// How a command line ends: its error in one line and 2, or 0; also when whoever read the output has read enough.
+/// How a command line ends: its error in one line and 2, or 0; also when the reader of the output closes it early.
 pub fn exit_code(outcome: Result<(), Box<dyn Error>>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -113,7 +113,7 @@ pub fn say_unfinished(out: &mut impl Write, unfinished: &[Unfinished]) -> io::Re
     Ok(())
 }
 
-/// The text in lines of at most `width` characters, broken between words; a longer word gets a line of its own.
+/// The text in lines of at most `width` characters, broken between words; a longer word gets its own line.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {

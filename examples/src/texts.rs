@@ -55,7 +55,7 @@ impl TextOptions {
     /// Opens the encoder and says who judges; nothing is sent yet.
     ///
     /// # Errors
-    /// What reading the encoder reports; an address that is none.
+    /// What reading the encoder reports; an invalid address.
     pub fn open(&self) -> Outcome<TextScorer> {
         let embedder = self.bert.as_ref();
         let embedder = embedder.map(|folder| RobertaEmbedder::open(folder, self.bert_layer, &Default::default())).transpose()?;
@@ -80,7 +80,7 @@ const RESAMPLES: usize = 300;
 
 impl TextScorer {
     /// Scores the descriptions of every way, all together and by what was asked about, prints the table with bootstrap intervals
-    /// over clips, and returns all of it with every mark, its reason, and what the judge was told.
+    /// over clips, and returns all of it with every score, its reason, and the judge's prompt.
     ///
     /// # Errors
     /// What the judge and the encoder report.

@@ -1,4 +1,4 @@
-//! What is true of the fixture clips. Nothing that learns reads this; the demo shows it beside the answers.
+//! What is true of the fixture clips. Nothing that learns reads this; the demo shows it next to the answers.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use pvchat::{
 };
 use serde::{Deserialize, Serialize};
 
-/// The name of the file that holds the [`Truth`], beside the clips.
+/// The name of the file next to the clips that holds the [`Truth`].
 pub const TRUTH_FILE: &str = "truth.json";
 
 /// Who a clip shows, seen from the character that is learned.

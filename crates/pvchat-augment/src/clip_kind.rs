@@ -1,4 +1,4 @@
-//! Whether a clip is one that a base was made for, and shows somebody.
+//! Whether a base was made for this kind of clip, and whether the clip shows somebody.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ pub enum ClipKind {
     Person,
     /// Footage that the encoder was made for, or a plain surface, with nobody in it.
     Nobody,
-    /// Footage that the encoder was not made for: what it makes of it means nothing.
+    /// Footage that the encoder was not made for: its output has no meaning.
     Foreign,
 }
 
@@ -22,7 +22,7 @@ const MEASURED: [ClipKind; 3] = [ClipKind::Person, ClipKind::Nobody, ClipKind::F
 /// Shrinks the weights, against the mean square of a feature.
 const RIDGE: f64 = 0.1;
 
-/// A linear classifier of clips by what an encoder makes of them.
+/// A linear classifier of clips by the output of an encoder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClipKinds {
     /// For each kind the weights of the features, then the constant.

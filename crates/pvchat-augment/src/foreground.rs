@@ -1,10 +1,10 @@
 //! Where the person is: a mask for every frame of a clip of one person, from colours alone.
 //!
-//! What stands at the left and right border of a frame is background, and so is everything else in the same row with
+//! What is at the left and right border of a frame is background, and so is everything else in the same row with
 //! one of its colours; the largest central patch of the rest is a first guess. It takes furniture behind the person for
-//! the person and loses hair or skin that has a colour of the border. Both are mended by what all frames together say of
-//! a colour: whether it is mostly seen in guesses and near their centre, or elsewhere. Still a heuristic,
-//! which is why a mask has to be [`plausible`] and every positive made with it is checked.
+//! the person and loses hair or skin that has a colour of the border. Statistics of each colour over all frames correct both:
+//! whether it is mostly seen in guesses and near their centre, or elsewhere. This is a heuristic, so a mask has to be
+//! [`plausible`], and every positive made with it is checked.
 
 use std::ops::RangeInclusive;
 
@@ -23,9 +23,9 @@ const SAME_COLOUR: i16 = 14;
 
 /// How often the masks are mended by the colours that they hold.
 const ROUNDS: usize = 2;
-/// The distance from the mask's centre, in widths of the frame, at which a pixel's word for its colour has faded to 1/e.
+/// The distance from the mask's centre, in widths of the frame, where the weight of a pixel's colour has dropped to 1/e.
 const TRUSTED_REACH: f32 = 0.12;
-/// The distance from the mask's centre, in widths of the frame, at which a pixel has lost 1 in the logarithm of its odds.
+/// The distance from the mask's centre, in widths of the frame, where a pixel's log odds are lower by 1.
 const BODY_REACH: f32 = 0.16;
 /// The logarithm of the odds at the mask's centre for a colour seen as often on the person as elsewhere.
 const CENTRE_ODDS: f32 = 3.0;

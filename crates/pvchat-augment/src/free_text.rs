@@ -27,7 +27,7 @@ pub fn normalise_question(text: &str) -> String {
     words.join(" ")
 }
 
-/// Finds what a question in any wording asks about: the first telling word decides. `None` when there is none.
+/// Finds what a question in any wording asks about: the first decisive word counts. `None` when there is none.
 ///
 /// A question with both a telling word and words of existence ("what is the person doing in this video") asks for the former.
 ///
@@ -39,7 +39,7 @@ pub fn classify(question: &str) -> Option<Aspect> {
     let words = split(question);
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let yes_no = matches!(words.first().copied(), Some("is" | "are" | "was" | "can" | "could" | "do" | "does" | "did"));
-    // "what does <Aa> do ?" against "what does <Aa> look like ?": a bare "do" tells only at the end.
+    // "what does <Aa> do ?" against "what does <Aa> look like ?": a bare "do" decides only at the end.
     let ends_with_do = !yes_no && words.iter().rev().find(|word| word.chars().any(char::is_alphanumeric)) == Some(&"do");
     words
         .iter()

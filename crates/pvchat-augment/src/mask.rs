@@ -1,7 +1,7 @@
 //! Masks of one frame: 255 on the person, 0 elsewhere; and the little morphology they need.
 //!
-//! Written out here because a general image processing library brings a linear algebra library along, and because at 64
-//! pixels a handful of passes over bytes is all there is to do.
+//! Implemented here because a general image processing library depends on a linear algebra library, and because 64 pixels need
+//! only a few passes over bytes.
 
 use image::GrayImage;
 
@@ -21,7 +21,7 @@ pub(crate) fn open(mask: &GrayImage) -> GrayImage {
     neighbourhood(&shrunk, [-1, 0], u8::max)
 }
 
-/// The least or greatest value of every pixel and those at the offsets, across and down, as far as they lie within the mask.
+/// The least or greatest value of every pixel and those at the offsets, across and down, as far as they are within the mask.
 fn neighbourhood(mask: &GrayImage, offsets: [isize; 2], fold: impl Fn(u8, u8) -> u8 + Copy) -> GrayImage {
     let width = (mask.width() as usize).max(1);
     let mut across = mask.clone();

@@ -1,4 +1,4 @@
-//! Negatives: which clips of a corpus to set against the learned person, by likeness and at random.
+//! Negatives: which clips of a corpus are used against the learned person, by similarity and at random.
 
 use image::RgbImage;
 use pvchat_data::random::SeededStream;
@@ -42,7 +42,7 @@ pub trait Corpus: Sync {
     }
 }
 
-/// A corpus of nobody: for learning from clips of one's own, where no strangers are looked for.
+/// An empty corpus, for learning from the caller's own clips, where no strangers are needed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Nobody;
 

@@ -173,7 +173,7 @@ mod tests {
         let larger = Movement::new(9, 9, 2.0, [0.0, 0.0]).frame(&frame);
         assert_eq!(larger.get_pixel(4, 4).0, [40, 40, 7]);
         assert_eq!(larger.get_pixel(8, 0).0, [60, 20, 7]);
-        // Half a pixel lies between its neighbours.
+        // Half a pixel is between its neighbours.
         let half = Movement::new(9, 9, 1.0, [0.5, 0.0]).frame(&frame);
         assert_eq!(half.get_pixel(5, 3).0, [45, 30, 7]);
         assert_eq!(Movement::new(9, 9, 1.0, [0.0, 0.0]).frame(&frame), frame);

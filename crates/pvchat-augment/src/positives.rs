@@ -1,7 +1,7 @@
 //! Positives: other clips of the same person, made from the one reference clip.
 //!
-//! A positive is a list of random [`Step`]s carried out on the reference. What must not change is who it is;
-//! whether it did is judged by the caller, see [`PositiveMaker::positives`].
+//! A positive is a list of random [`Step`]s carried out on the reference. The identity must not change; the caller checks this,
+//! see [`PositiveMaker::positives`].
 
 use image::{GrayImage, RgbImage, imageops};
 use pvchat_data::random::SeededStream;
@@ -12,7 +12,7 @@ use crate::foreground::{check_sizes, person_masks, plausible};
 use crate::pixels::{self, Movement};
 use crate::{Error, Failure, PositiveConfig, Result};
 
-/// One change on the way from the reference to a positive, with all that is needed to repeat it.
+/// One change on the way from the reference to a positive, with everything that is needed to repeat it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Step {

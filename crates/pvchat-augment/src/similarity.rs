@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 /// A logistic curve over the cosine of two identity embeddings.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SimilarityScale {
-    /// The cosine at which the same person and somebody else are equally likely.
+    /// The cosine where the same person and somebody else are equally likely.
     pub midpoint: f32,
     /// How steep the curve is there, in logits per unit of cosine.
     pub slope: f32,
 }
 
-/// Newton steps of the fit; it stands still after about ten.
+/// Newton steps of the fit; it converges after about ten.
 const FIT_STEPS: usize = 50;
 /// Keeps the fit finite where a threshold separates the pairs without error.
 const RIDGE: f64 = 1e-6;

@@ -1,4 +1,4 @@
-//! Two people, known from a clip each, side by side in one clip.
+//! Two people, each from their own clip, side by side in one clip.
 
 use image::{GrayImage, RgbImage};
 use pvchat_data::random::SeededStream;
@@ -12,11 +12,11 @@ use crate::positives::{PositiveMaker, Step};
 pub struct Together {
     /// As many frames as the references have, of their size.
     pub frames: Vec<RgbImage>,
-    /// Which of the two makers' people stands left: 0 or 1.
+    /// Which of the two makers' people is on the left: 0 or 1.
     pub left: usize,
     /// What was done with either person before they were put together, in the order of the makers.
     pub steps: [Vec<Step>; 2],
-    /// Which of the scenes they stand in.
+    /// Which of the scenes they are in.
     pub scene: usize,
 }
 

@@ -368,7 +368,7 @@ fn get(base: &Known, common: &Common, hub: &Hub) -> Outcome<()> {
     output.result("base", &BaseBody::of(base, hub), text)
 }
 
-/// Fetches beside this thread, which can then answer an interruption.
+/// Downloads in another thread, so that this one can react to an interruption.
 fn fetch(base: &Known, origin: &Origin, hub: &Hub, output: &Output) -> Outcome<()> {
     let (stoppable, bar, (sender, done)) = (Stoppable::begin(), byte_bar(output), mpsc::channel());
     let (known, origin, record) = (base.clone(), origin.clone(), base.record()?);

@@ -34,7 +34,7 @@ pub struct LazyBase {
     output: Output,
     opened: Option<BaseDescriber>,
     bits: Bits,
-    /// Where it keeps what it makes of pictures.
+    /// Where it keeps its encodings of pictures.
     looks: Option<PathBuf>,
 }
 
@@ -122,7 +122,7 @@ impl LazyBase {
         Ok(Self { name, folder, key, learned, listed, output, opened: None, bits: Bits::default(), looks: None })
     }
 
-    /// Keeps what it makes of pictures in a folder, for the next question.
+    /// Keeps its encodings of pictures in a folder, for the next question.
     pub fn keeping(self, folder: PathBuf) -> Self {
         Self { looks: Some(folder), ..self }
     }

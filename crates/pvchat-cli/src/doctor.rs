@@ -1,4 +1,4 @@
-//! `pvchat doctor`: what is installed, and what is missing with the command that mends it.
+//! `pvchat doctor`: what is installed, what is missing, and the command that fixes it.
 
 use std::{
     fmt::Display,
@@ -248,7 +248,7 @@ impl<'a> StateBody<'a> {
     }
 }
 
-/// The states of a base beside those of another program; the first that deviates is marked.
+/// The states of a base and those of another program; the first that deviates is marked.
 fn compared(common: &Common, base: &Base, dump: &Path) -> Outcome<Exit> {
     let listed = match base.known()? {
         Some(_) => describer::choose(common, Some(base))?,

@@ -338,7 +338,7 @@ fn doubts(people: &People, enrolled: &Enrolled) -> Outcome<Vec<String>> {
     }
     let names = people.gallery().names()?;
     for other in names.iter().filter(|other| **other != enrolled.person.name) {
-        // Somebody who cannot be read is the business of whoever asks for them.
+        // A person whose file cannot be read is reported when somebody asks for that person.
         let Ok(other) = people.gallery().load(other) else { continue };
         let is_like = |other: &Person| calibration.verdict(other.similarity(embedding), names.len()) == Verdict::Yes;
         if other.model == enrolled.person.model && is_like(&other) {

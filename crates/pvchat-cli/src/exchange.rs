@@ -1,4 +1,4 @@
-//! People out of the folder and into it: export, import, forget.
+//! Export, import and deletion of people in the folder.
 
 use std::{
     fs,
@@ -183,7 +183,7 @@ fn is_subject(bytes: &[u8]) -> bool {
     has(b"\"__metadata__\"") && !has(b"\"person\"")
 }
 
-/// What else than its checksum a person's file must fulfil: whoever made it can make a checksum too.
+/// What a person's file must fulfil apart from its checksum: an attacker who makes a file can make a checksum too.
 fn check(person: &Person) -> Result<(), String> {
     let known = models::catalogue().iter().find(|model| model.id() == person.model);
     let known =
@@ -238,7 +238,7 @@ struct ForgottenBody<'a> {
     bytes: u64,
 }
 
-/// Deletes all that is kept of somebody, real, learned and drawn, and says what that was.
+/// Deletes everything stored about somebody, real, learned and drawn, and says what it deleted.
 pub fn forget(common: &Common, name: &SubjectName) -> Outcome<Exit> {
     let gallery = common.gallery()?;
     let folder = gallery.path();

@@ -202,7 +202,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// An error with its causes in one line; a cause that is already told is not told twice.
+/// An error with its causes in one line; a cause that is already included is not repeated.
 fn line(error: &Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();

@@ -69,7 +69,7 @@ fn chosen(folder: Option<&Path>, name: &str, variable: &str) -> Outcome<PathBuf>
     data.ok_or_else(|| Failure::failed(format!("this user has no home folder; name a folder by --{name} or {variable}")))
 }
 
-/// Makes a folder that only its owner may read, where there is none.
+/// Makes a folder that only its owner may read, if it does not exist.
 pub fn make_private(folder: &Path) -> Outcome<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);

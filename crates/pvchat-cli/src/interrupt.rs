@@ -21,7 +21,7 @@ pub fn listen() {
     let _ = ctrlc::set_handler(handle);
 }
 
-/// Work that asks `flow` whether to go on, until this is dropped.
+/// Work that asks `flow` whether to continue, until this is dropped.
 pub struct Stoppable(());
 
 impl Stoppable {
@@ -30,7 +30,7 @@ impl Stoppable {
         Self(())
     }
 
-    /// Whether to go on.
+    /// Whether to continue.
     pub fn flow(&self) -> ControlFlow<()> {
         if self.is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }

@@ -1,4 +1,4 @@
-//! As what a person is kept: by the face, as a drawn character, on bases.
+//! The forms in which a person is stored: by the face, as a drawn character, on bases.
 
 use pvchat::SubjectName;
 

@@ -81,7 +81,7 @@ pub struct Arguments {
     keep_data: bool,
 }
 
-/// A choice by its name, as it stands in configurations too.
+/// A choice by its name, as in configurations.
 fn trains(text: &str) -> Result<Trains, String> {
     serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }

@@ -51,7 +51,7 @@ impl Output {
         out.flush()
     }
 
-    /// Says something beside the result, on standard error.
+    /// Says something in addition to the result, on standard error.
     pub fn note(&self, text: impl Display) {
         if !self.quiet {
             // Not `eprintln!`, which panics when nobody listens.

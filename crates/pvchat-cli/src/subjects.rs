@@ -1,4 +1,4 @@
-//! `pvchat subjects`: looks after the people who are kept. Real people and drawn characters share the folder.
+//! `pvchat subjects`: manages the stored people. Real people and drawn characters share the folder.
 
 use std::path::PathBuf;
 

@@ -78,7 +78,7 @@ struct PersonBody {
     moments: Vec<MomentOf>,
 }
 
-/// Watches a video, with a bar. An interruption stops it where it can go on.
+/// Watches a video, with a bar. An interruption stops it where it can resume.
 pub fn watch(people: &People, output: &Output, file: &Path) -> Outcome<Footage> {
     let stoppable = Stoppable::begin();
     let mut bar = WatchBar::new(output, file);

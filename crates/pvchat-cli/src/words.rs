@@ -74,7 +74,7 @@ pub fn clean(text: &str) -> String {
     text.chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
 }
 
-/// A path as a user would type it: relative to the current folder where it lies below.
+/// A path as a user would type it: relative to the current folder if it is below it.
 pub fn shown(path: &Path) -> String {
     let current = std::env::current_dir().unwrap_or_default();
     let below = path.strip_prefix(&current).ok().filter(|below| !below.as_os_str().is_empty());

@@ -1,4 +1,4 @@
-//! Answers that a model gave, beside the reference answers: what metrics are computed from.
+//! Answers of a model together with the reference answers: the input of metrics.
 
 use crate::{QaKind, Result, file};
 use serde::{Deserialize, Serialize};

@@ -89,7 +89,7 @@ impl Video {
 /// A question and its reference answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QaPair {
-    /// The question; subjects stand in it as `<Aa>`.
+    /// The question; it names subjects as `<Aa>`.
     pub question: String,
     /// The reference answer.
     pub answer: String,

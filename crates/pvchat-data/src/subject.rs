@@ -38,9 +38,9 @@ impl FromStr for SubjectName {
     }
 }
 
-/// Letters with their marks, digits, and what may stand between them.
+/// Letters with their marks, digits, and what may be between them.
 fn is_possible(character: char) -> bool {
-    // Accents that stand alone, and the signs of Indic scripts that take a vowel away: they are no letters of their own.
+    // Accents that are separate characters, and the signs of Indic scripts that take a vowel away: they are not separate letters.
     let is_mark = matches!(
         character,
         '\u{0300}'

@@ -1,6 +1,6 @@
-//! Texts of a model as people write them, whole or while they grow.
+//! Texts of a model as people write them, complete or while they are generated.
 
-/// Marks that stand at the end of the word before them.
+/// Marks that are attached to the end of the word before them.
 const MARKS: [&str; 6] = [",", ".", "?", "!", ";", ":"];
 
 /// The text with single spaces, and none in front of punctuation that a model's tokens set apart.

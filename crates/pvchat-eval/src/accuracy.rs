@@ -102,7 +102,7 @@ impl ExistenceScore {
 
     /// Balanced existence accuracy: `(right on positives + mean(right on look-alikes, right on random people)) / 2`.
     ///
-    /// Saying yes always, or no always, gives 0.5. Without one kind of negatives the other stands for both;
+    /// Saying yes always, or no always, gives 0.5. Without one kind of negatives the other counts for both;
     /// `None` without positives or without negatives.
     pub fn balanced(&self) -> Option<f64> {
         let negatives = match (self.look_alikes.rate(), self.random.rate()) {

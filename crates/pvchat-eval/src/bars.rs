@@ -13,7 +13,7 @@ use std::path::Path;
 pub struct Panel {
     /// Its name, above it.
     pub name: String,
-    /// For each series the heights of its bars; the `i`-th bars of all series stand together.
+    /// For each series the heights of its bars; the `i`-th bars of all series form a group.
     pub heights: Vec<Vec<f64>>,
 }
 

@@ -1,4 +1,4 @@
-//! Corpus BLEU-1 with the 13a tokenizer: how many words of the answers stand in the reference answers.
+//! Corpus BLEU-1 with the 13a tokenizer: how many words of the answers occur in the reference answers.
 
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;

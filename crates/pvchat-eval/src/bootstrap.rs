@@ -1,4 +1,4 @@
-//! How sure a figure is: Wilson intervals of shares, bootstrap intervals of anything, paired differences.
+//! The uncertainty of a figure: Wilson intervals of shares, bootstrap intervals of anything, paired differences.
 //!
 //! All intervals hold 95 %. Questions about one clip are not independent, so the bootstrap draws whole clips.
 

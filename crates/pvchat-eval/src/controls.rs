@@ -1,4 +1,4 @@
-//! Controls that can fail a run: whatever does without the subject must do clearly worse than what was learned.
+//! Controls that can fail a run: everything that works without the subject must be clearly worse than the learned subject.
 
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use crate::{
     bootstrap::Estimate,
 };
 
-/// A control beside the answers that it is to be worse than.
+/// A control and the answers that should be better than it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ControlCheck {
     /// The control's name.

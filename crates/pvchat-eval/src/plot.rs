@@ -1,4 +1,4 @@
-//! Line charts as PNG files, with a font of their own: no system font is needed.
+//! Line charts as PNG files, with their own font: no system font is needed.
 
 use crate::{Error, Result};
 use image::{ImageFormat, RgbImage};
@@ -194,7 +194,7 @@ fn tick(value: f64) -> String {
 /// A range with room on both sides; a single value gets a unit of room.
 fn widen((low, high): (f64, f64), room: f64) -> (f64, f64) {
     let span = high - low;
-    // A span that vanishes beside its values cannot be divided into ticks.
+    // A span that is negligible compared with its values cannot be divided into ticks.
     if span <= 1e-9 * low.abs().max(high.abs()) || span == 0.0 {
         let room = (low.abs() * 0.1).max(0.5);
         (low - room, high + room)

@@ -29,7 +29,7 @@ impl fmt::Display for Presence {
 const CERTAINTY: [&str; 3] = ["without a doubt", "no doubt", "no question"];
 const DOUBT: [&str; 9] =
     ["unsure", "not sure", "maybe", "perhaps", "possibly", "unclear", "cannot tell", "can't tell", "hard to say"];
-/// What stands for the subject in a normalised answer.
+/// The placeholder for the subject in a normalised answer.
 const NAME: &str = "<\u{e000}>";
 const CLAUSE_WORDS: [&str; 4] = ["but", "while", "although", "though"];
 const NEGATIONS: [&str; 17] = [
@@ -88,7 +88,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|character: char| !character.is_alphanumeric() && character != '\'').filter(|word| !word.is_empty())
 }
 
-/// Where a phrase stands as whole words.
+/// Where a phrase occurs as whole words.
 fn find_phrase(text: &str, phrase: &str) -> Option<usize> {
     let letter = |character: Option<char>| character.is_some_and(char::is_alphanumeric);
     text.match_indices(phrase)

@@ -1,4 +1,4 @@
-//! Clips to learn from out of a dataset file, ours or one of the published training.
+//! Clips to learn from, read from a dataset file: ours or one of the published training.
 
 use std::path::{Component, Path};
 

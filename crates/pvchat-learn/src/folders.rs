@@ -12,7 +12,7 @@ use crate::{Error, Result, Unfinished, looks::KeptLooks, unfinished::begun_with}
 
 /// What the name of a folder of learning ends with.
 const LEARNING: &str = ".learning";
-/// What stands between the names of people who are learned together; no name has it.
+/// The separator between the names of people who are learned together; no name has it.
 const TOGETHER: &str = "+";
 
 /// The folders of learning within a folder of subjects: `Aa.learning/`, or `Aa+Bb.learning/` where people are learned together.

@@ -55,7 +55,7 @@ pub enum LearnEvent<'a> {
 /// A learned subject and how it came about.
 #[derive(Clone, Debug)]
 pub struct Learned {
-    /// The subject, enrolled or learned, whichever judged the held-back clips better.
+    /// The subject, enrolled or learned: the one that did better on the held-out clips.
     pub subject: Subject,
     /// The training.
     pub report: LearnReport,
@@ -205,7 +205,7 @@ impl Learner<'_> {
         Ok(data)
     }
 
-    /// Looks at clips once and puts what the encoder makes of them into `data`; `done` counts them for the observer.
+    /// Encodes clips once and puts the result into `data`; `done` counts them for the observer.
     ///
     /// Where the upper part of the encoder is trained, the output of the lower part is kept too, for that part to start from.
     pub(crate) fn see(

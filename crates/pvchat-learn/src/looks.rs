@@ -1,5 +1,5 @@
-//! What the frozen encoder made of clips, kept in the folder of learning until that has ended: a run that is resumed does not look
-//! again. On a laptop's processor looking takes longer than training.
+//! The frozen encoder's output for clips, stored in the folder of learning until learning has ended: a resumed run does not
+//! encode again. On a laptop's CPU, encoding takes longer than training.
 
 use std::{fs, path::Path};
 
@@ -29,7 +29,7 @@ impl<'a> KeptLooks<'a> {
         fs::read_dir(folder).into_iter().flatten().flatten().any(is_look)
     }
 
-    /// What the encoder makes of the frames of a clip: from its file, if that is whole, else by `look`. [`Sight::shown`] may
+    /// The encoder's output for the frames of a clip: from its file, if that is complete, else by `look`. [`Sight::shown`] may
     /// be that of another clip with the same pictures.
     pub(crate) fn of(&self, vilm: &Vilm, frames: &[RgbImage], look: impl FnOnce() -> Result<Sight>) -> Result<Sight> {
         let Some(folder) = self.0 else { return look() };

@@ -50,13 +50,13 @@ pub struct LearnOptions {
     pub least_similarity: f32,
     /// The training.
     pub training: LearnConfig,
-    /// A folder of this run's own for its checkpoints. Learning with the same clip, name and options goes on from them after
-    /// whatever ended it, and gives what it would have given. Without a folder nothing is kept.
+    /// The folder for the checkpoints of this run. Learning with the same clip, name and options resumes from them after any
+    /// interruption, and gives the same result as without one. Without a folder nothing is kept.
     pub checkpoints: Option<PathBuf>,
     /// Seconds between checkpoints; 0 writes one after every step.
     pub checkpoint_seconds: f64,
-    /// Bytes of what the frozen encoder made of the clips that stay in memory; the rest lies in a file without a name, in the
-    /// folder of checkpoints or the system's for temporary files, and ends with the process. Without a number all stays in
+    /// Bytes of the frozen encoder's output for the clips that stay in memory; the rest is stored in a file without a name, in
+    /// the folder of checkpoints or the system's for temporary files, and ends with the process. Without a number all stays in
     /// memory. The result is the same.
     pub feature_memory: Option<usize>,
     /// Seconds that learning may take, data making included; then it stops with
@@ -114,7 +114,7 @@ impl LearnOptions {
         Ok(LearnRun { checkpoints, checkpoint_every: seconds("checkpoint_seconds", self.checkpoint_seconds)?, deadline })
     }
 
-    /// Where what the encoder makes of clips is kept.
+    /// Where the encoder's output for clips is stored.
     pub(crate) fn features(&self, keep: &LearnRun) -> Result<FeatureCache> {
         let Some(bytes) = self.feature_memory else { return Ok(FeatureCache::in_memory()) };
         let folder = keep.checkpoints.as_ref().map_or_else(std::env::temp_dir, |folder| folder.path().to_path_buf());

@@ -1,5 +1,5 @@
-//! Remembering a person without training: the identity embedding is kept and compared, and what there is to say of the
-//! person that it finds is asked of the base, which need not know any name for that.
+//! Remembering a person without training: the identity embedding is stored and compared, and the base describes the person that
+//! is found; it does not need a name for that.
 
 use std::ops::ControlFlow;
 
@@ -72,7 +72,7 @@ pub fn find(subject: &Subject, memory: &Sight) -> Option<(usize, f32)> {
 }
 
 /// Answers a question about a remembered person; `None` where the tokens have to answer: the person was not remembered, or
-/// the question is none of the known kinds. `memory` is of one clip.
+/// the question is not of a known kind. `memory` is of one clip.
 ///
 /// # Errors
 /// [`Error::Model`](crate::Error::Model) when the clip was seen by another model.

@@ -27,7 +27,7 @@ use crate::{
 pub struct Shot {
     /// Its frames, as many as the base takes; the frames of one shot are of one size.
     pub frames: Vec<RgbImage>,
-    /// The time of each frame in seconds; bases that are not told times need none.
+    /// The time of each frame in seconds; bases that do not use times need none.
     pub seconds: Vec<f64>,
     /// The length of the clip in seconds.
     pub duration: f64,
@@ -45,7 +45,7 @@ impl Shot {
         Self { frames: clip.frames, seconds: clip.times, duration, present, pairs: Vec::new() }
     }
 
-    /// The questions that are asked about it; a base without free wording knows only the words of its own language.
+    /// The questions that are asked about it; a base without free wording knows only the words of its vocabulary.
     fn asked(&self, name: &str, format: &PromptFormat, free_wording: bool) -> Vec<QaPair> {
         if !self.pairs.is_empty() {
             return self.pairs.clone();
@@ -74,8 +74,8 @@ impl Learner<'_> {
     /// Learns a person from clips with them and clips of others. Nothing is made, drawn or chosen: every clip and every question
     /// is the caller's; of [`corpus`](Self::corpus) and [`scenes`](Self::scenes) nothing is used.
     ///
-    /// Every clip is looked at once; where there is a folder of checkpoints, what an encoder of single frames makes of it is kept there
-    /// until learning has ended. First single frames are learned from, then whole clips. Every fourth clip with the person,
+    /// Every clip is looked at once; where there is a folder of checkpoints, the output of an encoder of single frames is stored
+    /// there until learning has ended. First single frames are learned from, then whole clips. Every fourth clip with the person,
     /// and every fourth without, is held back for the self-check. A base that can enrol starts from one look at the first clip
     /// with the person, and keeps that look where learning does not improve on it; any other starts from a
     /// [blank subject](Vilm::blank_subject).
@@ -215,7 +215,7 @@ fn repeated(shot: &Shot) -> Vec<RgbImage> {
     image_clip(&shot.frames, shot.frames.len())
 }
 
-/// What the encoder makes of the middle frame alone: a part of what it made of the clip, where it sees every frame by itself.
+/// The encoder's output for the middle frame alone: a part of that for the clip, if the encoder processes every frame separately.
 fn still(vilm: &Vilm, shot: &Shot, clip: &Sight) -> Result<Sight> {
     if !sees_single_frames(vilm) {
         return Ok(vilm.look(&[&repeated(shot)])?);

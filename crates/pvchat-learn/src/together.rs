@@ -1,4 +1,4 @@
-//! Several people learned in one run, each from a clip of their own.
+//! Several people learned in one run, each from their own clip.
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
@@ -21,8 +21,8 @@ use crate::{
 /// People who were learned together, and how it came about.
 #[derive(Clone, Debug)]
 pub struct LearnedTogether {
-    /// The subjects in the order in which they were given: all enrolled or all learned, whichever judged the held-back clips
-    /// better. They can be asked about together or alone.
+    /// The subjects in the order in which they were given: all enrolled or all learned: those that did better on the held-out
+    /// clips. They can be asked about together or alone.
     pub subjects: Vec<Subject>,
     /// The training.
     pub report: LearnReport,

@@ -24,7 +24,7 @@ const LONGEST_VALUE: usize = 20;
 
 /// What a run was begun with, in words: "another clip and other options (learning_rate 0.003, now 0.005)".
 pub(crate) fn begun_with(differences: &[Difference]) -> String {
-    // The clips that are made and the numbers that are drawn follow from these: they tell nothing of their own.
+    // The clips that are made and the numbers that are drawn follow from these: they add no information.
     let of = |part: &str| differences.iter().any(|difference| difference.key.starts_with(part));
     let mut parts: Vec<String> = [
         ("data: reference clip", "another clip"),

@@ -21,7 +21,7 @@ pub struct Design {
     pub personal_tokens: usize,
     /// What holds the routed heads to their target share.
     pub objective: ObjectiveConfig,
-    /// Where the norms of the Q-Former stand.
+    /// Where the norms of the Q-Former are placed.
     pub norm: NormPlacement,
     /// Non-linearity of the Q-Former's feed-forward.
     pub activation: Activation,

@@ -77,7 +77,7 @@ impl MiniatureCorpus {
         Ok(Self { seed, side, width, embeddings, similarity, kinds })
     }
 
-    /// The same strangers with the kinds of clips measured anew, as by [`make`](Self::make).
+    /// The same strangers with the kinds of clips measured again, as by [`make`](Self::make).
     ///
     /// # Errors
     /// What the model reports.
@@ -86,7 +86,8 @@ impl MiniatureCorpus {
         Ok(self)
     }
 
-    /// What tells drawn clips with people from empty ones and from other footage, by the read-outs of the encoder.
+    /// The classifier that separates drawn clips with people from empty ones and from other footage, by the read-outs of the
+    /// encoder.
     pub fn kinds(&self) -> Option<&ClipKinds> {
         self.kinds.as_ref()
     }
@@ -206,7 +207,7 @@ fn readouts(vilm: &Vilm, clips: &[Vec<RgbImage>]) -> Result<Vec<Vec<f32>>> {
     Ok(parts?.concat())
 }
 
-/// Fits what tells drawn clips with people from empty ones, and both from filmed clips and imitations of them.
+/// Fits the classifier that separates drawn clips with people from empty ones, and both from filmed clips and imitations of them.
 fn measure_kinds(vilm: &Vilm, seed: u64, footage: &[Vec<RgbImage>]) -> Result<Option<ClipKinds>> {
     let mut stream = SeededStream::new(seed).derive("clip kinds");
     let side = vilm.image_size() as u32;

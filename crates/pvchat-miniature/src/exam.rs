@@ -55,7 +55,7 @@ pub struct ExamClip {
     pub scene: Scene,
     /// Who is in it.
     pub cast: Cast,
-    /// Where the character stands, when there.
+    /// Where the character is, if present.
     pub position: Option<usize>,
 }
 
@@ -112,8 +112,8 @@ pub(crate) fn stranger(character: &Identity, stream: &mut SeededStream) -> Ident
     }
 }
 
-/// Who is in the `number`-th clip without the character: every fourth shows two, as of the clips with the character, so that
-/// company tells nothing.
+/// Who is in the `number`-th clip without the character: every fourth shows two, like the clips with the character, so that
+/// company reveals nothing.
 fn company(number: usize, other: Identity, character: &Identity, stream: &mut SeededStream) -> Vec<Identity> {
     match number % 4 {
         3 => vec![other, stranger(character, stream)],
@@ -123,7 +123,7 @@ fn company(number: usize, other: Identity, character: &Identity, stream: &mut Se
 
 /// Draws a scene into an mp4 file.
 ///
-/// The last frame stands there twice: uniform sampling of `n` frames never reaches the end of a
+/// The last frame is written twice: uniform sampling of `n` frames never reaches the end of a
 /// clip, and of nine frames it takes exactly the first eight.
 ///
 /// # Errors

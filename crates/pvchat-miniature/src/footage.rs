@@ -1,5 +1,5 @@
-//! Clips that are not of the drawn world: imitations of footage, and cuttings of filmed clips. What tells drawn clips from
-//! filmed ones is fitted to them.
+//! Clips that are not of the drawn world: imitations of footage, and cuttings of filmed clips. The classifier that separates
+//! drawn from filmed clips is fitted to them.
 
 use image::{RgbImage, imageops};
 use pvchat_data::random::SeededStream;

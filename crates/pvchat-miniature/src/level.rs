@@ -50,7 +50,7 @@ pub enum Level {
 
 /// Factor on the size of people at [`Level::Small`].
 const SMALL: f32 = 0.55;
-/// Width of the post of [`Level::Occluded`] and how far right of a head's middle its left edge stands, in units of 1/64 of the side.
+/// Width of the post of [`Level::Occluded`] and how far right of a head's middle its left edge is, in units of 1/64 of the side.
 const POST: [f32; 2] = [7.0, 1.5];
 /// Width of a frame as a multiple of its height at [`Level::AnotherStyle`] before it is cut square: figures get narrower.
 const NARROWER: f32 = 0.84;

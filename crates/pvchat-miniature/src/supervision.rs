@@ -4,7 +4,7 @@ use pvchat_model::families::miniature::MiniatureEncoderConfig;
 
 use crate::words;
 
-/// What the encoder is told about the people of its clips.
+/// The labels that the encoder gets about the people of its clips.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Supervision {
     /// Every attribute, and which clips show the same person.
@@ -24,12 +24,12 @@ impl Supervision {
         }
     }
 
-    /// What an encoder of these sizes is told: whether it has an identity embedding decides it.
+    /// The labels for an encoder of these sizes: they depend on whether it has an identity embedding.
     pub fn of(config: &MiniatureEncoderConfig) -> Self {
         if config.identity_width.is_some() { Self::People } else { Self::Descriptions }
     }
 
-    /// Whether the attribute of that index is told.
+    /// Whether the attribute of that index is a label.
     pub(crate) fn tells(self, attribute: usize) -> bool {
         self == Self::People || words::DESCRIBED_ATTRIBUTES.contains(&attribute)
     }

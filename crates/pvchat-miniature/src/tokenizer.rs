@@ -1,4 +1,4 @@
-//! The word-level tokenizer of the miniature language, trained on everything that it can say.
+//! The word-level tokenizer of the miniature language, trained on all sentences of the language.
 
 use pvchat_augment::questions;
 use tokenizers::{

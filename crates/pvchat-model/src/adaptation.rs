@@ -1,8 +1,8 @@
 //! What a subject may change of the base for itself alone: adapters and routers, and, in the larger modes of learning,
 //! more of its parameters.
 //!
-//! Tokens and rows of many subjects stand side by side in one prompt. An [`Adaptation`] cannot: it says how the base is
-//! to be while its one subject is asked about. Everything it does not name stays shared with the base.
+//! Tokens and rows of many subjects fit into one prompt. Several [`Adaptation`]s do not: each defines the base for questions
+//! about its one subject. Everything that it does not name stays shared with the base.
 
 use std::collections::BTreeMap;
 
@@ -76,7 +76,7 @@ pub fn adapters() -> Result<ParamGroup> {
     group(&[ADAPTERS.into()])
 }
 
-/// The Q-Former, routers included, and the projection behind it, or what stands in their place.
+/// The Q-Former, routers included, and the projection behind it, or what replaces them.
 ///
 /// # Errors
 /// As [`Trains::group`].
@@ -84,7 +84,7 @@ pub fn bridge() -> Result<ParamGroup> {
     group(&[BRIDGE.into()])
 }
 
-/// The projection behind the Q-Former, or what stands in place of both.
+/// The projection behind the Q-Former, or what replaces both.
 ///
 /// # Errors
 /// As [`Trains::group`].
@@ -232,8 +232,8 @@ impl Adaptation {
     }
 }
 
-/// `module` with the parameters of `group` in f32, to be trained: a step of training is smaller than what half precision tells
-/// apart.
+/// `module` with the parameters of `group` in f32, to be trained: a step of training is smaller than the resolution of half
+/// precision.
 pub fn in_f32<M: Module>(module: M, group: &ParamGroup) -> M {
     module.map(&mut Widen { path: Vec::new(), group })
 }

@@ -41,7 +41,7 @@ pub struct AnswerModel {
 
 /// The field of the language model, as the beginning of a parameter's name.
 const LANGUAGE: &str = "lm";
-/// What a module of this kind is called where a visitor is told of it.
+/// The name of this kind of module for a visitor.
 const CONTAINER: &str = "Struct:AnswerModel";
 
 impl Module for AnswerModel {
@@ -119,7 +119,7 @@ impl AnswerModel {
         self.bridge.visual(sight, subjects)
     }
 
-    /// What stands in front of a question, `[batch, prefix, hidden]`: text and the visual tokens of every picture in the
+    /// The prefix of a question, `[batch, prefix, hidden]`: text and the visual tokens of every picture in the
     /// order of `begin` (a [prefix](TextCodec::prefix)), and which is which.
     fn prefix(&self, visual: &Visual, begin: &[Segment]) -> Result<(Tensor<3>, Vec<TokenKind>)> {
         let [batch, tokens, _] = visual.embeddings.dims();
@@ -225,7 +225,7 @@ impl AnswerModel {
         Ok(self.lm.fill(cache, embeddings, positions, &[kinds])?)
     }
 
-    /// Continues a whole prompt, text and pictures in any order; what `codec` makes of it is its text.
+    /// Continues a whole prompt, with text and pictures in any order; `codec` decodes the text.
     ///
     /// # Errors
     /// [`Error::Shape`] when the prompt has places for another number of pictures, and those of [`generate()`].
@@ -243,7 +243,7 @@ impl AnswerModel {
                 let (embeddings, mut kinds) = self.prefix(visual, prompt)?;
                 let tokens = kinds.len();
                 match RoutedHeadsConfig::of(&self.lm) {
-                    // Only a cache tells the routers what a token is.
+                    // The routers know only from a cache what a token is.
                     Some(_) if tokens > 1 => {
                         kinds.truncate(tokens - 1);
                         let mut cache = self.lm.cache(tokens + options.max_new_tokens);

@@ -49,7 +49,7 @@ struct Packing {
     encoder_only: bool,
 }
 
-/// What [`Checkpoint::load`] found beside the parameters that it filled.
+/// What [`Checkpoint::load`] found in addition to the parameters that it filled.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loaded {
     /// Groups of parameters that the checkpoint lacks and may lack; they have their initial values.
@@ -156,7 +156,7 @@ impl Checkpoint {
         self
     }
 
-    /// The matrices of the encoder and of the language model are packed when a [`Vilm`](crate::vilm::Vilm) is made of it.
+    /// The matrices of the encoder and of the language model are packed when a [`Vilm`](crate::vilm::Vilm) is made from it.
     pub fn packed(mut self, precision: Precision) -> Self {
         self.packing = Some(Packing { precision, encoder_only: false });
         self

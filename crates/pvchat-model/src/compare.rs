@@ -1,15 +1,15 @@
-//! The states of a base beside those that another program wrote: where does a pass begin to deviate?
+//! The states of a base compared with those that another program wrote: where does a pass begin to deviate?
 //!
 //! The other program writes a safetensors file with inputs and states of one or more cases. A case needs
 //!
 //! - `inputs.CASE.input_ids` `[batch, tokens]`, -1 in place of a visual token, or the token that the base has for it;
 //! - `inputs.CASE.attention_mask` `[batch, tokens]`, 0 where a token is padding (all are read without it);
 //! - `inputs.CASE.pixel_values` `[images, frames, 3, size, size]`, normalised; an image is a clip, or a tile of it where the base
-//!   cuts frames into tiles. To an encoder that sees every frame by itself frames that are zero everywhere are padding. Without
-//!   it the case is text alone;
+//!   cuts frames into tiles. For an encoder that processes every frame separately, frames that are zero everywhere are padding.
+//!   Without it the case is text alone;
 //! - `inputs.CASE.pixel_attention_mask` `[images, frames, size, size]`, 0 where a pixel is padding (all are read without it);
 //!
-//! and any of the states `outputs.CASE.STATE`. Which those are the parts of the base say: `vision.embeddings`, `vision.layer0`, ..,
+//! and any of the states `outputs.CASE.STATE`. The parts of the base define them: `vision.embeddings`, `vision.layer0`, ..,
 //! `vision.last_hidden_state` of the [encoder](VisionEncoder::states), `vision_layernorm` where there is one; `pixel_shuffle` and
 //! `connector`, or `qformer.layer0`, .., `qformer.last_hidden_state` and `project_up` of the
 //! [bridge](crate::bridge::Bridge::states); `merged`, `text.layer0`, .., `text.normalized` `[batch, tokens, hidden]` and `logits`

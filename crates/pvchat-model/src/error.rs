@@ -83,7 +83,7 @@ pub enum Error {
     Nn(pvchat_nn::Error),
 }
 
-/// A configuration, shape or file is at fault in the same words, whichever layer notices.
+/// A faulty configuration, shape or file gives the same message in every layer.
 impl From<pvchat_nn::Error> for Error {
     fn from(error: pvchat_nn::Error) -> Self {
         use pvchat_nn::Error as Nn;

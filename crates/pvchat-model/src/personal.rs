@@ -16,7 +16,7 @@ use pvchat_nn::init;
 pub struct PersonalConfig {
     /// Tokens per clip that the Q-Former reads.
     pub memory_tokens: usize,
-    /// People that the encoder tells apart in a clip.
+    /// People that the encoder distinguishes in a clip.
     pub people: usize,
     /// Interchangeable name slots: how many subjects one question can be about.
     pub slots: usize,

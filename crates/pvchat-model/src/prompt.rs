@@ -40,7 +40,7 @@ pub struct PromptFormat {
     pub after_question: String,
     /// After the answer.
     pub end: String,
-    /// Whether `[<Aa>]` stands in front of a question.
+    /// Whether `[<Aa>]` precedes a question.
     pub name_in_front: bool,
     /// Whether the piece with the question begins with `begin` too.
     pub begin_question: bool,
@@ -56,10 +56,10 @@ pub struct PromptFormat {
     /// The most tokens of prompt and answer together, where the model says.
     #[serde(skip)]
     pub longest_prompt: Option<usize>,
-    /// How pictures stand in the prompt, where constant pieces cannot say it.
+    /// How pictures are placed in the prompt, if constant pieces cannot express it.
     #[serde(skip)]
     pub pictures: Option<PictureText>,
-    /// Tokens of a subject beside the one of its name: they stand behind the name, in front of every question about it.
+    /// Tokens of a subject in addition to the one of its name: they follow the name, in front of every question about it.
     #[serde(skip)]
     pub detail_tokens: usize,
 }
@@ -67,7 +67,7 @@ pub struct PromptFormat {
 /// Prompts whose text depends on the pictures: their number, their times.
 #[derive(Clone, Copy)]
 pub struct PictureText {
-    /// What stands in front of a question; see [`TextCodec::prefix`].
+    /// What precedes a question; see [`TextCodec::prefix`].
     pub prefix: fn(&TextCodec, &[Shown]) -> Result<Vec<Segment>>,
     /// What joins it and the question: apart, because its ids depend on what follows.
     pub joint: fn(&[Shown]) -> &'static str,
@@ -108,7 +108,7 @@ impl PromptFormat {
         }
     }
 
-    /// What stands in angle or square brackets in the pieces; a piece without brackets is a mark as a whole.
+    /// What is in angle or square brackets in the pieces; a piece without brackets is a mark as a whole.
     fn marks(&self) -> impl Iterator<Item = &str> {
         let pieces = [&self.begin, &self.opening, &self.between, &self.before_question, &self.after_question, &self.end];
         pieces.into_iter().flat_map(|piece| {
@@ -204,7 +204,7 @@ impl TextCodec {
             .collect()
     }
 
-    /// What stands in front of a question: text and pictures in the order of `shown`.
+    /// What precedes a question: text and pictures in the order of `shown`.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
@@ -290,7 +290,7 @@ impl TextCodec {
                 Some((at, _, length)) => (&rest[..at], &rest[at + length..]),
                 None => (rest, ""),
             };
-            // Where words carry their own space, what is between two marks is none of them.
+            // If words carry their own space, white space between two names is not a word.
             if !plain.trim().is_empty() || (self.format.pictures.is_some() && !plain.is_empty()) {
                 ids.extend(self.ids(plain)?);
             }

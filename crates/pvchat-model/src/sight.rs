@@ -1,4 +1,4 @@
-//! What a vision encoder made of clips, once; everything else works on it.
+//! A vision encoder's output for clips, computed once; everything else works on it.
 
 use burn::prelude::*;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -45,7 +45,7 @@ pub struct Sight {
     pub shown: Vec<Shown>,
 }
 
-/// What the last tokens of an encoder that distinguishes people stand for, its read-outs in their order; a lone person is always
+/// What the last tokens of an encoder that distinguishes people mean, its read-outs in their order; a lone person is always
 /// the left one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readout {

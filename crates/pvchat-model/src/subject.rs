@@ -227,7 +227,7 @@ impl Subject {
         })
     }
 
-    /// Writes the file: to a temporary name beside it first, so that nothing half-written remains.
+    /// Writes the file: to a temporary name next to it first, so that no unfinished file remains.
     ///
     /// # Errors
     /// [`Error::Io`] when it cannot be written; [`Error::File`] for values that [`load`](Self::load) would refuse.
@@ -241,7 +241,7 @@ impl Subject {
         let bytes = self.to_bytes().map_err(|problem| io(std::io::Error::other(problem)))?;
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(io)?;
-        // Named after the file, so that whoever deletes the subject finds what a killed process left.
+        // Named after the file, so that deleting the subject finds what a killed process left.
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
         let mut file = tempfile::Builder::new().prefix(&format!(".{name}.")).tempfile_in(folder).map_err(io)?;
         file.write_all(&bytes).map_err(io)?;
@@ -375,7 +375,7 @@ fn beyond(name: &str, values: &[f32]) -> Option<String> {
     Some(format!("`{name}` holds the value {wrong:e}; parameters of people are at most {LARGEST_VALUE:e} in size"))
 }
 
-/// Where the digits of the checksum stand in the header; `None` for what is none.
+/// Where the digits of the checksum are in the header; `None` for a text that is not a checksum.
 fn place_of(digits: &str, bytes: &[u8]) -> Option<usize> {
     let digits = digits.as_bytes();
     if digits.len() != CHECKSUM_DIGITS {
@@ -384,7 +384,7 @@ fn place_of(digits: &str, bytes: &[u8]) -> Option<usize> {
     bytes.windows(CHECKSUM_DIGITS).position(|part| part == digits)
 }
 
-/// The checksum of a file whose digits for it stand at `place`.
+/// The checksum of a file that stores its digits at `place`.
 fn checksum(bytes: &[u8], place: usize) -> String {
     let mut hash = Sha256::new();
     hash.update(&bytes[..place]);

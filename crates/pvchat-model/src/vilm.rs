@@ -1,4 +1,4 @@
-//! The whole video language model: one frozen base, looked through with the eyes of any subjects.
+//! The whole video language model: one frozen base, used with the parameters of any subjects.
 
 use std::sync::Arc;
 
@@ -105,7 +105,7 @@ impl Vilm {
         self.config.vision.image_size()
     }
 
-    /// Frames as they are kept beside what the encoder makes of them
+    /// Frames as they are stored together with the encoder's output for them
     /// ([`Preprocessing::kept_frames`](crate::preprocess::Preprocessing::kept_frames)).
     pub fn prepare(&self, frames: &[RgbImage]) -> Vec<RgbImage> {
         self.config.preprocess.kept_frames(frames)
@@ -119,7 +119,7 @@ impl Vilm {
         Ok(self.look_upper(&self.parameters.vision_encoder, self.lower(clips)?))
     }
 
-    /// What the part of the encoder that always stays frozen makes of clips, `[clips, tiles * tokens, width]`; see
+    /// The output of the always frozen part of the encoder for clips, `[clips, tiles * tokens, width]`; see
     /// [`VisionEncoder::lower`].
     ///
     /// # Errors
@@ -156,9 +156,9 @@ impl Vilm {
         self.parameters.sight(&self.config, encoded, &mut Trace::off())
     }
 
-    /// As [`look`](Self::look) at one clip whose frames were on the screen at `seconds`, of a clip of that length: models
-    /// that are told the times are told these. An encoder that sees every frame by itself encodes what looks like an earlier
-    /// frame only once.
+    /// As [`look`](Self::look) at one clip whose frames were on the screen at `seconds`, of a clip of that length: models that
+    /// use times get these. An encoder that processes every frame separately encodes a frame that looks like an earlier one only
+    /// once.
     ///
     /// # Errors
     /// As [`look`](Self::look), and [`Error::Shape`] for another number of times than frames.
@@ -311,8 +311,8 @@ impl Vilm {
         })
     }
 
-    /// A base of its own, into which what was trained of this one for `subject` is merged: others can be learned on it by tokens and
-    /// rows alone. Its fingerprint follows from this base's and what was merged.
+    /// A new base, into which the parameters trained for `subject` are merged: others can be learned on it by tokens and rows
+    /// alone. Its fingerprint is derived from this base's and what was merged.
     ///
     /// # Errors
     /// As [`adapted`](Self::adapted).

@@ -11,7 +11,7 @@ use pvchat_nn::{
 /// Epsilon of [`vision_layernorm`].
 pub const VISION_LAYERNORM_EPSILON: f64 = 1e-12;
 
-/// What an encoder makes of a batch of clips.
+/// An encoder's output for a batch of clips.
 #[derive(Clone, Debug)]
 pub struct Encoded {
     /// `[batch, tokens, width]`.
@@ -62,7 +62,7 @@ pub trait VisionEncoder {
     /// The names of the states that are shown, in the order of computation.
     fn states(&self) -> Vec<String>;
 
-    /// What the encoder makes of pixels that another program prepared, `[images, frames, channels, height, width]`, every
+    /// The encoder's output for pixels that another program prepared, `[images, frames, channels, height, width]`, every
     /// state shown. `mask` `[images, frames, height, width]` is 0 where a pixel is padding.
     ///
     /// # Errors
@@ -110,15 +110,15 @@ pub trait VisionEncoder {
     }
 }
 
-/// The layer norm that stands between a vision encoder and the Q-Former: over the last axis of all tokens,
+/// The layer norm between a vision encoder and the Q-Former: over the last axis of all tokens,
 /// `vision_layernorm` of the public checkpoint (weight 1 and bias 0 at the start).
 pub fn vision_layernorm(width: usize, device: &Device) -> LayerNorm {
     LayerNorm::new(width, VISION_LAYERNORM_EPSILON, device)
 }
 
 /// The patches of `images` `[images, channels, height, width]` as rows, `[images, patches, channels * patch * patch]`: patch by
-/// patch along the rows of an image, each as a kernel `[channels, patch, patch]` lies in memory, so that a convolution whose
-/// stride is its kernel is one matrix product. Pixels on the right and below that fill no patch are left out.
+/// patch along the rows of an image, each in the memory layout of a kernel `[channels, patch, patch]`, so that a convolution
+/// whose stride is its kernel is one matrix product. Pixels on the right and below that fill no patch are left out.
 pub(crate) fn unfold_patches(images: Tensor<4>, patch: usize) -> Tensor<3> {
     let [count, channels, height, width] = images.dims();
     let (rows, columns) = (height / patch, width / patch);

@@ -1,9 +1,8 @@
 //! Dropout and stochastic depth, with masks from a seeded stream.
 //!
-//! burn's own dropout draws from one generator per backend, shared by all threads: what a shard of
-//! a batch drops would depend on which thread came first. Here a training pass brings the
-//! stream itself: inside [`with_dropout`] the layers drop what that stream says, outside of it they drop
-//! nothing, whatever device their input lives on. Inference therefore has nothing to switch off.
+//! burn's own dropout draws from one generator per backend, shared by all threads: the values that a shard of a batch drops would
+//! depend on the order of threads. Here a training pass provides the stream: inside [`with_dropout`] the layers drop what that
+//! stream says, outside of it they drop nothing, on every device. So inference has nothing to switch off.
 //!
 //! ```
 //! # use pvchat_data::random::SeededStream;
@@ -14,7 +13,7 @@
 //! ```
 //!
 //! Masks are drawn on the CPU and handed to the device as constants, so that all backends drop
-//! the same. That costs a draw and four bytes per value: little beside a forward pass on a CPU; on a
+//! the same. That costs a draw and four bytes per value: little compared with a forward pass on a CPU; on a
 //! GPU it is a transfer as large as the activations that are dropped from.
 
 use std::cell::RefCell;
@@ -66,7 +65,7 @@ pub fn drop_path<const D: usize>(x: Tensor<D>, rate: f64) -> Tensor<D> {
 /// Checks a rate.
 ///
 /// # Errors
-/// [`Error::Config`] when it does not lie in `0.0..1.0`.
+/// [`Error::Config`] when it is not in `0.0..1.0`.
 pub fn validate(key: &'static str, rate: f64) -> Result<()> {
     if (0.0..1.0).contains(&rate) {
         return Ok(());

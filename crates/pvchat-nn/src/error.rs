@@ -71,13 +71,13 @@ pub enum Error {
         /// The number there.
         value: f32,
     },
-    /// A tensor that lies where a kernel cannot read it.
+    /// A tensor that is stored where a kernel cannot read it.
     #[error("{what} must lie in the memory of the CPU, without gradients: move the tensor to flex, or take its inner tensor")]
     NotOnCpu {
         /// The tensor.
         what: &'static str,
     },
-    /// A weights file, or another that is read beside it, that cannot be used.
+    /// A weights file, or another file that is read with it, that cannot be used.
     #[error("{}: {problem}; {remedy}", file.display())]
     File {
         /// The file.

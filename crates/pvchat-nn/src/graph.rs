@@ -1,4 +1,4 @@
-//! What operations with kernels of their own share: how their tensors leave and join burn's.
+//! What operations with their own kernels share: how their tensors leave and join burn's.
 
 #[cfg(feature = "flex")]
 use burn::{

@@ -60,7 +60,7 @@ pub fn rms_norm(width: usize, epsilon: f64, device: &Device) -> RmsNorm {
 mod tests {
     use super::*;
 
-    /// Lazy draws are those that eager ones would be, whichever parameter is used first.
+    /// Lazy draws equal eager ones, no matter which parameter is used first.
     #[test]
     fn lazy_parameters_draw_what_their_place_in_the_stream_says() {
         let device = Device::flex();

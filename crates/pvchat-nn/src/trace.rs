@@ -1,4 +1,4 @@
-//! Looking at the states between the layers of a forward pass.
+//! Access to the states between the layers of a forward pass.
 
 use std::fmt;
 

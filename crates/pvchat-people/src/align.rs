@@ -1,4 +1,4 @@
-//! A face turned, scaled and moved so that eyes, nose and mouth lie where the embedders expect them.
+//! A face turned, scaled and moved so that eyes, nose and mouth are where the embedders expect them.
 
 use image::{Rgb, RgbImage};
 

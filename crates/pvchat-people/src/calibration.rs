@@ -23,7 +23,7 @@ pub enum Verdict {
 pub struct Calibration {
     /// The embedding model's name in the catalogue.
     pub embedder: String,
-    /// The cosine at which the same person and somebody else are equally likely, one person asked about.
+    /// The cosine where the same person and somebody else are equally likely, one person asked about.
     pub midpoint: f32,
     /// The slope of the logistic curve there, per unit of cosine.
     pub slope: f32,

@@ -23,7 +23,7 @@ pub struct Face {
     pub landmarks: [Point; 5],
 }
 
-/// From this score on a box counts as a face. Below it lie hands, fruit and skulls printed on shirts.
+/// From this score on a box counts as a face. Hands, fruit and skulls printed on shirts score lower.
 pub const CONFIRMED: f32 = 0.95;
 
 /// How faces are looked for.
@@ -262,7 +262,7 @@ fn averaged(mut candidates: Vec<(Bounds, f32)>) -> Vec<Bounds> {
     means
 }
 
-/// Drops boxes that mostly lie in a better one.
+/// Drops boxes that are mostly inside a better one.
 fn distinct(faces: Vec<Face>) -> Vec<Face> {
     let confident: Vec<Face> = faces.into_iter().filter(|face| face.score > 0.7).collect();
     let boxes: Vec<(Bounds, f32)> = confident.iter().map(|face| (face.bounds, face.score)).collect();

@@ -10,8 +10,8 @@ use crate::{
     unit::normalise,
 };
 
-/// The shortest embedding of MobileFaceNet that tells people apart, before it is scaled: sharp faces have 55 to 90, of 24 pixels
-/// 49 to 73; those that blur made unlike themselves have at most 50 (docs/people-benchmarks.md).
+/// The shortest embedding of MobileFaceNet that distinguishes people, before it is scaled: sharp faces have 55 to 90, of 24
+/// pixels 49 to 73; those that blur made unlike themselves have at most 50 (docs/people-benchmarks.md).
 const TELLING: f32 = 52.0;
 
 /// The network that embeds faces.

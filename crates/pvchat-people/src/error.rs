@@ -1,4 +1,4 @@
-//! Everything that can go wrong while people are looked for, kept and compared.
+//! Everything that can go wrong when people are found, stored and compared.
 
 use std::path::{Path, PathBuf};
 

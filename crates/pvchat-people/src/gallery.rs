@@ -1,4 +1,4 @@
-//! People who are known: templates to compare faces with, kept in one file a person.
+//! Known people: templates to compare faces with, stored in one file per person.
 
 use std::{
     collections::HashMap,
@@ -263,7 +263,7 @@ pub struct Gallery(PathBuf);
 #[derive(Serialize, Deserialize)]
 struct Change {
     what: String,
-    /// Names of files; those that were not there before have no copy beside this entry.
+    /// Names of files; those that were not there before have no copy next to this entry.
     files: Vec<String>,
 }
 
@@ -449,7 +449,7 @@ impl Gallery {
         Ok(related)
     }
 
-    /// Deletes all that is kept of a person: the file, and every old version that may hold the person's templates, also under
+    /// Deletes everything stored about a person: the file, and every old version that may hold the person's templates, also under
     /// other names ([`related`](Self::related)). Gives the files with their sizes in bytes.
     ///
     /// # Errors

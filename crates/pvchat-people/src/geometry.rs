@@ -62,7 +62,7 @@ impl Bounds {
         shared / (self.area() + other.area() - shared + 1e-9)
     }
 
-    /// The share of the smaller box that lies in the other, 0 to 1.
+    /// The share of the smaller box that is in the other, 0 to 1.
     pub(crate) fn covered(&self, other: &Self) -> f32 {
         self.intersection(other) / (self.area().min(other.area()) + 1e-9)
     }

@@ -1,8 +1,8 @@
 //! Everybody in a folder of footage, in one file: embeddings to search and where each person is seen.
 //!
 //! The file is a log. A clip is a record at its end; one that changed or vanished leaves a record that is not read any more, and
-//! when those are more than half, the file is written anew. A record that a killed process left half-written is cut off. The
-//! embeddings are read where they lie in the mapped file, so that opening costs nothing and memory is the system's to give.
+//! when those are more than half, the file is rewritten. An unfinished record of a killed process is cut off. The embeddings are
+//! read directly from the mapped file, so opening is cheap and the system manages the memory.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,7 @@ const MAGIC: &[u8; 8] = b"PVFACES1";
 const ALIGNED: usize = 64;
 /// The longest description of a clip, in bytes.
 const LONGEST_ENTRY: usize = 64 << 20;
-/// Below this many bytes a file is not worth being written anew.
+/// Below this many bytes rewriting a file is not worthwhile.
 const SMALL: u64 = 1 << 20;
 /// Embeddings that one task compares.
 const CHUNK: usize = 4096;
@@ -73,7 +73,7 @@ struct Row {
     start: usize,
 }
 
-/// What stands in front of a record.
+/// The header of a record.
 struct Head {
     removes: bool,
     entry: usize,

@@ -1,6 +1,6 @@
 //! The few kinds of layers that the published face networks are made of, and where their weights come from.
 //!
-//! On the processor they are computed by [`plain`](crate::plain), on every other device by tensors.
+//! On the CPU they are computed by [`plain`](crate::plain), on every other device by tensors.
 
 use std::{
     collections::BTreeMap,
@@ -99,7 +99,7 @@ fn same_padding(size: usize, kernel: usize, stride: usize) -> (usize, usize) {
     (total / 2, total - total / 2)
 }
 
-/// What lies between two layers: maps `[n, channels, height, width]`.
+/// The values between two layers: maps `[n, channels, height, width]`.
 #[derive(Debug)]
 pub(crate) enum Maps {
     /// On the processor, channels last.
@@ -188,7 +188,7 @@ impl Maps {
         }
     }
 
-    /// `x` times how far `x + 3` lies between 0 and 6, as a share.
+    /// `x` times the position of `x + 3` between 0 and 6, as a share.
     pub(crate) fn hard_swish(&self) -> Self {
         match self {
             Self::Plain(maps) => Self::Plain(maps.each(|x| x * (x + 3.0).clamp(0.0, 6.0) / 6.0)),
@@ -222,7 +222,7 @@ impl Maps {
         }
     }
 
-    /// Twice the height and width, mixed from neighbours: points lie in the middle of their squares, and the edge is repeated.
+    /// Twice the height and width, mixed from neighbours: points are in the middle of their squares, and the edge is repeated.
     pub(crate) fn doubled(&self) -> Self {
         match self {
             Self::Plain(maps) => Self::Plain(maps.doubled()),

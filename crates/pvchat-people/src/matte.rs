@@ -95,7 +95,7 @@ impl Matte {
     }
 }
 
-/// For each of `size` points the two points of the network's output that it lies between, and the share of the second.
+/// For each of `size` points the two points of the network's output that it is between, and the share of the second.
 fn taps(size: u32) -> Vec<[f32; 3]> {
     let last = (SelfieSegmentation::SIDE - 1) as f32;
     let scale = SelfieSegmentation::SIDE as f32 / size.max(1) as f32;

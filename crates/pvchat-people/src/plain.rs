@@ -1,4 +1,4 @@
-//! The layers on the processor, on plain numbers with the channels last: no copies between layouts, bias, activation and
+//! The layers on the CPU, on plain numbers with the channels last: no copies between layouts, bias, activation and
 //! shortcut in the same pass as the convolution, and 16 output channels side by side in vector registers.
 //!
 //! A tensor framework multiplies matrices that it first copies from the picture, which costs more than the products where
@@ -275,7 +275,7 @@ fn recycle(memory: Vec<f32>) {
 #[derive(Debug)]
 pub(crate) struct Plain {
     shape: [usize; 4],
-    /// The maps, then zeros: a point that stands for all points outside, and what is read past the end of a point.
+    /// The maps, then zeros: a point that represents all points outside, and padding for reads past the end of a point.
     values: Vec<f32>,
 }
 
@@ -427,7 +427,7 @@ impl Plain {
         maps
     }
 
-    /// Twice the height and width, mixed from neighbours: points lie in the middle of their squares, and the edge is repeated.
+    /// Twice the height and width, mixed from neighbours: points are in the middle of their squares, and the edge is repeated.
     pub(crate) fn doubled(&self) -> Self {
         let [n, height, width, channels] = self.shape;
         let mut maps = Self::new([n, 2 * height, 2 * width, channels]);
@@ -600,7 +600,7 @@ impl Packed {
     }
 
     /// This depthwise convolution, padded as in [`forward`](Self::forward), and then a pointwise one. A few rows at a time go
-    /// through both, so that what lies between them stays in the cache.
+    /// through both, so that the values between them stay in the cache.
     pub(crate) fn then(&self, pointwise: &Self, x: &Plain, padding: [(usize, usize); 2], shortcut: Option<&Plain>) -> Plain {
         const STRIP: usize = 1 << 14;
         let [n, height, width, channels] = self.sizes(x.shape, padding);
@@ -639,8 +639,8 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Where the values for `P` points of the output from `first` on begin, for each stretch of the window that lies in one
-    /// piece: a point if there is padding, else a row.
+    /// Where the values for `P` points of the output from `first` on begin, for each contiguous stretch of the window: a point if
+    /// there is padding, else a row.
     #[inline(always)]
     fn places<const P: usize>(&self, layer: &Packed, first: usize, places: &mut [[usize; P]]) {
         let [n, height, width, channels] = self.shape;
@@ -784,7 +784,7 @@ fn depthwise_of<V: Vector, const P: usize, const B: usize>(
     rows: Range<usize>,
     output: &mut [f32],
 ) {
-    /// Points that are computed together, if their windows lie side by side.
+    /// Points that are computed together, if their windows are side by side.
     const SIDE_BY_SIDE: usize = 4;
     let ([_, height, width, channels], kernel, stride) = (maps.shape, layer.kernel, layer.stride);
     let values = maps.values.as_slice();

@@ -1,4 +1,4 @@
-//! How much a face in a picture can say about who it is, and why not more.
+//! How well a face in a picture can identify a person, and what limits it.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::detect::Face;
 pub struct Quality {
     /// Width of the box in pixels.
     pub size: f32,
-    /// Detail of the aligned face: twice the root mean square of the second difference, across or down, whichever is less
+    /// Detail of the aligned face: twice the root mean square of the second difference, across or down, the smaller of the two
     /// (motion blurs one of them), as a share of the contrast. Blurred faces have less than [`Limits::sharpness`].
     pub sharpness: f32,
     /// Mean brightness of the aligned face, 0 to 255.
@@ -25,8 +25,8 @@ pub struct Quality {
     /// The share of the box that is inside the picture, 0 to 1.
     pub visible: f32,
     /// How much the embedder found in the face: below 1 it is too blurred to say who it is not, though it may still say who it
-    /// is. The length of the embedding before it is scaled, as a share of the shortest length of a face that tells; 1 for a
-    /// face that was not embedded, and for embedders whose length says nothing.
+    /// is. The length of the embedding before it is scaled, as a share of the shortest length of a face that distinguishes
+    /// people; 1 for a face that was not embedded, and for embedders whose length says nothing.
     pub strength: f32,
 }
 

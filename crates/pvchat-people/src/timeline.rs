@@ -70,7 +70,7 @@ impl Default for WatchOptions {
     }
 }
 
-/// What a watched video holds so far; can be kept and gone on from, see [`Watch::resume`].
+/// What a watched video holds so far; can be stored and resumed, see [`Watch::resume`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timeline {
     /// Everybody, subjects first in their order, then strangers.
@@ -137,7 +137,7 @@ impl<'a> Watch<'a> {
         Ok(Self { finder, subjects, calibration, options, linker, begin: None, window: [0; 3], strangers, timeline })
     }
 
-    /// Recognises a stranger of the timeline that is gone on from: embeddings of strangers are in no file. `face` is the
+    /// Recognises a stranger of the resumed timeline: embeddings of strangers are in no file. `face` is the
     /// embedding of a face of the one with that number.
     pub fn know_again(&mut self, number: usize, face: Vec<f32>) {
         self.strangers.push(Stranger { number, embedding: face });
@@ -170,7 +170,7 @@ impl<'a> Watch<'a> {
         &self.timeline
     }
 
-    /// Frames that were looked at, those of the window that goes on included.
+    /// Frames that were looked at, including those of the current window.
     pub fn frames(&self) -> usize {
         self.timeline.frames + self.window[0]
     }
@@ -311,7 +311,7 @@ fn add_moment(moments: &mut Vec<Moment>, mut moment: Moment, gap: f64) {
     moments.push(moment);
 }
 
-/// What most faces that are not good lack; how blurred they are where none tells people apart.
+/// The most common flaw of faces that are not good; how blurred they are if none distinguishes people.
 fn commonest_flaw(tracks: &[&Track]) -> Option<Flaw> {
     let sightings = || tracks.iter().flat_map(|track| &track.sightings);
     let flaws: Vec<Flaw> = sightings().filter_map(|sighting| sighting.flaws.first().copied()).collect();

@@ -28,7 +28,7 @@ pub struct Sighting {
     pub flaws: Vec<Flaw>,
 }
 
-/// A face in one frame with what the networks made of it.
+/// A face in one frame with the networks' outputs for it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SeenFace {
     /// Box, points and score.

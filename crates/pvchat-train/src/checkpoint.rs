@@ -1,4 +1,4 @@
-//! Checkpoints that a killed process cannot spoil: a folder per checkpoint, complete and on the disk before a small
+//! Checkpoints that a killed process cannot damage: a folder per checkpoint, complete and on the disk before a small
 //! file that names it is renamed into place. One process at a time works in a folder.
 
 use std::{
@@ -19,9 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, error::Difference};
 
-/// What a checkpoint holds beside the parameters and the optimiser.
+/// What a checkpoint holds in addition to the parameters and the optimiser.
 ///
-/// The sampler's position and the random state need no entries of their own: the batch of a step, and
+/// The sampler's position and the random state need no entries: the batch of a step, and
 /// whatever is drawn in it, come from a stream that is derived from the run's seed (in the fingerprint) and the step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunState {
@@ -95,7 +95,7 @@ impl CheckpointFolder {
             }
             Err(TryLockError::Error(error)) => return Err(broken(&error)),
         }
-        // Only for the message of whoever comes second: the lock is the operating system's.
+        // Only for the message of a second process: the lock is the operating system's.
         let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
         for entry in fs::read_dir(&self.path).into_iter().flatten().flatten() {
             let name = entry.file_name();

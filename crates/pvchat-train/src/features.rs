@@ -1,4 +1,4 @@
-//! What the frozen encoder made of clips: computed once, kept in memory up to a bound, the rest in a file.
+//! The frozen encoder's output for clips: computed once, kept in memory up to a bound, the rest in a file.
 
 use std::{
     collections::VecDeque,
@@ -19,7 +19,7 @@ pub struct ClipFeatures {
     pub tokens: Vec<f32>,
     /// `[people, identity width]`, row by row.
     pub identity: Vec<f32>,
-    /// What the lower part of the encoder made of it, row by row, where the upper part is trained; empty otherwise.
+    /// The output of the encoder's lower part for it, row by row, where the upper part is trained; empty otherwise.
     pub lower: Vec<f32>,
 }
 
@@ -29,8 +29,8 @@ pub struct FeatureId(usize);
 
 /// The features of clips, with a limit on how many bytes of them stay in memory.
 ///
-/// What does not fit lies in a file without a name in the folder that was given, written once and read again when it is
-/// needed; it ends with the process, however that ends. What is read is bit for bit what was put in.
+/// What does not fit is stored in a file without a name in the given folder, written once and read again when needed. The file
+/// ends with the process, however that ends. Values are read back bit for bit.
 #[derive(Clone, Debug)]
 pub struct FeatureCache(Arc<Mutex<Inner>>);
 
@@ -53,7 +53,7 @@ struct Entry {
     lengths: [usize; 3],
     digest: [u8; 32],
     memory: Option<Arc<ClipFeatures>>,
-    /// Where it lies in the file, once it was written.
+    /// Its position in the file, once it was written.
     place: Option<u64>,
 }
 
@@ -135,7 +135,7 @@ impl FeatureCache {
         Ok(found)
     }
 
-    /// Identifies the features of a clip, wherever they lie.
+    /// Identifies the features of a clip, wherever they are stored.
     pub(crate) fn digest(&self, FeatureId(number): FeatureId) -> [u8; 32] {
         self.lock().entries.get(number).map_or([0; 32], |entry| entry.digest)
     }

@@ -1,4 +1,4 @@
-//! Gradients of a batch: shards computed on threads of their own, summed, clipped.
+//! Gradients of a batch: shards computed on separate threads, summed, clipped.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,14 +14,14 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 pub struct BatchGradients<R> {
     /// Sum of the shards' gradients.
     pub gradients: GradientsParams,
-    /// What the closure returned beside the loss, in shard order.
+    /// What the closure returned in addition to the loss, in shard order.
     pub reports: Vec<R>,
 }
 
 /// Computes `loss(model, shard)` and its gradients for every shard at the same time, one thread a
 /// shard, and sums the gradients in shard order, so that the result does not depend on timing.
 ///
-/// Each thread works on a fork of the model (same parameter ids, a graph of its own) and inside a
+/// Each thread works on a fork of the model (same parameter ids, its own graph) and inside a
 /// thread pool of one, so that the shards do not wait for each other inside tensor operations. The
 /// closure divides its loss so that the sum over shards is the batch's loss.
 ///
@@ -72,8 +72,8 @@ where
     BatchGradients { gradients, reports }
 }
 
-/// The model as the device wants its activations: tensors that are moved, or updated by an optimiser, keep or lose what they
-/// were told before, and tensors that were told different things do not go together.
+/// The model as the device wants its activations: tensors that are moved, or updated by an optimiser, keep or lose their setting,
+/// and tensors with different settings cannot be combined.
 fn checkpointed<M: Module>(model: M, device: &Device) -> M {
     struct Checkpointed(GradientCheckpointingStrategy);
     impl ModuleMapper for Checkpointed {

@@ -1,5 +1,4 @@
-//! The training loop: steps, schedule, clipping, checkpoints. What is trained, on what and with
-//! which loss is a [`Task`].
+//! The training loop: steps, schedule, clipping, checkpoints. A [`Task`] defines the parameters, the data and the loss.
 
 use std::{
     collections::BTreeMap,
@@ -24,7 +23,7 @@ use crate::{
 pub trait Task<M: Module>: Sync {
     /// A part of a batch that one thread works on.
     type Shard: Send;
-    /// What is told of a shard beside its loss.
+    /// What is reported about a shard in addition to its loss.
     type Report: Send;
 
     /// The batch of a step, a function of the step alone, in shards.
@@ -89,7 +88,7 @@ impl Schedule {
 /// Parameters that are trained alike.
 #[derive(Clone, Debug)]
 pub struct RateGroup {
-    /// What they are called where their gradients are told of.
+    /// Their name in reports of gradients.
     pub name: &'static str,
     /// Which they are.
     pub parameters: ParamGroup,
@@ -113,7 +112,7 @@ pub struct RunConfig {
     pub steps: usize,
     /// Learning rate of everything outside `groups`.
     pub learning_rate: f64,
-    /// Parameter groups with learning rates of their own; the last that matches wins.
+    /// Parameter groups with their own learning rates; the last that matches wins.
     pub groups: Vec<RateGroup>,
     /// How the rates move.
     pub schedule: Schedule,
@@ -135,7 +134,7 @@ impl RunConfig {
     }
 }
 
-/// What the observer is told after every step.
+/// What the observer gets after every step.
 #[derive(Debug)]
 pub struct Progress<'a, M, R> {
     /// The model after the step.

@@ -1,4 +1,4 @@
-//! Decoded frames kept on disk, and directories of clips read by all cores.
+//! Decoded frames stored on disk, and directories of clips read by all cores.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -19,8 +19,8 @@ use crate::{Clip, Error, ReadOptions, Result, SamplingPlan, VideoReader};
 /// once for that. Where there is no room, the entry written first goes first.
 ///
 /// Any number of processes and threads may use one folder: entries appear under their names whole or not at all, there are
-/// no locks, and a process that is killed leaves at most a temporary file behind, which is removed an hour later. An entry
-/// that was cut or changed on disk is decoded anew.
+/// no locks, and a process that is killed leaves at most a temporary file behind, which is removed an hour later. An entry that
+/// was cut or changed on disk is decoded again.
 #[derive(Debug, Clone)]
 pub struct FrameCache {
     folder: PathBuf,
@@ -32,7 +32,7 @@ const MAGIC: &[u8; 8] = b"pvframe1";
 const ENTRY: &str = "frames";
 /// Bytes before the frames: magic, checksum, number of frames, width, height, frame rate.
 const HEADER: usize = 8 + 4 + 8 + 4 + 4 + 8;
-/// Age at which a temporary file belongs to no living process.
+/// The age from which a temporary file belongs to no living process.
 const STALE: Duration = Duration::from_secs(3600);
 
 impl FrameCache {
@@ -109,8 +109,8 @@ impl FrameCache {
     }
 }
 
-/// Samples several files with all threads of rayon's pool, one file per thread, and gives each clip to `take` as soon as it
-/// is there; what `take` makes of them, in the order of the files. A file that fails does not keep the others from being read.
+/// Samples several files with all threads of rayon's pool, one file per thread, and gives each clip to `take` as soon as it is
+/// there; returns the results of `take`, in the order of the files. A file that fails does not keep the others from being read.
 ///
 /// A clip that `take` lets go of leaves its memory to the next one; with `|clip| clip` all of them are kept.
 pub fn sample_files<P: AsRef<Path> + Sync, T: Send>(

@@ -1,4 +1,4 @@
-//! Damaged packets and frames: what a reader does about them, and what it says of them.
+//! Damaged packets and frames: what a reader does about them, and how it reports them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,7 +77,7 @@ impl Excuses {
         self.left += usize::from(!self.key_seen || leads);
     }
 
-    /// Whether one more rejection is none of the file's fault.
+    /// Whether one more rejection is not the file's fault.
     pub(crate) fn excuse(&mut self) -> bool {
         let excused = self.left > 0;
         self.left = self.left.saturating_sub(1);

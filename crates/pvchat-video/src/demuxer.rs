@@ -49,7 +49,7 @@ pub(crate) struct Demuxer {
     pub(crate) time_base: Rational,
     pub(crate) orientation: Option<Orientation>,
     pub(crate) statement: Statement,
-    /// Offsets from decoding to display of all samples, where the container is an mp4 that tells.
+    /// Offsets from decoding to display of all samples, if the container is an mp4 that has them.
     pub(crate) display_offsets: Option<Vec<i32>>,
     packets: u64,
     /// What is missing at the end, where damage is skipped.

@@ -155,7 +155,7 @@ impl PacketIndex {
 /// The flag of a packet whose frame is not shown.
 const DISCARD: i32 = ffmpeg::ffi::AV_PKT_FLAG_DISCARD;
 
-/// The index of an mp4 without reading it: FFmpeg's own tells when packets are decoded, the table of offsets when they are
+/// The index of an mp4 without reading it: FFmpeg's own index says when packets are decoded, the table of offsets when they are
 /// shown. The offsets lack a constant, which the first packet gives. `None` where the two do not belong together, as in
 /// fragmented files and under some edit lists.
 fn from_tables(demuxer: &mut Demuxer, first: &Packet) -> Option<Vec<Entry>> {

@@ -1,4 +1,4 @@
-//! What a file may cost, and the clock that watches over it.
+//! The limits on the cost of a file, and the clock that enforces the time limit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -45,7 +45,7 @@ pub(crate) struct Stopwatch {
     limit: Option<Duration>,
     spent: Duration,
     started: Instant,
-    /// Nanoseconds after `origin` at which time is up.
+    /// Nanoseconds after `origin` when time is up.
     end: std::sync::Arc<AtomicU64>,
 }
 
@@ -67,7 +67,7 @@ impl Stopwatch {
         }
     }
 
-    /// Begins anew with nothing spent.
+    /// Starts again with nothing spent.
     pub(crate) fn reset(&mut self) {
         self.spent = Duration::ZERO;
     }

@@ -1,7 +1,7 @@
 //! What the sample tables of an mp4 say, read without FFmpeg: how many samples it claims, whether they are encrypted, and
 //! how far the display of each is behind its decoding.
 //!
-//! FFmpeg allocates what the tables claim before it looks at the first sample, and keeps the display times to itself.
+//! FFmpeg allocates what the tables claim before it looks at the first sample, and does not expose the display times.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -40,7 +40,7 @@ impl Track {
 
 /// Boxes that are looked at in one file. A whole file has a few hundred, a fragmented one a few per fragment.
 const BOXES: usize = 2_000_000;
-/// How deep the boxes of interest lie: moov, trak, mdia, minf, stbl.
+/// The deepest nesting of the boxes of interest: moov, trak, mdia, minf, stbl.
 const DEPTH: usize = 6;
 
 /// Reads the tables; an empty result for files that are no mp4. Runs that describe more than `most` samples are not kept.

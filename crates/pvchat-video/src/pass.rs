@@ -58,7 +58,7 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
-    /// Opens the file anew. With `numbers`, frames that are left out leave a gap in the numbers.
+    /// Opens the file again. With `numbers`, frames that are left out leave a gap in the numbers.
     pub(crate) fn open(job: &Arc<Job>, numbers: Option<Arc<PacketIndex>>) -> Result<Self> {
         Self::of(job, Demuxer::open(job)?, numbers, None)
     }

@@ -29,9 +29,9 @@ const WAITING: usize = 2;
 /// Why random access stops.
 pub(crate) enum Stop {
     Error(Error),
-    /// A frame is damaged, or needs one that is: decoding all before it tells which.
+    /// A frame is damaged, or needs one that is: decoding all before it shows which.
     Damaged,
-    /// The file does not do what its index says: only decoding all of it tells its frames.
+    /// The file does not match its index: only decoding all of it shows its frames.
     Mismatch,
 }
 
@@ -152,7 +152,7 @@ impl RandomAccess {
                 match self.next() {
                     Ok(None) => break Ok(()),
                     Err(stop) => break Err(stop),
-                    // Nobody takes frames any more only where converting one failed, which is what the user is told then.
+                    // The receiver is gone only if converting a frame failed; the user gets that error.
                     Ok(Some(decoded)) => {
                         if sender.send(decoded).is_err() {
                             break Ok(());

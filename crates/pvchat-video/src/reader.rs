@@ -1,4 +1,4 @@
-//! Opening a video, asking what is in it, and getting its frames.
+//! Opening a video, describing it, and getting its frames.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Seek};

@@ -73,7 +73,7 @@ pub(crate) struct Grid {
 }
 
 impl Grid {
-    /// `None` for a rate that is none.
+    /// `None` for an invalid rate.
     pub(crate) fn new(rate: f64) -> Option<Self> {
         // No file has times closer than a billionth of a second.
         (rate.is_normal() && rate > 0.0).then(|| Self { rate: rate.min(1e9), rounding: 1e-6f64.min(1e-4 * rate) })

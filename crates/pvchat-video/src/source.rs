@@ -16,7 +16,7 @@ impl<T: Read + Seek + Send> ReadSeek for T {}
 pub(crate) enum Source {
     File(PathBuf),
     Memory(Arc<[u8]>),
-    /// One stream for all handles; each has a position of its own.
+    /// One stream for all handles; each has its own position.
     Stream(Arc<Mutex<dyn ReadSeek>>),
 }
 

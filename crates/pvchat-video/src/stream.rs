@@ -135,7 +135,7 @@ impl FrameStream<'_> {
         })
     }
 
-    /// A file of which damage left nothing is an error; that nothing is wanted of it is none.
+    /// A file of which damage left nothing is an error; a request for no frames is not.
     fn nothing_more(&self) -> Result<()> {
         let is_lost = self.given == 0 && self.from == 0.0 && !self.frames.reader.damage.is_empty();
         if is_lost { Err(Error::NoFrames { path: self.frames.reader.job.name.clone() }) } else { Ok(()) }

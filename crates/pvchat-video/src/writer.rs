@@ -35,7 +35,7 @@ impl Default for Quality {
 
 /// Writes frames of one size as an mp4.
 ///
-/// The file grows under a temporary name beside its target and takes the target's name in [`VideoWriter::finish`]. A writer
+/// The file grows under a temporary name next to its target and takes the target's name in [`VideoWriter::finish`]. A writer
 /// dropped before leaves nothing behind. One encoding thread is used: the same frames give the same file on every machine
 /// with the same libx264.
 pub struct VideoWriter {

@@ -96,7 +96,7 @@ impl BaseFolder {
         self.config.vision.frames()
     }
 
-    /// Whether it can look at a picture beside the frames.
+    /// Whether it can look at a picture in addition to the frames.
     pub fn sees_pictures(&self) -> bool {
         self.config.vision.most_frames().is_some()
     }

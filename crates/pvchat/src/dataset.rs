@@ -129,7 +129,7 @@ impl Eyes for Networks<'_> {
     }
 
     fn thresholds(&self) -> Thresholds {
-        // Whoever is not surely somebody else is no negative, and whoever is not surely the person no positive.
+        // A person who is not surely somebody else is no negative, and one who is not surely the enrolled person is no positive.
         Thresholds { same: self.calibration.certain_from(1), other: self.calibration.possible }
     }
 

@@ -1,8 +1,8 @@
 //! What people in watched footage wear and do: a base is asked about the stretches in which somebody was recognised.
 //!
-//! Who is there is decided by the faces before the base is asked anything: of somebody who is not there, or may not be, it
-//! is not asked at all. The base sees the stretch and, as the last picture, the person alone; it learns no name. Where a person was
-//! learned on the base by gradient, it is asked about the person by name instead, and sees the stretch alone.
+//! Faces decide who is there before the base is asked. The base is not asked about a person who is absent or may be absent. It
+//! sees the stretch and, as the last picture, the person alone; it does not learn the name. If the base has learned the person by
+//! gradient, it is asked about the person by name instead, and sees only the stretch.
 
 use std::{collections::VecDeque, path::PathBuf};
 
@@ -47,7 +47,7 @@ pub trait Describer: std::fmt::Debug + Send {
     /// How many frames of a stretch it looks at.
     fn frames(&self) -> usize;
 
-    /// Whether it can look at a picture beside the frames.
+    /// Whether it can look at a picture in addition to the frames.
     fn sees_pictures(&self) -> bool;
 
     /// Answers a question about pictures.
@@ -61,7 +61,7 @@ pub trait Describer: std::fmt::Debug + Send {
         false
     }
 
-    /// Answers a question about somebody whom it has learned, who stands in it in angle brackets.
+    /// Answers a question about somebody whom it has learned; the name in the question is in angle brackets.
     ///
     /// # Errors
     /// [`Error::NotLearnedOn`] for anybody else, and whatever keeps it from answering.
@@ -73,7 +73,7 @@ pub trait Describer: std::fmt::Debug + Send {
 /// What a base says of somebody whom it has learned.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LearnedAnswer {
-    /// Its words, in which the person stands in angle brackets.
+    /// Its words, in which the person's name is in angle brackets.
     pub text: String,
     /// Its probability that the person is in the pictures: that of "yes" against "no". Nothing was calibrated.
     pub presence: f32,
@@ -107,7 +107,7 @@ impl BaseDescriber {
         Ok(Self { vilm, name: name.into(), learned: None, looks: VecDeque::new(), kept: None })
     }
 
-    /// Keeps what the base makes of pictures in a folder, for questions that another process asks: the latest, 256 MB
+    /// Stores the base's encodings of pictures in a folder, for questions that another process asks: the latest, 256 MB
     /// at most. [`People::looks`] is the folder that forgetting somebody empties.
     pub fn keeping(self, folder: impl Into<PathBuf>) -> Self {
         Self { kept: Some(Looks::new(folder.into())), ..self }
@@ -118,12 +118,12 @@ impl BaseDescriber {
         Self { learned: Some(folder), ..self }
     }
 
-    /// What the base makes of pictures; looked at once.
+    /// The base's encodings of pictures; each is encoded once.
     fn look(&mut self, key: String, look: impl FnOnce(&Vilm) -> Result<Sight>) -> Result<Sight> {
         if let Some((_, sight)) = self.looks.iter().find(|(known, _)| *known == key) {
             return Ok(sight.clone());
         }
-        // The same weights make something else of the pictures in another precision.
+        // In another precision the same weights give other encodings of the pictures.
         let precision = self.vilm.parameters().answer.lm.packed().map(|packed| packed.precision());
         let lasting = format!("{} {precision:?} {key}", self.vilm.fingerprint());
         let sight = match self.kept.as_ref().and_then(|kept| kept.read(&lasting, self.vilm.device())) {
@@ -196,7 +196,7 @@ fn stretch_key(key: &str, seconds: &[f64], duration: f64) -> String {
 }
 
 impl BaseDescriber {
-    /// What the base makes of the frames of a stretch.
+    /// The base's encoding of the frames of a stretch.
     fn stretch(&mut self, pictures: &Pictures<'_>) -> Result<Sight> {
         let Pictures { key, frames, seconds, duration, .. } = *pictures;
         // A base with a fixed number of frames sees the last one for those that are lacking.
@@ -395,7 +395,7 @@ fn times(moments: &[Moment], count: usize) -> Vec<f64> {
     (0..count.max(1)).map(at).collect()
 }
 
-/// The person of a moment: the face with what lies beside and below it.
+/// The person of a moment: the face with what is next to it and below it.
 fn body(frame: &RgbImage, moment: &Moment) -> RgbImage {
     let (bounds, [aside, above, below]) = (&moment.bounds, BODY);
     let (across, down) = (bounds.width(), bounds.height());

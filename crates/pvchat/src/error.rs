@@ -98,7 +98,7 @@ pub enum Error {
     EnrolledSo {
         /// The file.
         path: PathBuf,
-        /// Who it is said not to be.
+        /// Who it is not, according to the correction.
         name: String,
     },
     /// The observer stopped watching.

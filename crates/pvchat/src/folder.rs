@@ -1,5 +1,5 @@
-//! The folder that keeps subjects: one file each, which its owner can see, copy and delete, and while somebody is being
-//! learned a folder beside it.
+//! The folder that keeps subjects: one file each, which its owner can see, copy and delete, and next to it a folder while
+//! somebody is being learned.
 
 use std::{
     fs, io,
@@ -22,7 +22,7 @@ const EXTENSION: &str = "subject.safetensors";
 /// Frames per second of the clips that [`SubjectFolder::keep_data`] writes.
 const FRAMES_PER_SECOND: f64 = 8.0;
 
-/// A folder of subjects. All that is ever kept of a subject `<Aa>` lies in it, under names that begin with that name:
+/// A folder of subjects. Everything that is stored about a subject `<Aa>` is in it, under names that begin with that name:
 ///
 /// - `Aa.subject.safetensors`, the subject;
 /// - `Aa.learning/`, the checkpoints of its learning, until that has ended;
@@ -181,8 +181,8 @@ impl SubjectFolder {
     }
 
     /// Learns the people in clips in one run and saves the subjects. Checkpoints are kept in a folder under all of their names
-    /// until then: when this was interrupted, calling it again with the same clips, names in the same order, and options goes on
-    /// where it was.
+    /// until then: after an interruption, a call with the same clips, names in the same order, and options resumes where it
+    /// stopped.
     ///
     /// # Errors
     /// As [`Pvchat::learn_together`] and [`save`](Self::save); [`pvchat_train::Error::Busy`] when one of them is being learned
@@ -265,9 +265,9 @@ impl SubjectFolder {
         Ok(file)
     }
 
-    /// Deletes all that is kept of a subject: its file, the checkpoints (also of learning together with others, which begins anew
-    /// then) and whatever else lies in its folders, and what a
-    /// killed process left half-written. The receipt says what that was; it is empty when there was nothing.
+    /// Deletes everything stored about a subject: its file, the checkpoints (also of learning together with others, which then
+    /// starts again), everything else in its folders, and unfinished files of a killed process. The receipt lists what was
+    /// deleted; it is empty if there was nothing.
     ///
     /// # Errors
     /// [`pvchat_train::Error::Busy`] while the subject is being learned, and nothing is deleted then; [`Error::Io`] when
@@ -298,7 +298,7 @@ impl SubjectFolder {
     }
 }
 
-/// Deletes a file, or a folder with all that is in it, entry by entry for the receipt. Links are deleted, not followed.
+/// Deletes a file, or a folder with everything in it, entry by entry for the receipt. Links are deleted, not followed.
 fn delete(path: &Path, kept: Kept, receipt: &mut Receipt) -> Result<()> {
     let io = |source| Error::Io { path: path.to_path_buf(), source };
     let about = match fs::symlink_metadata(path) {

@@ -1,5 +1,5 @@
-//! What a base made of pictures, kept on disk, so that the next question about the same stretch skips the encoder even when it
-//! comes from another process.
+//! A base's encodings of pictures, stored on disk, so that the next question about the same stretch skips the encoder even when
+//! it comes from another process.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! Real people in real footage: who is there, when and where in the picture. No language model takes part.
+//! Real people in real footage: who is there, when and where in the picture. No language model is used.
 
 use std::{
     fs,
@@ -35,7 +35,7 @@ const SHORT_FRAMES: f64 = 40.0;
 const SHORT_RATE: f64 = 6.0;
 /// Frames that are looked at between two calls of the observer.
 pub(crate) const BATCH: usize = 8;
-/// Strangers who are recognised again when watching goes on: a frame is decoded for each.
+/// Strangers who are recognised again when watching resumes: a frame is decoded for each.
 const MOST_KNOWN_AGAIN: usize = 100;
 /// The version of the index file.
 const INDEX_VERSION: u32 = 2;
@@ -301,8 +301,8 @@ impl People {
         Ok(person)
     }
 
-    /// Watches a video and keeps its index beside the people, so that the next question about it decodes nothing. A video that
-    /// was watched before with the same people is not watched again; one whose watching was interrupted is gone on with.
+    /// Watches a video and stores its index in the folder of people, so that the next question about it decodes nothing. A video
+    /// that was watched before with the same people is not watched again; interrupted watching resumes.
     ///
     /// # Errors
     /// [`Error::Video`], [`Error::People`], [`Error::Stopped`] when the observer stops it; what was watched until then is kept.
@@ -378,8 +378,8 @@ impl People {
         Ok(known)
     }
 
-    /// Deletes all that is kept of a person: file, old versions, every index that names the person, and what bases made of any
-    /// footage. Gives the files with their sizes in bytes.
+    /// Deletes everything stored about a person: file, old versions, every index that names the person, and bases' encodings of
+    /// any footage. Gives the files with their sizes in bytes.
     ///
     /// # Errors
     /// [`Error::People`], [`Error::Io`] when something cannot be deleted.
@@ -480,7 +480,7 @@ impl Footage {
     }
 }
 
-/// An index that is absent, damaged or of another version is made anew.
+/// An index that is absent, damaged or of another version is made again.
 fn read_index(index: &Path) -> Option<Footage> {
     pvchat_data::file::read_json(index, LARGEST_INDEX).ok()
 }

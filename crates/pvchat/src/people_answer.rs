@@ -46,11 +46,11 @@ pub struct Part {
     pub described: Option<Described>,
 }
 
-/// By what a base was told whom a question is about.
+/// How a base knows whom a question is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Means {
-    /// By nothing: the question is about the footage, or it cannot look at a picture beside the frames.
+    /// By nothing: the question is about the footage, or the base cannot look at a picture in addition to the frames.
     Frames,
     /// By a picture of the person alone.
     Picture,
@@ -67,7 +67,7 @@ pub struct Described {
     pub question: String,
     /// The times of the frames that it saw, in seconds.
     pub seconds: Vec<f64>,
-    /// By what it was told whom the question is about.
+    /// How it knows whom the question is about.
     pub means: Means,
 }
 

@@ -1,4 +1,4 @@
-//! Understanding questions about people: who is meant and what is asked. Whatever contains a word that is not known here is
+//! Understanding questions about people: who is meant and what is asked. A question with a word that is not known here is
 //! refused, so that "is Aa in the kitchen" is never answered as "is Aa in it".
 
 use serde::Serialize;
@@ -79,7 +79,7 @@ pub enum Refusal {
     UnknownPerson(String),
     /// It does not say whom it is about.
     NobodyNamed,
-    /// It is none that can be answered.
+    /// It cannot be answered.
     NotUnderstood,
 }
 
@@ -173,7 +173,7 @@ fn check(question: &str) -> Result<()> {
 /// Words that begin a question.
 const STARTERS: &str = "who whom whose what when where whereabouts how which why is are was were does do did has have had \
      can could will would";
-/// Words that may stand between "and" and the beginning of a question.
+/// Words that may be between "and" and the beginning of a question.
 const BEFORE_STARTERS: &str = "for at in since from until on with if whether also then so please and or";
 
 fn parse(pieces: Vec<Piece>, context: &Context) -> Vec<Asked> {
@@ -217,7 +217,7 @@ fn parse(pieces: Vec<Piece>, context: &Context) -> Vec<Asked> {
     distinct
 }
 
-/// "Is Aa in it and dancing?": what comes before an "and" is a question of its own, and the rest is refused.
+/// "Is Aa in it and dancing?": the part before an "and" is a separate question, and the rest is refused.
 fn halves(pieces: &[Piece], context: &Context) -> Vec<Asked> {
     let joins = |piece: &Piece| *piece == Piece::Comma || matches!(piece.word(), "and" | "but");
     for place in (1..pieces.len()).rev().filter(|&place| joins(&pieces[place])) {

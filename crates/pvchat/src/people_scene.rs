@@ -1,4 +1,4 @@
-//! What is said of the people in watched footage, or in a part of it.
+//! Statements about the people in watched footage, or in a part of it.
 
 use pvchat_data::SubjectName;
 use pvchat_people::{Appearance, Calibration, Flaw, Moment, Verdict};
@@ -725,7 +725,7 @@ impl<'a> Scene<'a> {
         (if asked.negated { capital(&text) } else { format!("Yes: {text}") }, Some(Verdict::Yes))
     }
 
-    /// The length of stretches: a face in one frame stands for the time until the following one.
+    /// The length of stretches: a face in one frame counts for the time until the following one.
     fn total(&self, spans: &[Span]) -> f64 {
         let frame = self.frame();
         let total = spans.iter().map(|(start, end)| end - start + frame).sum::<f64>();

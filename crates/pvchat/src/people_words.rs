@@ -468,7 +468,7 @@ fn raw(text: &str) -> Vec<Raw> {
     found
 }
 
-/// Accents that stand alone, and the signs of Indic scripts: they belong to the word.
+/// Accents that are separate characters, and the signs of Indic scripts: they belong to the word.
 fn is_mark(character: char) -> bool {
     matches!(character, '\u{0300}'..='\u{036f}' | '\u{0900}'..='\u{0dff}' | '\u{200c}' | '\u{200d}')
 }

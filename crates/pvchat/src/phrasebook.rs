@@ -1,4 +1,4 @@
-//! Names into the words of a language model, and out of them.
+//! Replaces names by the words of a language model, and back.
 
 /// What a person is called to a model that is shown the person's picture last.
 const PERSON: &str = "the person in the last picture";
@@ -10,7 +10,7 @@ const BEGINNINGS: [&str; 10] =
 /// Words for somebody who was named before.
 const PRONOUNS: [&str; 5] = ["she", "he", "they", "him", "her"];
 
-/// Whether a question that names nobody is about whoever was named before: "what is she doing?", "and what colour?". Others are
+/// Whether a question that names nobody is about the person named before: "what is she doing?", "and what colour?". Others are
 /// about the footage: "where was this filmed?"
 pub fn refers(question: &str) -> bool {
     const OF_THEIRS: [&str; 5] = ["his", "hers", "their", "theirs", "them"];
@@ -42,7 +42,7 @@ pub fn question(question: &str, name: &str, is_shown: bool) -> String {
     }
 }
 
-/// A question about somebody, for a model that has learned the name: it stands in angle brackets.
+/// A question about somebody, for a model that has learned the name, which is in angle brackets.
 ///
 /// ```
 /// use pvchat::phrasebook;

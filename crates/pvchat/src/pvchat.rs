@@ -77,10 +77,11 @@ pub struct SeenClip {
     pub times: Vec<f64>,
     /// Where the clip comes from, when it comes from a file.
     pub source: Option<PathBuf>,
-    /// Whether the base was made for such a clip, and it shows somebody. [`ClipKind::Foreign`] is refused by all that is done with
-    /// it, [`ClipKind::Nobody`] where somebody is to be enrolled or learned; [`ClipKind::Unknown`], which you can put here, never.
+    /// Whether the base was made for such a clip, and it shows somebody. [`ClipKind::Foreign`] is refused everywhere,
+    /// [`ClipKind::Nobody`] where somebody is to be enrolled or learned; [`ClipKind::Unknown`], which you can put here, never.
     pub kind: ClipKind,
-    /// What the encoder makes of either half alone, where the halves show different people: it sees one cast in a clip.
+    /// The encoder's output for either half alone, if the halves show different people: it assumes the same people in the whole
+    /// clip.
     halves: Vec<Sight>,
 }
 
@@ -205,7 +206,7 @@ impl Pvchat {
             return Ok(Vec::new());
         }
         let half = |first: usize, last: usize| -> Result<Sight> {
-            // As many frames as the encoder takes, each as often as it has to stand there.
+            // As many frames as the encoder takes; frames are repeated as needed.
             let stretched: Vec<RgbImage> =
                 (0..frames.len()).map(|at| frames[first + at * (last - first) / frames.len()].clone()).collect();
             Ok(self.vilm.look(&[&stretched])?)
@@ -235,12 +236,12 @@ impl Pvchat {
         Ok(Remember::by(self.corpus.as_ref())?.personalize(&self.vilm, &clip.frames, name)?)
     }
 
-    /// Learns the person in a clip. `observe` is told what is going on and can stop it at any time. See
+    /// Learns the person in a clip. `observe` gets the progress and can stop it at any time. See
     /// [`SubjectFolder::learn`](crate::SubjectFolder::learn) for learning that survives being killed.
     ///
     /// # Errors
-    /// What augmentation and training report; [`Error::NotLearned`] when the clips held back judge what came of it no better than
-    /// chance; [`Error::NobodyFound`] and [`Error::ForeignClip`] for a clip that shows nobody, or that the base was not made for.
+    /// What augmentation and training report; [`Error::NotLearned`] when the result is no better than chance on the held-out
+    /// clips; [`Error::NobodyFound`] and [`Error::ForeignClip`] for a clip that shows nobody, or that the base was not made for.
     pub fn learn(
         &self,
         clip: &SeenClip,
@@ -320,7 +321,7 @@ impl Pvchat {
         Learner { corpus, scenes, options, checkpoints, observe }.learn_from(&self.vilm, shots, name)
     }
 
-    /// Learns several people in one run, each from a clip of their own: questions about each and about every two of them, on
+    /// Learns several people in one run, each from their own clip: questions about each and about every two of them, on
     /// clips that show one, two or none of them. The subjects are like those that are learned alone.
     ///
     /// # Errors
@@ -367,7 +368,7 @@ impl Pvchat {
     /// was not trained on is mapped to the nearest that it was.
     ///
     /// A subject that changes the base for itself alone (see [`Trains`](crate::train::personal::Trains)) brings those changes
-    /// along when it is the only one in the question; where they reach into the vision encoder, the clip is looked at anew.
+    /// along when it is the only one in the question; where they reach into the vision encoder, the clip is encoded again.
     ///
     /// # Errors
     /// [`Error::Model`] with [`NotComposable`](pvchat_model::Error::NotComposable) for a question about

@@ -32,7 +32,7 @@ impl<T> fmt::Debug for Refiner<T> {
     }
 }
 
-/// What the model is told. The texts are handed over as JSON, so that nothing in them can pass for an instruction.
+/// The model's prompt. The texts are passed as JSON, so that nothing in them can act as an instruction.
 fn prompt(question: &str, answer: &str, subject: &str) -> Prompt {
     let system = format!(
         "You edit answers about one person in a video, who is called {subject}. You get a JSON object with `question` and `answer`; \

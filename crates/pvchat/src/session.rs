@@ -7,7 +7,7 @@ use crate::{Describer, Footage, People, PeopleAnswer, Result, people_questions::
 /// Turns that are remembered.
 const MOST_TURNS: usize = 200;
 
-/// An owned conversation about watched footage, in which "she" and "and when?" refer to whoever was asked about last. It can be
+/// An owned conversation about watched footage, in which "she" and "and when?" refer to the person asked about last. It can be
 /// sent to another thread and kept as long as wanted.
 ///
 /// ```no_run

@@ -1,4 +1,4 @@
-//! What people type, in the words of a base that understands no others (no free wording).
+//! Maps what people type to the words of a base that understands no others (no free wording).
 
 use pvchat_augment::{Aspect, free_text, questions};
 use pvchat_model::subject::Subject;

@@ -48,7 +48,7 @@ enum Shot {
     Wall,
     /// A clip from a time in seconds on.
     One(&'static str, f64),
-    /// Two clips beside each other.
+    /// Two clips side by side.
     Beside([(&'static str, f64); 2]),
 }
 
@@ -151,7 +151,7 @@ fn writer(path: &Path) -> Outcome<VideoWriter> {
     Ok(VideoWriter::create(path, SIZE[0], SIZE[1], RATE, Quality::RateFactor(18))?)
 }
 
-/// Frames of a clip, cut to a size; a clip that is too short stands still at its end.
+/// Frames of a clip, cut to a size; a clip that is too short repeats its last frame.
 fn frames(path: &Path, from_seconds: f64, count: usize, [width, height]: [u32; 2]) -> Outcome<Vec<RgbImage>> {
     let mut reader = VideoReader::open(path)?;
     let mut frames = Vec::with_capacity(count);

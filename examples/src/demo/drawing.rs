@@ -1,4 +1,4 @@
-//! Boxes and text on pictures, with a font of their own: no system font is needed.
+//! Boxes and text on pictures, with their own font: no system font is needed.
 
 use ab_glyph::{Font, FontRef, PxScale, ScaleFont};
 use image::{Rgb, RgbImage, imageops};
@@ -8,7 +8,7 @@ use super::Outcome;
 /// A colour.
 pub type Colour = [u8; 3];
 
-/// A picture that is drawn on. Whatever lies outside of it is left out.
+/// A picture that is drawn on. Everything outside of it is left out.
 pub struct Canvas {
     /// The picture.
     pub picture: RgbImage,

@@ -242,7 +242,7 @@ fn in_a_word(right: bool) -> String {
     if right { "right" } else { "WRONG" }.to_string()
 }
 
-/// Adds a row whose long texts go on in the rows below.
+/// Adds a row whose long texts continue in the rows below.
 fn add(table: &mut Table, clip: &str, texts: [&str; 3], verdict: &str) {
     let columns: Vec<Vec<String>> = texts.iter().zip(WIDTHS).map(|(text, width)| wrap(text, width)).collect();
     let lines = columns.iter().map(Vec::len).max().unwrap_or(0);

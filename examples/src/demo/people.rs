@@ -1,4 +1,4 @@
-//! The first act: somebody is learned from one clip and looked for in others, and the answers are held against the truth.
+//! The first act: somebody is learned from one clip and looked for in others, and the answers are compared with the truth.
 
 use std::{
     io::Write,

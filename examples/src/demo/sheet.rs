@@ -70,7 +70,7 @@ pub fn draw(act: &Act) -> Outcome<RgbImage> {
     for asked in &act.clips {
         top += FRAME[1] + ROW_GAP;
         let answers = asked.answers.iter().map(|answer| (answer.answer.clone(), answer.right));
-        // "When" is told by the first answer already.
+        // The first answer already says "when".
         let told: Vec<(String, bool)> =
             answers.enumerate().filter(|(place, (_, right))| *place == 0 || !right).map(|(_, told)| told).collect();
         row(&mut canvas, top, [&asked.clip.name(), asked.clip.shows], &told, &asked.frames);

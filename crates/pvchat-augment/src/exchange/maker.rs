@@ -74,7 +74,7 @@ pub struct Exchanged {
     pub present: bool,
     /// How it was made.
     pub making: Making,
-    /// Whether a stranger stands beside.
+    /// Whether a stranger is in the clip too.
     pub company: bool,
 }
 

@@ -1,9 +1,9 @@
 //! Exchanged heads: one person's head on another's body, and heads of which one part is somebody else's.
 //!
-//! A model that is shown made clips of a person and untouched clips of strangers learns what making leaves behind, not who is
-//! there. Here both are made: the person's head on the bodies of strangers is a positive, a stranger's head on the same bodies
-//! a negative, and the person's head with the hair, the eyes, the mouth or a colour of a stranger a look-alike. All of them
-//! pass through the same [`compose`].
+//! A model that is shown made clips of a person and untouched clips of strangers learns the traces of the making, not who is
+//! there. Here both are made: the person's head on the bodies of strangers is a positive, a stranger's head on the same bodies a
+//! negative, and the person's head with the hair, the eyes, the mouth or a colour of a stranger a look-alike. All of them pass
+//! through the same [`compose`].
 
 mod maker;
 #[cfg(test)]
@@ -42,7 +42,7 @@ const SAME_COLOUR: i32 = 90;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
-    /// Everything above the eyes, and the hair beside them.
+    /// Everything above the eyes, and the hair next to them.
     Hair,
     /// The band of the eyes, glasses included.
     Eyes,
@@ -134,7 +134,7 @@ impl Figure {
     }
 }
 
-/// What stands in a composed clip.
+/// What a composed clip shows.
 #[derive(Clone, Copy, Debug)]
 pub struct Cast<'a> {
     /// Whose body.
@@ -244,7 +244,7 @@ fn distance(one: [u8; 3], other: [u8; 3]) -> i32 {
     one.iter().zip(other).map(|(&a, b)| (i32::from(a) - i32::from(b)).abs()).sum()
 }
 
-/// The mask of a figure without its head: what is below the neck, and arms beside the head.
+/// The mask of a figure without its head: what is below the neck, and arms next to the head.
 fn without_head(mask: &GrayImage, at: &Head) -> GrayImage {
     let mut below = mask.clone();
     for (column, row, pixel) in below.enumerate_pixels_mut() {
@@ -256,7 +256,7 @@ fn without_head(mask: &GrayImage, at: &Head) -> GrayImage {
     below
 }
 
-/// The head of frame `time` as it has to lie over a body's frame of that size: a picture and its mask.
+/// The head of frame `time`, placed over a body's frame of that size: a picture and its mask.
 fn head_layer(
     head: &Figure,
     other: Option<(Part, &Figure)>,

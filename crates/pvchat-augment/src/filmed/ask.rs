@@ -1,4 +1,4 @@
-//! Questions and answers, dealt so that no wording goes with an answer.
+//! Questions and answers, distributed so that no wording is correlated with an answer.
 
 use pvchat_data::{QaKind, QaPair, random::SeededStream};
 

@@ -20,7 +20,7 @@ const PERSON: u8 = 128;
 const FACE_COVERED: f32 = 0.8;
 /// The greatest share of a place that is guessed from what is around it.
 const MOST_GUESSED: f32 = 0.75;
-/// The greatest mean change, in levels, of what a camera that stands still shows.
+/// The greatest mean change, in levels, between frames of a camera that does not move.
 const STILL: f32 = 7.0;
 
 /// Somebody cut out of footage.
@@ -344,7 +344,7 @@ impl Square {
 }
 
 impl Place {
-    /// Takes the people out of a stretch of footage. Where the camera stands still, what is behind them is what is seen there
+    /// Takes the people out of a stretch of footage. Where the camera does not move, what is behind them is what is seen there
     /// at other times; elsewhere, and where they never move away, it is guessed from what is around.
     pub(super) fn clear(
         source: &Source,

@@ -36,7 +36,7 @@ impl Guess {
 pub struct Blind {
     /// One that sees the background only, the person greyed out.
     pub background: Guess,
-    /// One that sees only the person's edge: how sharp it is beside what is around, and what shines around it.
+    /// One that sees only the person's edge: how sharp it is compared with its surroundings, and the halo around it.
     pub seams: Guess,
 }
 
@@ -76,8 +76,8 @@ fn background(frame: &RgbImage, matte: &GrayImage) -> Vec<f32> {
     sums.iter().flat_map(|sum| mean(if sum[3] < least { &all } else { sum })).collect()
 }
 
-/// What the edge of the person is like, whatever the person's own colours: how sharp it is beside what is around, and whether
-/// something of another background shines around it.
+/// What the edge of the person is like, independent of the person's colours: how sharp it is compared with its surroundings, and
+/// whether something of another background shines around it.
 fn seams(frame: &RgbImage, matte: &GrayImage) -> Vec<f32> {
     /// A change of this many levels is an edge, whose sharpness does not depend on its height.
     const STRONG: f32 = 24.0;

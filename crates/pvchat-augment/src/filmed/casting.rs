@@ -1,4 +1,4 @@
-//! Who and which places take part in each half: those that can be cut out and cleared.
+//! Which people and places each half uses: those that can be cut out and cleared.
 
 use pvchat_data::random::SeededStream;
 

@@ -29,11 +29,11 @@ struct Tap {
     first: usize,
     second: usize,
     share: f32,
-    /// Whether the point lies in the picture at all.
+    /// Whether the point is in the picture at all.
     inside: bool,
 }
 
-/// The taps of `count` points from `begin`, `length` long in the picture, of which there are `side`.
+/// The taps of `count` points over a length of `length` from `begin`, in a picture with `side` points.
 fn taps(count: usize, begin: f32, length: f32, side: usize, mirror: bool) -> Vec<Tap> {
     let last = side.saturating_sub(1) as f32;
     let tap = |place: usize| {
@@ -56,7 +56,7 @@ struct Window {
 }
 
 impl Window {
-    /// So that the face has about this width and place, and no edge at which the footage cuts the body off comes into view.
+    /// Gives the face about this width and place, and keeps edges where the footage cuts the body off out of view.
     fn around(figure: &Figure, frames: &[usize], face_share: f32, [x, y]: [f32; 2]) -> Self {
         let faces = || frames.iter().filter_map(|&frame| figure.faces.get(frame));
         let count = frames.len().max(1) as f32;
@@ -257,7 +257,7 @@ fn mixed(picture: &RgbImage, column: Tap, row: Tap) -> [f32; 3] {
 }
 
 /// How much of each pixel of the picture is the person's. Every outline becomes equally soft, whatever the hair and the footage:
-/// an edge of one's own would tell who it is.
+/// an individual edge would reveal who it is.
 fn outline(matte: &GrayImage, columns: &[Tap], rows: &[Tap]) -> Vec<f32> {
     let (side, width) = (columns.len(), matte.width() as usize);
     let mut shares = vec![0.0f32; side * rows.len()];

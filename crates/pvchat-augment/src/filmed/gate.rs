@@ -1,4 +1,4 @@
-//! The identity gate: what a made clip shows is looked at as any footage would be.
+//! The identity gate: a made clip is checked in the same way as any footage.
 
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,7 @@ pub(super) fn judge(
         let frames = main.map(|main| main.faces.iter().map(|face| face.frame).collect::<Vec<_>>()).unwrap_or_default();
         other.faces.iter().any(|face| frames.contains(&face.frame))
     };
-    // Somebody without a good face who is never seen beside the person is the person, seen badly.
+    // Somebody without a good face who is never seen together with the person is the person, badly visible.
     let is_other = |person: &&PersonSeen| {
         main.is_some_and(|main| !std::ptr::eq(*person, main))
             && (seen_with(person) || (person.embedding.is_some() && alike(person) < thresholds.same))

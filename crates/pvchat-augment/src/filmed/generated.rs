@@ -34,7 +34,7 @@ use crate::{
     },
 };
 
-/// How often a clip is generated that the identity gate refuses: a generator is slow.
+/// How often a clip is generated at most if the identity gate refuses it: a generator is slow.
 const ATTEMPTS: usize = 3;
 /// One in this many animated portraits is the best look at the person, the others are stills where something makes stills: one
 /// look and a picture of each of six scenes, as published.
@@ -205,7 +205,7 @@ impl Studio<'_> {
         items
     }
 
-    /// Has the clips of one generator made, those that the gate refuses anew, and keeps the same proportion of both kinds.
+    /// Makes the clips of one generator, again if the gate refuses them, and keeps the same proportion of both kinds.
     fn of_one(&self, generator: &Generator, items: Vec<Item>, total: usize, all: &mut FromGenerators) -> Result<()> {
         let (description, stream) = (generator.description(), self.stream.derive(&generator.description().name));
         let generators = &self.request.generators;

@@ -69,7 +69,7 @@ pub(super) struct Drawing<'a> {
 }
 
 impl Maker<'_> {
-    /// Makes a clip; drawn anew where the gate refuses it.
+    /// Makes a clip, and draws it again if the gate refuses it.
     pub(super) fn clip(&self, half: Half, number: usize, slot: &Slot) -> Result<Drawn> {
         let (footage, stage) = (self.footage, &self.stages[usize::from(half == Half::Test)]);
         let stream = self.stream.derive(format!("{half:?} clip {number} {}", slot.positive));

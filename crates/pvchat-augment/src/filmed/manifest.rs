@@ -1,4 +1,4 @@
-//! What is written down about a dataset, and where half-done work is kept.
+//! The records about a dataset, and where unfinished work is stored.
 
 use std::{
     collections::BTreeSet,

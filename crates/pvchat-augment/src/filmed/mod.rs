@@ -1,14 +1,14 @@
-//! From one filmed clip of a real person to a training set on disk: the person cut out and put into other footage, strangers
-//! put through the same making, questions and answers, a manifest and a report.
+//! From one filmed clip of a real person to a training set on disk: the person is cut out and put into other footage, clips of
+//! strangers are made in the same way, and there are questions and answers, a manifest and a report.
 //!
 //! **Negatives are made like positives.** A model that sees made clips of the person and untouched clips of others learns the
 //! traces of the making. Here strangers are cut out, put into the same places and compressed by the same code in the same
-//! proportions; a share of the clips of both is only cropped and compressed. [`Blind`] measures what a classifier makes of the
-//! background and of the seams alone.
+//! proportions; a share of the clips of both is only cropped and compressed. [`Blind`] measures what a classifier can guess from
+//! the background and from the seams alone.
 //!
-//! This crate knows no network: whoever calls it gives [`Eyes`], which find people and cut them out, and may give a
+//! This crate contains no network: the caller provides [`Eyes`], which find people and cut them out, and optionally a
 //! [`Describe`], which says what a person wears and does. Everything else (what is drawn, which clip shows whom where) follows
-//! from the seed in [`DatasetOptions`], so that a killed run ends in the same bytes as one that was left alone.
+//! from the seed in [`DatasetOptions`], so that a killed and resumed run gives the same bytes as an uninterrupted one.
 
 mod archive;
 mod ask;
@@ -67,7 +67,7 @@ pub struct FaceSeen {
     pub bounds: [f32; 4],
     /// Eye on the left of the picture, other eye, nose, corner of the mouth on the left, other corner; in pixels.
     pub points: [[f32; 2]; 5],
-    /// The share of the face that lies in the picture, 0 to 1.
+    /// The share of the face that is in the picture, 0 to 1.
     pub visible: f32,
     /// Why the face is too poor to be recognised, in words; empty for a good one.
     pub flaws: Vec<String>,
@@ -152,7 +152,7 @@ pub struct ShownClip<'a> {
 
 /// What says what a person wears, does and where the person is.
 pub trait Describe {
-    /// What it is called, in the manifest; another name makes all descriptions anew.
+    /// Its name in the manifest; if the name changes, all descriptions are made again.
     fn name(&self) -> String;
 
     /// Answers a question about the person of a clip in a whole sentence; `subject` is the name in the question, and the answer
@@ -165,7 +165,7 @@ pub trait Describe {
 
 /// What rewrites descriptions. What it gives is kept only where the facts stay the same.
 pub trait Refine: std::fmt::Debug + Sync {
-    /// What it is called, in the manifest; another name makes all rewritten sentences anew.
+    /// Its name in the manifest; if the name changes, all sentences are rewritten again.
     fn name(&self) -> String;
 
     /// Rewrites the answer to a question so that it calls the person `subject` throughout, and changes nothing else. `attempt`

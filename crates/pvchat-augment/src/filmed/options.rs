@@ -42,7 +42,7 @@ pub struct DatasetOptions {
     pub refusals: usize,
     /// Whether questions about emotion are asked too, a fifth kind.
     pub emotion: bool,
-    /// How often a clip is drawn anew that the identity gate refuses.
+    /// How often a clip that the identity gate refuses is drawn again.
     pub attempts: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Which clips are made: who is put where, so that neither the place nor the way of making tells who it is.
+//! Which clips are made: who is put where, so that neither the place nor the way of making reveals who it is.
 
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};

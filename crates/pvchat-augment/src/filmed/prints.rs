@@ -1,8 +1,8 @@
 //! Which files show the same footage, whatever its size, crop, mirror image, colours, stretch and compression.
 //!
-//! A still room looks the same in every clip that was filmed in it, so pictures alone do not say it: what changes does. Two files
-//! are the same where, in some part of the picture and at some offset in time, the brightness of all places changes in the
-//! same way over time (the correlation of what is left without the mean of each place).
+//! A still room looks the same in every clip that was filmed in it, so pictures alone are not enough; the changes over time
+//! decide. Two files are the same where, in some part of the picture and at some offset in time, the brightness of all places
+//! changes in the same way over time (the correlation of what is left without the mean of each place).
 
 use std::ops::Range;
 

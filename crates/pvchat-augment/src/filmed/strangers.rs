@@ -1,4 +1,4 @@
-//! The others: who in the corpus is surely not the person, and which footage shows nobody.
+//! The strangers: who in the corpus is surely not the person, and which footage shows nobody.
 
 use super::{
     Eyes, LeftOut, PersonSeen, Request,
@@ -88,7 +88,7 @@ pub(super) fn strangers(request: &Request<'_>, eyes: &dyn Eyes, seen: &mut Seen)
     Ok(Strangers { people, empty })
 }
 
-/// The embeddings of whoever can be recognised.
+/// The embeddings of the people who can be recognised.
 fn embeddings(look: &Look) -> impl Iterator<Item = &[f32]> {
     look.people.iter().filter_map(|person| person.embedding.as_deref())
 }

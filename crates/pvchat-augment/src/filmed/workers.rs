@@ -1,4 +1,4 @@
-//! Work side by side, and how far it is.
+//! Parallel work, and its progress.
 
 use std::{
     fs,
@@ -30,7 +30,7 @@ impl Monitor<'_> {
         self.tell(Progress { stage, done, total })
     }
 
-    /// Whether to go on, where nothing is done yet.
+    /// Whether to continue, where nothing is done yet.
     pub(super) fn wait(&self, stage: Stage, total: usize) -> Result<()> {
         self.tell(Progress { stage, done: self.done.load(Ordering::SeqCst), total })
     }

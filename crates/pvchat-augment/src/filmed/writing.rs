@@ -15,7 +15,7 @@ use super::{
 };
 use crate::Result;
 
-/// The file beside a corpus that says the licences of its files: a JSON object of names and licences.
+/// The file next to a corpus that lists the licences of its files: a JSON object of names and licences.
 const LICENCES: &str = "licences.json";
 
 /// Writes the datasets under the names of the published files; gives the files and their SHA-256.
@@ -59,7 +59,7 @@ pub(super) fn dataset_files(name: &SubjectName) -> [String; 3] {
     [format!("{name}.json"), format!("{name}_short_train.json"), format!("{name}test.json")]
 }
 
-/// The licences beside a corpus, if it has them.
+/// The licences stored next to a corpus, if there are any.
 pub(super) fn licences(corpus: &Path) -> BTreeMap<String, String> {
     pvchat_data::file::read_json(&corpus.join(LICENCES), pvchat_data::file::LARGEST).unwrap_or_default()
 }

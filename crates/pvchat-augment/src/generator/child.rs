@@ -46,7 +46,7 @@ pub(super) struct Ended {
     pub(super) said: String,
 }
 
-/// Runs a program in a folder of its own, and ends it with its whole process group where it goes beyond a limit, or where `go_on`
+/// Runs a program in its own folder, and ends it with its whole process group where it goes beyond a limit, or where `go_on`
 /// is an error. Nothing of its group is left when this returns.
 ///
 /// Memory is that of `/proc` and is looked at five times a second. A limit of the system on address space (`RLIMIT_AS`) would be
@@ -216,7 +216,7 @@ impl<'a> Filled<'a> {
     }
 }
 
-/// What a file says of its size or takes on the disk, whichever is more: a reader of a file with holes reads all of it.
+/// The stated size of a file or its size on disk, whichever is larger: a reader of a file with holes reads all of it.
 fn size(metadata: &fs::Metadata) -> u64 {
     if !metadata.is_file() {
         return 0;
@@ -255,7 +255,7 @@ fn resident(group: u32) -> Option<u64> {
 struct Tail(Arc<Mutex<VecDeque<u8>>>);
 
 impl Tail {
-    /// Reads a stream to its end in a thread of its own; says so in the end.
+    /// Reads a stream to its end in its own thread; says so in the end.
     fn follow(mut stream: impl Read + Send + 'static, closed: Sender<()>) -> Self {
         let tail = Self::default();
         let shared = tail.0.clone();

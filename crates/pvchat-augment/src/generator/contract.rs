@@ -1,4 +1,4 @@
-//! What is said between this crate and a generator, as JSON.
+//! The messages between this crate and a generator, as JSON.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! The files that a generator says it wrote: that they are its own, and what they are.
+//! The files that a generator says it wrote: whether they are its own, and what they contain.
 
 use std::{
     fs,
@@ -41,7 +41,7 @@ pub(super) fn own(output: &Path, listed: &str) -> Result<PathBuf, Fault> {
     }
 }
 
-/// How many names a file has: a second one may lie anywhere.
+/// How many names (hard links) a file has: a second one can be anywhere.
 fn names(metadata: &fs::Metadata) -> u64 {
     #[cfg(unix)]
     return std::os::unix::fs::MetadataExt::nlink(metadata);

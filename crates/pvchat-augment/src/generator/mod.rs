@@ -1,15 +1,14 @@
-//! Programs of others that make clips of a person, run as child processes: ConsisID, PhotoMaker and LivePortrait, or your own.
+//! External programs that make clips of a person, run as child processes: ConsisID, PhotoMaker and LivePortrait, or your own.
 //!
 //! A generator is a program that follows the contract in `docs/generators.md`. [`Generator::run`] makes a folder for it, writes a
 //! [`Request`] and pictures of the person there, runs the program's argument vector (no shell reads it) in a process group of its
-//! own, and ends that group where it goes beyond its limits of time, memory or output. The program's [`Reply`] is not
-//! trusted: a file counts if it lies in the output folder, no part of its path being a link, if this crate's decoder reads
-//! all of it, and if it is as large, long and smooth as was asked for. Whatever else happens is an
-//! [`Error::Generator`] that says the program, the [`Fault`] with its remedy, and the end of what the program said. The folder is
-//! deleted with the [`Run`], whatever happened.
+//! own, and ends that group if it exceeds its limits of time, memory or output. The program's [`Reply`] is not
+//! trusted: a file counts if it is in the output folder, no part of its path is a link, this crate's decoder reads all of it, and
+//! its size, length and frame rate are as requested. Anything else is an [`Error::Generator`] that names the program, the
+//! [`Fault`] with its remedy, and the end of the program's output. The folder is deleted with the [`Run`] in every case.
 //!
-//! The limits guard against faults; they are no sandbox. The program runs with the rights of whoever runs this, and a process
-//! that leaves the group (`setsid`) is out of reach. Memory is watched on Linux only.
+//! The limits guard against faults; they are not a sandbox. The program runs with the permissions of the user, and a process that
+//! leaves the group (`setsid`) is not stopped. Memory is watched on Linux only.
 //!
 //! [`prompts`] has what generators are asked to show.
 

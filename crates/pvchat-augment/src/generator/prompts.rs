@@ -1,8 +1,8 @@
 //! What generators are asked to show: scenes of people by age band, gender, theme and place.
 //!
 //! The texts are this project's own; their numbers are those of the published library, 461 in all, see [`library`]. A scene is
-//! somebody who does something somewhere. What is said of the person beside that is an age and a gender, and those only where
-//! the user states them: [`of`] without them gives the scenes of grown-up people and speaks of "a person".
+//! somebody who does something somewhere. Apart from that, a scene names only the age and gender of the person, and only if the
+//! user states them: without them, [`of`] gives the scenes of adults and says "a person".
 
 use std::{fmt, str::FromStr};
 
@@ -178,7 +178,7 @@ pub fn of(age: Option<AgeBand>, gender: Option<Gender>) -> Vec<Prompt> {
 }
 
 /// The prompts that [`of`] gives, in the same scenes and the same order, of a person of whom nothing is said: for strangers, so
-/// that no scene tells who it is.
+/// that no scene reveals who it is.
 pub fn of_strangers(age: Option<AgeBand>, gender: Option<Gender>) -> Vec<Prompt> {
     in_scenes_of(age, gender, None, None)
 }

@@ -349,7 +349,7 @@ fn write_record(known: &Known, origin: &Origin, files: Vec<CheckedFile>, path: &
 /// How far a file is fetched.
 struct Bar {
     bar: ProgressBar,
-    /// Whether it was told from where on it is fetched.
+    /// Whether the start of the download was reported.
     is_begun: bool,
 }
 

@@ -149,7 +149,7 @@ impl RobertaEmbedder {
         let text = text.trim();
         let mut ids = vec![self.config.bos_token_id];
         if !text.is_empty() {
-            // The byte-level tokenizer tells words by the space in front of them; the first one gets one too.
+            // The byte-level tokenizer recognises words by the space in front of them; the first one gets one too.
             let found = self.tokenizer.encode_fast(format!(" {text}"), false).map_err(|error| fail(error.to_string()))?;
             ids.extend(found.get_ids());
         }

@@ -105,7 +105,7 @@ fn dot(one: &[f64], other: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    /// Every word is a direction of its own; "a" and "an" are near each other.
+    /// Every word has its own direction; "a" and "an" are near each other.
     struct Words;
 
     impl Embedder for Words {

@@ -1,4 +1,4 @@
-//! A [`Transport`] over HTTP, for who wants one: features `judge-http` and `judge-https`.
+//! A [`Transport`] over HTTP, optional: features `judge-http` and `judge-https`.
 
 use std::{fmt, io::Read, thread::sleep, time::Duration};
 
@@ -45,10 +45,10 @@ impl HttpTransport {
         Ok(Self { address, key: None, attempts: 4, pause: Duration::from_secs(1), timeout_seconds: 120 })
     }
 
-    /// Sends a key along, as a bearer token; readable by whoever is in between, unless the address is https.
+    /// Sends a key along, as a bearer token; anybody in between can read it, unless the address is https.
     ///
     /// # Errors
-    /// [`HttpError::Key`] for a key with spaces or other letters that cannot stand in a request's head.
+    /// [`HttpError::Key`] for a key with spaces or other letters that a request's head cannot contain.
     pub fn with_key(self, key: &str) -> Result<Self, HttpError> {
         if key.is_empty() || !key.chars().all(|letter| letter.is_ascii_graphic()) {
             return Err(HttpError::Key);

@@ -43,7 +43,7 @@ impl<T: Transport> LanguageJudge<T> {
         Self { attempts: attempts.max(1), ..self }
     }
 
-    /// Sends a prompt and returns the text of the reply, for purposes of one's own; once.
+    /// Sends a prompt once and returns the text of the reply, for the caller's own use.
     ///
     /// # Errors
     /// [`Error::Judge`] when the model cannot be asked, [`Error::Reply`] when the service gives no text.

@@ -1,9 +1,9 @@
 //! Entity specificity (ES) and descriptive completeness (DC): marks from 0 to 5 that a judge gives.
 //!
 //! The paper releases neither its prompts nor its scale; those here follow the marks that its authors describe in their next
-//! work. So the figures of different judges, or of other prompts, do not compare: every [`Mark`] names its judge and keeps the
-//! judge's reason, and [`Criterion::prompt`] is what the judge was told. [`LanguageJudge`] asks a language model behind any
-//! service with the usual chat interface, through a transport that the caller hands in: one of its own, or with the feature
+//! work. So the figures of different judges, or of other prompts, are not comparable: every [`Mark`] names its judge and keeps
+//! the judge's reason, and [`Criterion::prompt`] is the judge's prompt. [`LanguageJudge`] asks a language model behind any
+//! service with the usual chat interface, through a transport that the caller provides: its own, or with the feature
 //! `judge-http` an `HttpTransport` to an address that the caller names. [`RuleJudge`] is a fallback without one. [`Cached`] keeps
 //! marks over runs.
 
@@ -46,7 +46,7 @@ pub struct Item {
     pub answer: String,
 }
 
-/// What a language model is told.
+/// The prompt of a language model.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Prompt {
     /// Who it is to be, and the scale.
@@ -124,7 +124,7 @@ const COMPLETENESS: &str = "descriptive completeness: how much of what the quest
 0: contradicts the reference, or answers another question";
 
 impl Criterion {
-    /// What a language model is told to mark an answer.
+    /// The prompt that asks a language model to score an answer.
     ///
     /// The texts are handed over as JSON, so that nothing in an answer can pass for an instruction's frame.
     pub fn prompt(self, item: &Item) -> Prompt {

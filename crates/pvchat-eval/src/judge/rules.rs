@@ -8,15 +8,16 @@ use crate::{
     presence::{Presence, presence},
 };
 
-/// Marks by rules on words: whether the subject is named, and how many of the reference's words the answer has. A stand-in
-/// where no language model can be asked; its marks do not compare with one's, and its name says what it is.
+/// Scores by rules on words: whether the subject is named, and how many of the reference's words the answer has. A stand-in
+/// where no language model can be asked; its scores are not comparable with those of a language model, and its name says what it
+/// is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RuleJudge;
 
 /// Wording for anybody.
 const GENERIC: [&str; 12] =
     ["person", "man", "woman", "child", "someone", "somebody", "people", "individual", "figure", "character", "boy", "girl"];
-/// Words that stand for somebody who was named before.
+/// Words that refer to somebody who was named before.
 const PRONOUNS: [&str; 9] = ["he", "she", "they", "his", "her", "their", "him", "them", "hers"];
 /// Words that describe nothing.
 const EMPTY: [&str; 28] = [

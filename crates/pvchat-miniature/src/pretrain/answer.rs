@@ -1,6 +1,6 @@
 //! Phase B: the Q-Former, the personal part and the language model learn to answer, on the frozen
-//! encoder's features. Every clip is looked at with the eyes of one or two enrolled people; with nobody's for the base that
-//! knows nobody in particular, which is asked about descriptions instead of names.
+//! encoder's features. Every clip is shown together with one or two enrolled people. The base that knows nobody in particular
+//! gets no people; its questions are about descriptions instead of names.
 
 use std::{ops::Range, sync::Arc};
 
@@ -292,7 +292,7 @@ impl AnswerTask {
         chosen.into_iter().filter_map(|index| feature(index).cloned()).collect()
     }
 
-    /// What the model makes of the episodes' clips, and the cross entropy of their answers.
+    /// The model's output for the episodes' clips, and the cross entropy of their answers.
     pub(super) fn forward(&self, model: &AnswerModel, episodes: &[Episode]) -> pvchat_model::Result<(Visual, AnswerLosses)> {
         let (batch, subjects) = (episodes.len(), episodes[0].slots.len());
         let clips: Vec<usize> = episodes.iter().map(|episode| episode.clip).collect();

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{base::Design, tokenizer};
 
-/// Groups of six clips that phase B is judged on, with people and clips of their own.
+/// Groups of six clips that phase B is validated on, with separate people and clips.
 const VALIDATION_GROUPS: usize = 150;
 /// Batches of validation.
 const VALIDATION_BATCHES: usize = 36;
@@ -61,7 +61,7 @@ impl AnswerClips {
     }
 }
 
-/// What a run of phase B tells.
+/// What a run of phase B reports.
 pub enum AnswerEvent<'a> {
     /// The parameters of the model that is about to be trained.
     Parameters(usize),
@@ -123,7 +123,7 @@ impl AnswerRun {
         Ok(trained.model.valid())
     }
 
-    /// Judges a model of this design by what [`AnswerEvent::Validation`] tells; `clips` may have no groups to train on.
+    /// Validates a model of this design as for [`AnswerEvent::Validation`]; `clips` may have no groups to train on.
     ///
     /// # Errors
     /// What the model reports.

@@ -1,4 +1,4 @@
-//! The clips that phase B learns from: groups of people who come back, encoded once.
+//! The clips that phase B learns from: groups of recurring people, encoded once.
 
 use burn::prelude::*;
 use pvchat_data::random::SeededStream;
@@ -56,7 +56,7 @@ pub fn draw_group(number: usize, stream: &SeededStream) -> Vec<KnownScene> {
         .collect()
 }
 
-/// Clips with what the frozen encoder makes of them.
+/// Clips with the frozen encoder's output for them.
 pub struct EncodedClips {
     /// The clips.
     pub clips: Vec<KnownScene>,

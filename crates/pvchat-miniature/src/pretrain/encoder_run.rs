@@ -1,4 +1,4 @@
-//! A whole run of phase A: a vision encoder from nothing.
+//! A whole run of phase A: a vision encoder from scratch.
 
 use std::{ops::ControlFlow, path::PathBuf};
 

@@ -13,7 +13,7 @@ use super::{
 /// Of each kind of question, how many answers were right and how many there were.
 pub type Validation = BTreeMap<&'static str, [usize; 2]>;
 
-/// Episodes on people of their own, drawn once.
+/// Episodes on separate people, drawn once.
 pub struct Validator {
     task: AnswerTask,
     batches: Vec<Vec<Episode>>,

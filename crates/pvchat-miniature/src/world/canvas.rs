@@ -52,7 +52,7 @@ impl Canvas {
         Self { pixels: vec![255; width * height * 4], width, height, path: PathBuilder::new() }
     }
 
-    /// A pen whose origin lies at pixel `(x, y)` and whose lengths are multiplied by `scale`.
+    /// A pen whose origin is at pixel `(x, y)` and whose lengths are multiplied by `scale`.
     pub(super) fn pen(&mut self, x: f32, y: f32, scale: f32) -> Pen<'_> {
         Pen { canvas: self, x, y, scale }
     }

@@ -45,7 +45,7 @@ values!(
 
 /// The width of the world that a camera can pan over, in units; a frame shows 64.
 pub(super) const WORLD_WIDTH: f32 = 88.0;
-/// Where the camera's left edge stands without panning.
+/// Where the camera's left edge is without panning.
 const CAMERA_REST: f32 = 12.0;
 /// The free space to keep around a figure, in units.
 const MARGIN: f32 = 1.0;
@@ -149,7 +149,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Draws a clip of one or two people (further ones are left out); who stands on the left is random.
+    /// Draws a clip of one or two people (further ones are left out); who is on the left is random.
     pub fn random(people: &[Identity], options: SceneOptions, stream: &mut SeededStream) -> Self {
         let people = &people[..people.len().min(2)];
         let pair = people.len() > 1;

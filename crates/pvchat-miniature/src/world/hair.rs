@@ -36,7 +36,7 @@ pub(super) fn back(pen: &mut Pen<'_>, identity: &Identity) {
     }
 }
 
-/// What lies on the skull and the forehead.
+/// What covers the skull and the forehead.
 pub(super) fn front(pen: &mut Pen<'_>, identity: &Identity) {
     let (rx, ry) = identity.face.radii();
     let colour = identity.hair_colour.colour();

@@ -135,7 +135,7 @@ impl Identity {
     }
 
     /// Whether this person is kept for examinations: one in sixteen of all who look different. No base is pretrained on
-    /// them ([`unreserved`](Self::unreserved)), so that whoever is examined was never met.
+    /// them ([`unreserved`](Self::unreserved)), so that no base has seen the people of an examination.
     pub fn is_reserved(&self) -> bool {
         let digits = self.attributes().into_iter().zip(ATTRIBUTE_SIZES).zip(self.visible());
         let number =

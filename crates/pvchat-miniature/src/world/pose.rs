@@ -80,7 +80,7 @@ pub(super) fn reach(person: &Person) -> [f32; 2] {
     reach
 }
 
-/// The distance from the body's centre at which a raised hand is free of the head.
+/// The distance from the body's centre where a raised hand is clear of the head.
 fn raised(person: &Person) -> f32 {
     (person.identity.build.half_width() + 6.6).max(person.identity.face.radii().0 * HEAD + 3.0)
 }

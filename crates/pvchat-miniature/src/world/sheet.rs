@@ -1,4 +1,4 @@
-//! Contact sheets: many clips in one picture, for documents and for a look with one's own eyes.
+//! Contact sheets: many clips in one picture, for documents and for visual checks.
 
 use image::{RgbImage, imageops};
 

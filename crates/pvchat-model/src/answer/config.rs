@@ -1,4 +1,4 @@
-//! Sizes of everything after the vision encoder, and how it is drawn.
+//! Sizes of everything after the vision encoder, and its initialisation.
 
 use burn::prelude::*;
 use pvchat_data::random::SeededStream;

@@ -1,4 +1,4 @@
-//! From what the encoder made of a clip to embeddings that the language model reads.
+//! From the encoder's output for a clip to embeddings that the language model reads.
 
 use burn::prelude::*;
 use pvchat_nn::{

@@ -18,8 +18,7 @@ const MOST_QUERIES: usize = 1 << 16;
 /// Sizes of a [`QFormerBridge`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct QFormerBridgeConfig {
-    /// Images per frame; the Q-Former reads the tokens of each apart, and what it makes of them stands
-    /// in the prompt one after another.
+    /// Images per frame; the Q-Former reads the tokens of each separately, and its outputs follow each other in the prompt.
     pub tiles: usize,
     /// General query tokens.
     pub query_tokens: usize,

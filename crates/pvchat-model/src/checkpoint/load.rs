@@ -37,7 +37,7 @@ impl Checkpoint {
     /// what they are called in the checkpoint.
     ///
     /// Everything is compared by names and shapes before the first value is read. Values are then read, converted and
-    /// handed over tensor by tensor: beside the model never more than one of them is in memory.
+    /// handed over tensor by tensor: apart from the model, at most one of them is in memory.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] with all keys that are missing, unexpected or of another shape; [`Error::File`] when two
@@ -49,7 +49,7 @@ impl Checkpoint {
         Ok(loaded)
     }
 
-    /// As [`load`](Self::load), but matrices are packed as they are read: beside the model never more than one layer's values are in
+    /// As [`load`](Self::load), but matrices are packed as they are read: apart from the model, at most one layer's values are in
     /// memory. The word table is kept as the file has it.
     fn load_packed(&self, module: &mut VilmParameters, names: &NameTable, packing: Packing) -> Result<Loaded> {
         let Packing { precision, encoder_only } = packing;

@@ -33,10 +33,10 @@ impl Planned {
     }
 }
 
-/// Writes the parameters of `module` into a folder, under the published names, in files of at most `shard_bytes` (a larger
-/// tensor gets one of its own): what [`Checkpoint::open`](super::Checkpoint::open) reads.
+/// Writes the parameters of `module` into a folder, under the published names, in files of at most `shard_bytes` (a larger tensor
+/// gets its own file): what [`Checkpoint::open`](super::Checkpoint::open) reads.
 ///
-/// One tensor's values are in memory at a time, beside the module. Files are written under another name and renamed, the
+/// Apart from the module, one tensor's values are in memory at a time. Files are written under another name and renamed, the
 /// index last.
 ///
 /// # Errors
@@ -105,7 +105,7 @@ fn write_shard(
     values: &mut impl FnMut(usize) -> Result<Vec<u8>>,
 ) -> Result<()> {
     let wrong = |problem: String| Error::File { file: path.into(), problem, remedy: "cast the model to floats".into() };
-    // The wide types first, so that every tensor lies at a multiple of its element's size.
+    // The wide types first, so that every tensor starts at a multiple of its element's size.
     shard.sort_by_key(|&index| (std::cmp::Reverse(plan[index].dtype.size()), &plan[index].name));
     let (mut entries, mut end) = (Vec::with_capacity(shard.len()), 0);
     for &index in &shard {

@@ -24,7 +24,7 @@ impl Damaged {
     }
 }
 
-/// The tensor, as lazy as before; whoever reads its values gets an error, and `damaged` the name, where one is not finite.
+/// The tensor, as lazy as before. If a value is not finite, reading the values is an error, and `damaged` gets the name.
 pub(super) fn finite(tensor: StoredTensor, public: &str, damaged: &Damaged) -> StoredTensor {
     let (public, damaged) = (public.to_string(), damaged.clone());
     bridge::deferred(tensor.name.clone(), tensor.dtype, tensor.shape.clone(), None, move || {

@@ -23,7 +23,7 @@ pub struct VilmConfig {
     pub answer: AnswerConfig,
 }
 
-/// The largest size and the largest number of layers that are believed; beyond lies a damaged file.
+/// The largest size and the largest number of layers that are accepted; a larger number means a damaged file.
 const LARGEST_SIZE: usize = 1 << 20;
 const MOST_LAYERS: usize = 1 << 10;
 

@@ -19,7 +19,7 @@ pub trait EncoderConfig {
     /// The family whose encoder it is.
     fn family(&self) -> &'static str;
 
-    /// Whether a [layer norm](crate::vision::vision_layernorm) stands behind the encoder.
+    /// Whether a [layer norm](crate::vision::vision_layernorm) follows the encoder.
     fn has_layernorm(&self) -> bool {
         false
     }
@@ -55,7 +55,7 @@ pub trait EncoderConfig {
         None
     }
 
-    /// The token of the vocabulary that stands for a visual token in the prompts of other programs; `None` where none does.
+    /// The token of the vocabulary that represents a visual token in the prompts of other programs; `None` where none does.
     fn visual_token(&self) -> Option<u32> {
         None
     }

@@ -35,15 +35,15 @@ pub struct Family {
     pub free_wording: bool,
     /// Whether a config.json is of this family.
     pub recognises: fn(&Value) -> bool,
-    /// Reads a config.json of this family, and what lies beside it.
+    /// Reads a config.json of this family, and the files next to it.
     pub read: fn(&Files<'_>) -> Result<VilmConfig>,
-    /// The files beside weights and tokenizer that [`read`](Self::read) reads back, by name.
+    /// The files, apart from weights and tokenizer, that [`read`](Self::read) reads back, by name.
     pub write: fn(&VilmConfig) -> Result<Vec<NamedFile>>,
     /// The names of its tensors.
     pub names: &'static NameTable,
 }
 
-/// A config.json and the small files beside it.
+/// A config.json and the small files next to it.
 pub struct Files<'a> {
     /// What errors call the config.json.
     pub name: &'a str,

@@ -1,5 +1,5 @@
-//! Bars around a picture: what a film, or a phone held upright, leaves of a frame. They hold nothing, and an encoder that
-//! stretches the whole frame sees everything else squeezed.
+//! Bars around a picture, as in a film or a video of a phone held upright. They have no content, and an encoder that stretches
+//! the whole frame sees everything else squeezed.
 
 use image::{GenericImageView, RgbImage};
 

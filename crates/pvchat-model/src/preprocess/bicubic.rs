@@ -101,7 +101,7 @@ impl RowResize {
 /// its number. An empty picture, or an empty size, gives none.
 ///
 /// The pixels are what [`Plane::resized`] gives for each channel, up to rounding, several times sooner: rows are mixed first,
-/// while three bytes per pixel lie side by side, and only as many rows as come out are mixed along the other way.
+/// while the three bytes of a pixel are adjacent, and only as many rows as come out are mixed along the other way.
 pub fn resized_rows(pixels: &[u8], width: usize, to_width: usize, to_height: usize, mut take: impl FnMut(usize, &[Pixel])) {
     let row = width * 3;
     let height = pixels.len().checked_div(row).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! The LANCZOS resize of torchvision (0.27 and later, on processors): antialiased, the horizontal pass first, every pass
+//! The LANCZOS resize of torchvision (0.27 and later, on CPUs): antialiased, the horizontal pass first, every pass
 //! rounded to bytes, weights of 16 bits. Equal to it byte for byte.
 //!
 //! Pillow's filter of the same name has finer weights and sometimes swaps the passes: up to three levels away.

@@ -6,8 +6,8 @@
 //!                                                               └─ whole, shrunk again [T, 3, r, r]
 //! ```
 //!
-//! That is what the published model was trained on ([`PreprocessConfig::full`], r = 224). Other models look at one square per
-//! frame, shrunk over areas ([`Resize::Area`]) or resized twice ([`squares`]).
+//! That is what the published model was trained on ([`PreprocessConfig::full`], r = 224). Other models use one square per frame,
+//! shrunk by averaging areas ([`Resize::Area`]) or resized twice ([`squares`]).
 
 pub mod bars;
 pub mod bicubic;
@@ -87,7 +87,7 @@ impl PreprocessConfig {
         }
     }
 
-    /// A frame as it is kept beside what the encoder makes of it: with [`Resize::Area`] already at its
+    /// A frame as it is stored together with the encoder's output for it: with [`Resize::Area`] already at its
     /// size, because shrinking twice would blur; as it is otherwise.
     pub fn kept_frame(&self, frame: &RgbImage) -> RgbImage {
         let (width, height) = self.canvas();
@@ -184,7 +184,7 @@ impl Preprocessing {
         }
     }
 
-    /// Frames as they are kept beside what the encoder makes of them: for tiles without [bars] around the picture and as
+    /// Frames as they are stored together with the encoder's output for them: for tiles without [bars] around the picture and as
     /// [`PreprocessConfig::kept_frame`] says, else as they are.
     pub fn kept_frames(&self, frames: &[RgbImage]) -> Vec<RgbImage> {
         match self {

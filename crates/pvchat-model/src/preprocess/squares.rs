@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Both resizes are LANCZOS, each rounded to bytes. A frame gives up its aspect ratio: nothing is
-//! padded. What transformers 5.24 makes of the same pixels is equal byte for byte.
+//! padded. The result of transformers 5.24 for the same pixels is equal byte for byte.
 
 use std::borrow::Cow;
 

@@ -81,7 +81,7 @@ impl Layer {
             None => None,
         };
         if let (true, Some(cross)) = (config.tie_key_to_query_at_start, &mut crossattention) {
-            // A copy with an identity of its own: the two are trained apart.
+            // A copy with its own identity: the two are trained separately.
             cross.heads.key.weight = Param::from_tensor(cross.heads.query.weight.val().detach());
         }
         let text = config.vocabulary.is_some();

@@ -11,7 +11,7 @@ use pvchat_nn::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Where the norms of a layer stand.
+/// Where the norms of a layer are placed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NormPlacement {
@@ -58,13 +58,13 @@ pub struct QFormerConfig {
     pub intermediate: usize,
     /// Width of the vision tokens that are read.
     pub encoder_width: usize,
-    /// Cross-attention stands in layers 0, n, 2n, ...
+    /// Cross-attention is in layers 0, n, 2n, ...
     pub cross_attention_every: usize,
     /// The first layer whose attentions are routed.
     pub routed_from_layer: usize,
     /// Routing of those attentions; earlier ones are dense.
     pub routing: Routing,
-    /// Where the norms stand.
+    /// Where the norms are placed.
     pub norm: NormPlacement,
     /// Non-linearity of the feed-forward.
     pub activation: Activation,

@@ -1,4 +1,4 @@
-//! Frames that look like an earlier one: a camera that stands still before a scene in which nothing moves.
+//! Frames that look like an earlier one: a camera that does not move, in front of a scene in which nothing moves.
 
 use image::{RgbImage, imageops};
 

@@ -73,7 +73,7 @@ impl Vilm {
 
     /// As [`open`](Self::open), for asking on a CPU: the matrices of the language model, and of the encoder where it has such a form,
     /// are packed in `precision` while they are read, so that the whole of them is never in memory. Such a model cannot be
-    /// trained or saved. Adapters and routers of a subject act beside the packed products
+    /// trained or saved. Adapters and routers of a subject work on top of the packed products
     /// ([`Decoder::pack_adapters`](pvchat_nn::language::Decoder::pack_adapters)); a subject that changes more of the base is refused.
     ///
     /// # Errors
@@ -97,7 +97,7 @@ impl Vilm {
     }
 
     /// Fills a new model from a checkpoint. Parameters that a public checkpoint lacks (routers, personal query tokens,
-    /// adapters) are drawn from a fixed seed; what else was found is returned beside the model.
+    /// adapters) are drawn from a fixed seed; everything else that was found is returned with the model.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -151,7 +151,7 @@ fn read_texts(folder: &Path) -> Result<(VilmConfig, TextCodec)> {
 }
 
 impl VilmConfig {
-    /// Reads the config.json of a folder, of any family, with the small files beside it.
+    /// Reads the config.json of a folder, of any family, with the small files next to it.
     ///
     /// # Errors
     /// As [`read`](Self::read), and [`Error::Io`] for files that cannot be read.

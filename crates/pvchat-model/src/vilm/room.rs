@@ -1,5 +1,5 @@
-//! Whether a model fits into the memory that is free, asked before anything of it is read: an allocation that fails ends the
-//! program without a word about the file.
+//! Whether a model fits into free memory, checked before it is read: a failed allocation ends the program without a message about
+//! the file.
 
 use std::{fs, path::Path};
 
@@ -10,7 +10,7 @@ use pvchat_nn::{device, packed::Precision, weights::inventory::parameters};
 use super::VilmConfig;
 use crate::{Error, Result, checkpoint};
 
-/// What a question takes beside the weights, in bytes: frames, the encoder's states, the cache.
+/// What a question needs in addition to the weights, in bytes: frames, the encoder's states, the cache.
 const WORK: u64 = 256 << 20;
 
 /// How a model is kept in memory.
@@ -36,7 +36,7 @@ pub(crate) fn check_memory(config: &VilmConfig, kept: Kept, folder: &Path, devic
     // Nothing is allocated: parameters take memory when they are used.
     let found = parameters(&config.init(&SeededStream::new(0), device)?);
     let weights = found.iter().map(|found| size(bits(&found.name), &found.shape)).fold(0, u64::saturating_add);
-    // A matrix is in memory in f32 while it is converted or packed, beside what it becomes and what was read.
+    // While a matrix is converted or packed, it is in memory in f32, together with its result and the bytes that were read.
     let largest = found.iter().map(|found| size(64, &found.shape)).max().unwrap_or(0);
     let needed = weights.saturating_add(largest).saturating_add(WORK);
     let Some(room) = Room::found().filter(|room| room.bytes < needed) else { return Ok(()) };
@@ -107,7 +107,7 @@ fn free(meminfo: &str) -> Option<u64> {
     Some(kibibytes(meminfo, "MemAvailable:")? + kibibytes(meminfo, "SwapFree:").unwrap_or(0))
 }
 
-/// What a limit of /proc/self/limits leaves beside what /proc/self/status says is used; nothing where there is no limit.
+/// A limit of /proc/self/limits minus what is used according to /proc/self/status; nothing where there is no limit.
 fn left(limits: &str, limit: &str, status: &str, used: &str) -> Option<u64> {
     let soft = limits.lines().find_map(|line| line.strip_prefix(limit))?.split_whitespace().next()?.parse::<u64>().ok()?;
     Some(soft.saturating_sub(kibibytes(status, used)?))

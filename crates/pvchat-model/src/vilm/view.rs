@@ -1,4 +1,4 @@
-//! What is asked: the base looked through with the eyes of some subjects.
+//! The view that answers questions: the base with the parameters of some subjects.
 
 use std::ops::ControlFlow;
 
@@ -73,7 +73,7 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// How many tokens were read: the pictures and what stands around them.
+    /// How many tokens were read: the pictures and the text around them.
     pub fn tokens(&self) -> usize {
         self.cache.len()
     }
@@ -235,8 +235,8 @@ impl VilmView<'_> {
         Ok(Answer { text, presence, obtained: reading.obtained })
     }
 
-    /// Answers a question on a reading in the words of the language model, which stand as its tokenizer sets them: what training
-    /// data is made of. `on_token` gets the ids as they are chosen and can stop it.
+    /// Answers a question on a reading in the words of the language model, as its tokenizer writes them: for making training
+    /// data. `on_token` gets the ids as they are chosen and can stop it.
     ///
     /// # Errors
     /// As [`answer`](Self::answer).

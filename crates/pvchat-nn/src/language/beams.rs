@@ -84,7 +84,7 @@ pub(super) fn search(
                     penalise(&mut scores, &seen, options.repetition_penalty);
                     forbid_early_end(&mut scores, step, options);
                     if let Some((filters, _)) = &sampling {
-                        filters.apply(&mut scores, 2); // an end token must leave something to go on with
+                        filters.apply(&mut scores, 2); // an end token must leave something to continue with
                     }
                     scores.iter_mut().for_each(|score| *score += beam.sum);
                     scores
@@ -112,7 +112,7 @@ pub(super) fn search(
             let best = candidates.first().map_or(f32::NEG_INFINITY, |candidate| candidate.sum);
             complete = finished.is_complete(best, step + 1) || next.is_empty();
             while next.len() < beams && !next.is_empty() {
-                // Filters left fewer ways to go on than there are beams.
+                // Filters left fewer continuations than there are beams.
                 let (source, mut beam) = next[0].clone();
                 beam.sum = ABSENT;
                 next.push((source, beam));

@@ -92,7 +92,7 @@ impl Decoder {
 
     /// Packs the weights of layers and head for inference on the CPU, each asked for by the name of its parameter; see
     /// [`PackedDecoder::new`]. Afterwards it reads and generates as before, in f32 between the products, and cannot be trained or
-    /// saved. Routers can be attached, and adapters that were trained elsewhere put beside the products
+    /// saved. Routers can be attached, and adapters that were trained elsewhere can be added to the products
     /// ([`pack_adapters`](Self::pack_adapters)).
     ///
     /// # Errors
@@ -119,7 +119,7 @@ impl Decoder {
         self.pack(precision, &mut |name| weights_of(&model, name))
     }
 
-    /// Puts the adapters that are attached to the linear layers beside the products of packed weights, and takes them off the
+    /// Adds the adapters that are attached to the linear layers to the products of packed weights, and removes them from the
     /// layers. The matrices of adapted layers are copied, all others shared; adapters from an earlier call are no longer there.
     ///
     /// # Errors

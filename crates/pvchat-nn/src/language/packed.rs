@@ -171,7 +171,7 @@ impl PackedDecoder {
         Ok(Self { config: config.clone(), precision, layers, norm: Norm::rms(&model.norm), head })
     }
 
-    /// The same decoder with adapters beside its products, by the names of their layers (`layers.0.self_attn.q_proj`, ..). The
+    /// The same decoder with adapters added to its products, by the names of their layers (`layers.0.self_attn.q_proj`, ..). The
     /// matrices of adapted layers are copied, because the adapters' rows become theirs, in their precision; all others are shared.
     ///
     /// # Errors
@@ -299,7 +299,7 @@ impl PackedDecoder {
                 let router = layers.get(index).and_then(|layer| layer.self_attn.routed.as_ref());
                 let kinds = kinds.as_ref().and_then(|kinds| kinds.get(row).or(kinds.first()));
                 let routed = router.zip(kinds).map(|(router, kinds)| Routed { router, kinds, device: &device });
-                // Nothing reads what the last layer makes of tokens whose hidden states nobody wants.
+                // Nothing reads the last layer's output for tokens whose hidden states are not requested.
                 let of_layer = if index + 1 == self.layers.len() { wanted } else { Wanted::HiddenStates };
                 self.layer(layer, state, rotations, mask, routed, held, cache, &mut memory, of_layer)?;
             }

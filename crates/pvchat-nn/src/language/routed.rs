@@ -131,7 +131,7 @@ impl Reach {
         Self { visual_keys: column(TokenKind::Visual, 0..keys), text_queries: column(TokenKind::Text, new) }
     }
 
-    /// Values `[batch, kv_heads, keys, width]` and beside them those of visual keys alone, `[batch, kv_heads, keys, 2 width]`:
+    /// Values `[batch, kv_heads, keys, width]` and next to them those of visual keys alone, `[batch, kv_heads, keys, 2 width]`:
     /// one attention gives both sums.
     pub(super) fn beside(&self, values: Tensor<4>) -> Tensor<4> {
         let visual = values.clone() * self.visual_keys.clone();

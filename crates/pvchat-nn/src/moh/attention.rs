@@ -49,11 +49,11 @@ pub struct MohOutput {
 impl MohAttention {
     /// Attends from `x` `[batch, tokens, query_width]` to `keys` `[batch, keys, key_width]`.
     ///
-    /// On the CPU, heads that no token switched on have neither keys nor values projected, where that pays.
+    /// On the CPU, keys and values of heads that no token switched on are not projected if that saves time.
     ///
     /// # Errors
     /// [`Error::Shape`] when widths, batches or masks do not fit each other; [`Error::FloatType`] when the inputs are of
-    /// another float type than the weights; [`Error::NotANumber`] when a gate is none
+    /// another float type than the weights; [`Error::NotANumber`] when a gate is not a number
     /// (looked for on the CPU only; on a GPU its token's context is no number either).
     pub fn forward(&self, x: Tensor<3>, keys: Tensor<3>, view: View<'_>) -> Result<MohOutput> {
         self.check_inputs(&x, &keys)?;

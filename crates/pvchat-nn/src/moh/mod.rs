@@ -1,7 +1,6 @@
 //! Mixture-of-Heads attention: one module, three routings.
 //!
-//! Every head looks at the keys as in plain attention, and then a router decides per token how much
-//! of it is kept:
+//! Every head attends to the keys as in plain attention. Then a router decides per token how much of it is kept:
 //!
 //! ```text
 //! context_i = scale_i * softmax(q_i k_i^T / sqrt(head_dim) + mask) v_i        heads concatenated, shared first
@@ -11,7 +10,7 @@
 //!
 //! - [`Routing`]: plain attention, top-k (MoH) or ReLU (ReMoH).
 //! - [`MohAttention`]: projections and router; returns the context and the [`Gates`], stores neither. Self- and
-//!   cross-attention, grouped queries, masks; made from nothing ([`MohAttentionConfig`]) or from a pretrained attention
+//!   cross-attention, grouped queries, masks; made new ([`MohAttentionConfig`]) or from a pretrained attention
 //!   ([`MohAttention::routed`]).
 //! - [`kernel`]: the attention itself. A head whose scale is zero for a token costs nothing there in the fast
 //!   kernels; the ten-line reference computes everything and is what they are tested against.

@@ -22,7 +22,7 @@ pub enum Routing {
     ///
     /// Scales: `2 a1` for a shared head, `2 a2 * routed * score` for a kept one, where the paper prints `a1 * score`
     /// and `a2 * score`. The factors keep an undecided router near plain attention (MoH's own code multiplies by two
-    /// and by head counts for the same reason); shared heads have no scores of their own, as in ReMoH.
+    /// and by head counts for the same reason); shared heads have no scores, as in ReMoH.
     TopK {
         /// Heads that are always on.
         shared: usize,

@@ -1,4 +1,4 @@
-//! The layer norm, as a module: burn's own keeps its epsilon to itself, which a kernel has to know.
+//! The layer norm, as a module: burn's own keeps its epsilon private, but a kernel needs it.
 
 use burn::{
     module::Param,

@@ -27,7 +27,7 @@ impl<'a> Heads<'a> {
         Self { numbers, strides: [heads * tokens * width, tokens * width, width] }
     }
 
-    /// Of `[batch, tokens, row]`, in which the heads of `width` lie side by side from column `first` on: with these
+    /// Of `[batch, tokens, row]`, in which the heads of `width` are side by side from column `first` on: with these
     /// `[tokens, row, width]`.
     pub fn side_by_side(numbers: &'a [f32], first: usize, [tokens, row, width]: [usize; 3]) -> Self {
         Self { numbers: numbers.get(first..).unwrap_or_default(), strides: [tokens * row, width, row] }

@@ -1,4 +1,4 @@
-//! Weights in bf16. Two inputs of an output lie side by side, as the instruction for products of bf16 wants them; without it, and
+//! Weights in bf16. Two inputs of an output are adjacent, as the instruction for products of bf16 wants them; without it, and
 //! for a single row, which waits for memory anyway, weights become f32 in registers and rows stay as they are.
 
 use std::marker::PhantomData;

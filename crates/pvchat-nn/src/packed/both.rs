@@ -23,7 +23,7 @@ pub struct Layer<'a> {
 }
 
 /// The products of `rows [count, inputs]` with two layers, one after the other: `[count, outputs]`. Of many rows some go through both
-/// before the next, so that what lies between the layers never leaves the cache.
+/// before the next, so that the values between the layers never leave the cache.
 ///
 /// # Errors
 /// [`Error::Shape`] where a length does not fit.

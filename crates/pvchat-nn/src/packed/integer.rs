@@ -19,7 +19,7 @@ const SMALLEST: f32 = 1e-30;
 const ROUND: f32 = 12_582_912.0;
 /// Scales that are tried for weights of few bits, in shares of the one with which no weight is cut.
 const SHARES: [f32; 6] = [1.0, 0.96, 0.92, 0.87, 0.82, 0.76];
-/// Inputs of a row that lie side by side.
+/// Inputs of a row that are adjacent.
 const INPUTS: usize = CHUNK;
 
 /// How weights of one precision are kept.

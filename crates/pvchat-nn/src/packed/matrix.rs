@@ -42,7 +42,7 @@ impl PackedMatrix {
         Self::pack_ordered(weight, Order::InputsOutputs, [inputs, outputs], precision)
     }
 
-    /// Packs weights that lie in this order.
+    /// Packs weights that are stored in this order.
     ///
     /// # Errors
     /// As [`pack`](Self::pack).

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-/// What lies between the steps of a block of a transformer; used again from block to block, because new memory is slow at first.
+/// Values between the steps of a transformer block; used again from block to block, because new memory is slow at first.
 #[derive(Clone, Debug, Default)]
 pub struct BlockMemory {
     /// States behind a norm.
@@ -17,7 +17,7 @@ pub struct BlockMemory {
     pub fed_forward: Vec<f32>,
 }
 
-/// The memory of a line of the cache, so that vectors of weights lie on its borders.
+/// The memory of a line of the cache, so that vectors of weights are aligned to it.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Line(pub(super) [u8; 64]);

@@ -1,8 +1,8 @@
 //! Products of rows with weights that are packed once: f32, bf16, eight and four bits.
 //!
-//! For inference on the CPU. Weights lie in panels of 32 outputs, in the order in which the kernels read them. In eight and four
-//! bits they are whole numbers times a scale for each group of inputs of an output (64 and 32 inputs), symmetric around zero; rows
-//! are rounded to eight bits in the same groups when they come, and the products of a group are summed exactly.
+//! For inference on the CPU. Weights are stored in panels of 32 outputs, in the order in which the kernels read them. In eight
+//! and four bits they are whole numbers times a scale for each group of inputs of an output (64 and 32 inputs), symmetric around
+//! zero; rows are rounded to eight bits in the same groups when they come, and the products of a group are summed exactly.
 //!
 //! | file | what |
 //! |---|---|

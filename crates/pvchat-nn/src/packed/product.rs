@@ -10,9 +10,9 @@ use super::{
 };
 
 /// Bytes of rearranged rows that a thread multiplies by all panels before it takes the next: they stay in the second-level cache
-/// beside a panel.
+/// together with a panel.
 const BLOCK_BYTES: usize = 1 << 18;
-/// Rearranged rows of at most this many bytes are shared by all threads: they lie in the cache that all cores share.
+/// Rearranged rows of at most this many bytes are shared by all threads: they are in the cache that all cores share.
 const SHARED_BYTES: usize = 1 << 22;
 /// Bytes of weights of which the products with a few rows are worth the start of a task.
 const TASK_BYTES: usize = 1 << 17;

@@ -6,7 +6,7 @@ use super::{Finish, PackedMatrix};
 use crate::{Error, Result, graph::flex_tensor};
 
 /// `x [rows, inputs]` times a packed matrix, plus `bias [outputs]`: `[rows, outputs]`, on flex, f32, without gradients. Nothing is
-/// copied if the elements of `x` lie in order.
+/// copied if the elements of `x` are contiguous.
 ///
 /// # Errors
 /// [`Error::NotOnCpu`] on another backend or with gradients, [`Error::FloatType`] where `x` is not f32, [`Error::Shape`] where a

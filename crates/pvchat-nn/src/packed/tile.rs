@@ -12,9 +12,9 @@ use super::{
     vector::{LANES, Vector},
 };
 
-/// Outputs whose weights lie together.
+/// Outputs whose weights are stored together.
 pub(super) const PANEL: usize = 2 * LANES;
-/// Bytes of a row that lie together.
+/// Bytes of a row that are stored together.
 pub(super) const CHUNK: usize = 16;
 
 /// How a tile is computed, for one precision and kind of processor.

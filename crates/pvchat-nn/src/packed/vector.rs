@@ -16,17 +16,17 @@ pub(super) trait Vector: Copy {
 
     fn splat(value: f32) -> Self;
     /// # Safety
-    /// Sixteen numbers must lie there, in any alignment.
+    /// Sixteen numbers must be readable there, in any alignment.
     unsafe fn load(from: *const f32) -> Self;
     /// Numbers of bf16 in pairs: those in the lower halves, then those in the upper ones.
     ///
     /// # Safety
-    /// Sixteen pairs must lie there, in any alignment.
+    /// Sixteen pairs must be readable there, in any alignment.
     unsafe fn load_pairs(from: *const u8) -> [Self; 2];
     /// Sixteen numbers of bf16.
     ///
     /// # Safety
-    /// So many must lie there, in any alignment.
+    /// Sixteen numbers must be readable there, in any alignment.
     unsafe fn load_halves(from: *const u8) -> Self;
     fn lanes(self) -> Lanes;
     fn multiply(self, other: Self) -> Self;
@@ -99,19 +99,19 @@ pub(super) trait Whole: Copy {
     /// Bytes, four inputs for each output.
     ///
     /// # Safety
-    /// 64 bytes must lie there, in any alignment.
+    /// 64 bytes must be readable there, in any alignment.
     unsafe fn load(from: *const u8) -> Self::Weights;
     /// Numbers of four bits: those of the first sixteen outputs in the lower halves of 64 bytes, those of the next in the upper.
     ///
     /// # Safety
-    /// 64 bytes must lie there, in any alignment.
+    /// 64 bytes must be readable there, in any alignment.
     unsafe fn load_nibbles(from: *const u8) -> [Self::Weights; 2];
     /// With four inputs, signed bytes at most 127 from zero, times their weights added.
     ///
     /// `SMALL` says that the weights are below 16.
     ///
     /// # Safety
-    /// Four bytes must lie there, in any alignment.
+    /// Four bytes must be readable there, in any alignment.
     unsafe fn add_products<const SMALL: bool>(self, inputs: *const u8, weights: Self::Weights) -> Self;
     fn to_floats(self) -> Self::Vector;
 }
@@ -221,10 +221,10 @@ pub(super) mod x86 {
     }
 
     impl Avx512 {
-        /// With two inputs of bf16, which lie at `inputs`, times their weights at `weights` added. Needs AVX-512 BF16.
+        /// With two inputs of bf16, stored at `inputs`, times their weights at `weights` added. Needs AVX-512 BF16.
         ///
         /// # Safety
-        /// Sixteen pairs of weights must lie at `weights` and one pair of inputs at `inputs`, in any alignment.
+        /// Sixteen pairs of weights must be readable at `weights` and one pair of inputs at `inputs`, in any alignment.
         #[inline(always)]
         pub unsafe fn add_pairs(self, inputs: *const u8, weights: __m512i) -> Self {
             unsafe {

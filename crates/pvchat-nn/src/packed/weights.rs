@@ -1,9 +1,9 @@
-//! Weights that are to be packed, as somebody found them.
+//! Weights before they are packed.
 
 use super::{PackedMatrix, Precision};
 use crate::{Error, Result};
 
-/// How weights lie that are to be packed.
+/// How weights that are to be packed are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Order {
     /// `[inputs, outputs]`, as in burn's linear layers.
@@ -12,7 +12,7 @@ pub enum Order {
     OutputsInputs,
 }
 
-/// Weights that are to be packed, as somebody found them.
+/// Weights before they are packed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights {
     /// One row after another.
@@ -27,7 +27,7 @@ impl Weights {
     /// Weights of several layers with the same inputs as those of one: its outputs are theirs, side by side.
     ///
     /// # Errors
-    /// [`Error::Shape`] when there is none, or when they have other inputs or lie in another order.
+    /// [`Error::Shape`] when there is none, or when they have other inputs or are stored in another order.
     pub fn join(all: Vec<Self>) -> Result<Self> {
         let wrong = |found: Vec<usize>| Error::Shape {
             what: "weights to be packed together",

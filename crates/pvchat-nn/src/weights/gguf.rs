@@ -1,8 +1,8 @@
-//! GGUF files, version 3: typed metadata and tensors whose values lie in blocks of a few bits.
+//! GGUF files, version 3: typed metadata and tensors whose values are stored in blocks of a few bits.
 //!
 //! [`Gguf::open`] reads the header and checks the directory of tensors against the length of the file; values are read when
-//! they are asked for, as the blocks of the file or as f32. What a file says of itself is not believed: every length and
-//! count is held against the bytes that are there before anything is made room for.
+//! they are asked for, as the blocks of the file or as f32. What a file says of itself is not trusted: every length and count is
+//! checked against the bytes that are there before memory is allocated.
 //!
 //! - [`folder`]: a model in such a file as a folder of the transformers library
 //! - [`tokenizer`]: the tokenizer.json that belongs to such a file
@@ -37,7 +37,7 @@ pub mod tokenizer;
 const LARGEST_HEADER: u64 = 64 << 20;
 /// The longest text in the metadata, in bytes.
 const LONGEST_TEXT: u64 = 4 << 20;
-/// How deep lists may lie in lists.
+/// How deep lists may be nested.
 const DEEPEST_LIST: usize = 4;
 /// The most axes of a tensor.
 const MOST_AXES: u32 = 4;
@@ -159,7 +159,7 @@ impl Encoding {
 /// A tensor of the directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorInfo {
-    /// The shape, rows first as in PyTorch: linear weights are `[out, in]`. Blocks lie along the last axis.
+    /// The shape, rows first as in PyTorch: linear weights are `[out, in]`. Blocks are along the last axis.
     pub shape: Vec<usize>,
     /// How its values are stored.
     pub encoding: Encoding,
@@ -453,7 +453,7 @@ impl Header<'_> {
         if !(1..=MOST_AXES).contains(&axes) {
             return Err(self.wrong(format!("gives the tensor {name:?} {axes} axes, not 1 to {MOST_AXES}")));
         }
-        // In the file the axis whose values lie side by side comes first.
+        // In the file the contiguous axis comes first.
         let mut lengths = (0..axes).map(|_| self.u64(name)).collect::<Result<Vec<_>>>()?;
         lengths.reverse();
         let (code, start) = (self.u32(name)?, self.u64(name)?);

@@ -1,4 +1,4 @@
-//! What parameters a module has, without making a single one of them.
+//! The parameters of a module, without allocating any of them.
 
 use burn::{
     module::{Module, ModuleVisitor, Param},

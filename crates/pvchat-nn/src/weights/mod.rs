@@ -50,7 +50,7 @@ struct TextEntries {
     entries: BTreeMap<String, String>,
 }
 
-/// The part of a safetensors header that says where values lie.
+/// The part of a safetensors header that says where values are stored.
 #[derive(Default, serde::Deserialize)]
 struct Places {
     #[serde(rename = "__metadata__", default)]

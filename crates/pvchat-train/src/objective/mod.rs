@@ -1,9 +1,9 @@
-//! The routing objectives SPR and HAE (paper, section 3.3): hold the share of active routed heads to a target.
+//! The routing objectives SPR and HAE (paper, section 3.3): keep the share of active routed heads at a target.
 //!
 //! With `A = top_k / routed heads` the target and `R` the activation of one module (share of gates that are on),
 //! `SPR = lambda * sparsity term` presses gates down, `HAE = w * (exp(2 (A - R)) - 1)` lifts them while `R < A`,
-//! and `lambda` follows `lambda * exp(k (R - A))`. Modules are summed and added to the language model's loss, or held to one
-//! target together ([`Controllers`]).
+//! and `lambda` follows `lambda * exp(k (R - A))`. Modules are summed and added to the language model's loss, or share one target
+//! ([`Controllers`]).
 
 mod config;
 mod exact;
@@ -216,7 +216,7 @@ impl Objective {
     }
 
     /// Moves the adaptive weights by what the shards of one batch reported: their mean activation.
-    /// For passes that ran on copies of this objective, on threads of their own.
+    /// For passes that ran on copies of this objective, on separate threads.
     pub fn advance(&mut self, reports: &[ObjectiveReport]) {
         for (index, state) in self.states.iter_mut().enumerate() {
             let modules: Vec<&ModuleReport> = reports.iter().filter_map(|report| report.modules.get(index)).collect();

@@ -21,7 +21,7 @@ pub fn active(gates: Tensor<2>) -> Tensor<2> {
     gates.detach().greater_elem(0.0).float()
 }
 
-/// The smooth stand-in for "this head is on" of logits `[rows, heads]`: only its slope is used.
+/// A smooth approximation of "this head is on" of logits `[rows, heads]`: only its slope is used.
 ///
 /// `sigmoid(steepness * x) + tail * min(x, 0)`; with `clamp` the sigmoid alone, of the clamped logit.
 pub fn surrogate(logits: Tensor<2>, shape: &Surrogate, gate_range: [f64; 2]) -> Tensor<2> {

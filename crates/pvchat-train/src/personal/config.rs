@@ -1,4 +1,4 @@
-//! How a person is learned: steps, what trains, and how fast each part of it does.
+//! How a person is learned: steps, what is trained, and the learning rate of each part.
 
 use burn::{
     module::ParamGroup,
@@ -35,7 +35,7 @@ pub struct LearnConfig {
     pub batch: usize,
     /// Rounds that the clips of a step are worked on in, one after another: more rounds take less memory.
     pub accumulation: usize,
-    /// Questions about a clip that a step asks at most, drawn anew in every step; without a number all of them.
+    /// Questions about a clip that a step asks at most, drawn again in every step; without a number all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub questions: Option<usize>,
     /// Learning rate of the tokens and rows.

@@ -1,4 +1,4 @@
-//! What identifies a run of learning: a checkpoint goes on only where all of it is the same.
+//! What identifies a run of learning: a run resumes from a checkpoint only if all of it is the same.
 
 use std::collections::BTreeMap;
 

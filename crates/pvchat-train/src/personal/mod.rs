@@ -1,6 +1,6 @@
-//! Learning people: the personal parameters of one person or of several together, and on demand parts of the base, are
-//! trained on clips made from one clip each, in two stages, images then video, with everything else frozen and the features
-//! of what is frozen computed once per clip.
+//! Learning people: the personal parameters of one person or of several together, and optionally parts of the base, are trained
+//! on clips made from one clip each, in two stages, first images and then video. Everything else is frozen, and the features of
+//! the frozen part are computed once per clip.
 
 mod config;
 mod fingerprint;
@@ -40,7 +40,7 @@ use task::LearnTask;
 /// features are not.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LearnClip {
-    /// What the frozen encoder made of it, in [`LearnData::features`].
+    /// The frozen encoder's output for it, in [`LearnData::features`].
     pub features: FeatureId,
     /// The subjects that its questions are about, by their numbers, in the order of their name slots.
     pub asked: Vec<usize>,
@@ -59,33 +59,33 @@ pub struct LearnData {
     pub clips: Vec<LearnClip>,
     /// Clips for the self-check, never trained on.
     pub held_back: Vec<LearnClip>,
-    /// What the frozen encoder made of all of them.
+    /// The frozen encoder's output for all of them.
     pub features: FeatureCache,
-    /// Shape of a clip's tokens; those with pictures of their own may have another number of tokens.
+    /// Shape of a clip's tokens; those with their own pictures may have another number of tokens.
     pub token_shape: [usize; 2],
     /// Shape of a clip's identity embeddings.
     pub identity_shape: [usize; 2],
-    /// Shape of what the lower part of the encoder made of a clip.
+    /// Shape of the output of the encoder's lower part for a clip.
     pub lower_shape: [usize; 2],
-    /// What stands in front of a question about a clip, if [`own_shown`](Self::own_shown) does not say otherwise.
+    /// What precedes a question about a clip, if [`own_shown`](Self::own_shown) does not say otherwise.
     pub shown: Vec<Shown>,
-    /// The same for clips with pictures or times of their own.
+    /// The same for clips with their own pictures or times.
     pub own_shown: BTreeMap<FeatureId, Vec<Shown>>,
-    /// What the data was made from and how, by name: told where a checkpoint's data was another.
+    /// What the data was made from and how, by name: reported if a checkpoint's data differs.
     pub source: BTreeMap<String, String>,
 }
 
 impl LearnData {
-    /// What stands in front of a question about a clip.
+    /// What precedes a question about a clip.
     pub fn shown(&self, clip: &LearnClip) -> &[Shown] {
         self.own_shown.get(&clip.features).unwrap_or(&self.shown)
     }
 }
 
-/// Where a run keeps itself, and for how long it may go on.
+/// Where a run stores its state, and for how long it may run.
 #[derive(Clone, Debug)]
 pub struct LearnRun {
-    /// Where checkpoints are kept, if anywhere; the newest one is gone on from.
+    /// Where checkpoints are kept, if anywhere; a run resumes from the newest one.
     pub checkpoints: Option<CheckpointFolder>,
     /// Time between checkpoints; zero writes one after every step.
     pub checkpoint_every: Duration,
@@ -99,7 +99,7 @@ impl Default for LearnRun {
     }
 }
 
-/// Where learning stands, for progress bars and plots.
+/// The progress of learning, for progress bars and plots.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LearnProgress {
     /// Steps done.

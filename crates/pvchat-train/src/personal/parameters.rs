@@ -46,8 +46,8 @@ pub struct PersonalParameters {
 }
 
 impl LearnParameters {
-    /// Tokens and rows from `start`, and what else `config` trains from the base. Layers whose adapter the base has already go on
-    /// with it, as published; the adapters of the others are drawn from `stream`.
+    /// Tokens and rows from `start`, and what else `config` trains from the base. Layers whose adapter the base already has
+    /// continue with it, as published; the adapters of the others are drawn from `stream`.
     ///
     /// # Errors
     /// Those of [`LoraConfig::validate`] and of [`Trains::group`](adaptation::Trains::group).

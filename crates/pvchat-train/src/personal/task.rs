@@ -133,7 +133,7 @@ impl LearnTask<'_> {
         Ok((answers.tokens, routed))
     }
 
-    /// What the observer is told of a step, counted from 1.
+    /// What the observer gets about a step, counted from 1.
     pub(super) fn progress(
         config: &LearnConfig,
         step: usize,

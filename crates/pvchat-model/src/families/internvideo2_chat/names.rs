@@ -25,7 +25,7 @@ pub const RENAMES: &[(&str, &str)] = &[
 ///
 /// - `project_down` is in the checkpoint and never used.
 /// - `position_ids` counts from 0 to 511 and may be missing.
-/// - `lm.lm_head` is a second head that fine-tuned files hold beside the one that is used.
+/// - `lm.lm_head` is a second head that fine-tuned files hold in addition to the one that is used.
 pub fn is_ignored(public: &str) -> bool {
     public.starts_with("project_down.") || public.ends_with(".position_ids") || public == "lm.lm_head.weight"
 }
@@ -39,7 +39,7 @@ pub const OPTIONAL: &[Group] = &[
     ("adapter of the language model's head", |name| name.starts_with("answer.lm.lm_head.lora.")),
 ];
 
-/// How the published names of what stands between encoder and language model begin; the rest of it is ours alone.
+/// The prefix of the published names of the parts between encoder and language model; the rest of these parts exists only here.
 const PUBLISHED: [&str; 4] = ["query_tokens", "extra_query_tokens", "personal_query_tokens", "project_up."];
 
 /// The public name of one of our parameters (in PyTorch's words); ours where there is no public one.

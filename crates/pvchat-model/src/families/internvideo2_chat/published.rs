@@ -1,7 +1,7 @@
 //! The published config.json of InternVideo2-Chat and of PVChat, which fine-tunes it.
 //!
 //! It names the parts (`internvideo2-1B`, `qformer`, `mistral_7b`) and says what was chosen about them; their sizes follow from the
-//! names. What decides how a model is trained, or where files lay on somebody's machine (`model_path`, learning rates,
+//! names. What decides how a model is trained, or where files were stored on a machine (`model_path`, learning rates,
 //! `sks_name`), is not read.
 
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! The published config.json and the files beside it.
+//! The published config.json and the files next to it.
 //!
 //! Keys that have transformers' defaults are missing in the published files, and others have no meaning for the model: what is
 //! missing gets its default, what is not known is ignored, and what would make another model is refused.
@@ -12,7 +12,7 @@ use crate::{
     preprocess::{SquaresConfig, squares::LARGEST_EDGE},
 };
 
-/// The largest size and the largest number of layers that are believed; beyond lies a damaged file.
+/// The largest size and the largest number of layers that are accepted; a larger number means a damaged file.
 const LARGEST_SIZE: usize = 1 << 20;
 const MOST_LAYERS: usize = 1 << 10;
 
@@ -31,7 +31,7 @@ pub struct SmolVlm2Config {
     pub tie_word_embeddings: bool,
     /// The longest prompt and answer together, in tokens.
     pub max_positions: usize,
-    /// The id of `<image>`, in whose place a visual token stands.
+    /// The id of `<image>`, which a visual token replaces.
     pub image_token_id: u32,
     /// The ids that end an answer; none without a generation_config.json, where `<end_of_utterance>` ends it.
     pub end_tokens: Vec<u32>,

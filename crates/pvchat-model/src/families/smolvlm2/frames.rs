@@ -43,7 +43,7 @@ impl FrameSampling {
     /// That is the choice of transformers 5.24, which multiplies there where a division is meant.
     ///
     /// # Errors
-    /// As [`validate`](Self::validate), and [`Error::Config`] for a clip without frames, or a rate or duration that is none.
+    /// As [`validate`](Self::validate), and [`Error::Config`] for a clip without frames, or an invalid rate or duration.
     pub fn choose(&self, frames: usize, rate: f64, duration: f64) -> Result<Vec<usize>> {
         self.validate()?;
         positive("rate", rate)?;
@@ -77,7 +77,7 @@ impl FrameSampling {
 /// When frames are on the screen, in seconds from the beginning of a clip; [`DEFAULT_RATE`] where the rate is not known.
 ///
 /// # Errors
-/// [`Error::Config`] for a rate that is none.
+/// [`Error::Config`] for an invalid rate.
 pub fn frame_times(indices: &[usize], rate: Option<f64>) -> Result<Vec<f64>> {
     let rate = rate.unwrap_or(DEFAULT_RATE);
     positive("rate", rate)?;

@@ -3,7 +3,7 @@
 //! and images are brought to size by [`SquaresConfig`](crate::preprocess::SquaresConfig).
 //!
 //! ```text
-//! config.rs      the published config.json and the files beside it
+//! config.rs      the published config.json and the files next to it
 //! family.rs      the whole model: its files, its names, its prompts
 //! frames.rs      which frames of a clip are shown, and when they were on the screen
 //! vision.rs      the encoder; packed.rs: with packed weights

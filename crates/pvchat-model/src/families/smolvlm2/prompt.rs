@@ -10,7 +10,7 @@
 //! Assistant:
 //! ```
 //!
-//! `<image>` stands once for each visual token of a picture: a frame, a tile of an image or the image as a whole. The text is
+//! `<image>` occurs once for each visual token of a picture: a frame, a tile of an image or the image as a whole. The text is
 //! encoded in one piece, because the ids of `\n\n` depend on what follows.
 
 use std::{collections::BTreeSet, fmt::Write, path::Path};
@@ -105,7 +105,7 @@ impl Message {
 pub struct Conversation {
     /// The messages, the oldest first, at least one.
     pub messages: Vec<Message>,
-    /// Whether the model is to answer: `Assistant:` stands at the end.
+    /// Whether the model is to answer: `Assistant:` is at the end.
     pub generation_prompt: bool,
 }
 
@@ -126,7 +126,7 @@ impl Conversation {
     ///
     /// # Errors
     /// [`Error::Shape`] for a conversation without messages, a message without parts, a video without frames or an image with
-    /// rows and no columns, or more than [`MOST_TILES`]; [`Error::Text`] for a time that is none.
+    /// rows and no columns, or more than [`MOST_TILES`]; [`Error::Text`] for an invalid time.
     pub fn render(&self, picture_tokens: usize) -> Result<String> {
         let shape = |what, found, expected: &str| Err(Error::Shape { what, found, expected: expected.into() });
         if self.messages.is_empty() {
@@ -249,7 +249,7 @@ impl PromptCodec {
         &self.tokenizer
     }
 
-    /// A conversation as ids and places for pictures, in order. A visual segment stands for the tokens of one picture.
+    /// A conversation as ids and places for pictures, in order. A visual segment represents the tokens of one picture.
     ///
     /// # Errors
     /// As [`Conversation::render`]; [`Error::Text`] for a text with a special token of the tokenizer, and for a prompt that is

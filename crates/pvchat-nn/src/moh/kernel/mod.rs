@@ -47,7 +47,7 @@ pub enum Kernel {
 #[cfg(feature = "flex")]
 const FEW_SCORES: usize = 1 << 13;
 
-/// What an attention looks at, beside its tensors.
+/// What an attention uses apart from its tensors.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct View<'a> {
     /// `[batch, keys]`, true where a key is hidden from all tokens.
@@ -139,7 +139,7 @@ pub(super) fn check_numbers(scales: &Tensor<3>) -> Result<Option<Vec<bool>>> {
     Ok(Some(used))
 }
 
-/// Not known: the scales lie in the memory of another device.
+/// Not known: the scales are in the memory of another device.
 #[cfg(not(feature = "flex"))]
 pub(super) fn check_numbers(_scales: &Tensor<3>) -> Result<Option<Vec<bool>>> {
     Ok(None)

@@ -1,4 +1,4 @@
-//! Gated attention, written down: what every faster kernel is held to.
+//! Gated attention, written plainly: the reference for every faster kernel.
 
 use burn::{
     prelude::*,
@@ -7,8 +7,7 @@ use burn::{
 
 use super::View;
 
-/// In place of a hidden score. Finite, so that a fully hidden row stays a number; exp() of it is zero beside any
-/// visible key.
+/// In place of a hidden score. Finite, so that a fully hidden row stays a number; exp() of it is zero next to any visible key.
 pub(super) const HIDDEN: f32 = -1e30;
 /// The same in f16, which ends at 65504.
 const HIDDEN_F16: f32 = -6e4;

@@ -293,7 +293,7 @@ fn task_size(width: usize) -> usize {
     (NUMBERS_OF_A_TASK / width).max(1) * width
 }
 
-/// The elements of a tensor that lies in order.
+/// The elements of a contiguous tensor.
 fn numbers(tensor: &FlexTensor) -> &[f32] {
     let (layout, storage) = (tensor.layout(), tensor.storage::<f32>());
     &storage[layout.start_offset()..][..layout.num_elements()]

@@ -104,7 +104,7 @@ impl ChannelNorm {
     }
 }
 
-/// Attention and a hidden layer, each behind a norm and beside what it is added to.
+/// Attention and a hidden layer, each behind a norm and with a residual connection.
 #[derive(Module, Debug)]
 pub(super) struct Block {
     attention_norm: Norm,

@@ -1,4 +1,4 @@
-//! The kernels. One unit computes one row; units of one (batch, head) lie next to each other, those of switched-off
+//! The kernels. One unit computes one row; units of one (batch, head) are next to each other, those of switched-off
 //! tokens at the end, so that whole groups of units have nothing to do.
 
 // The macro takes the fields of its launch arguments apart; its output is not ours to shorten.

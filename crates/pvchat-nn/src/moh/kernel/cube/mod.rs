@@ -5,19 +5,19 @@
 //! whole groups of them stop at once: they read nothing but that order and write zeros. In the backward pass for keys
 //! and values a unit loops over the tokens that are on only. Hidden keys (mask, causal) are passed over too.
 //!
-//! **Memory.** No score is written anywhere: beside the tensors themselves there are, per (token, head), one index and
+//! **Memory.** No score is written anywhere: apart from the tensors themselves there are, per (token, head), one index and
 //! two numbers of the softmax kept for the backward pass, and one more during it. Inputs that are views (heads split by
 //! swapping axes) are copied into order first. The backward pass computes scores again, twice.
 //!
 //! **Determinism.** Nothing is added atomically: every gradient is a sum in a fixed order by one unit.
 //!
 //! **What is not there.** Shared memory, planes (subgroups) and matrix instructions: a unit keeps its row in registers
-//! and reads keys and values through the caches, which is the plain way to be right on every driver and not the fast way;
+//! and reads keys and values through the caches, which is simple and correct on every driver but not fast;
 //! few tokens leave a large GPU mostly idle, because keys are not divided among units. The backward kernels spill registers,
 //! and from a width of 88 on the forward one too (`make ptx` prints how much on NVIDIA's GPUs). Every width of a head is a
-//! kernel of its own, unrolled, which a driver takes up to seconds to compile once per process. The kernels are tested in f32
-//! on Vulkan's CPU driver and assembled for CUDA in f32, f16 and bf16; none was ever run on a GPU, nor in f16 or bf16, and no
-//! speed is claimed. Tensors of 2^32 elements or more go to the reference.
+//! separate kernel, unrolled, which a driver takes up to seconds to compile once per process. The kernels are tested in f32 on
+//! Vulkan's CPU driver and assembled for CUDA in f32, f16 and bf16; none was ever run on a GPU, nor in f16 or bf16, and no speed
+//! is claimed. Tensors of 2^32 elements or more go to the reference.
 //!
 //! Sums are in f32 for every type. As everywhere below a router, the gradient of a scale that is zero is zero.
 

@@ -1,5 +1,5 @@
-//! Both passes over blocks of rows, some keys at a time: what is made ready of these keys serves every block of a task, and no
-//! more scores than those of one block and these keys exist at any time.
+//! Both passes over blocks of rows, some keys at a time: the prepared keys serve every block of a task, and only the scores of
+//! one block and these keys exist at any time.
 
 use std::{mem::MaybeUninit, ops::Range};
 
@@ -337,7 +337,7 @@ impl Inputs {
 
     /// All gradients, scores computed again block by block. `slope` is that of the output, in order.
     ///
-    /// Every task has keys of its own, whose gradients it writes in place; what it finds for the queries is added in the order
+    /// Every task has its own keys, whose gradients it writes in place; what it finds for the queries is added in the order
     /// of the keys: equal inputs give equal bits on one machine.
     pub fn backward(&self, forward: &Forward, slope: &[f32]) -> Slopes {
         let ([batch, heads, tokens, width], [_, key_heads, keys, _]) = (self.sizes, self.key_sizes);

@@ -7,13 +7,13 @@
 //! than those of one block per thread. For the backward pass two numbers per row and the result are kept; it computes
 //! the scores again.
 //!
-//! **Large scores.** The gradients of a row's scores sum up to zero. What they sum up to in f32 is taken off the gradients of queries
-//! and keys at the end, row by row, because it is multiplied by keys and queries, which are large where scores are.
+//! **Large scores.** The gradients of a row's scores sum up to zero. Their sum in f32 is subtracted from the gradients of queries
+//! and keys at the end, row by row, because it is multiplied by keys and queries, which are large where scores are large.
 //!
-//! **Nothing in vain.** Queries, keys and values stay where the projections left them; only for the scores the keys are
-//! transposed (backward the values, too), some at a time; the rows that come next are fetched meanwhile. Products take any number
-//! of rows, so that a head costs as many as it has. The threads share out heads, and the keys of a head where the heads are too
-//! few to keep all threads busy to the end.
+//! **No unneeded copies.** Queries, keys and values stay where the projections left them; only for the scores the keys are
+//! transposed (backward the values, too), some at a time; the next rows are prefetched meanwhile. Products take any number of
+//! rows, so that the cost of a head is proportional to its rows. The threads share the heads, and also the keys of a head if
+//! there are too few heads to keep all threads busy to the end.
 //!
 //! **Determinism.** Every sum has a fixed order; with another number of threads the keys are divided otherwise, and numbers
 //! may differ by rounding.
@@ -83,7 +83,7 @@ pub fn fused_attention(
         return Some((Tensor::from_primitive::<Flex>(output), inputs.plan.kernel));
     };
     let tensors = [q, k, v].map(|tensor| lift(tensor.clone(), strategy));
-    // Without scales something else that is not tracked stands in for them in the graph.
+    // Without scales, another tensor that is not tracked takes their place in the graph.
     let scales = head_scales.cloned().unwrap_or_else(|| Tensor::zeros([1; 3], &Device::flex()));
     let (scales, scaled) = (lift(scales, strategy), head_scales.is_some());
     // The strategy is part of the backend's type; the kernel keeps no activations that could be computed again.
@@ -120,7 +120,7 @@ where
     Some((Tensor::from_primitive::<Autodiff<Flex, C>>(output), kernel))
 }
 
-/// The numbers of a tensor that lies in the memory of the CPU as f32.
+/// The numbers of a tensor that is stored in CPU memory as f32.
 pub(super) fn float_memory(tensor: &Tensor<3>) -> Option<Vec<f32>> {
     let plain = if tensor.device().is_autodiff() { tensor.clone().inner() } else { tensor.clone() };
     let memory = plain.try_into_primitive::<Flex>().ok().filter(|memory| memory.dtype() == DType::F32)?;

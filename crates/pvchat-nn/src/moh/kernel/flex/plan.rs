@@ -1,8 +1,7 @@
 //! What is left to compute, and how it is divided: planned from the shapes and from how many scales are not zero.
 //!
 //! Heads without such a token cost nothing; of the others the tokens that are on are gathered into blocks of about equal size.
-//! A head that is on everywhere is computed as a dense one is, block for block, so that there is no share of heads from which
-//! on gating costs more than it saves.
+//! A head that is on everywhere is computed like a dense one, block for block, so that gating never costs more than it saves.
 
 use std::cmp::Reverse;
 

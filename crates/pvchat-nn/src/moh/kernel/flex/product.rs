@@ -1,7 +1,7 @@
 //! Products of the small matrices of attention, in the widest registers.
 //!
 //! One loop serves every product of both passes: numbers of the left matrix times whole vectors of the right one. So only the
-//! columns come in vectors; the rows may be any number and lie in any order, and nothing has to be rearranged for them.
+//! columns come in vectors; the rows may be any number, stored in any order, and nothing has to be rearranged for them.
 
 use std::mem::MaybeUninit;
 
@@ -16,15 +16,15 @@ pub(super) const ROWS: usize = 6;
 /// Vectors that are computed together where the registers suffice.
 const WIDE: usize = 4;
 
-/// How far apart rows of `width` of a matrix of our own lie: whole vectors, and one more, because rows a power of two apart
+/// The stride of rows of `width` in one of our own matrices: whole vectors, and one more, because rows a power of two apart
 /// would share few lines of the cache.
 pub(super) fn padded(width: usize) -> usize {
     width.next_multiple_of(LANES) + LANES
 }
 
 /// `out [rows, columns] = left [rows, inner] right [inner, columns]`, added to what is there if `add`. The rows of `out` are
-/// `stride` apart; neighbours in a row of `right` lie side by side. What is `coming` is fetched meanwhile, a little at a time: the
-/// rows of one head lie so far apart that the processor does not foresee them.
+/// `stride` apart; neighbours in a row of `right` are contiguous. What is `coming` is prefetched meanwhile, a little at a time:
+/// the rows of one head are so far apart that the processor does not predict them.
 pub(super) fn product(
     (out, stride): (&mut [f32], usize),
     sizes @ [rows, inner, columns]: [usize; 3],
@@ -121,7 +121,7 @@ fn in_tiles_of<const FUSED: bool>(
                 right_stride: right.row_stride,
                 add,
             };
-            // SAFETY: `product` has checked that all rows and columns lie in the matrices; these are some of them.
+            // SAFETY: `product` has checked that all rows and columns are in the matrices; these are some of them.
             unsafe {
                 match width {
                     LANES => strip.compute::<FUSED, 1>(height, LANES),

@@ -1,4 +1,4 @@
-//! Matrices transposed for products: the columns of a product come in vectors, those of keys lie apart.
+//! Matrices transposed for products: the columns of a product are read as vectors, but those of keys are not contiguous.
 
 use super::{
     matrix::{Matrix, Rows},
@@ -13,7 +13,7 @@ pub(super) struct Turned {
 }
 
 impl Turned {
-    /// `out [count, rows] = left [count, width]` times the transposed `from [rows, width]`, which lies here already if
+    /// `out [count, rows] = left [count, width]` times the transposed `from [rows, width]`, which is stored here already if
     /// `is_turned`. The rows of `out` are `stride` apart, at least [`padded`](super::product::padded)`(rows)`, and what fills up
     /// their last vector is written too.
     ///
