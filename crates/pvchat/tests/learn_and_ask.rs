@@ -23,8 +23,8 @@ fn name(text: &str) -> SubjectName {
     text.parse().unwrap()
 }
 
-/// Shares of right answers over a few people; far above chance, far below what the figures in the
-/// README say, so that it fails when something breaks and not when the dice fall badly.
+/// Shares of right answers over a few people; far above chance, far below the figures of
+/// docs/results.md, so that it fails when something breaks and not when the dice fall badly.
 #[test]
 fn enrolled_people_are_recognised_and_strangers_are_not() {
     let (mut right, mut total) = (0, 0);
