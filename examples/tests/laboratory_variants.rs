@@ -59,7 +59,7 @@ fn routing_changes_and_the_projections_stay() {
     // New routers hardly weigh heads, so that dense attention and ReMoH start alike; top-k leaves heads out.
     let [dense, top, relu] = [0, 1, 2].map(|place| states(&made[place].1));
     let apart = |one: &[f32], other: &[f32]| one.iter().zip(other).map(|(one, other)| (one - other).powi(2)).sum::<f32>();
-    assert!(apart(&dense, &relu) < 0.2 * apart(&dense, &top), "{} {}", apart(&dense, &relu), apart(&dense, &top));
+    assert!(apart(&dense, &relu) < 0.5 * apart(&dense, &top), "{} {}", apart(&dense, &relu), apart(&dense, &top));
     assert!(apart(&dense, &relu) > 0.0);
 }
 
