@@ -110,11 +110,19 @@ pub fn is_current(id: &str) -> bool {
 
 /// Lines of columns, each as wide as its widest cell.
 pub fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
+    table_from(rows, &mut Vec::new())
+}
+
+/// Lines of columns that are at least as wide as `widths`, which grow with the cells: for a table that is written in parts.
+pub fn table_from(rows: &[Vec<String>], widths: &mut Vec<usize>) -> String {
+    for (column, cell) in rows.iter().flat_map(|row| row.iter().enumerate()) {
+        if widths.len() <= column {
+            widths.resize(column + 1, 0);
+        }
+        widths[column] = widths[column].max(cell.chars().count());
+    }
     let line = |row: &Vec<String>| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> = row.iter().zip(&*widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
         cells.join("  ").trim_end().to_string()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -151,5 +159,8 @@ mod tests {
     fn columns_stand_under_each_other() {
         let rows = [vec!["Aa".to_string(), "1".into()], vec!["Bbbb".into(), "22".into()]];
         assert_eq!(table(&rows), "Aa    1\nBbbb  22");
+        let mut widths = vec![3];
+        let parts: Vec<String> = rows.chunks(1).map(|rows| table_from(rows, &mut widths)).collect();
+        assert_eq!((parts, widths), (vec!["Aa   1".to_string(), "Bbbb  22".into()], vec![4, 2]));
     }
 }

@@ -203,6 +203,30 @@ fn timelines_parse_in_every_format() {
     assert!(timeline("text").contains("Aa"));
 }
 
+/// A bad file among good ones: the rows of the good ones are there, and their columns stand under each other.
+#[test]
+fn a_file_that_cannot_be_read_does_not_end_a_timeline() {
+    let Some((home, clips)) = real() else { return };
+    fs::copy(clips.join(ONE), home.path().join("a long name.mp4")).unwrap();
+    first(&clips.join(OTHER[0])).save(home.path().join("z.png")).unwrap();
+    fs::write(home.path().join("empty.mp4"), "").unwrap();
+    let files = ["timeline", "z.png", "empty.mp4", "no such.mp4", "a long name.mp4", "--unknown"];
+    let run = home.run(&files);
+    run.ends_with(1);
+    let lines: Vec<&str> = run.out.lines().collect();
+    assert_eq!((lines.len(), lines[0].find("person 1")), (2, lines[1].find("person 1")), "{run:?}");
+    // The last column, too.
+    assert_eq!(lines[0].rfind("  "), lines[1].rfind("  "), "{run:?}");
+    assert!(run.err.contains("pvchat: empty.mp4 is empty") && run.err.contains("pvchat: no such.mp4: "), "{run:?}");
+    assert!(run.err.contains("left out: 2 of 4 files"), "{run:?}");
+    let json = home.run(&[&files[..], &["--json"]].concat());
+    json.ends_with(1);
+    let json = json.json();
+    assert_eq!((json["rows"].as_array().unwrap().len(), json["videos"].as_array().unwrap().len()), (2, 2), "{json}");
+    let failed: Vec<&str> = json["failed"].as_array().unwrap().iter().map(|failed| failed[0].as_str().unwrap()).collect();
+    assert_eq!(failed, ["empty.mp4", "no such.mp4"], "{json}");
+}
+
 #[cfg(unix)]
 #[test]
 fn file_names_that_are_no_text_are_watched_too() {
