@@ -11,7 +11,10 @@ use std::{
 };
 
 use image::{Rgb, RgbImage};
-use pvchat::video::{VideoReader, write_clip};
+use pvchat::{
+    faces::FaceIndex,
+    video::{VideoReader, write_clip},
+};
 use serde_json::Value;
 use support::{Home, clips, ended};
 
@@ -428,7 +431,7 @@ fn an_archive_is_indexed_once_and_searched() {
     // Whoever is nowhere is nowhere.
     home.run(&["enrol", &text(&clips.join("franck.mp4")), "--name", "Bb"]).ends_with(0);
     assert_eq!(found("Bb"), (Vec::new(), "no".into()));
-    assert_eq!(home.run(&["find", "Bb", &folder]).out, "Bb is in none of the 6 files.\n");
+    assert_eq!(home.run(&["find", "Bb", &folder]).out, "Bb is in none of 6 files.\n");
 
     // Only what changed is looked at again; what is gone is found no more.
     let wall = fs::read(home.path().join("archive/wall.mp4")).unwrap();
@@ -445,6 +448,48 @@ fn an_archive_is_indexed_once_and_searched() {
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&index.metadata().unwrap().permissions()) & 0o77, 0);
     home.run(&["index", &folder, "--delete"]).ends_with(0);
     assert!(!index.exists());
+}
+
+/// What an index cannot know: who has a face that is not good enough, and what happened to the folder since.
+#[test]
+fn find_says_where_it_cannot_tell_and_what_changed_since() {
+    let Some((home, clips)) = real() else { return };
+    let folder = home.path().join("my footage");
+    fs::create_dir(&folder).unwrap();
+    let sharp = VideoReader::open(clips.join(OTHER[0])).unwrap().sample(&pvchat::video::SamplingPlan::Uniform(6)).unwrap().frames;
+    let blurred: Vec<RgbImage> = sharp.iter().map(|frame| image::imageops::blur(frame, 9.0)).collect();
+    write_clip(folder.join("blurred.mp4"), &blurred, 4.0).unwrap();
+    home.run(&["enrol", &text(&clips.join(ONE)), "--name", "Aa"]).ends_with(0);
+    home.run(&["index", "my footage"]).ends_with(0);
+    let model = home.run(&["subjects", "show", "Aa", "--json"]).json()["model"].as_str().unwrap().to_string();
+    let mut index = FaceIndex::open(folder.join("pvchat.index"), &model, 192).unwrap();
+    let file = index.file(0).unwrap().clone();
+    let embeddings: Vec<Vec<f32>> = (0..file.people.len()).map(|person| index.embedding(0, person).unwrap().to_vec()).collect();
+    index.put_counted(file, 1, &embeddings).unwrap();
+    drop(index);
+
+    let find = |more: &[&str]| home.run(&[&["find", "Aa", "my footage"][..], more].concat());
+    let only = find(&[]);
+    only.ends_with(4);
+    assert_eq!(only.out, "Aa is not found in the only file; somebody's face in it is not good enough to tell.\n");
+    assert_eq!(only.err, "");
+
+    let wall = vec![RgbImage::from_pixel(160, 120, Rgb([180; 3])); 6];
+    write_clip(folder.join("wall.mp4"), &wall, 2.0).unwrap();
+    fs::write(folder.join("broken.mp4"), "no video").unwrap();
+    let stale = find(&[]);
+    assert!(stale.err.contains("2 files are new, changed or gone since; run: pvchat index 'my footage'"), "{stale:?}");
+    assert_eq!(find(&["--json"]).json()["changed"], 2);
+    home.run(&["index", "my footage"]).ends_with(0);
+    let two = find(&[]);
+    two.ends_with(4);
+    assert_eq!(two.out, "Aa is in none of 2 files; in 1 somebody's face is not good enough to tell: blurred.mp4.\n");
+    assert_eq!(two.err, "", "a file that cannot be read is not new");
+    let json = find(&["--json"]).json();
+    assert_eq!((&json["verdict"], &json["changed"]), (&"not_sure".into(), &0.into()), "{json}");
+    assert_eq!(json["unclear"], serde_json::json!(["blurred.mp4"]));
+    fs::remove_file(folder.join("wall.mp4")).unwrap();
+    assert!(find(&[]).err.contains("1 file is new, changed or gone since"));
 }
 
 #[cfg(unix)]
