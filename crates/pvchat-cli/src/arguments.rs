@@ -20,7 +20,7 @@ Examples:
   pvchat base get smolvlm2-256m                      fetches a base that says what people wear and do, once
   pvchat who lunch.mp4                               everybody who is seen, with times
   pvchat timeline *.mp4 --format csv > who.csv       long footage; resumes after an interruption
-  pvchat subjects forget Aa                          deletes everything that is kept about a person
+  pvchat subjects forget Aa                          deletes what is kept under a person's name
 
 People are recognised by their faces. Nothing leaves this machine; a person is kept as one small file.
 

@@ -79,6 +79,12 @@ fn a_person_is_enrolled_asked_about_and_forgotten() {
     assert!(run.err.contains("unlike the other looks of Aa") && run.err.contains("subjects undo"), "{run:?}");
     assert_eq!(home.run(&["subjects", "undo"]).out, "undone: added a look to Aa\n");
 
+    home.run(&["enrol", &one, "--name", "Bb"]).ends_with(0);
+    let forgotten = home.run(&["subjects", "forget", "Bb"]);
+    assert!(
+        forgotten.out.ends_with("\nIndices of folders keep faces without names: pvchat index DIR --delete\n"),
+        "{forgotten:?}"
+    );
     let receipt = home.run(&["subjects", "forget", "Aa", "--json"]).json();
     assert!(receipt["deleted"].as_array().unwrap().len() >= 3, "{receipt}");
     for file in files(&home.subjects()) {
