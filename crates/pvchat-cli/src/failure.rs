@@ -213,5 +213,26 @@ fn line(error: &Error) -> String {
         }
         cause = error.source();
     }
+    if let Error::EnrolledSo { name, .. }
+    | Error::NotLearnedOn { name, .. }
+    | Error::People(faces::Error::OtherModel { name, .. }) = error
+    {
+        // A name with a space in a suggested command.
+        for before in ["--name ", "forget "] {
+            line = line.replace(&format!("{before}{name}"), &format!("{before}{}", words::argument(name)));
+        }
+    }
     words::clean(&line.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_suggested_commands_can_be_typed() {
+        let (name, base) = ("Uncle Bob".to_string(), "a-base".to_string());
+        let message = Failure::from(Error::NotLearnedOn { name, base }).message;
+        assert!(message.starts_with("Uncle Bob was not") && message.ends_with("--name 'Uncle Bob'"), "{message}");
+    }
 }

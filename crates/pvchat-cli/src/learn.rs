@@ -186,13 +186,13 @@ fn put(into: &mut Value, from: Value) {
 
 /// What filmed footage takes.
 fn two_commands(clip: &Path, name: &SubjectName, base: Option<&Base>) -> Failure {
-    let (clip, bare) = (words::quoted(clip), name.bare());
-    let data = format!("{}-data", bare.to_lowercase());
+    let (clip, bare, name) = (words::quoted(clip), name.bare(), words::argument(name.bare()));
+    let data = words::argument(&format!("{}-data", bare.to_lowercase()));
     let base = base.filter(|base| !base.is_empty()).map(|base| format!(" --base {}", base.quoted())).unwrap_or_default();
     let message = format!(
-        "learning by gradient from filmed footage takes two commands: pvchat dataset make {clip} --name {bare} --corpus FOOTAGE \
+        "learning by gradient from filmed footage takes two commands: pvchat dataset make {clip} --name {name} --corpus FOOTAGE \
          --out {data}, then pvchat learn --dataset {data}{base}; to recognise {bare}, this is enough: pvchat enrol {clip} --name \
-         {bare}. Drawn characters are learned with --base miniature"
+         {name}. Drawn characters are learned with --base miniature"
     );
     Failure::refused("needs_dataset", message)
 }

@@ -359,7 +359,7 @@ fn split(common: &Common, arguments: &SplitArguments) -> Outcome<Exit> {
     // Numbers are counted from 1 here; 0 is nobody's.
     let places: Vec<usize> = look.iter().map(|number| number.wrapping_sub(1)).collect();
     if places.contains(&usize::MAX) {
-        let message = format!("there is no look 0; pvchat subjects show {} numbers them from 1", from.bare());
+        let message = format!("there is no look 0; pvchat subjects show {} numbers them from 1", words::argument(from.bare()));
         return Err(Failure::refused("refused", message));
     }
     let other = common.gallery()?.split(from, &places, to)?;

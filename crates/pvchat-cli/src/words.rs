@@ -88,9 +88,14 @@ pub fn lossy<S: serde::Serializer>(path: &impl AsRef<Path>, serializer: S) -> Re
 
 /// A path as a shell takes it.
 pub fn quoted(path: &Path) -> String {
-    let path = clean(&path.display().to_string());
+    argument(&path.display().to_string())
+}
+
+/// A name, or anything else, as a shell takes it.
+pub fn argument(text: &str) -> String {
+    let text = clean(text);
     let is_plain = |letter: char| letter.is_alphanumeric() || "/._-+,:@%".contains(letter);
-    if path.chars().all(is_plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
+    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// The name of the network of a model's id, such as `mobilefacenet-192@3f2a...`: "MobileFaceNet-192".
@@ -153,6 +158,7 @@ mod tests {
     fn nothing_reaches_the_terminal_but_text() {
         assert_eq!(shown(Path::new("a\u{1b}[31m\nb.mp4")), "a\u{fffd}[31m\u{fffd}b.mp4");
         assert_eq!(quoted(Path::new("it's here")), r"'it'\''s here'");
+        assert_eq!((argument("Aa"), argument("Uncle Bob")), ("Aa".to_string(), "'Uncle Bob'".into()));
     }
 
     #[test]

@@ -155,6 +155,10 @@ fn learning_from_one_filmed_clip_names_the_two_commands_that_it_takes() {
         let told = ["pvchat dataset make clip.mp4 --name Aa", "then pvchat learn --dataset aa-data", "pvchat enrol clip.mp4"];
         assert!(told.iter().all(|part| run.err.contains(part)), "{}", run.err);
     }
+    // What is suggested can be typed.
+    let run = home.run(&["learn", "clip.mp4", "--name", "Uncle Bob"]);
+    let told = ["--name 'Uncle Bob' --corpus FOOTAGE --out 'uncle bob-data'", "enrol clip.mp4 --name 'Uncle Bob'"];
+    assert!(told.iter().all(|part| run.err.contains(part)), "{}", run.err);
 }
 
 #[test]

@@ -78,9 +78,15 @@ fn a_person_is_enrolled_asked_about_and_forgotten() {
     let run = home.run(&["enrol", &other, "--name", "Aa"]);
     assert!(run.err.contains("unlike the other looks of Aa") && run.err.contains("subjects undo"), "{run:?}");
     assert_eq!(home.run(&["subjects", "undo"]).out, "undone: added a look to Aa\n");
+    let run = home.run(&["enrol", &one, "--name", "Uncle Bob"]);
+    assert!(run.err.contains("this face is like Aa") && run.err.contains("pvchat subjects merge 'Uncle Bob' Aa\n"), "{run:?}");
+    // A look of somebody else is taken back, and not merged with that person.
+    home.run(&["enrol", &other, "--name", "Cc"]).ends_with(0);
+    let run = home.run(&["enrol", &one, "--name", "Cc"]);
+    assert!(run.err.contains("unlike the other looks of Cc") && !run.err.contains("subjects merge"), "{run:?}");
+    home.run(&["subjects", "forget", "Cc"]).ends_with(0);
 
-    home.run(&["enrol", &one, "--name", "Bb"]).ends_with(0);
-    let forgotten = home.run(&["subjects", "forget", "Bb"]);
+    let forgotten = home.run(&["subjects", "forget", "Uncle Bob"]);
     assert!(
         forgotten.out.ends_with("\nIndices of folders keep faces without names: pvchat index DIR --delete\n"),
         "{forgotten:?}"
