@@ -99,9 +99,27 @@ fn sort(error: &Error) -> (Exit, &'static str) {
         Error::Model(pvchat::model::Error::Text { .. }) => (Exit::Refused, "question"),
         Error::Stopped { .. } | Error::Train(train::Error::Stopped { .. }) => (Exit::Interrupted, "interrupted"),
         Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => (Exit::Failed, "missing_file"),
-        Error::Video(video::Error::MissingFile { .. }) => (Exit::Failed, "missing_file"),
+        Error::Video(error) => sort_video(error),
         Error::People(error) => sort_people(error),
         Error::Augment(error) => sort_augment(error),
+        _ => (Exit::Failed, "failed"),
+    }
+}
+
+fn sort_video(error: &video::Error) -> (Exit, &'static str) {
+    use video::Error;
+    match error {
+        Error::MissingFile { .. } => (Exit::Failed, "missing_file"),
+        Error::NotAFile { .. }
+        | Error::Read { .. }
+        | Error::EmptyFile { .. }
+        | Error::NotAVideo { .. }
+        | Error::NoVideoStream { .. }
+        | Error::UnsupportedCodec { .. }
+        | Error::Encrypted { .. }
+        | Error::NoFrames { .. }
+        | Error::Decode { .. }
+        | Error::Truncated { .. } => (Exit::Failed, "unreadable_file"),
         _ => (Exit::Failed, "failed"),
     }
 }
@@ -126,11 +144,11 @@ fn sort_augment(error: &augment::Error) -> (Exit, &'static str) {
         Error::NotCutOut { .. } => (Exit::Refused, "not_cut_out"),
         Error::NoFootage { .. } | Error::NobodyElse { .. } => (Exit::Refused, "no_strangers"),
         Error::Generator { .. } => (Exit::Failed, "generator_failed"),
-        Error::Generators { .. } | Error::Description { .. } => (Exit::Usage, "failed"),
+        Error::Generators { .. } | Error::Description { .. } | Error::Setting { .. } => (Exit::Usage, "usage"),
+        Error::Video(error) => sort_video(error),
         Error::OneClass { .. } => (Exit::Refused, "one_class"),
         Error::NotADataset { .. } | Error::Inside { .. } => (Exit::Refused, "folder_refused"),
         Error::Unfit { .. } => (Exit::Refused, "dataset_refused"),
-        Error::Setting { .. } => (Exit::Usage, "failed"),
         Error::Stopped => (Exit::Interrupted, "interrupted"),
         Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => (Exit::Failed, "missing_file"),
         _ => (Exit::Failed, "failed"),

@@ -151,7 +151,7 @@ impl Arguments {
         if let Some(file) = &self.training {
             let wrong = |problem: String| {
                 let message = format!("{}: {problem}; give an object of settings, see docs/dataset.md", words::shown(file));
-                Failure { exit: Exit::Usage, ..Failure::failed(message) }
+                Failure { exit: Exit::Usage, reason: "usage", ..Failure::failed(message) }
             };
             let bytes = fs::read(file).map_err(|error| Failure::file(file, &error))?;
             let chosen: Value = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;

@@ -161,6 +161,44 @@ fn learning_from_one_filmed_clip_names_the_two_commands_that_it_takes() {
     assert!(told.iter().all(|part| run.err.contains(part)), "{}", run.err);
 }
 
+/// The text of every source file of the program.
+fn sources(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let of = |path: std::path::PathBuf| if path.is_dir() { sources(&path) } else { vec![fs::read_to_string(path).unwrap()] };
+    entries.flat_map(of).collect()
+}
+
+/// What scripts compare with is in the documentation, and what is documented exists.
+#[test]
+fn every_reason_is_documented() {
+    let manual = fs::read_to_string(support::project().join("docs/program.md")).unwrap();
+    let listed = manual.split_once("`reason` is one of ").unwrap().1.split_once(".\n").unwrap().0;
+    let documented: Vec<&str> = listed.split('`').skip(1).step_by(2).collect();
+    let is_reason = |text: &str| !text.is_empty() && text.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_');
+    let (mut used, mut literals) = (Vec::new(), Vec::new());
+    for source in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        let source = source.replace("\\\"", "").replace("'\"'", "");
+        let parts: Vec<&str> = source.split('"').collect();
+        for place in (1..parts.len()).step_by(2).filter(|place| is_reason(parts[*place])) {
+            let before = parts[..place].join("\"");
+            let before = before.trim_end();
+            let line = before.lines().last().unwrap_or_default();
+            let is_sorted = line.contains("(Exit::") || line.contains("Refusal::") || line.contains("let reason = ");
+            if before.ends_with("refused(") || before.ends_with("reason:") || is_sorted {
+                used.push(parts[place].to_string());
+            }
+            literals.push(parts[place].to_string());
+        }
+    }
+    assert!(used.len() > 50, "{used:?}");
+    for reason in &used {
+        assert!(documented.contains(&reason.as_str()), "{reason} is not in docs/program.md");
+    }
+    for reason in documented {
+        assert!(literals.iter().any(|literal| literal == reason), "{reason} is in docs/program.md and nowhere else");
+    }
+}
+
 #[test]
 fn a_closed_pipe_ends_quietly() {
     let home = Home::new();

@@ -240,6 +240,14 @@ fn a_file_that_cannot_be_read_does_not_end_a_timeline() {
     assert_eq!((json["rows"].as_array().unwrap().len(), json["videos"].as_array().unwrap().len()), (2, 2), "{json}");
     let failed: Vec<&str> = json["failed"].as_array().unwrap().iter().map(|failed| failed[0].as_str().unwrap()).collect();
     assert_eq!(failed, ["empty.mp4", "no such.mp4"], "{json}");
+    let whole = fs::read(clips.join(ONE)).unwrap();
+    fs::write(home.path().join("cut.mp4"), &whole[..whole.len() / 3]).unwrap();
+    fs::write(home.path().join("text.mp4"), "no video").unwrap();
+    for file in ["empty.mp4", "text.mp4", "cut.mp4"] {
+        let run = home.run(&["who", file, "--json"]);
+        run.ends_with(1);
+        assert_eq!(run.json()["reason"], "unreadable_file", "{run:?}");
+    }
 }
 
 #[cfg(unix)]
