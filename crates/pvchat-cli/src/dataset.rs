@@ -154,6 +154,9 @@ pub struct MakeArguments {
     refusals: usize,
 }
 
+/// Every dataset has it.
+const MANIFEST: &str = "manifest.json";
+
 /// What is checked.
 #[derive(Args)]
 pub struct CheckArguments {
@@ -485,6 +488,13 @@ struct CheckedBody<'a> {
 impl CheckArguments {
     fn run(&self, common: &Common) -> Outcome<Exit> {
         let output = common.output();
+        Failure::unless_folder(&self.folder)?;
+        if !self.folder.join(MANIFEST).exists() {
+            let folder = words::shown(&self.folder);
+            let message =
+                format!("{folder} is no dataset, it holds no {MANIFEST}; give a folder that `pvchat dataset make` wrote");
+            return Err(Failure::refused("dataset_refused", message));
+        }
         let verified = filmed::verify(&self.folder);
         if let Err(pvchat::augment::Error::Unfit { problems, .. }) = &verified {
             problems.iter().skip(1).for_each(|problem| output.note(words::clean(problem)));

@@ -1,6 +1,6 @@
 //! How a command ends: its exit code, and what went wrong in one line.
 
-use std::{error::Error as _, io};
+use std::{error::Error as _, io, path::Path};
 
 use pvchat::{Error, augment, faces, train, video};
 use serde::Serialize;
@@ -73,13 +73,58 @@ impl Failure {
     }
 
     /// A file or folder that cannot be read or written.
-    pub fn file(path: &std::path::Path, error: &io::Error) -> Self {
-        Self::failed(format!("{}: {error}; {}", words::shown(path), pvchat::data::remedy(error)))
+    pub fn file(path: &Path, error: &io::Error) -> Self {
+        let reason = if error.kind() == io::ErrorKind::NotFound { "missing_file" } else { "failed" };
+        Self { reason, ..Self::failed(unusable(path, error)) }
+    }
+
+    /// A folder that is none.
+    pub fn unless_folder(path: &Path) -> Outcome<()> {
+        match path.metadata() {
+            Ok(about) if about.is_dir() => Ok(()),
+            Ok(_) => Err(Self::refused("folder_refused", format!("{} is not a folder; {FOLDER_OF_IT}", words::shown(path)))),
+            Err(error) => Err(Self::file(path, &error)),
+        }
+    }
+}
+
+/// What to give in place of a file.
+const FOLDER_OF_IT: &str = "give the folder that it lies in";
+
+/// Why a file or folder cannot be used, in the same words for every command.
+fn unusable(path: &Path, error: &io::Error) -> String {
+    let shown = words::shown(path);
+    match error.kind() {
+        io::ErrorKind::NotFound => format!("{shown}: no such file or folder; check the name and the folder"),
+        io::ErrorKind::NotADirectory => format!("{shown}: a file stands where a folder is needed; {FOLDER_OF_IT}"),
+        io::ErrorKind::IsADirectory => format!("{shown} is a folder; give a file"),
+        _ => {
+            // Without the number of the error, which says nothing to a user.
+            let said = error.to_string();
+            let said = said.split(" (os error").next().unwrap_or_default().to_string();
+            format!("{shown}: {said}; {}", pvchat::data::remedy(error))
+        }
+    }
+}
+
+/// The file or folder that an error is about, and the operating system's answer.
+fn about_file(error: &Error) -> Option<(&Path, &io::Error)> {
+    match error {
+        Error::Io { path, source }
+        | Error::People(faces::Error::Io { path, source })
+        | Error::Augment(augment::Error::Io { path, source }) => Some((path, source)),
+        Error::Data(pvchat::data::Error::Io { file, source })
+        | Error::People(faces::Error::Data(pvchat::data::Error::Io { file, source }))
+        | Error::Augment(augment::Error::Data(pvchat::data::Error::Io { file, source })) => Some((file, source)),
+        _ => None,
     }
 }
 
 /// What an error says to scripts, and with which exit code the program ends.
 fn sort(error: &Error) -> (Exit, &'static str) {
+    if about_file(error).is_some_and(|(_, source)| source.kind() == io::ErrorKind::NotFound) {
+        return (Exit::Failed, "missing_file");
+    }
     match error {
         Error::NobodyFound { .. } => (Exit::Refused, "nobody_found"),
         Error::ForeignClip { .. } => (Exit::Refused, "filmed"),
@@ -98,7 +143,6 @@ fn sort(error: &Error) -> (Exit, &'static str) {
         Error::Unfinished { .. } | Error::Train(train::Error::Busy { .. }) => (Exit::Refused, "being_learned"),
         Error::Model(pvchat::model::Error::Text { .. }) => (Exit::Refused, "question"),
         Error::Stopped { .. } | Error::Train(train::Error::Stopped { .. }) => (Exit::Interrupted, "interrupted"),
-        Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => (Exit::Failed, "missing_file"),
         Error::Video(error) => sort_video(error),
         Error::People(error) => sort_people(error),
         Error::Augment(error) => sort_augment(error),
@@ -150,7 +194,6 @@ fn sort_augment(error: &augment::Error) -> (Exit, &'static str) {
         Error::NotADataset { .. } | Error::Inside { .. } => (Exit::Refused, "folder_refused"),
         Error::Unfit { .. } => (Exit::Refused, "dataset_refused"),
         Error::Stopped => (Exit::Interrupted, "interrupted"),
-        Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => (Exit::Failed, "missing_file"),
         _ => (Exit::Failed, "failed"),
     }
 }
@@ -222,6 +265,14 @@ impl From<io::Error> for Failure {
 
 /// An error with its causes in one line; a cause that is already told is not told twice.
 fn line(error: &Error) -> String {
+    if let Some((path, source)) = about_file(error) {
+        return unusable(path, source);
+    }
+    if let Error::Video(video::Error::MissingFile { path })
+    | Error::Augment(augment::Error::Video(video::Error::MissingFile { path })) = error
+    {
+        return unusable(path, &io::ErrorKind::NotFound.into());
+    }
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     time::UNIX_EPOCH,
 };
@@ -99,18 +99,30 @@ struct FoundBody<'a> {
     people: usize,
 }
 
-fn file(folder: &Path, index: Option<&PathBuf>) -> PathBuf {
-    index.filter(|file| !file.as_os_str().is_empty()).cloned().unwrap_or_else(|| folder.join(INDEX))
+/// The file of a folder's index; refuses a folder that is none, where the index lies in it.
+fn file(folder: &Path, index: Option<&PathBuf>) -> Outcome<PathBuf> {
+    if let Some(file) = index.filter(|file| !file.as_os_str().is_empty()) {
+        return Ok(file.clone());
+    }
+    Failure::unless_folder(folder)?;
+    Ok(folder.join(INDEX))
 }
 
 impl IndexArguments {
     pub fn run(&self, common: &Common) -> Outcome<Exit> {
-        let (output, file) = (common.output(), file(&self.folder, self.index.as_ref()));
+        let (output, file) = (common.output(), file(&self.folder, self.index.as_ref())?);
         if self.delete {
-            std::fs::remove_file(&file).map_err(|error| Failure::file(&file, &error))?;
+            fs::remove_file(&file).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => {
+                    let message = format!("there is no index {}; nothing is deleted", words::shown(&file));
+                    Failure::refused("not_indexed", message)
+                }
+                _ => Failure::file(&file, &error),
+            })?;
             output.result("index_deleted", &DeletedBody { index: &file }, format!("deleted {}", words::shown(&file)))?;
             return Ok(Exit::Answered);
         }
+        Failure::unless_folder(&self.folder)?;
         let people = common.people()?;
         let mut index = people.open_index(&file)?;
         let (stoppable, mut bar) = (Stoppable::begin(), IndexBar::new(&output));
@@ -165,7 +177,7 @@ fn told(indexed: &Indexed, file: &Path) -> String {
 
 impl FindArguments {
     pub fn run(&self, common: &Common) -> Outcome<Exit> {
-        let (output, people, file) = (common.output(), common.people()?, file(&self.folder, self.index.as_ref()));
+        let (output, people, file) = (common.output(), common.people()?, file(&self.folder, self.index.as_ref())?);
         people.gallery().load(&self.name)?;
         if !file.exists() {
             let (file, folder) = (words::shown(&file), words::quoted(&self.folder));

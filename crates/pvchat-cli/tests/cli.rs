@@ -161,6 +161,30 @@ fn learning_from_one_filmed_clip_names_the_two_commands_that_it_takes() {
     assert!(told.iter().all(|part| run.err.contains(part)), "{}", run.err);
 }
 
+/// A folder that is none, or is not there, or holds nothing of the kind: in words, with what to give.
+#[test]
+fn wrong_folders_are_refused_with_the_remedy() {
+    let home = Home::new();
+    fs::write(home.path().join("a.mp4"), "no folder").unwrap();
+    fs::create_dir(home.path().join("empty")).unwrap();
+    let no_folder = "is not a folder; give the folder that it lies in\n";
+    let nowhere = "nowhere: no such file or folder; check the name and the folder\n";
+    for (arguments, code, told) in [
+        (["index", "a.mp4", "--json"].as_slice(), 3, no_folder),
+        (&["index", "a.mp4", "--delete"], 3, no_folder),
+        (&["index", "nowhere"], 1, nowhere),
+        (&["index", "empty", "--delete"], 3, "there is no index empty/pvchat.index; nothing is deleted\n"),
+        (&["dataset", "check", "a.mp4"], 3, no_folder),
+        (&["dataset", "check", "nowhere"], 1, nowhere),
+        (&["dataset", "check", "empty"], 3, "no manifest.json; give a folder that `pvchat dataset make` wrote\n"),
+        (&["subjects", "import", "nowhere"], 1, nowhere),
+    ] {
+        let run = home.run(arguments);
+        run.ends_with(code);
+        assert!(run.err.ends_with(told) && !run.err.contains("os error"), "{arguments:?}: {run:?}");
+    }
+}
+
 /// The text of every source file of the program.
 fn sources(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());

@@ -118,10 +118,20 @@ fn a_wall_holds_nobody() {
     let run = home.run(&["timeline", "wall.mp4", "--format", "csv"]);
     run.ends_with(0);
     assert_eq!(run.out.lines().count(), 1);
-    for arguments in [["who", "no such file.mp4"], ["timeline", "no such file.mp4"]] {
-        let run = home.run(&arguments);
+    home.run(&["enrol", "wall.mp4", "--name", "Aa"]).ends_with(3);
+    // The same mistake, the same words.
+    let missing = "pvchat: none.mp4: no such file or folder; check the name and the folder\n";
+    for arguments in [
+        ["who", "none.mp4"].as_slice(),
+        &["timeline", "none.mp4"],
+        &["enrol", "none.mp4", "--name", "Aa"],
+        &["ask", "none.mp4", "Is Aa in it?"],
+        &["chat", "none.mp4"],
+    ] {
+        let run = home.run(arguments);
         run.ends_with(1);
-        assert!(run.err.contains("pvchat: no such file.mp4: "), "{run:?}");
+        assert!(run.err.ends_with(missing), "{run:?}");
+        assert_eq!(home.run(&[arguments, &["--json"]].concat()).json()["reason"], "missing_file");
     }
 }
 
