@@ -155,6 +155,15 @@ fn learning_from_one_filmed_clip_names_the_two_commands_that_it_takes() {
         let told = ["pvchat dataset make clip.mp4 --name Aa", "then pvchat learn --dataset aa-data", "pvchat enrol clip.mp4"];
         assert!(told.iter().all(|part| run.err.contains(part)), "{}", run.err);
     }
+    for (arguments, told) in [
+        (["learn"].as_slice(), "give --dataset DATASET (made by `pvchat dataset make`), or for a drawn character CLIP --name Aa"),
+        (&["learn", "--name", "Aa"], "give --dataset DATASET"),
+        (&["learn", "clip.mp4"], "give the name too: --name Aa"),
+    ] {
+        let run = home.run(arguments);
+        run.ends_with(2);
+        assert!(run.err.starts_with(&format!("pvchat: {told}")) && run.err.lines().count() == 1, "{run:?}");
+    }
     // What is suggested can be typed.
     let run = home.run(&["learn", "clip.mp4", "--name", "Uncle Bob"]);
     let told = ["--name 'Uncle Bob' --corpus FOOTAGE --out 'uncle bob-data'", "enrol clip.mp4 --name 'Uncle Bob'"];
