@@ -254,6 +254,9 @@ impl EnrolArguments {
         if self.base.as_ref().is_some_and(Base::is_miniature) {
             return drawn::enrol(common, &self.clip, &self.name);
         }
+        if let Some(base) = self.base.as_ref().filter(|base| !base.is_empty()) {
+            base.key()?;
+        }
         let (people, output) = (common.people()?, common.output());
         let seen = look(&people, common, &self.clip)?;
         let enrolled = if self.replace {

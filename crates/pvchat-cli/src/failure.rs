@@ -273,6 +273,11 @@ fn line(error: &Error) -> String {
     {
         return unusable(path, &io::ErrorKind::NotFound.into());
     }
+    if let Error::Augment(augment::Error::Inside { dataset, corpus }) = error
+        && std::path::absolute(dataset).ok() == std::path::absolute(corpus).ok()
+    {
+        return format!("{} is the corpus itself, whose footage it would become; give a folder elsewhere", words::shown(dataset));
+    }
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -142,7 +142,10 @@ impl IndexArguments {
         // So that `find` does not take them for new ones.
         index.leave_out(indexed.failed.iter().map(|(name, _)| left_out(&self.folder, name)).collect())?;
         for (name, problem) in &indexed.failed {
-            output.note(format!("left out: {}: {}", words::clean(name), words::clean(problem)));
+            // The problem begins with the path of the file.
+            let problem = problem.replacen(&self.folder.join(name).display().to_string(), name, 1);
+            let name = if problem.contains(name) { String::new() } else { format!("{}: ", words::clean(name)) };
+            output.note(format!("left out: {name}{}", words::clean(&problem)));
         }
         let body = IndexedBody { folder: &self.folder, index: &file, indexed: &indexed };
         output.result("indexed", &body, told(&indexed, &file))?;

@@ -58,9 +58,9 @@ pub fn bytes(number: u64) -> String {
     }
 }
 
-/// A share as "98 %"; never more than it is.
+/// A share as "98 %".
 pub fn percent(share: f32) -> String {
-    format!("{} %", (100.0 * share).floor() as u32)
+    format!("{} %", (100.0 * share).round() as u32)
 }
 
 /// The day of a time in seconds since 1970: "2025-03-09".
@@ -150,6 +150,7 @@ mod tests {
         assert_eq!(list::<&str>(&[]), "nobody");
         assert_eq!(list(&["Aa", "Bb", "Cc"]), "Aa, Bb and Cc");
         assert_eq!((count(1, "face"), count(2, "person")), ("1 face".into(), "2 people".into()));
+        assert_eq!((percent(0.999_995_6), percent(0.984)), ("100 %".to_string(), "98 %".into()));
         assert_eq!((bytes(812), bytes(5_182_944)), ("812 bytes".into(), "5.2 MB".into()));
         assert_eq!(bytes(1_025_998_224), "1.0 GB");
     }

@@ -118,7 +118,9 @@ fn a_wall_holds_nobody() {
     let run = home.run(&["timeline", "wall.mp4", "--format", "csv"]);
     run.ends_with(0);
     assert_eq!(run.out.lines().count(), 1);
-    home.run(&["enrol", "wall.mp4", "--name", "Aa"]).ends_with(3);
+    let base = home.run(&["enrol", "wall.mp4", "--name", "Aa", "--base", "nope", "--json"]);
+    base.ends_with(3);
+    assert_eq!(base.json()["reason"], "unknown_base", "{base:?}");
     // The same mistake, the same words.
     let missing = "pvchat: none.mp4: no such file or folder; check the name and the folder\n";
     for arguments in [
@@ -445,7 +447,7 @@ fn an_archive_is_indexed_once_and_searched() {
     let run = home.run(&["index", &folder]);
     run.ends_with(0);
     assert!(run.out.starts_with("6 people in 6 files (6 looked at, 0 unchanged, 1 left out)"), "{run:?}");
-    assert!(run.err.contains("left out: broken.mp4: ") && run.err.contains("is not a video"), "{run:?}");
+    assert!(run.err.contains("left out: broken.mp4 is not a video: ") && run.err.matches("broken.mp4").count() == 1, "{run:?}");
     let found = |name: &str| {
         let json = home.run(&["find", name, &folder, "--json"]).json();
         let files = json["found"].as_array().unwrap().iter().map(|found| found["file"].as_str().unwrap().to_string());
