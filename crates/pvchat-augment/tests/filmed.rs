@@ -18,7 +18,7 @@ use pvchat_augment::{
     Error, Failure,
     filmed::{
         DatasetOptions, Describe, Eyes, FaceSeen, Generators, Half, KnownFiles, KnownPerson, Making, Manifest, ModelUsed,
-        PersonSeen, Progress, Refine, Request, ShownClip, Spared, Thresholds, make, verify,
+        NOT_NEEDED, PersonSeen, Progress, Refine, Request, ShownClip, Spared, Thresholds, make, verify,
     },
 };
 use pvchat_data::{Dataset, QaKind, SubjectName, random::SeededStream};
@@ -296,6 +296,12 @@ fn a_dataset_is_made_in_the_published_files_and_leaks_nothing() {
     assert!(reason("copy.mp4").contains("the clip of the person"), "{}", reason("copy.mp4"));
     assert!(reason("again.mp4").starts_with("it may show the person"), "{}", reason("again.mp4"));
     assert!(!reason("broken.mp4").contains(world.folder.path().to_str().unwrap()), "{}", reason("broken.mp4"));
+
+    // Every file of the corpus is accounted for.
+    let accounted = manifest.corpus.iter().map(|source| source.name.clone());
+    let accounted: BTreeSet<String> = accounted.chain(manifest.left_out.iter().map(|left_out| left_out.name.clone())).collect();
+    let files = fs::read_dir(world.corpus()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    assert_eq!(accounted, files.filter(|name| name.ends_with(".mp4")).collect());
 
     // Everybody passed the gate as whom they are meant to be.
     for clip in &manifest.clips {
@@ -576,14 +582,20 @@ fn footage_of_the_person_is_known_again_without_a_face_and_copies_count_once() {
     let grey = |[red, green, blue]: [u8; 3]| [((u16::from(red) + 2 * u16::from(green) + u16::from(blue)) / 4) as u8; 3];
     change(&world.clip(), &world.corpus().join("grey.mp4"), 144, &grey);
     change(&world.corpus().join("s2.mp4"), &world.corpus().join("z.mp4"), 160, &|colour| colour);
-    let made = world.make("data", &small()).unwrap();
+    let options = DatasetOptions { similar_people: 3, random_people: 0, ..small() };
+    let made = world.make("data", &options).unwrap();
     let reason = |name: &str| {
         let left_out = &made.manifest.left_out;
         left_out.iter().find(|left_out| left_out.name == name).map(|left_out| left_out.reason.clone()).unwrap_or_default()
     };
     assert_eq!(reason("grey.mp4"), "it shows what the clip of the person shows");
     assert_eq!(reason("z.mp4"), "it shows what s2.mp4 shows");
-    assert_eq!(made.manifest.left_out.len(), 2, "{:?}", made.manifest.left_out);
+    // The fourth stranger is not needed, so that the others are the most similar ones.
+    let not_needed = made.manifest.left_out.iter().filter(|left_out| left_out.reason == NOT_NEEDED).count();
+    assert_eq!((made.manifest.left_out.len(), not_needed), (3, 1), "{:?}", made.manifest.left_out);
+    assert!(made.manifest.clips.iter().any(|clip| clip.hard));
+    let everybody = world.make("everybody", &DatasetOptions { similar_people: 4, ..options }).unwrap();
+    assert!(everybody.manifest.clips.iter().filter(|clip| clip.half == Half::Train).all(|clip| !clip.hard));
 }
 
 #[test]

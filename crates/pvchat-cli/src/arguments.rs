@@ -2,7 +2,7 @@
 
 use std::{io::Write, process::ExitCode};
 
-use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
 use crate::{
     ask, bases,
@@ -20,7 +20,7 @@ Examples:
   pvchat base get smolvlm2-256m                      fetches a base that says what people wear and do, once
   pvchat who lunch.mp4                               everybody who is seen, with times
   pvchat timeline *.mp4 --format csv > who.csv       long footage; resumes after an interruption
-  pvchat subjects forget Aa                          deletes everything that is kept about a person
+  pvchat subjects forget Aa                          deletes what is kept under a person's name
 
 People are recognised by their faces. Nothing leaves this machine; a person is kept as one small file.
 
@@ -89,9 +89,23 @@ impl Arguments {
     }
 }
 
+/// The page of help of a command: the examples come first, the options of every command last.
+const PAGE: &str = "{before-help}{about-with-newline}\n{usage-heading} {usage}{after-help}\n\n{all-args}";
+
+/// The command line, with the pages of help as they are shown.
+fn command_line() -> clap::Command {
+    fn paged(command: clap::Command) -> clap::Command {
+        command.help_template(PAGE).mut_subcommands(paged)
+    }
+    Arguments::command().mut_subcommands(paged)
+}
+
 /// Reads the command line. Help and version go to standard output; a usage error becomes one line.
 pub fn read() -> Result<Arguments, ExitCode> {
-    Arguments::try_parse().map_err(|error| {
+    let mut command = command_line();
+    let matched = command.try_get_matches_from_mut(std::env::args_os());
+    let read = matched.and_then(|matches| Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command)));
+    read.map_err(|error| {
         let is_line = !matches!(
             error.kind(),
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
@@ -131,7 +145,10 @@ fn usage(rendered: &str) -> String {
     let (told, usage) = rendered.split_once("Usage:").unwrap_or((rendered, ""));
     let told = told.split("For more information").next().unwrap_or(told);
     let told = told.trim().strip_prefix("error: ").unwrap_or(told);
-    let mut line = words::clean(&told.split_whitespace().collect::<Vec<_>>().join(" "));
+    // What is wrong, and tips, each a paragraph.
+    let parts = told.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+    let parts: Vec<String> = parts.filter(|part| !part.is_empty()).collect();
+    let mut line = words::clean(&parts.join("; "));
     let command: Vec<&str> =
         usage.split_whitespace().take_while(|word| word.chars().all(|letter| letter.is_alphanumeric())).collect();
     let command = if command.is_empty() { named_command() } else { command.join(" ") };
@@ -156,6 +173,6 @@ mod tests {
         assert!(line.ends_with("; see `pvchat enrol --help`") && !line.contains('\n'), "{line}");
         let error = Arguments::try_parse_from(["pvchat", "aks"]).err().unwrap();
         let line = usage(&error.render().to_string());
-        assert!(line.contains("'aks'") && line.ends_with("; see `pvchat --help`"), "{line}");
+        assert!(line.contains("'aks'; tip: ") && line.ends_with("; see `pvchat --help`"), "{line}");
     }
 }

@@ -8,11 +8,11 @@ use crate::{
     words,
 };
 
-/// Answers one line after another from standard input. What goes wrong with one does not end it.
+/// Answers one line after another from standard input, until it ends or a line says so. What goes wrong with one does not end it.
 pub fn converse(output: &Output, known: &[String], mut answer: impl FnMut(&str) -> Outcome<()>) -> Outcome<Exit> {
     let is_terminal = io::stdin().is_terminal() && !output.json;
     if is_terminal {
-        output.note(format!("Known: {}. Ask away; Ctrl-D ends.", words::list(known)));
+        output.note(format!("Known: {}. Ask away; quit or Ctrl-D ends.", words::list(known)));
     }
     let mut lines = io::stdin().lock().lines();
     loop {
@@ -33,8 +33,13 @@ pub fn converse(output: &Output, known: &[String], mut answer: impl FnMut(&str) 
         if question.trim().is_empty() {
             continue;
         }
+        if ["quit", "exit"].iter().any(|end| question.trim().eq_ignore_ascii_case(end)) {
+            return Ok(Exit::Answered);
+        }
         match answer(question.trim()) {
             Err(failure) if failure.is_silent => return Err(failure),
+            // A refusal is an answer of its own, wherever it is found out.
+            Err(failure) if failure.exit == Exit::Refused && !output.json => output.text(&failure.message)?,
             Err(failure) => output.error(&failure)?,
             Ok(()) => {}
         }

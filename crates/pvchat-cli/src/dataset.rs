@@ -10,7 +10,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use pvchat::{
     DatasetRequest, Describer, INDEX, Refiner, SubjectName,
     augment::{
-        filmed::{self, DatasetOptions, GeneratorUsed, Generators, Guess, Half, Made, Progress, Refine, Spared, Stage},
+        filmed::{
+            self, DatasetOptions, GeneratorUsed, Generators, Guess, Half, Made, NOT_NEEDED, Progress, Refine, Spared, Stage,
+        },
         generator::{
             Generator,
             prompts::{AgeBand, Gender},
@@ -153,6 +155,9 @@ pub struct MakeArguments {
     #[arg(long, default_value_t = DatasetOptions::default().refusals, value_name = "N")]
     refusals: usize,
 }
+
+/// Every dataset has it.
+const MANIFEST: &str = "manifest.json";
 
 /// What is checked.
 #[derive(Args)]
@@ -378,8 +383,12 @@ impl MakeArguments {
                 "No base described the clips: about appearance, action and location there are refusals only (--base).".into(),
             );
         }
-        if !body.left_out.is_empty() {
-            lines.push(format!("{} not used, see the report.", words::count(body.left_out.len(), "file")));
+        let not_needed = body.left_out.iter().filter(|left_out| left_out.reason == NOT_NEEDED).count();
+        let counts = [(body.left_out.len() - not_needed, "cannot be used"), (not_needed, "not needed")];
+        let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+        let counts: Vec<String> = counts.map(|(count, what)| format!("{} {what}", words::count(count, "file"))).collect();
+        if !counts.is_empty() {
+            lines.push(format!("{}, see the report.", counts.join(", ")));
         }
         let processor = body.processor.map(|seconds| format!("; {seconds:.1} s of processor time")).unwrap_or_default();
         let memory = body.peak_memory.map(|bytes| format!(", at most {} of memory", words::bytes(bytes))).unwrap_or_default();
@@ -389,7 +398,10 @@ impl MakeArguments {
             lines.push(format!("{clips} composed and written at {} pixels, {composed:.1} a second per core.", self.size));
         }
         let (shown, quoted) = (words::shown(&self.out), words::quoted(&self.out));
-        lines.push(format!("In {shown}: look at report.html, then: pvchat learn --dataset {quoted}"));
+        lines.push(format!(
+            "In {shown}: look at report.html, then: pvchat learn --dataset {quoted}. Its folder work/ holds strangers' faces and may be \
+             deleted; only a further `dataset make` uses it."
+        ));
         lines.join("\n")
     }
 }
@@ -485,6 +497,13 @@ struct CheckedBody<'a> {
 impl CheckArguments {
     fn run(&self, common: &Common) -> Outcome<Exit> {
         let output = common.output();
+        Failure::unless_folder(&self.folder)?;
+        if !self.folder.join(MANIFEST).exists() {
+            let folder = words::shown(&self.folder);
+            let message =
+                format!("{folder} is no dataset, it holds no {MANIFEST}; give a folder that `pvchat dataset make` wrote");
+            return Err(Failure::refused("dataset_refused", message));
+        }
         let verified = filmed::verify(&self.folder);
         if let Err(pvchat::augment::Error::Unfit { problems, .. }) = &verified {
             problems.iter().skip(1).for_each(|problem| output.note(words::clean(problem)));

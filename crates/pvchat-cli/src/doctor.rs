@@ -197,7 +197,7 @@ fn subjects(common: &Common) -> Outcome<Check> {
             return Ok(Check::wrong(
                 "subjects",
                 format!("{place}: {error}"),
-                format!("restore {file}, or pvchat subjects forget {}", name.bare()),
+                format!("restore {file}, or pvchat subjects forget {}", words::argument(name.bare())),
             ));
         }
     }

@@ -254,6 +254,9 @@ impl EnrolArguments {
         if self.base.as_ref().is_some_and(Base::is_miniature) {
             return drawn::enrol(common, &self.clip, &self.name);
         }
+        if let Some(base) = self.base.as_ref().filter(|base| !base.is_empty()) {
+            base.key()?;
+        }
         let (people, output) = (common.people()?, common.output());
         let seen = look(&people, common, &self.clip)?;
         let enrolled = if self.replace {
@@ -329,13 +332,14 @@ fn readable_by_others(_: &std::path::Path) -> Option<String> {
 fn doubts(people: &People, enrolled: &Enrolled) -> Outcome<Vec<String>> {
     let Some((Template { embedding, .. }, before)) = enrolled.person.templates.split_last() else { return Ok(Vec::new()) };
     let (calibration, name) = (people.calibration(), enrolled.person.name.bare());
-    let mut doubts = Vec::new();
     let nearest = before.iter().map(|template| cosine(&template.embedding, embedding)).reduce(f32::max);
     if nearest.is_some_and(|nearest| calibration.verdict(nearest, 1) == Verdict::No) {
-        doubts.push(format!(
+        // Whom it is like instead says nothing about the person.
+        return Ok(vec![format!(
             "note: this face is unlike the other looks of {name}; if it is somebody else, take it back: pvchat subjects undo"
-        ));
+        )]);
     }
+    let mut doubts = Vec::new();
     let names = people.gallery().names()?;
     for other in names.iter().filter(|other| **other != enrolled.person.name) {
         // A person whose file cannot be read is reported when somebody asks for that person.
@@ -343,7 +347,8 @@ fn doubts(people: &People, enrolled: &Enrolled) -> Outcome<Vec<String>> {
         let is_like = |other: &Person| calibration.verdict(other.similarity(embedding), names.len()) == Verdict::Yes;
         if other.model == enrolled.person.model && is_like(&other) {
             let other = other.name.bare();
-            doubts.push(format!("note: this face is like {other}; if they are one person: pvchat subjects merge {name} {other}"));
+            let merge = format!("pvchat subjects merge {} {}", words::argument(name), words::argument(other));
+            doubts.push(format!("note: this face is like {other}; if they are one person: {merge}"));
         }
     }
     Ok(doubts)

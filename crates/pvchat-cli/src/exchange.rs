@@ -238,7 +238,7 @@ struct ForgottenBody<'a> {
     bytes: u64,
 }
 
-/// Deletes everything stored about somebody, real, learned and drawn, and says what it deleted.
+/// Deletes everything that the folder of people stores about somebody, real, learned and drawn, and says what it deleted.
 pub fn forget(common: &Common, name: &SubjectName) -> Outcome<Exit> {
     let gallery = common.gallery()?;
     let folder = gallery.path();
@@ -260,8 +260,13 @@ pub fn forget(common: &Common, name: &SubjectName) -> Outcome<Exit> {
     };
     let files: Vec<String> = deleted.iter().map(row).collect();
     let (count, total) = (words::count(files.len(), "file"), words::bytes(bytes));
-    let text =
-        format!("{} is forgotten: {count}, {total}, deleted in {}\n{}", name.bare(), words::shown(folder), files.join("\n"));
+    // Which folders were indexed is not kept.
+    let text = format!(
+        "{} is forgotten: {count}, {total}, deleted in {}\n{}\nIndices of folders keep faces without names: pvchat index DIR --delete",
+        name.bare(),
+        words::shown(folder),
+        files.join("\n")
+    );
     common.output().result("forgotten", &ForgottenBody { name: name.bare(), folder, deleted: &deleted, bytes }, text)?;
     Ok(Exit::Answered)
 }

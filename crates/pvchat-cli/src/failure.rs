@@ -1,6 +1,6 @@
 //! How a command ends: its exit code, and what went wrong in one line.
 
-use std::{error::Error as _, io};
+use std::{error::Error as _, io, path::Path};
 
 use pvchat::{Error, augment, faces, train, video};
 use serde::Serialize;
@@ -73,13 +73,58 @@ impl Failure {
     }
 
     /// A file or folder that cannot be read or written.
-    pub fn file(path: &std::path::Path, error: &io::Error) -> Self {
-        Self::failed(format!("{}: {error}; {}", words::shown(path), pvchat::data::remedy(error)))
+    pub fn file(path: &Path, error: &io::Error) -> Self {
+        let reason = if error.kind() == io::ErrorKind::NotFound { "missing_file" } else { "failed" };
+        Self { reason, ..Self::failed(unusable(path, error)) }
+    }
+
+    /// A folder that is none.
+    pub fn unless_folder(path: &Path) -> Outcome<()> {
+        match path.metadata() {
+            Ok(about) if about.is_dir() => Ok(()),
+            Ok(_) => Err(Self::refused("folder_refused", format!("{} is not a folder; {FOLDER_OF_IT}", words::shown(path)))),
+            Err(error) => Err(Self::file(path, &error)),
+        }
+    }
+}
+
+/// What to give in place of a file.
+const FOLDER_OF_IT: &str = "give the folder that it lies in";
+
+/// Why a file or folder cannot be used, in the same words for every command.
+fn unusable(path: &Path, error: &io::Error) -> String {
+    let shown = words::shown(path);
+    match error.kind() {
+        io::ErrorKind::NotFound => format!("{shown}: no such file or folder; check the name and the folder"),
+        io::ErrorKind::NotADirectory => format!("{shown}: a file stands where a folder is needed; {FOLDER_OF_IT}"),
+        io::ErrorKind::IsADirectory => format!("{shown} is a folder; give a file"),
+        _ => {
+            // Without the number of the error, which says nothing to a user.
+            let said = error.to_string();
+            let said = said.split(" (os error").next().unwrap_or_default().to_string();
+            format!("{shown}: {said}; {}", pvchat::data::remedy(error))
+        }
+    }
+}
+
+/// The file or folder that an error is about, and the operating system's answer.
+fn about_file(error: &Error) -> Option<(&Path, &io::Error)> {
+    match error {
+        Error::Io { path, source }
+        | Error::People(faces::Error::Io { path, source })
+        | Error::Augment(augment::Error::Io { path, source }) => Some((path, source)),
+        Error::Data(pvchat::data::Error::Io { file, source })
+        | Error::People(faces::Error::Data(pvchat::data::Error::Io { file, source }))
+        | Error::Augment(augment::Error::Data(pvchat::data::Error::Io { file, source })) => Some((file, source)),
+        _ => None,
     }
 }
 
 /// What an error says to scripts, and with which exit code the program ends.
 fn sort(error: &Error) -> (Exit, &'static str) {
+    if about_file(error).is_some_and(|(_, source)| source.kind() == io::ErrorKind::NotFound) {
+        return (Exit::Failed, "missing_file");
+    }
     match error {
         Error::NobodyFound { .. } => (Exit::Refused, "nobody_found"),
         Error::ForeignClip { .. } => (Exit::Refused, "filmed"),
@@ -98,10 +143,27 @@ fn sort(error: &Error) -> (Exit, &'static str) {
         Error::Unfinished { .. } | Error::Train(train::Error::Busy { .. }) => (Exit::Refused, "being_learned"),
         Error::Model(pvchat::model::Error::Text { .. }) => (Exit::Refused, "question"),
         Error::Stopped { .. } | Error::Train(train::Error::Stopped { .. }) => (Exit::Interrupted, "interrupted"),
-        Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => (Exit::Failed, "missing_file"),
-        Error::Video(video::Error::MissingFile { .. }) => (Exit::Failed, "missing_file"),
+        Error::Video(error) => sort_video(error),
         Error::People(error) => sort_people(error),
         Error::Augment(error) => sort_augment(error),
+        _ => (Exit::Failed, "failed"),
+    }
+}
+
+fn sort_video(error: &video::Error) -> (Exit, &'static str) {
+    use video::Error;
+    match error {
+        Error::MissingFile { .. } => (Exit::Failed, "missing_file"),
+        Error::NotAFile { .. }
+        | Error::Read { .. }
+        | Error::EmptyFile { .. }
+        | Error::NotAVideo { .. }
+        | Error::NoVideoStream { .. }
+        | Error::UnsupportedCodec { .. }
+        | Error::Encrypted { .. }
+        | Error::NoFrames { .. }
+        | Error::Decode { .. }
+        | Error::Truncated { .. } => (Exit::Failed, "unreadable_file"),
         _ => (Exit::Failed, "failed"),
     }
 }
@@ -126,13 +188,12 @@ fn sort_augment(error: &augment::Error) -> (Exit, &'static str) {
         Error::NotCutOut { .. } => (Exit::Refused, "not_cut_out"),
         Error::NoFootage { .. } | Error::NobodyElse { .. } => (Exit::Refused, "no_strangers"),
         Error::Generator { .. } => (Exit::Failed, "generator_failed"),
-        Error::Generators { .. } | Error::Description { .. } => (Exit::Usage, "failed"),
+        Error::Generators { .. } | Error::Description { .. } | Error::Setting { .. } => (Exit::Usage, "usage"),
+        Error::Video(error) => sort_video(error),
         Error::OneClass { .. } => (Exit::Refused, "one_class"),
         Error::NotADataset { .. } | Error::Inside { .. } => (Exit::Refused, "folder_refused"),
         Error::Unfit { .. } => (Exit::Refused, "dataset_refused"),
-        Error::Setting { .. } => (Exit::Usage, "failed"),
         Error::Stopped => (Exit::Interrupted, "interrupted"),
-        Error::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => (Exit::Failed, "missing_file"),
         _ => (Exit::Failed, "failed"),
     }
 }
@@ -204,6 +265,19 @@ impl From<io::Error> for Failure {
 
 /// An error with its causes in one line; a cause that is already included is not repeated.
 fn line(error: &Error) -> String {
+    if let Some((path, source)) = about_file(error) {
+        return unusable(path, source);
+    }
+    if let Error::Video(video::Error::MissingFile { path })
+    | Error::Augment(augment::Error::Video(video::Error::MissingFile { path })) = error
+    {
+        return unusable(path, &io::ErrorKind::NotFound.into());
+    }
+    if let Error::Augment(augment::Error::Inside { dataset, corpus }) = error
+        && std::path::absolute(dataset).ok() == std::path::absolute(corpus).ok()
+    {
+        return format!("{} is the corpus itself, whose footage it would become; give a folder elsewhere", words::shown(dataset));
+    }
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -213,5 +287,26 @@ fn line(error: &Error) -> String {
         }
         cause = error.source();
     }
+    if let Error::EnrolledSo { name, .. }
+    | Error::NotLearnedOn { name, .. }
+    | Error::People(faces::Error::OtherModel { name, .. }) = error
+    {
+        // A name with a space in a suggested command.
+        for before in ["--name ", "forget "] {
+            line = line.replace(&format!("{before}{name}"), &format!("{before}{}", words::argument(name)));
+        }
+    }
     words::clean(&line.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_suggested_commands_can_be_typed() {
+        let (name, base) = ("Uncle Bob".to_string(), "a-base".to_string());
+        let message = Failure::from(Error::NotLearnedOn { name, base }).message;
+        assert!(message.starts_with("Uncle Bob was not") && message.ends_with("--name 'Uncle Bob'"), "{message}");
+    }
 }

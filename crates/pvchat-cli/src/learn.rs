@@ -51,14 +51,14 @@ const FEATURE_MEMORY: usize = 512 << 20;
 #[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// A video that shows one drawn character.
-    #[arg(required_unless_present = "dataset", conflicts_with = "dataset")]
+    #[arg(conflicts_with = "dataset")]
     clip: Option<PathBuf>,
     /// A folder that `pvchat dataset make` wrote, or a file of the published schema.
     #[arg(long, value_name = "DATASET")]
     dataset: Option<PathBuf>,
     /// The name: 1 to 40 letters, digits, spaces or hyphens; not needed where the dataset is about one person. What was learned
     /// under that name on that base is replaced.
-    #[arg(long, value_name = "NAME", required_unless_present = "dataset")]
+    #[arg(long, value_name = "NAME")]
     name: Option<SubjectName>,
     /// The base that learns: a name of `pvchat base list`, or a folder; by default the smallest SmolVLM2 that is installed. For
     /// drawn clips: miniature.
@@ -99,8 +99,11 @@ impl Arguments {
                 drawn::learn(common, clip, name, (self.seed, self.trains.unwrap_or_default(), self.keep_data))
             }
             (None, Some(clip), Some(name)) => Err(two_commands(clip, name, self.base.as_ref())),
-            // Not reached: the command line requires one of them.
-            (None, ..) => Err(Failure::failed("name a dataset by --dataset, or a drawn clip")),
+            (None, Some(_), None) => Err(wrong("give the name too: --name Aa; see `pvchat learn --help`")),
+            (None, None, _) => Err(wrong(
+                "give --dataset DATASET (made by `pvchat dataset make`), or for a drawn character CLIP --name Aa --base miniature; \
+                 see `pvchat learn --help`",
+            )),
         }
     }
 
@@ -149,15 +152,14 @@ impl Arguments {
     fn training_of(&self, base: &LazyBase) -> Outcome<LearnConfig> {
         let mut training = base.folder().learn_config();
         if let Some(file) = &self.training {
-            let wrong = |problem: String| {
-                let message = format!("{}: {problem}; give an object of settings, see docs/dataset.md", words::shown(file));
-                Failure { exit: Exit::Usage, ..Failure::failed(message) }
+            let unfit = |problem: String| {
+                wrong(&format!("{}: {problem}; give an object of settings, see docs/dataset.md", words::shown(file)))
             };
             let bytes = fs::read(file).map_err(|error| Failure::file(file, &error))?;
-            let chosen: Value = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
+            let chosen: Value = serde_json::from_slice(&bytes).map_err(|error| unfit(error.to_string()))?;
             let mut all = serde_json::to_value(&training)?;
             put(&mut all, chosen);
-            training = serde_json::from_value(all).map_err(|error| wrong(error.to_string()))?;
+            training = serde_json::from_value(all).map_err(|error| unfit(error.to_string()))?;
         }
         if let Some(trains) = self.trains {
             training.trains = trains;
@@ -174,6 +176,11 @@ impl Arguments {
     }
 }
 
+/// Wrong usage.
+fn wrong(message: &str) -> Failure {
+    Failure { exit: Exit::Usage, reason: "usage", ..Failure::failed(message) }
+}
+
 /// Puts the values of one document into another, objects key by key.
 fn put(into: &mut Value, from: Value) {
     match (into, from) {
@@ -186,13 +193,13 @@ fn put(into: &mut Value, from: Value) {
 
 /// What filmed footage takes.
 fn two_commands(clip: &Path, name: &SubjectName, base: Option<&Base>) -> Failure {
-    let (clip, bare) = (words::quoted(clip), name.bare());
-    let data = format!("{}-data", bare.to_lowercase());
+    let (clip, bare, name) = (words::quoted(clip), name.bare(), words::argument(name.bare()));
+    let data = words::argument(&format!("{}-data", bare.to_lowercase()));
     let base = base.filter(|base| !base.is_empty()).map(|base| format!(" --base {}", base.quoted())).unwrap_or_default();
     let message = format!(
-        "learning by gradient from filmed footage takes two commands: pvchat dataset make {clip} --name {bare} --corpus FOOTAGE \
+        "learning by gradient from filmed footage takes two commands: pvchat dataset make {clip} --name {name} --corpus FOOTAGE \
          --out {data}, then pvchat learn --dataset {data}{base}; to recognise {bare}, this is enough: pvchat enrol {clip} --name \
-         {bare}. Drawn characters are learned with --base miniature"
+         {name}. Drawn characters are learned with --base miniature"
     );
     Failure::refused("needs_dataset", message)
 }

@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::failure::{Exit, Outcome};
+use crate::failure::{Exit, Failure, Outcome};
 
 /// The version of every JSON object that the program writes.
 const VERSION: u32 = 1;
@@ -60,9 +60,14 @@ impl Output {
     }
 
     /// Says what went wrong with something that does not end the program.
-    pub fn error(&self, failure: &crate::failure::Failure) -> Outcome<()> {
-        let _ = writeln!(io::stderr(), "pvchat: {}", failure.message);
+    pub fn error(&self, failure: &Failure) -> Outcome<()> {
+        self.complain(failure);
         if self.json && !failure.is_in_json { self.json("error", failure) } else { Ok(()) }
+    }
+
+    /// Says in one line on standard error what went wrong.
+    pub fn complain(&self, failure: &Failure) {
+        let _ = writeln!(io::stderr(), "pvchat: {}", failure.message);
     }
 
     /// How the program ends.

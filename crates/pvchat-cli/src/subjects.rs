@@ -26,7 +26,10 @@ Examples:
   pvchat subjects split Aa --look 2 --to Cc       the second look of Aa shows somebody else
   pvchat subjects undo                            undoes the last change
   pvchat subjects export Aa aa.person             one file, to be imported elsewhere
-  pvchat subjects forget Aa                       deletes everything that is kept, and lists it";
+  pvchat subjects forget Aa                       deletes what is kept under the name, and lists it
+
+An index of a folder (pvchat index DIR) keeps the faces of everybody in its footage, without names, and `forget` leaves it as it is:
+`pvchat index DIR --delete` deletes it.";
 
 /// The commands about people.
 #[derive(Subcommand)]
@@ -56,7 +59,9 @@ pub enum Command {
     /// Imports a person from a file.
     #[command(after_help = EXAMPLES)]
     Import(exchange::ImportArguments),
-    /// Deletes everything that is kept about a person and lists the deleted files; does not ask for confirmation.
+    /// Deletes what is kept under a person's name and lists the deleted files; does not ask for confirmation.
+    ///
+    /// Indices of folders keep faces without names.
     #[command(after_help = EXAMPLES)]
     Forget(One),
 }
@@ -354,7 +359,7 @@ fn split(common: &Common, arguments: &SplitArguments) -> Outcome<Exit> {
     // Numbers are counted from 1 here; 0 is nobody's.
     let places: Vec<usize> = look.iter().map(|number| number.wrapping_sub(1)).collect();
     if places.contains(&usize::MAX) {
-        let message = format!("there is no look 0; pvchat subjects show {} numbers them from 1", from.bare());
+        let message = format!("there is no look 0; pvchat subjects show {} numbers them from 1", words::argument(from.bare()));
         return Err(Failure::refused("refused", message));
     }
     let other = common.gallery()?.split(from, &places, to)?;

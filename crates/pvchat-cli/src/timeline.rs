@@ -25,8 +25,8 @@ Examples:
 
 A row is one person in one interval of a video: subject, start, end, confidence, and the box of the best face. A run that was
 interrupted or killed resumes when it is started again. A video is not processed again unless somebody was enrolled,
-corrected or forgotten since.
-Exit codes: 0 done, 130 interrupted.";
+corrected or forgotten since. Of several files, one that cannot be read is reported and left out.
+Exit codes: 0 done, 1 a file cannot be read, 130 interrupted.";
 
 /// Lists who is in one or more videos, when, and where in the picture.
 #[derive(clap::Args)]
@@ -85,6 +85,8 @@ pub struct Row {
 struct TimelineBody<'a> {
     videos: Vec<WatchedBody<'a>>,
     rows: &'a [Row],
+    /// Files that cannot be read, and why.
+    failed: &'a [(String, String)],
 }
 
 impl Arguments {
@@ -103,11 +105,20 @@ impl Arguments {
         if format == Format::Csv {
             output.text(formats::CSV_HEADER)?;
         }
+        let (mut failed, mut widths) = (Vec::new(), self.widths(&people)?);
         for file in &self.files {
-            let footage = who::watch(&people, &output, file)?;
+            let footage = match who::watch(&people, &output, file) {
+                // One of several files does not take the rows of the others along.
+                Err(failure) if failure.exit == Exit::Failed && self.files.len() > 1 => {
+                    output.complain(&failure);
+                    failed.push((file.to_string_lossy().into_owned(), failure.message));
+                    continue;
+                }
+                footage => footage?,
+            };
             let mut own = self.rows(&people, file, &footage);
             if is_streamed {
-                self.write(&output, format, &own)?;
+                self.write(&output, format, &own, &mut widths)?;
             } else {
                 rows.append(&mut own);
             }
@@ -119,11 +130,28 @@ impl Arguments {
             Format::Vtt => output.text(formats::vtt(&rows).trim_end())?,
             Format::Json => {
                 let videos = watched.iter().map(|(file, footage)| WatchedBody::of(file, footage)).collect();
-                output.json("timeline", &TimelineBody { videos, rows: &rows })?;
+                output.json("timeline", &TimelineBody { videos, rows: &rows, failed: &failed })?;
             }
             Format::Text | Format::Csv | Format::Jsonl => {}
         }
-        Ok(Exit::Answered)
+        if failed.is_empty() {
+            return Ok(Exit::Answered);
+        }
+        output.note(format!("left out: {} of {}", failed.len(), words::count(self.files.len(), "file")));
+        Ok(Exit::Failed)
+    }
+
+    /// The least widths of the columns of a table about several files, each of which is written when it is done.
+    fn widths(&self, people: &People) -> Outcome<Vec<usize>> {
+        if self.files.len() < 2 {
+            return Ok(Vec::new());
+        }
+        let longest = |lengths: &mut dyn Iterator<Item = usize>, least: &str| lengths.fold(least.len(), usize::max);
+        let files = longest(&mut self.files.iter().map(|file| words::shown(file).chars().count()), "");
+        let stranger = if self.unknown { "person 1" } else { "" };
+        let names = people.gallery().names()?;
+        let names = longest(&mut names.iter().map(|name| name.bare().chars().count() + "?".len()), stranger);
+        Ok(vec![files, "00:00 to 00:00".len(), names, "100 %".len()])
     }
 
     /// The rows of one video, in the order of time.
@@ -151,11 +179,11 @@ impl Arguments {
         rows
     }
 
-    fn write(&self, output: &Output, format: Format, rows: &[Row]) -> Outcome<()> {
+    fn write(&self, output: &Output, format: Format, rows: &[Row], widths: &mut Vec<usize>) -> Outcome<()> {
         match format {
             Format::Csv if !rows.is_empty() => output.text(formats::csv(rows).trim_end())?,
             Format::Jsonl => rows.iter().try_for_each(|row| output.json("row", row))?,
-            Format::Text if !rows.is_empty() => output.text(formats::text(rows, self.files.len() > 1))?,
+            Format::Text if !rows.is_empty() => output.text(formats::text(rows, self.files.len() > 1, widths))?,
             Format::Text if self.unknown => output.note("nobody is seen"),
             Format::Text => output.note("nobody who is enrolled is seen; --unknown lists everybody"),
             _ => {}

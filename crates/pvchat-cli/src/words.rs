@@ -58,9 +58,9 @@ pub fn bytes(number: u64) -> String {
     }
 }
 
-/// A share as "98 %"; never more than it is.
+/// A share as "98 %".
 pub fn percent(share: f32) -> String {
-    format!("{} %", (100.0 * share).floor() as u32)
+    format!("{} %", (100.0 * share).round() as u32)
 }
 
 /// The day of a time in seconds since 1970: "2025-03-09".
@@ -88,9 +88,14 @@ pub fn lossy<S: serde::Serializer>(path: &impl AsRef<Path>, serializer: S) -> Re
 
 /// A path as a shell takes it.
 pub fn quoted(path: &Path) -> String {
-    let path = clean(&path.display().to_string());
+    argument(&path.display().to_string())
+}
+
+/// A name, or anything else, as a shell takes it.
+pub fn argument(text: &str) -> String {
+    let text = clean(text);
     let is_plain = |letter: char| letter.is_alphanumeric() || "/._-+,:@%".contains(letter);
-    if path.chars().all(is_plain) { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
+    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// The name of the network of a model's id, such as `mobilefacenet-192@3f2a...`: "MobileFaceNet-192".
@@ -110,11 +115,19 @@ pub fn is_current(id: &str) -> bool {
 
 /// Lines of columns, each as wide as its widest cell.
 pub fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
+    table_from(rows, &mut Vec::new())
+}
+
+/// Lines of columns that are at least as wide as `widths`, which grow with the cells: for a table that is written in parts.
+pub fn table_from(rows: &[Vec<String>], widths: &mut Vec<usize>) -> String {
+    for (column, cell) in rows.iter().flat_map(|row| row.iter().enumerate()) {
+        if widths.len() <= column {
+            widths.resize(column + 1, 0);
+        }
+        widths[column] = widths[column].max(cell.chars().count());
+    }
     let line = |row: &Vec<String>| {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
+        let cells: Vec<String> = row.iter().zip(&*widths).map(|(cell, &width)| format!("{cell:<width$}")).collect();
         cells.join("  ").trim_end().to_string()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -137,6 +150,7 @@ mod tests {
         assert_eq!(list::<&str>(&[]), "nobody");
         assert_eq!(list(&["Aa", "Bb", "Cc"]), "Aa, Bb and Cc");
         assert_eq!((count(1, "face"), count(2, "person")), ("1 face".into(), "2 people".into()));
+        assert_eq!((percent(0.999_995_6), percent(0.984)), ("100 %".to_string(), "98 %".into()));
         assert_eq!((bytes(812), bytes(5_182_944)), ("812 bytes".into(), "5.2 MB".into()));
         assert_eq!(bytes(1_025_998_224), "1.0 GB");
     }
@@ -145,11 +159,15 @@ mod tests {
     fn nothing_reaches_the_terminal_but_text() {
         assert_eq!(shown(Path::new("a\u{1b}[31m\nb.mp4")), "a\u{fffd}[31m\u{fffd}b.mp4");
         assert_eq!(quoted(Path::new("it's here")), r"'it'\''s here'");
+        assert_eq!((argument("Aa"), argument("Uncle Bob")), ("Aa".to_string(), "'Uncle Bob'".into()));
     }
 
     #[test]
     fn columns_stand_under_each_other() {
         let rows = [vec!["Aa".to_string(), "1".into()], vec!["Bbbb".into(), "22".into()]];
         assert_eq!(table(&rows), "Aa    1\nBbbb  22");
+        let mut widths = vec![3];
+        let parts: Vec<String> = rows.chunks(1).map(|rows| table_from(rows, &mut widths)).collect();
+        assert_eq!((parts, widths), (vec!["Aa   1".to_string(), "Bbbb  22".into()], vec![4, 2]));
     }
 }

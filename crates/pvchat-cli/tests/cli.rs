@@ -137,6 +137,8 @@ fn nobody_is_known_at_first() {
     let json = home.run(&["subjects", "list", "--json"]).json();
     assert_eq!((&json["kind"], json["version"].as_u64()), (&"subjects".into(), Some(1)));
     assert_eq!(json["subjects"], Value::Array(Vec::new()));
+    let tip = home.run(&["wh"]);
+    assert!(tip.err.starts_with("pvchat: unrecognized subcommand 'wh'; tip: "), "{tip:?}");
     for arguments in [["subjects", "forget", "Aa"], ["subjects", "show", "Aa"]] {
         let run = home.run(&arguments);
         run.ends_with(3);
@@ -154,6 +156,81 @@ fn learning_from_one_filmed_clip_names_the_two_commands_that_it_takes() {
         run.ends_with(3);
         let told = ["pvchat dataset make clip.mp4 --name Aa", "then pvchat learn --dataset aa-data", "pvchat enrol clip.mp4"];
         assert!(told.iter().all(|part| run.err.contains(part)), "{}", run.err);
+    }
+    for (arguments, told) in [
+        (["learn"].as_slice(), "give --dataset DATASET (made by `pvchat dataset make`), or for a drawn character CLIP --name Aa"),
+        (&["learn", "--name", "Aa"], "give --dataset DATASET"),
+        (&["learn", "clip.mp4"], "give the name too: --name Aa"),
+    ] {
+        let run = home.run(arguments);
+        run.ends_with(2);
+        assert!(run.err.starts_with(&format!("pvchat: {told}")) && run.err.lines().count() == 1, "{run:?}");
+    }
+    // What is suggested can be typed.
+    let run = home.run(&["learn", "clip.mp4", "--name", "Uncle Bob"]);
+    let told = ["--name 'Uncle Bob' --corpus FOOTAGE --out 'uncle bob-data'", "enrol clip.mp4 --name 'Uncle Bob'"];
+    assert!(told.iter().all(|part| run.err.contains(part)), "{}", run.err);
+}
+
+/// A folder that is none, or is not there, or holds nothing of the kind: in words, with what to give.
+#[test]
+fn wrong_folders_are_refused_with_the_remedy() {
+    let home = Home::new();
+    fs::write(home.path().join("a.mp4"), "no folder").unwrap();
+    fs::create_dir(home.path().join("empty")).unwrap();
+    let no_folder = "is not a folder; give the folder that it lies in\n";
+    let nowhere = "nowhere: no such file or folder; check the name and the folder\n";
+    for (arguments, code, told) in [
+        (["index", "a.mp4", "--json"].as_slice(), 3, no_folder),
+        (&["index", "a.mp4", "--delete"], 3, no_folder),
+        (&["index", "nowhere"], 1, nowhere),
+        (&["index", "empty", "--delete"], 3, "there is no index empty/pvchat.index; nothing is deleted\n"),
+        (&["dataset", "check", "a.mp4"], 3, no_folder),
+        (&["dataset", "check", "nowhere"], 1, nowhere),
+        (&["dataset", "check", "empty"], 3, "no manifest.json; give a folder that `pvchat dataset make` wrote\n"),
+        (&["subjects", "import", "nowhere"], 1, nowhere),
+    ] {
+        let run = home.run(arguments);
+        run.ends_with(code);
+        assert!(run.err.ends_with(told) && !run.err.contains("os error"), "{arguments:?}: {run:?}");
+    }
+}
+
+/// The text of every source file of the program.
+fn sources(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let of = |path: std::path::PathBuf| if path.is_dir() { sources(&path) } else { vec![fs::read_to_string(path).unwrap()] };
+    entries.flat_map(of).collect()
+}
+
+/// What scripts compare with is in the documentation, and what is documented exists.
+#[test]
+fn every_reason_is_documented() {
+    let manual = fs::read_to_string(support::project().join("docs/program.md")).unwrap();
+    let listed = manual.split_once("`reason` is one of ").unwrap().1.split_once(".\n").unwrap().0;
+    let documented: Vec<&str> = listed.split('`').skip(1).step_by(2).collect();
+    let is_reason = |text: &str| !text.is_empty() && text.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_');
+    let (mut used, mut literals) = (Vec::new(), Vec::new());
+    for source in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
+        let source = source.replace("\\\"", "").replace("'\"'", "");
+        let parts: Vec<&str> = source.split('"').collect();
+        for place in (1..parts.len()).step_by(2).filter(|place| is_reason(parts[*place])) {
+            let before = parts[..place].join("\"");
+            let before = before.trim_end();
+            let line = before.lines().last().unwrap_or_default();
+            let is_sorted = line.contains("(Exit::") || line.contains("Refusal::") || line.contains("let reason = ");
+            if before.ends_with("refused(") || before.ends_with("reason:") || is_sorted {
+                used.push(parts[place].to_string());
+            }
+            literals.push(parts[place].to_string());
+        }
+    }
+    assert!(used.len() > 50, "{used:?}");
+    for reason in &used {
+        assert!(documented.contains(&reason.as_str()), "{reason} is not in docs/program.md");
+    }
+    for reason in documented {
+        assert!(literals.iter().any(|literal| literal == reason), "{reason} is in docs/program.md and nowhere else");
     }
 }
 
@@ -255,7 +332,10 @@ fn drawn_characters_are_behind_the_same_commands() {
     let chat = home.talk(&[&["chat", &third], base.as_slice()].concat(), "Is <Aa> here?\n\nand where?\nIs <Zz> there?\n");
     chat.ends_with(0);
     assert!(chat.out.starts_with("yes, <Aa> is in the video.") && chat.out.contains("\n<Aa> is in the "), "{}", chat.out);
-    assert!(chat.err.contains("pvchat: no subject <Zz> in "), "{}", chat.err);
+    assert!(chat.out.contains("\nno subject <Zz> in ") && chat.err.is_empty(), "{chat:?}");
+    let ended = home.talk(&[&["chat", &third], base.as_slice()].concat(), "Is <Aa> here?\nQuit\nIs <Aa> here?\n");
+    ended.ends_with(0);
+    assert_eq!(ended.out.matches("yes, <Aa> is in the video.").count(), 1, "{ended:?}");
 
     assert_eq!(home.run(&["subjects", "list"]).out, "Aa  drawn character, by one look\n");
     home.run(&["subjects", "rename", "Aa", "Bb"]).ends_with(0);

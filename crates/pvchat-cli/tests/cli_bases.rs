@@ -404,7 +404,7 @@ fn a_base_answers_what_faces_do_not() {
     fs::write(snapshot.join("model.safetensors"), damaged).unwrap();
     let run = ask();
     run.ends_with(3);
-    assert!(run.err.contains("SHA-256") && run.err.contains("`pvchat base get smolvlm2-256m`"), "{run:?}");
+    assert!(run.err.contains("SHA-256") && run.err.contains("`HF_HUB_OFFLINE=0 pvchat base get smolvlm2-256m`"), "{run:?}");
     // Whoever asks only what faces answer is not bothered.
     with_list(&home, &list, None, &["ask", clip, "Is Aa in it?"]).ends_with(0);
     let forgotten = home.run(&["subjects", "forget", "Aa"]);

@@ -165,6 +165,8 @@ fn what_cannot_be_made_ends_with_the_reason() {
     assert!(reason != "models_absent" || run.err.contains("pvchat models get selfie"), "{run:?}");
     let missing = make(&["--corpus", "nowhere", "--json"]);
     assert!(missing.json()["reason"] == "missing_file" || reason == "models_absent", "{missing:?}");
+    let inside = home.run(&["dataset", "make", &clip, "--name", "Aa", "--corpus", "empty", "--out", "empty"]);
+    assert!(inside.err.contains("empty is the corpus itself") || reason == "models_absent", "{inside:?}");
     home.run(&["dataset", "check", "nowhere"]).ends_with(1);
 }
 

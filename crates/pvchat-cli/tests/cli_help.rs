@@ -64,6 +64,8 @@ fn every_command_that_does_something_has_examples() {
     ] {
         let (help, ..) = pvchat(&[command, "--help"]);
         assert!(help.contains("Examples:\n  pvchat"), "{command}");
+        // They are seen before the options that every command has.
+        assert!(help.find("Examples:") < help.find("Options of every command:"), "{command}");
     }
 }
 

@@ -11,7 +11,10 @@ use std::{
 };
 
 use image::{Rgb, RgbImage};
-use pvchat::video::{VideoReader, write_clip};
+use pvchat::{
+    faces::FaceIndex,
+    video::{VideoReader, write_clip},
+};
 use serde_json::Value;
 use support::{Home, clips, ended};
 
@@ -75,7 +78,19 @@ fn a_person_is_enrolled_asked_about_and_forgotten() {
     let run = home.run(&["enrol", &other, "--name", "Aa"]);
     assert!(run.err.contains("unlike the other looks of Aa") && run.err.contains("subjects undo"), "{run:?}");
     assert_eq!(home.run(&["subjects", "undo"]).out, "undone: added a look to Aa\n");
+    let run = home.run(&["enrol", &one, "--name", "Uncle Bob"]);
+    assert!(run.err.contains("this face is like Aa") && run.err.contains("pvchat subjects merge 'Uncle Bob' Aa\n"), "{run:?}");
+    // A look of somebody else is taken back, and not merged with that person.
+    home.run(&["enrol", &other, "--name", "Cc"]).ends_with(0);
+    let run = home.run(&["enrol", &one, "--name", "Cc"]);
+    assert!(run.err.contains("unlike the other looks of Cc") && !run.err.contains("subjects merge"), "{run:?}");
+    home.run(&["subjects", "forget", "Cc"]).ends_with(0);
 
+    let forgotten = home.run(&["subjects", "forget", "Uncle Bob"]);
+    assert!(
+        forgotten.out.ends_with("\nIndices of folders keep faces without names: pvchat index DIR --delete\n"),
+        "{forgotten:?}"
+    );
     let receipt = home.run(&["subjects", "forget", "Aa", "--json"]).json();
     assert!(receipt["deleted"].as_array().unwrap().len() >= 3, "{receipt}");
     for file in files(&home.subjects()) {
@@ -103,10 +118,22 @@ fn a_wall_holds_nobody() {
     let run = home.run(&["timeline", "wall.mp4", "--format", "csv"]);
     run.ends_with(0);
     assert_eq!(run.out.lines().count(), 1);
-    for arguments in [["who", "no such file.mp4"], ["timeline", "no such file.mp4"]] {
-        let run = home.run(&arguments);
+    let base = home.run(&["enrol", "wall.mp4", "--name", "Aa", "--base", "nope", "--json"]);
+    base.ends_with(3);
+    assert_eq!(base.json()["reason"], "unknown_base", "{base:?}");
+    // The same mistake, the same words.
+    let missing = "pvchat: none.mp4: no such file or folder; check the name and the folder\n";
+    for arguments in [
+        ["who", "none.mp4"].as_slice(),
+        &["timeline", "none.mp4"],
+        &["enrol", "none.mp4", "--name", "Aa"],
+        &["ask", "none.mp4", "Is Aa in it?"],
+        &["chat", "none.mp4"],
+    ] {
+        let run = home.run(arguments);
         run.ends_with(1);
-        assert!(run.err.contains("pvchat: no such file.mp4: "), "{run:?}");
+        assert!(run.err.ends_with(missing), "{run:?}");
+        assert_eq!(home.run(&[arguments, &["--json"]].concat()).json()["reason"], "missing_file");
     }
 }
 
@@ -201,6 +228,38 @@ fn timelines_parse_in_every_format() {
     let vtt = subtitles(&["a,b.mp4"], "vtt").out;
     assert!(vtt.starts_with("WEBVTT\n\n00:00:00.000 --> "), "{vtt}");
     assert!(timeline("text").contains("Aa"));
+}
+
+/// A bad file among good ones: the rows of the good ones are there, and their columns stand under each other.
+#[test]
+fn a_file_that_cannot_be_read_does_not_end_a_timeline() {
+    let Some((home, clips)) = real() else { return };
+    fs::copy(clips.join(ONE), home.path().join("a long name.mp4")).unwrap();
+    first(&clips.join(OTHER[0])).save(home.path().join("z.png")).unwrap();
+    fs::write(home.path().join("empty.mp4"), "").unwrap();
+    let files = ["timeline", "z.png", "empty.mp4", "no such.mp4", "a long name.mp4", "--unknown"];
+    let run = home.run(&files);
+    run.ends_with(1);
+    let lines: Vec<&str> = run.out.lines().collect();
+    assert_eq!((lines.len(), lines[0].find("person 1")), (2, lines[1].find("person 1")), "{run:?}");
+    // The last column, too.
+    assert_eq!(lines[0].rfind("  "), lines[1].rfind("  "), "{run:?}");
+    assert!(run.err.contains("pvchat: empty.mp4 is empty") && run.err.contains("pvchat: no such.mp4: "), "{run:?}");
+    assert!(run.err.contains("left out: 2 of 4 files"), "{run:?}");
+    let json = home.run(&[&files[..], &["--json"]].concat());
+    json.ends_with(1);
+    let json = json.json();
+    assert_eq!((json["rows"].as_array().unwrap().len(), json["videos"].as_array().unwrap().len()), (2, 2), "{json}");
+    let failed: Vec<&str> = json["failed"].as_array().unwrap().iter().map(|failed| failed[0].as_str().unwrap()).collect();
+    assert_eq!(failed, ["empty.mp4", "no such.mp4"], "{json}");
+    let whole = fs::read(clips.join(ONE)).unwrap();
+    fs::write(home.path().join("cut.mp4"), &whole[..whole.len() / 3]).unwrap();
+    fs::write(home.path().join("text.mp4"), "no video").unwrap();
+    for file in ["empty.mp4", "text.mp4", "cut.mp4"] {
+        let run = home.run(&["who", file, "--json"]);
+        run.ends_with(1);
+        assert_eq!(run.json()["reason"], "unreadable_file", "{run:?}");
+    }
 }
 
 #[cfg(unix)]
@@ -388,7 +447,7 @@ fn an_archive_is_indexed_once_and_searched() {
     let run = home.run(&["index", &folder]);
     run.ends_with(0);
     assert!(run.out.starts_with("6 people in 6 files (6 looked at, 0 unchanged, 1 left out)"), "{run:?}");
-    assert!(run.err.contains("left out: broken.mp4: ") && run.err.contains("is not a video"), "{run:?}");
+    assert!(run.err.contains("left out: broken.mp4 is not a video: ") && run.err.matches("broken.mp4").count() == 1, "{run:?}");
     let found = |name: &str| {
         let json = home.run(&["find", name, &folder, "--json"]).json();
         let files = json["found"].as_array().unwrap().iter().map(|found| found["file"].as_str().unwrap().to_string());
@@ -404,7 +463,7 @@ fn an_archive_is_indexed_once_and_searched() {
     // Whoever is nowhere is nowhere.
     home.run(&["enrol", &text(&clips.join("franck.mp4")), "--name", "Bb"]).ends_with(0);
     assert_eq!(found("Bb"), (Vec::new(), "no".into()));
-    assert_eq!(home.run(&["find", "Bb", &folder]).out, "Bb is in none of the 6 files.\n");
+    assert_eq!(home.run(&["find", "Bb", &folder]).out, "Bb is in none of 6 files.\n");
 
     // Only what changed is looked at again; what is gone is found no more.
     let wall = fs::read(home.path().join("archive/wall.mp4")).unwrap();
@@ -421,6 +480,48 @@ fn an_archive_is_indexed_once_and_searched() {
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&index.metadata().unwrap().permissions()) & 0o77, 0);
     home.run(&["index", &folder, "--delete"]).ends_with(0);
     assert!(!index.exists());
+}
+
+/// What an index cannot know: who has a face that is not good enough, and what happened to the folder since.
+#[test]
+fn find_says_where_it_cannot_tell_and_what_changed_since() {
+    let Some((home, clips)) = real() else { return };
+    let folder = home.path().join("my footage");
+    fs::create_dir(&folder).unwrap();
+    let sharp = VideoReader::open(clips.join(OTHER[0])).unwrap().sample(&pvchat::video::SamplingPlan::Uniform(6)).unwrap().frames;
+    let blurred: Vec<RgbImage> = sharp.iter().map(|frame| image::imageops::blur(frame, 9.0)).collect();
+    write_clip(folder.join("blurred.mp4"), &blurred, 4.0).unwrap();
+    home.run(&["enrol", &text(&clips.join(ONE)), "--name", "Aa"]).ends_with(0);
+    home.run(&["index", "my footage"]).ends_with(0);
+    let model = home.run(&["subjects", "show", "Aa", "--json"]).json()["model"].as_str().unwrap().to_string();
+    let mut index = FaceIndex::open(folder.join("pvchat.index"), &model, 192).unwrap();
+    let file = index.file(0).unwrap().clone();
+    let embeddings: Vec<Vec<f32>> = (0..file.people.len()).map(|person| index.embedding(0, person).unwrap().to_vec()).collect();
+    index.put_counted(file, 1, &embeddings).unwrap();
+    drop(index);
+
+    let find = |more: &[&str]| home.run(&[&["find", "Aa", "my footage"][..], more].concat());
+    let only = find(&[]);
+    only.ends_with(4);
+    assert_eq!(only.out, "Aa is not found in the only file; somebody's face in it is not good enough to tell.\n");
+    assert_eq!(only.err, "");
+
+    let wall = vec![RgbImage::from_pixel(160, 120, Rgb([180; 3])); 6];
+    write_clip(folder.join("wall.mp4"), &wall, 2.0).unwrap();
+    fs::write(folder.join("broken.mp4"), "no video").unwrap();
+    let stale = find(&[]);
+    assert!(stale.err.contains("2 files are new, changed or gone since; run: pvchat index 'my footage'"), "{stale:?}");
+    assert_eq!(find(&["--json"]).json()["changed"], 2);
+    home.run(&["index", "my footage"]).ends_with(0);
+    let two = find(&[]);
+    two.ends_with(4);
+    assert_eq!(two.out, "Aa is in none of 2 files; in 1 somebody's face is not good enough to tell: blurred.mp4.\n");
+    assert_eq!(two.err, "", "a file that cannot be read is not new");
+    let json = find(&["--json"]).json();
+    assert_eq!((&json["verdict"], &json["changed"]), (&"not_sure".into(), &0.into()), "{json}");
+    assert_eq!(json["unclear"], serde_json::json!(["blurred.mp4"]));
+    fs::remove_file(folder.join("wall.mp4")).unwrap();
+    assert!(find(&[]).err.contains("1 file is new, changed or gone since"));
 }
 
 #[cfg(unix)]

@@ -9,16 +9,21 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    time::UNIX_EPOCH,
 };
 
 use memmap2::Mmap;
+use pvchat_data::file::files_in;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{Bounds, Error, Result};
 
 /// Begins the file, with the version of its format.
-const MAGIC: &[u8; 8] = b"PVFACES1";
+const MAGIC: &[u8; 8] = b"PVFACES2";
+/// The version before, which says nothing of unclear faces and of files that are left out. It is read, and written anew when
+/// something is put in.
+const OLD_MAGIC: &[u8; 8] = b"PVFACES1";
 /// Everything begins at a multiple of this many bytes.
 const ALIGNED: usize = 64;
 /// The longest description of a clip, in bytes.
@@ -69,13 +74,52 @@ pub struct Hit {
 #[derive(Debug)]
 struct Row {
     file: IndexedFile,
+    /// People in it whose faces do not tell who they are, where they were counted.
+    unclear: Option<usize>,
     /// The first byte of the embeddings.
     start: usize,
 }
 
+/// The description of a clip as it is written.
+#[derive(Serialize)]
+struct EntryOf<'a> {
+    #[serde(flatten)]
+    file: &'a IndexedFile,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unclear: Option<usize>,
+}
+
+/// The same as it is read.
+#[derive(Deserialize)]
+struct Entry {
+    name: String,
+    bytes: u64,
+    modified: u64,
+    people: Vec<IndexedPerson>,
+    unclear: Option<usize>,
+}
+
+/// What a record does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Puts a clip in.
+    Puts,
+    /// Takes a clip out.
+    Removes,
+    /// Says which files are left out.
+    LeavesOut,
+}
+
+/// A record before it is written.
+struct Record {
+    kind: Kind,
+    entry: Vec<u8>,
+    embeddings: Vec<u8>,
+}
+
 /// The header of a record.
 struct Head {
-    removes: bool,
+    kind: Kind,
     entry: usize,
     rows: usize,
     entry_sum: u32,
@@ -87,18 +131,22 @@ impl Head {
 
     fn read(bytes: &[u8]) -> Option<Self> {
         let number = |at: usize| Some(u32::from_le_bytes(bytes.get(4 * at..4 * at + 4)?.try_into().ok()?));
-        let removes = match number(0)? {
-            1 => false,
-            2 => true,
+        let kind = match number(0)? {
+            1 => Kind::Puts,
+            2 => Kind::Removes,
+            3 => Kind::LeavesOut,
             _ => return None,
         };
         let (entry, rows) = (number(1)? as usize, number(2)? as usize);
-        Some(Self { removes, entry, rows, entry_sum: number(3)?, rows_sum: number(4)? })
-            .filter(|head| head.entry <= LONGEST_ENTRY)
+        Some(Self { kind, entry, rows, entry_sum: number(3)?, rows_sum: number(4)? }).filter(|head| head.entry <= LONGEST_ENTRY)
     }
 
     fn write(&self) -> Vec<u8> {
-        let kind = if self.removes { 2 } else { 1 };
+        let kind = match self.kind {
+            Kind::Puts => 1,
+            Kind::Removes => 2,
+            Kind::LeavesOut => 3,
+        };
         let numbers = [kind, self.entry as u32, self.rows as u32, self.entry_sum, self.rows_sum];
         numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
     }
@@ -111,12 +159,19 @@ pub struct FaceIndex {
     model: String,
     width: usize,
     rows: Vec<Row>,
+    left_out: Vec<IndexedFile>,
     /// The whole records in the file, in bytes.
     end: usize,
+    /// Whether the file is of the version before.
+    is_old: bool,
     map: Option<Mmap>,
 }
 
 impl FaceIndex {
+    /// What footage and pictures end with; other files of a folder are passed over.
+    pub const KINDS: [&str; 15] =
+        ["avi", "gif", "jpeg", "jpg", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "png", "ts", "webm", "webp", "wmv"];
+
     /// Opens an index; one that does not exist yet is empty, and made when a clip is put into it. `model` is what its embeddings
     /// come from ([`Finder::model`](crate::Finder::model)), `width` how many numbers one has.
     ///
@@ -124,7 +179,8 @@ impl FaceIndex {
     /// [`Error::Io`], [`Error::File`] for a file that is no index, or is one of another embedder.
     pub fn open(path: impl Into<PathBuf>, model: &str, width: usize) -> Result<Self> {
         let path = path.into();
-        let mut index = Self { path, model: model.into(), width, rows: Vec::new(), end: 0, map: None };
+        let (rows, left_out) = (Vec::new(), Vec::new());
+        let mut index = Self { path, model: model.into(), width, rows, left_out, end: 0, is_old: false, map: None };
         index.read()?;
         Ok(index)
     }
@@ -155,18 +211,83 @@ impl FaceIndex {
         self.embeddings(row).get(person * self.width..(person + 1) * self.width)
     }
 
-    /// Puts a clip in, in place of one of that name: the embeddings of its people, in their order.
+    /// How many people of the clip at a place have no face that tells who they are, so that nobody can be ruled out: not all of
+    /// them are among [`IndexedFile::people`]. `None` where that was not counted.
+    pub fn unclear(&self, place: usize) -> Option<usize> {
+        self.rows.get(place)?.unclear
+    }
+
+    /// The files that could not be read, without people.
+    pub fn left_out(&self) -> &[IndexedFile] {
+        &self.left_out
+    }
+
+    /// The files of a folder and the folders in it that are new, changed or gone since they were indexed or left out, in the order
+    /// of their names. Sizes and times are compared, no file is opened.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a folder that cannot be read.
+    pub fn changes(&self, folder: &Path) -> Result<Vec<String>> {
+        let found = files_in(folder, &Self::KINDS)?;
+        let mut known: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
+        for file in self.files().chain(&self.left_out) {
+            known.entry(&file.name).or_default().push((file.bytes, file.modified));
+        }
+        let is_known = |name: &str, path: &Path| {
+            let Ok(about) = fs::metadata(path) else { return true };
+            let modified = about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            let now = (about.len(), modified.map_or(0, |time| time.as_nanos() as u64));
+            known.get(name).is_some_and(|seen| seen.contains(&now))
+        };
+        let mut changes: Vec<String> =
+            found.iter().filter(|(name, path)| !is_known(name, path)).map(|(name, _)| name.clone()).collect();
+        changes.extend(self.files().filter(|file| !found.contains_key(&file.name)).map(|file| file.name.clone()));
+        changes.sort();
+        Ok(changes)
+    }
+
+    /// Puts a clip in, in place of one of that name: the embeddings of its people, in their order. How many people are unclear
+    /// is not said.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::File`] for embeddings that do not fit, and while another process writes.
     pub fn put(&mut self, file: IndexedFile, embeddings: &[Vec<f32>]) -> Result<()> {
+        self.put_row(file, None, embeddings)
+    }
+
+    /// Puts a clip in as [`put`](Self::put) does, with the number of people in it whose faces do not tell who they
+    /// are ([`Appearance::telling_faces`](crate::Appearance::telling_faces) is 0).
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_counted(&mut self, file: IndexedFile, unclear: usize, embeddings: &[Vec<f32>]) -> Result<()> {
+        self.put_row(file, Some(unclear), embeddings)
+    }
+
+    /// Notes which files cannot be read, in place of those that were noted before; their people are not used.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::File`] while another process writes.
+    pub fn leave_out(&mut self, files: Vec<IndexedFile>) -> Result<()> {
+        if files == self.left_out {
+            return Ok(());
+        }
+        self.append(&self.left_out_record(&files)?, |index, _| index.left_out = files)
+    }
+
+    fn left_out_record(&self, files: &[IndexedFile]) -> Result<Record> {
+        Ok(Record { kind: Kind::LeavesOut, entry: self.entry(&files)?, embeddings: Vec::new() })
+    }
+
+    fn put_row(&mut self, file: IndexedFile, unclear: Option<usize>, embeddings: &[Vec<f32>]) -> Result<()> {
         if embeddings.len() != file.people.len() || embeddings.iter().any(|embedding| embedding.len() != self.width) {
             return Err(self.refused(format!("takes {} numbers for each person of {}", self.width, file.name), "report this"));
         }
         let values = embeddings.iter().flatten().flat_map(|value| value.to_le_bytes()).collect();
-        self.append(&(false, self.entry(&file)?, values), |rows, start| {
-            rows.retain(|row| row.file.name != file.name);
-            rows.push(Row { file, start });
+        let entry = self.entry(&EntryOf { file: &file, unclear })?;
+        self.append(&Record { kind: Kind::Puts, entry, embeddings: values }, |index, start| {
+            index.rows.retain(|row| row.file.name != file.name);
+            index.rows.push(Row { file, unclear, start });
         })
     }
 
@@ -178,7 +299,8 @@ impl FaceIndex {
         if !self.rows.iter().any(|row| row.file.name == name) {
             return Ok(false);
         }
-        self.append(&(true, self.entry(&name)?, Vec::new()), |rows, _| rows.retain(|row| row.file.name != name))?;
+        let record = Record { kind: Kind::Removes, entry: self.entry(&name)?, embeddings: Vec::new() };
+        self.append(&record, |index, _| index.rows.retain(|row| row.file.name != name))?;
         Ok(true)
     }
 
@@ -237,8 +359,8 @@ impl FaceIndex {
     }
 
     /// What the file begins with.
-    fn header(&self) -> Vec<u8> {
-        let mut header = MAGIC.to_vec();
+    fn header(&self, magic: &[u8; 8]) -> Vec<u8> {
+        let mut header = magic.to_vec();
         header.extend((self.width as u32).to_le_bytes());
         header.extend((self.model.len() as u32).to_le_bytes());
         header.extend(self.model.as_bytes());
@@ -248,7 +370,7 @@ impl FaceIndex {
 
     /// Reads which clips there are; behind the last whole record the file is ignored.
     fn read(&mut self) -> Result<()> {
-        (self.rows, self.end, self.map) = (Vec::new(), 0, None);
+        (self.rows, self.left_out, self.end, self.is_old, self.map) = (Vec::new(), Vec::new(), 0, false, None);
         let file = match File::open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -261,13 +383,15 @@ impl FaceIndex {
         // SAFETY: the file changes by appending and by being replaced under another inode, both of which leave what is mapped
         // as it is; who cuts it off while it is read ends this process, as with any mapped file.
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        let header = self.header();
+        self.is_old = map.starts_with(OLD_MAGIC);
+        let header = self.header(if self.is_old { OLD_MAGIC } else { MAGIC });
         if map.get(..header.len()) != Some(&header[..]) {
             // A process that was killed while it began the file left less than a header.
             if map.len() < header.len() && header.starts_with(&map) {
+                self.is_old = false;
                 return Ok(());
             }
-            let is_other = map.starts_with(MAGIC);
+            let is_other = self.is_old || map.starts_with(MAGIC);
             let problem = if is_other { "is an index of another embedder" } else { "is no index of people" };
             return Err(self.refused(problem.into(), "delete it and index the folder again: pvchat index DIR --delete"));
         }
@@ -275,11 +399,14 @@ impl FaceIndex {
         let (mut at, mut number) = (header.len(), 0);
         while let Some((head, entry, start, next)) = self.record(&map, at) {
             number += 1;
-            let known = match head.removes {
-                true => serde_json::from_slice(entry).ok().map(|name: String| drop(live.remove(&name))),
-                false => {
-                    serde_json::from_slice::<IndexedFile>(entry).ok().filter(|file| file.people.len() == head.rows).map(|file| {
-                        live.insert(file.name.clone(), (number, Row { file, start }));
+            let known = match head.kind {
+                Kind::Removes => serde_json::from_slice(entry).ok().map(|name: String| drop(live.remove(&name))),
+                Kind::LeavesOut => serde_json::from_slice(entry).ok().map(|files| self.left_out = files),
+                Kind::Puts => {
+                    let entry = serde_json::from_slice::<Entry>(entry).ok().filter(|entry| entry.people.len() == head.rows);
+                    entry.map(|Entry { name, bytes, modified, people, unclear }| {
+                        let row = Row { file: IndexedFile { name: name.clone(), bytes, modified, people }, unclear, start };
+                        live.insert(name, (number, row));
                     })
                 }
             };
@@ -310,8 +437,8 @@ impl FaceIndex {
         is_whole.then_some((head, entry, start, next))
     }
 
-    /// Writes a record behind the last whole one; `note` changes the rows by it, given where its embeddings begin.
-    fn append(&mut self, record: &(bool, Vec<u8>, Vec<u8>), note: impl FnOnce(&mut Vec<Row>, usize)) -> Result<()> {
+    /// Writes a record behind the last whole one; `note` changes what was read by it, given where its embeddings begin.
+    fn append(&mut self, record: &Record, note: impl FnOnce(&mut Self, usize)) -> Result<()> {
         let path = self.path.clone();
         let io = |error| Error::io(&path, error);
         let mut options = OpenOptions::new();
@@ -326,9 +453,9 @@ impl FaceIndex {
         if file.metadata().map_err(io)?.len() != self.end as u64 {
             self.read()?;
         }
-        let mut bytes = if self.end == 0 { self.header() } else { Vec::new() };
+        let mut bytes = if self.end == 0 { self.header(MAGIC) } else { Vec::new() };
         self.add(&mut bytes, record);
-        let (end, rows) = (self.end + bytes.len(), record.2.len().next_multiple_of(ALIGNED));
+        let (end, rows) = (self.end + bytes.len(), record.embeddings.len().next_multiple_of(ALIGNED));
         self.map = None;
         let written = file.set_len(self.end as u64).and_then(|()| {
             file.seek(SeekFrom::End(0))?;
@@ -338,37 +465,41 @@ impl FaceIndex {
         // Closing alone would keep the lock while a process that was forked meanwhile has the file open.
         file.unlock().map_err(io)?;
         written.map_err(io)?;
-        note(&mut self.rows, end - rows);
+        note(self, end - rows);
         // SAFETY: as in `read`.
         self.map = Some(unsafe { Mmap::map(&File::open(&path).map_err(io)?) }.map_err(io)?);
         self.end = end;
         let used: usize = self.rows.iter().map(|row| 2 * ALIGNED + 4 * self.width * row.file.people.len()).sum();
-        if (self.end as u64) < SMALL || 2 * used > self.end {
+        if !self.is_old && ((self.end as u64) < SMALL || 2 * used > self.end) {
             return Ok(());
         }
-        let mut whole = self.header();
+        let mut whole = self.header(MAGIC);
         for row in &self.rows {
-            let values = self.embeddings(row).iter().flat_map(|value| value.to_le_bytes()).collect();
-            self.add(&mut whole, &(false, self.entry(&row.file)?, values));
+            let embeddings = self.embeddings(row).iter().flat_map(|value| value.to_le_bytes()).collect();
+            let entry = self.entry(&EntryOf { file: &row.file, unclear: row.unclear })?;
+            self.add(&mut whole, &Record { kind: Kind::Puts, entry, embeddings });
+        }
+        if !self.left_out.is_empty() {
+            self.add(&mut whole, &self.left_out_record(&self.left_out)?);
         }
         pvchat_data::file::write_atomically(&path, &whole)?;
         self.read()
     }
 
     /// Adds a record to the bytes of a file.
-    fn add(&self, bytes: &mut Vec<u8>, (removes, entry, rows): &(bool, Vec<u8>, Vec<u8>)) {
+    fn add(&self, bytes: &mut Vec<u8>, Record { kind, entry, embeddings }: &Record) {
         let head = Head {
-            removes: *removes,
+            kind: *kind,
             entry: entry.len(),
-            rows: rows.len() / (4 * self.width.max(1)),
+            rows: embeddings.len() / (4 * self.width.max(1)),
             entry_sum: crc32fast::hash(entry),
-            rows_sum: crc32fast::hash(rows),
+            rows_sum: crc32fast::hash(embeddings),
         };
         for part in [&head.write(), entry] {
             bytes.extend(part);
         }
         pad(bytes);
-        bytes.extend(rows);
+        bytes.extend(embeddings);
         pad(bytes);
     }
 }
@@ -500,6 +631,54 @@ mod tests {
         torn[last] ^= 1;
         fs::write(whole.path(), &torn).unwrap();
         assert_eq!(index(folder.path()).files().len(), 1);
+    }
+
+    #[test]
+    fn unclear_faces_and_files_left_out_are_kept_and_an_older_file_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut old = index(folder.path());
+        old.put(file("a.mp4", 1), &[vector(1)]).unwrap();
+        let path = old.path().to_path_buf();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[..MAGIC.len()].copy_from_slice(OLD_MAGIC);
+        fs::write(&path, &bytes).unwrap();
+        let mut new = index(folder.path());
+        assert_eq!((new.people(), new.unclear(0), new.left_out()), (1, None, [].as_slice()));
+        let broken = file("broken.mp4", 0);
+        new.leave_out(vec![broken.clone()]).unwrap();
+        new.put_counted(file("b.mp4", 0), 2, &[]).unwrap();
+        assert!(fs::read(&path).unwrap().starts_with(MAGIC), "what is put in is of the present version");
+        let again = index(folder.path());
+        let unclear: Vec<_> = (0..again.files().len()).map(|place| again.unclear(place)).collect();
+        assert_eq!((unclear, again.left_out()), (vec![None, Some(2)], [broken].as_slice()));
+        assert_eq!(again.embedding(0, 0).unwrap(), vector(1));
+        let length = fs::metadata(&path).unwrap().len();
+        new.leave_out(again.left_out().to_vec()).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), length, "the same again writes nothing");
+    }
+
+    #[test]
+    fn files_that_are_new_changed_or_gone_are_seen() {
+        let [folder, footage] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let known = |name: &str, content: &str| {
+            let path = footage.path().join(name);
+            fs::write(&path, content).unwrap();
+            let about = fs::metadata(&path).unwrap();
+            let modified = about.modified().unwrap().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+            IndexedFile { name: name.into(), bytes: about.len(), modified, people: Vec::new() }
+        };
+        let mut index = index(folder.path());
+        for name in ["same.mp4", "gone.mp4", "changed.mp4"] {
+            index.put(known(name, "before"), &[]).unwrap();
+        }
+        index.leave_out(vec![known("broken.mp4", "no video")]).unwrap();
+        fs::write(footage.path().join("text.txt"), "no footage").unwrap();
+        assert!(index.changes(footage.path()).unwrap().is_empty());
+        fs::remove_file(footage.path().join("gone.mp4")).unwrap();
+        fs::write(footage.path().join("changed.mp4"), "longer than before").unwrap();
+        fs::write(footage.path().join("new.png"), "").unwrap();
+        assert_eq!(index.changes(footage.path()).unwrap(), ["changed.mp4", "gone.mp4", "new.png"]);
+        assert!(index.changes(&footage.path().join("none")).is_err());
     }
 
     #[test]

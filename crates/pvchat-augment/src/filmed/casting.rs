@@ -21,6 +21,8 @@ const HELD_BACK: usize = 5;
 /// What one half is made from.
 pub(super) struct HalfStage {
     pub(super) stock: Stock,
+    /// Strangers who can be cut out, or were not needed.
+    pub(super) strangers: usize,
     /// The person's spans, as numbers of the cast.
     pub(super) figures: Vec<usize>,
     pub(super) spans: Vec<Span>,
@@ -83,6 +85,7 @@ pub(super) fn choose(
             true => (options.test_positives, [options.similar_people.div_ceil(3), options.random_people.div_ceil(5)]),
         };
         let mut pool: Vec<usize> = (0..people.people.len()).filter(|&who| !hold_back || is_held_back(who) == is_test).collect();
+        let mut strangers = pool.len();
         let mut stock = Stock {
             spans: figures.len(),
             own_place: setting.is_some(),
@@ -109,6 +112,7 @@ pub(super) fn choose(
                     }
                 }
             }
+            strangers -= 1;
             Ok(None)
         };
         let mut random = Vec::new();
@@ -167,7 +171,7 @@ pub(super) fn choose(
         stock.rooms = rooms.iter().map(|(_, who)| who.is_some()).collect();
         let spans = figures.iter().map(|&figure| cast[figure].span).collect();
         let (rooms, at_home) = rooms.into_iter().unzip();
-        halves.push(HalfStage { stock, figures, spans, own: setting, rooms, at_home });
+        halves.push(HalfStage { stock, strangers, figures, spans, own: setting, rooms, at_home });
         monitor.step(Stage::CuttingOut, total)?;
     }
     match <[HalfStage; 2]>::try_from(halves) {

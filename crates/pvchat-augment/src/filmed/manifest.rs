@@ -59,7 +59,7 @@ pub struct Manifest {
     pub spans: Vec<(Half, Span)>,
     /// The footage of others that was used.
     pub corpus: Vec<SourceRecord>,
-    /// The footage that was not used, and why.
+    /// The footage that was looked at and not used, and why; [`NOT_NEEDED`] where it could be.
     pub left_out: Vec<LeftOut>,
     /// What an index of the corpus spared, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,6 +127,9 @@ pub struct SourceRecord {
     pub licence: Option<String>,
 }
 
+/// Why a file of footage was not used that could be.
+pub const NOT_NEEDED: &str = "not needed";
+
 /// A file of footage that was not used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -155,7 +158,7 @@ pub struct ClipRecord {
     pub half: Half,
     /// Whether it shows the person.
     pub positive: bool,
-    /// Whether it shows one of the most similar strangers.
+    /// Whether it shows one of the most similar strangers, where there are others.
     pub hard: bool,
     /// How it was made.
     pub making: Making,

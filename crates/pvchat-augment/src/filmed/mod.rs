@@ -49,7 +49,7 @@ pub use archive::{KnownFiles, KnownPerson, Spared};
 pub use blind::{Blind, Guess};
 pub use gate::Judged;
 pub use generated::Generators;
-pub use manifest::{ClipRecord, Dropped, Generated, GeneratorUsed, LeftOut, Manifest, SourceRecord};
+pub use manifest::{ClipRecord, Dropped, Generated, GeneratorUsed, LeftOut, Manifest, NOT_NEEDED, SourceRecord};
 pub use options::DatasetOptions;
 pub use plan::{Half, Making};
 pub use quality::{FrameVerdict, frontal};

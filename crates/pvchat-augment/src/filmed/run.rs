@@ -14,7 +14,7 @@ use std::{
 use pvchat_data::{QaKind, SubjectName, random::SeededStream};
 
 use super::{
-    ClipRecord, DatasetOptions, Describe, Eyes, Half, KnownFiles, Manifest, Refine, SourceRecord,
+    ClipRecord, DatasetOptions, Describe, Eyes, Half, KnownFiles, LeftOut, Manifest, NOT_NEEDED, Refine, SourceRecord,
     ask::{Pair, described},
     asking::questions,
     blind::{Features, blind},
@@ -188,6 +188,11 @@ pub fn make(
     // The order says nothing about who is there.
     clips.sort_by(|one, other| one.0.name.cmp(&other.0.name));
     clips.dedup_by(|one, other| one.0.name == other.0.name);
+    for (clip, _) in &mut clips {
+        // Of strangers who are all shown, none is more similar than others.
+        let stage = &stages[usize::from(clip.half == Half::Test)];
+        clip.hard &= stage.stock.hard.len() < stage.strangers;
+    }
     let count = |positive: bool| clips.iter().filter(|(clip, _)| clip.half == Half::Train && clip.positive == positive).count();
     let [positives, negatives] = [true, false].map(count);
     if positives < 2 || negatives < 2 {
@@ -209,8 +214,16 @@ pub fn make(
         bytes: source.bytes,
         licence,
     };
-    let used: BTreeSet<&str> = records.iter().flat_map(|clip| [clip.figure.0.as_str(), clip.place.as_str()]).collect();
-    let others = footage.sources.iter().skip(1).filter(|source| used.contains(source.name.as_str()));
+    let shown =
+        |clip: &'_ ClipRecord| [Some(clip.figure.0.clone()), Some(clip.place.clone()), clip.body.clone().map(|body| body.0)];
+    let used: BTreeSet<String> = records.iter().flat_map(shown).flatten().collect();
+    let (others, rest): (Vec<&Source>, Vec<&Source>) =
+        footage.sources.iter().skip(1).partition(|source| used.contains(&source.name));
+    for source in rest {
+        if !seen.left_out.iter().any(|left_out| left_out.name == source.name) {
+            seen.left_out.push(LeftOut { name: source.name.clone(), reason: NOT_NEEDED.into() });
+        }
+    }
     seen.left_out.sort_by(|one, other| one.name.cmp(&other.name));
     let mut manifest = Manifest {
         format_version: 1,
@@ -229,7 +242,7 @@ pub fn make(
             .zip(&stages)
             .flat_map(|(half, stage)| stage.spans.iter().map(move |span| (half, *span)))
             .collect(),
-        corpus: others.map(|source| record(source, licences.get(&source.name).cloned())).collect(),
+        corpus: others.into_iter().map(|source| record(source, licences.get(&source.name).cloned())).collect(),
         left_out: seen.left_out,
         spared: seen.spared,
         clips: records,

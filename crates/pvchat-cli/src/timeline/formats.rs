@@ -9,8 +9,8 @@ pub const CSV_HEADER: &str = "file,subject,start,end,confidence,verdict,left,top
 /// Subtitles are shown for this many seconds at least: a face in one frame begins and ends at the same time.
 const LEAST_SECONDS: f64 = 0.5;
 
-/// A table to read.
-pub fn text(rows: &[Row], with_file: bool) -> String {
+/// A table to read. Tables of several files are written one after another: `widths` keeps their columns under each other.
+pub fn text(rows: &[Row], with_file: bool, widths: &mut Vec<usize>) -> String {
     let row = |row: &Row| {
         let bounds = &row.bounds;
         let place = format!("{:.0},{:.0} to {:.0},{:.0}", bounds.left, bounds.top, bounds.right, bounds.bottom);
@@ -21,7 +21,7 @@ pub fn text(rows: &[Row], with_file: bool) -> String {
         }
         cells
     };
-    words::table(&rows.iter().map(row).collect::<Vec<_>>())
+    words::table_from(&rows.iter().map(row).collect::<Vec<_>>(), widths)
 }
 
 fn times(row: &Row, mark: char) -> String {
