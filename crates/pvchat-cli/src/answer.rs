@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use pvchat::{
-    Described, Means, PeopleAnswer,
+    Described, Means, Part, PeopleAnswer,
     faces::{Bounds, Moment, Verdict},
-    questions::Refusal,
+    questions::{AskedKind, Refusal},
 };
 use serde::Serialize;
 
@@ -147,8 +147,11 @@ fn reason(refusal: &Refusal) -> &'static str {
 
 /// With which exit code an answer ends; an answer that only refuses is a failure.
 pub fn exit(answer: &PeopleAnswer) -> Result<Exit, Failure> {
+    let is_refused = |part: &Part| part.described.is_none() && matches!(part.asked.kind, AskedKind::Refused(_));
     match (&answer.refused, answer.verdict) {
-        (Some(refusal), None) if answer.parts.len() <= 1 => Err(Failure::refused(reason(refusal), words::clean(&answer.text))),
+        (Some(refusal), None) if answer.parts.iter().all(is_refused) => {
+            Err(Failure::refused(reason(refusal), words::clean(&answer.text)))
+        }
         (Some(_), _) => Ok(Exit::Refused),
         (None, Some(Verdict::NotSure)) => Ok(Exit::NotSure),
         (None, _) => Ok(Exit::Answered),

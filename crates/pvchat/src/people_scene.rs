@@ -120,6 +120,7 @@ impl<'a> Scene<'a> {
     pub(crate) fn concerned(&self, asked: &Asked) -> Vec<Presence> {
         match asked.kind {
             AskedKind::Who => self.names.iter().map(|name| self.presence(name)).collect(),
+            AskedKind::Refused(_) => Vec::new(),
             _ => self.presences(asked),
         }
     }

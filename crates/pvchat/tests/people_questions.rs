@@ -26,7 +26,8 @@ fn short(asked: &[Asked]) -> String {
             kind => format!("{kind:?}").to_lowercase(),
         };
         let not = if asked.negated { "not " } else { "" };
-        let people = asked.people.join(if asked.either { "/" } else { "+" });
+        let is_refused = matches!(asked.kind, AskedKind::Refused(_));
+        let people = if is_refused { String::new() } else { asked.people.join(if asked.either { "/" } else { "+" }) };
         let within = asked.within.map_or(String::new(), |Within { from, until }| {
             format!(" {from}..{}", until.map_or(String::new(), |until| until.to_string()))
         });
@@ -153,6 +154,10 @@ fn questions_are_understood() {
         ("Are Aa and Bb together, and for how long?", "together Aa+Bb"),
         ("Is Aa in it and what is she wearing?", "present Aa, describe"),
         ("Is Aa in it and dancing?", "present Aa, describe"),
+        ("What does Aa do, and when?", "describe, when Aa"),
+        ("What is Aa doing and when?", "describe, when Aa"),
+        ("Who is in it? What does Aa do, and when?", "who, describe, when Aa"),
+        ("What is Aa wearing, and what is she doing?", "describe"),
         ("Is Aa there and is Dave?", "present Aa, unknown Dave"),
         ("Are Aa and Dave in it?", "present Aa, unknown Dave"),
         // Not enrolled
@@ -623,6 +628,50 @@ fn two_names_of_one_person_are_not_sure() {
     let text = "Not sure: whoever is seen at 0:00 to 0:09 looks like Aa and like Cc (0.90).";
     check(&footage, "Is Cc in it?", text, Some(Verdict::NotSure));
     check(&footage, "Is Bb in it?", "No. One person is in the clip, and it is not Bb.", Some(Verdict::No));
+}
+
+/// Relatives, and names that are words of questions, count as names in small letters where a name can stand.
+#[test]
+fn descriptions_are_about_whom_they_name_in_any_capitals() {
+    let names = ["Grandma", "Mum", "Li Wei", "Will", "May"];
+    let table: [(&str, &[&str]); 14] = [
+        ("What is grandma doing?", &["Grandma"]),
+        ("what's mum wearing", &["Mum"]),
+        ("What colour is li wei's hat?", &["Li Wei"]),
+        ("What is will doing?", &["Will"]),
+        ("what does will wear", &["Will"]),
+        ("what colour is will's hat", &["Will"]),
+        ("Is may dancing?", &["May"]),
+        ("will is dancing", &["Will"]),
+        ("What are grandma and Will doing?", &["Grandma", "Will"]),
+        ("What will grandma do?", &["Grandma"]),
+        ("What will she do?", &[]),
+        ("What may happen?", &[]),
+        ("may this be a car", &[]),
+        ("Where was this filmed?", &[]),
+    ];
+    for (question, people) in table {
+        let asked = understand(question, &names, &Context::default()).unwrap();
+        assert_eq!(
+            (asked[0].people.as_slice(), asked.len()),
+            (people.iter().map(ToString::to_string).collect::<Vec<_>>().as_slice(), 1),
+            "{question}"
+        );
+    }
+    // A verb is no name, whether somebody is called so or not.
+    for names in [&names[..], &names[..3]] {
+        let asked = understand("will she come?", names, &Context::default()).unwrap();
+        assert_eq!(asked[0].kind, AskedKind::Refused(Refusal::NobodyNamed));
+    }
+    assert_eq!(understand("is may in it", &names, &Context::default()).unwrap()[0].people, ["May"]);
+}
+
+#[test]
+fn what_needs_a_base_does_not_hide_the_times() {
+    let answer = ask(&two_people(), "What does Aa do, and when?");
+    assert_eq!(answer.text.matches("This needs a base").count(), 1, "{}", answer.text);
+    assert!(answer.text.ends_with("Aa is seen at 0:03 to 0:41 and 1:12 to 1:30."), "{}", answer.text);
+    assert_eq!((answer.refused, answer.verdict), (Some(Refusal::NeedsDescription), Some(Verdict::Yes)));
 }
 
 #[test]
