@@ -73,6 +73,8 @@ pub enum Flaw {
     CutOff(f32),
     /// Too blurred to say who it is not; [`Quality::strength`].
     Faint(f32),
+    /// Upside down: the finder sees a face in it, but not the one that is there.
+    UpsideDown,
 }
 
 impl fmt::Display for Flaw {
@@ -84,6 +86,7 @@ impl fmt::Display for Flaw {
             Self::Turned(turn) => write!(formatter, "turned away (nose {:.0} % off the middle)", 100.0 * turn.abs()),
             Self::Tilted(degrees) => write!(formatter, "tilted by {:.0} degrees", degrees.abs()),
             Self::Faint(strength) => write!(formatter, "too blurred to tell people apart (detail {strength:.2} of 1)"),
+            Self::UpsideDown => write!(formatter, "upside down (the picture may be turned by 180 degrees)"),
             Self::CutOff(visible) => write!(formatter, "cut off ({:.0} % in the picture)", 100.0 * visible),
         }
     }

@@ -38,7 +38,7 @@ pub(crate) const BATCH: usize = 8;
 /// Strangers who are recognised again when watching goes on: a frame is decoded for each.
 const MOST_KNOWN_AGAIN: usize = 100;
 /// The version of the index file.
-const INDEX_VERSION: u32 = 2;
+const INDEX_VERSION: u32 = 3;
 /// The largest index file that is read, in bytes.
 const LARGEST_INDEX: u64 = 256 << 20;
 
@@ -221,7 +221,8 @@ impl People {
         let frames = ((length * ENROL_RATE).ceil() as usize).clamp(1, ENROL_FRAMES).min(count.max(1));
         let Clip { frames, indices, times, .. } = reader.sample(&SamplingPlan::Uniform(frames))?;
         let size = frames.first().map_or([0, 0], |frame| [frame.width(), frame.height()]);
-        let tracks = self.finder.find(&frames, &times)?;
+        let mut tracks = self.finder.find(&frames, &times)?;
+        self.finder.mark_upside_down(&mut tracks, |_| true)?;
         Ok(SeenPeople { source: path.to_path_buf(), sha256: sha256(path)?, indices, times, size, is_picture, tracks })
     }
 
