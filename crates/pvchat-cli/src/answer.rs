@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use pvchat::{
-    Described, Means, Part, PeopleAnswer,
+    Described, Means, Part, PeopleAnswer, Presence,
     faces::{Bounds, Moment, Verdict},
     questions::{AskedKind, Refusal},
 };
@@ -85,7 +85,8 @@ pub struct AnswerBody<'a> {
 struct PresenceBody<'a> {
     subject: &'a str,
     verdict: Verdict,
-    probability: f32,
+    /// Nothing where no face says whether it is so.
+    probability: Option<f32>,
     /// Nothing where no face was compared.
     similarity: Option<f32>,
     moments: Vec<MomentOf>,
@@ -93,11 +94,14 @@ struct PresenceBody<'a> {
 
 impl<'a> AnswerBody<'a> {
     pub fn of(file: &'a Path, question: &'a str, answer: &'a PeopleAnswer, by: By) -> Self {
+        // "Not sure", and nobody who is similar: the faces say nothing.
+        let is_told =
+            |presence: &Presence| by == By::Learned || presence.verdict != Verdict::NotSure || !presence.moments.is_empty();
         let presence = answer.presence.iter().map(|presence| PresenceBody {
             subject: presence.name.bare(),
             verdict: presence.verdict,
-            probability: presence.probability,
-            similarity: (by == By::Faces).then_some(presence.similarity),
+            probability: is_told(presence).then_some(presence.probability),
+            similarity: (by == By::Faces && is_told(presence)).then_some(presence.similarity),
             moments: presence.moments.iter().map(MomentOf::from).collect(),
         });
         let PeopleAnswer { text, verdict, others, refused, .. } = answer;

@@ -70,8 +70,10 @@ struct PersonBody {
     subject: String,
     known: bool,
     verdict: Verdict,
+    /// Nothing for somebody who is like nobody.
     probability: Option<f32>,
-    similarity: f32,
+    /// Nothing where no face was good enough to be compared.
+    similarity: Option<f32>,
     faces: usize,
     good_faces: usize,
     flaw: Option<String>,
@@ -148,13 +150,18 @@ impl Arguments {
     }
 }
 
+/// Whether nothing can be said about who somebody is: a face that says nothing is no stranger's.
+fn is_untold(appearance: &Appearance) -> bool {
+    appearance.subject.is_none() && appearance.telling_faces == 0
+}
+
 fn person(appearance: &Appearance) -> PersonBody {
     PersonBody {
         subject: subject(appearance),
         known: appearance.subject.is_some(),
-        verdict: appearance.verdict,
+        verdict: if is_untold(appearance) { Verdict::NotSure } else { appearance.verdict },
         probability: confidence(appearance),
-        similarity: appearance.similarity,
+        similarity: (appearance.good_faces > 0).then_some(appearance.similarity),
         faces: appearance.faces,
         good_faces: appearance.good_faces,
         flaw: appearance.flaw.map(|flaw| flaw.to_string()),
@@ -199,8 +206,9 @@ fn remark(appearance: &Appearance) -> String {
     if let Some(probability) = confidence(appearance) {
         return words::percent(probability);
     }
-    match appearance.flaw {
-        Some(flaw) if appearance.good_faces == 0 => format!("no good face: {flaw}"),
-        _ => "nobody who is enrolled".into(),
+    match (is_untold(appearance), appearance.flaw) {
+        (true, Some(flaw)) => format!("cannot be told: {flaw}"),
+        (true, None) => "cannot be told".into(),
+        (false, _) => "nobody who is enrolled".into(),
     }
 }

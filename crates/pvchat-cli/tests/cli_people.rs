@@ -354,6 +354,38 @@ fn a_blurred_face_is_no_reason_to_say_no() {
     home.run(&["ask", &text(&other), "Is Aa in it?"]).ends_with(0);
 }
 
+/// A face is found in a picture that is upside down, too, with eyes where the mouth is: it says nothing about anybody.
+#[test]
+fn faces_that_are_upside_down_say_nothing() {
+    let Some((home, clips)) = real() else { return };
+    home.run(&["enrol", &text(&clips.join(ONE)), "--name", "Aa"]).ends_with(0);
+    for name in ["franck.mp4", OTHER[1]] {
+        let upright =
+            VideoReader::open(clips.join(name)).unwrap().sample(&pvchat::video::SamplingPlan::Uniform(40)).unwrap().frames;
+        let turned: Vec<RgbImage> = upright.iter().map(image::imageops::rotate180).collect();
+        let file = home.path().join(format!("turned-{name}"));
+        write_clip(&file, &turned, 4.0).unwrap();
+        let who = home.run(&["who", &text(&file), "--json"]).json();
+        let people = who["people"].as_array().unwrap();
+        assert!(!people.is_empty(), "a face is found in {name}");
+        for person in people {
+            assert_eq!((&person["verdict"], &person["similarity"]), (&"not_sure".into(), &Value::Null), "{person}");
+        }
+        let asked = home.run(&["ask", &text(&file), "Is Aa in it?"]);
+        asked.ends_with(4);
+        assert!(asked.out.contains("upside down (the picture may be turned"), "{asked:?}");
+        let json = home.run(&["ask", &text(&file), "Is Aa in it?", "--json"]).json();
+        assert_eq!((&json["presence"][0]["similarity"], &json["presence"][0]["probability"]), (&Value::Null, &Value::Null));
+        let enrolled = home.run(&["enrol", &text(&file), "--name", "Zz", "--person", "1"]);
+        enrolled.ends_with(3);
+        assert!(enrolled.err.contains("upside down"), "{enrolled:?}");
+        // The same upright is somebody else for certain.
+        let file = home.path().join(name);
+        write_clip(&file, &upright, 4.0).unwrap();
+        home.run(&["ask", &text(&file), "Is Aa in it?"]).ends_with(0);
+    }
+}
+
 /// An archive of short clips: the one man, the other, both, nobody, no video, and a link that leads out.
 fn archive(home: &Home, clips: &Path) -> PathBuf {
     let folder = home.path().join("archive");
