@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use pvchat::{
     Error, Footage, People,
     faces::{Appearance, Verdict},
+    times,
 };
 use serde::Serialize;
 
@@ -194,7 +195,7 @@ fn told(footage: &Footage) -> String {
 fn moments(appearance: &Appearance) -> String {
     const SHOWN: usize = 6;
     let mut spans: Vec<String> =
-        appearance.moments.iter().take(SHOWN).map(|moment| words::span(moment.start, moment.end)).collect();
+        appearance.moments.iter().take(SHOWN).map(|moment| times::span(moment.start, moment.end)).collect();
     if let Some(more) = appearance.moments.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         spans.push(format!("{} more", words::count(more, "time")));
     }

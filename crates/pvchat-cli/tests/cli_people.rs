@@ -71,7 +71,7 @@ fn a_person_is_enrolled_asked_about_and_forgotten() {
 
     let run = home.run(&["who", &other]);
     run.ends_with(0);
-    assert!(run.out.starts_with("person 1  0:00 to 0:30  nobody who is enrolled"), "{run:?}");
+    assert!(run.out.starts_with("person 1  0:00 to 0:31  nobody who is enrolled"), "{run:?}");
     let run = home.run(&["enrol", &other, "--name", "Aa"]);
     assert!(run.err.contains("unlike the other looks of Aa") && run.err.contains("subjects undo"), "{run:?}");
     assert_eq!(home.run(&["subjects", "undo"]).out, "undone: added a look to Aa\n");
@@ -432,7 +432,7 @@ fn an_archive_is_indexed_once_and_searched() {
     assert_eq!(found("Aa"), (everywhere, "yes".into()));
     let told = home.run(&["find", "Aa", &folder]);
     told.ends_with(0);
-    assert!(told.out.contains("a.mp4") && told.out.contains("0:00 to 0:02") && told.out.contains("similarity 0."), "{told:?}");
+    assert!(told.out.contains("a.mp4") && told.out.contains("0:00 to 0:03") && told.out.contains("similarity 0."), "{told:?}");
     // Whoever is nowhere is nowhere.
     home.run(&["enrol", &text(&clips.join("franck.mp4")), "--name", "Bb"]).ends_with(0);
     assert_eq!(found("Bb"), (Vec::new(), "no".into()));

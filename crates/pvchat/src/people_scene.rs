@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     Footage,
     people_questions::{Asked, AskedKind, Side, Within},
-    people_wording::{Span, both, capital, clock, joined, length, listed, merge, number, shortened, spans},
+    people_wording::{Span, both, capital, clock, end_clock, joined, length, listed, merge, number, shortened, spans},
 };
 
 /// What is said to questions that faces do not answer.
@@ -211,7 +211,9 @@ impl<'a> Scene<'a> {
         let frames = self.footage.timeline.frames;
         match (frames, self.is_part) {
             (0, _) => "Nothing of it was looked at.".into(),
-            (_, true) if self.starts_after_the_end() => format!("It ends at {}.", clock(self.footage.duration.unwrap_or(0.0))),
+            (_, true) if self.starts_after_the_end() => {
+                format!("It ends at {}.", end_clock(self.footage.duration.unwrap_or(0.0)))
+            }
             (_, true) => format!("I found nobody{}.", self.scope),
             (1, _) => "I found nobody in it (no face; somebody seen from behind is not found).".into(),
             _ => format!("I found nobody in it ({frames} frames looked at, no face)."),
@@ -373,7 +375,7 @@ impl<'a> Scene<'a> {
             AskedKind::On(sides) => return self.on(sides, asked, label, moments, verdict),
             _ if self.still => format!("{label} is in the picture, which has no times."),
             AskedKind::First => format!("{label} is seen{scope} first at {}.", clock(merged.first().map_or(0.0, |span| span.0))),
-            AskedKind::Last => format!("{label} is seen{scope} last at {}.", clock(merged.last().map_or(0.0, |span| span.1))),
+            AskedKind::Last => format!("{label} is seen{scope} last at {}.", end_clock(merged.last().map_or(0.0, |span| span.1))),
             AskedKind::HowLong => {
                 let total = length(self.total(&merged));
                 let share = match self.footage.duration.filter(|_| !self.is_part).map(length) {
@@ -474,7 +476,7 @@ impl<'a> Scene<'a> {
             .collect();
         let mut shared = merge(spans(&all[0].moments));
         for presence in &all[1..] {
-            shared = both(&shared, &merge(spans(&presence.moments)));
+            shared = both(&shared, &merge(spans(&presence.moments)), self.frame() / 2.0);
         }
         // Faces that take turns are near in time, but never in one frame.
         if self.footage.timeline.together < all.len() {
@@ -515,14 +517,15 @@ impl<'a> Scene<'a> {
         let name = presence.name.bare();
         let own = merge(spans(&presence.moments));
         let several = self.footage.timeline.together > 1;
-        let meets = |row: &&Row| several && !both(&own, &spans(&row.moments)).is_empty();
+        let shared = |row: &Row| both(&own, &spans(&row.moments), self.frame() / 2.0);
+        let meets = |row: &&Row| several && !shared(row).is_empty();
         let others: Vec<&Row> =
             self.rows.iter().filter(|row| row.subject.as_ref() != Some(&presence.name)).filter(meets).collect();
         let mut who: Vec<String> = Vec::new();
         for row in others.iter().filter(|row| row.clear) {
             if let Some(subject) = &row.subject {
                 let perhaps = if self.presence(subject).verdict == Verdict::Yes { "" } else { "perhaps " };
-                who.push(format!("{perhaps}{}{}", subject.bare(), self.in_brackets(&both(&own, &spans(&row.moments)))));
+                who.push(format!("{perhaps}{}{}", subject.bare(), self.in_brackets(&shared(row))));
             }
         }
         match others.iter().filter(|row| row.clear && row.subject.is_none()).count() {
@@ -726,10 +729,9 @@ impl<'a> Scene<'a> {
         (if asked.negated { capital(&text) } else { format!("Yes: {text}") }, Some(Verdict::Yes))
     }
 
-    /// The length of stretches: a face in one frame stands for the time until the following one.
+    /// The length of stretches.
     fn total(&self, spans: &[Span]) -> f64 {
-        let frame = self.frame();
-        let total = spans.iter().map(|(start, end)| end - start + frame).sum::<f64>();
+        let total = spans.iter().map(|(start, end)| end - start).sum::<f64>();
         self.footage.duration.map_or(total, |all| total.min(all))
     }
 
@@ -743,7 +745,9 @@ impl<'a> Scene<'a> {
         let last = seen.last().map_or(0.0, |span| span.1);
         let ends = seen.iter().map(|span| span.0).chain([self.footage.duration.unwrap_or(last)]);
         let begins = std::iter::once(0.0).chain(seen.iter().map(|span| span.1));
-        begins.zip(ends).filter(|(begin, end)| end - begin > 2.0 * self.frame()).collect()
+        let gaps = begins.zip(ends).filter(|(begin, end)| end - begin > self.frame());
+        // Where a gap ends, somebody is seen: that begins with a whole second.
+        gaps.map(|(begin, end)| (begin, if self.footage.duration == Some(end) { end } else { end.floor() })).collect()
     }
 }
 

@@ -124,6 +124,22 @@ fn a_photo_enrols_and_is_found_again_small_in_a_large_picture() {
     assert!(bounds.left > 2600.0 && bounds.top > 1200.0, "{bounds:?}");
 }
 
+/// The last face stands for the time until the next look, and at the end of the clip until there.
+#[test]
+fn somebody_who_is_there_to_the_end_is_seen_to_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (Some(people), Some(picture)) = (people(&folder.path().join("people")), picture()) else { return };
+    let grey = RgbImage::from_pixel(picture.width(), picture.height(), Rgb([120; 3]));
+    for (name, frames, end) in [("all.mp4", vec![picture.clone(); 6], 3.0), ("left.mp4", vec![picture, grey], 0.5)] {
+        let path = folder.path().join(name);
+        write_clip(&path, &frames, 2.0).unwrap();
+        let footage = people.watch(&path, carry_on).unwrap();
+        let moment = &footage.timeline.people[0].moments[0];
+        assert!(moment.start == 0.0 && (moment.end - end).abs() < 0.01, "{name}: {moment:?}");
+        assert_eq!(people.watch(&path, carry_on).unwrap(), footage, "{name}: once");
+    }
+}
+
 #[test]
 fn of_several_people_one_has_to_be_chosen() {
     let folder = tempfile::tempdir().unwrap();

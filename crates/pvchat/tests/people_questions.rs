@@ -367,6 +367,12 @@ fn person(subject: Option<&str>, stranger: usize, good: usize, moments: &[(f64, 
 
 fn footage(people: Vec<Value>, frames: usize, together: usize) -> Footage {
     let duration = (frames > 1).then_some(frames as f64 / 2.0);
+    let mut people = people;
+    for moment in people.iter_mut().flat_map(|person| person["moments"].as_array_mut().unwrap()) {
+        // The last face stands for the time until the next look, two of which are a second's.
+        let end = moment["end"].as_f64().unwrap() + 0.5;
+        moment["end"] = duration.map_or(0.0, |duration: f64| end.min(duration)).into();
+    }
     let known: Vec<[&str; 2]> = vec![["<Aa>", "a"], ["<Bb>", "b"], ["<Cc>", "c"]];
     serde_json::from_value(json!({
         "format_version": 1,
@@ -496,7 +502,7 @@ fn answers_say_who_is_there_and_when() {
         ("Is Aa with Cc?", "No. Cc is not in it. Three people are in the clip, none of them is Cc.", Some(No)),
         (
             "Are Aa and Bb together?",
-            "Not sure: Aa and somebody similar to Bb (0.48) are seen together at 0:30 to 0:41 (about 12 seconds in all).",
+            "Not sure: Aa and somebody similar to Bb (0.48) are seen together at 0:30 to 0:41 (about 11 seconds in all).",
             Some(NotSure),
         ),
     ];
@@ -526,7 +532,7 @@ fn people_are_together_only_where_they_share_frames() {
     check(
         &footage(people(10.0), 60, 2),
         question,
-        "Yes: Aa and Bb are seen together at 0:10 to 0:20 (about 11 seconds in all).",
+        "Yes: Aa and Bb are seen together at 0:10 to 0:20 (about 10 seconds in all).",
         Some(Verdict::Yes),
     );
     let apart = "No: Aa and Bb are in it, but I never see them at the same time: Aa at 0:00 to 0:20; Bb at 0:10 to 0:30.";
@@ -588,7 +594,7 @@ fn strangers_are_counted() {
     let text = "At least one person, but no face is good enough to say who: too small (18 pixels wide).";
     check(&poor, "How many people are there?", text, None);
     let whole = footage(vec![person(Some("Aa"), 0, 9, &[(0.0, 9.5, 0.8, MIDDLE)])], 20, 1);
-    check(&whole, "How long is Aa in it?", "Aa is seen for all of its 10 seconds: 0:00 to 0:09.", Some(Verdict::Yes));
+    check(&whole, "How long is Aa in it?", "Aa is seen for all of its 10 seconds: 0:00 to 0:10.", Some(Verdict::Yes));
     assert!(!ask(&two, "Where is Cc?").text.contains("base"));
 }
 
