@@ -267,6 +267,10 @@ struct Change {
     files: Vec<String>,
 }
 
+fn is_alike(one: &SubjectName, other: &SubjectName) -> bool {
+    one.bare().to_lowercase() == other.bare().to_lowercase()
+}
+
 impl Gallery {
     /// Uses a folder; it is made, readable by its owner only, when the first person is saved.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
@@ -278,9 +282,27 @@ impl Gallery {
         &self.0
     }
 
-    /// The file of a person.
+    /// The file of a person, who may be named in other capitals, see [`resolve`](Self::resolve).
     pub fn file(&self, name: &SubjectName) -> PathBuf {
+        self.own_file(&self.resolve(name).unwrap_or_else(|_| name.clone()))
+    }
+
+    fn own_file(&self, name: &SubjectName) -> PathBuf {
         self.0.join(format!("{}.{EXTENSION}", name.bare()))
+    }
+
+    /// The name under which somebody is kept: a name that nobody has means the only person whose name differs from it in nothing
+    /// but capitals. Where there is none, or several, it is the given one.
+    ///
+    /// # Errors
+    /// As [`names`](Self::names).
+    pub fn resolve(&self, name: &SubjectName) -> Result<SubjectName> {
+        let mut names = self.names()?;
+        if names.contains(name) {
+            return Ok(name.clone());
+        }
+        names.retain(|other| is_alike(other, name));
+        Ok(if names.len() == 1 { names.swap_remove(0) } else { name.clone() })
     }
 
     /// Everybody, in alphabetical order.
@@ -301,12 +323,16 @@ impl Gallery {
         Ok(names)
     }
 
-    /// Loads a person.
+    /// Loads a person, who may be named in other capitals, see [`resolve`](Self::resolve).
     ///
     /// # Errors
     /// [`Error::Unknown`] for somebody who is not there, [`Error::File`] for a file that is damaged or holds somebody else.
     pub fn load(&self, name: &SubjectName) -> Result<Person> {
-        let file = self.file(name);
+        self.load_own(&self.resolve(name)?)
+    }
+
+    fn load_own(&self, name: &SubjectName) -> Result<Person> {
+        let file = self.own_file(name);
         let bytes = match read(&file)? {
             Some(bytes) => bytes,
             None => {
@@ -319,7 +345,7 @@ impl Gallery {
         if person.name != *name {
             return Err(Error::File {
                 problem: format!("holds {}", person.name.bare()),
-                remedy: format!("rename it to {}, or import it", self.file(&person.name).display()),
+                remedy: format!("rename it to {}, or import it", self.own_file(&person.name).display()),
                 file,
             });
         }
@@ -331,7 +357,7 @@ impl Gallery {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_all(&self) -> Result<Vec<Person>> {
-        self.names()?.iter().map(|name| self.load(name)).collect()
+        self.names()?.iter().map(|name| self.load_own(name)).collect()
     }
 
     /// Saves a person, replacing one of that name; `what` says in words what changed, for [`undo`](Self::undo).
@@ -340,7 +366,7 @@ impl Gallery {
     /// [`Error::Io`], [`Error::Person`]; nothing half-written remains.
     pub fn save(&self, person: &Person, what: &str) -> Result<PathBuf> {
         self.replace(what, &[(&person.name, Some(person))])?;
-        Ok(self.file(&person.name))
+        Ok(self.own_file(&person.name))
     }
 
     /// Gives a person another name.
@@ -349,7 +375,8 @@ impl Gallery {
     /// [`Error::Person`] where the other name is taken; those of [`load`](Self::load) and [`save`](Self::save).
     pub fn rename(&self, from: &SubjectName, to: &SubjectName) -> Result<()> {
         let mut person = self.load(from)?;
-        self.check_free(to)?;
+        let from = &person.name.clone();
+        self.check_free(to, Some(from))?;
         person.name = to.clone();
         self.replace(&format!("renamed {} to {}", from.bare(), to.bare()), &[(to, Some(&person)), (from, None)])
     }
@@ -360,6 +387,7 @@ impl Gallery {
     /// [`Error::OtherModel`], [`Error::Person`]; those of [`load`](Self::load) and [`save`](Self::save).
     pub fn merge(&self, from: &SubjectName, into: &SubjectName) -> Result<Person> {
         let (other, mut person) = (self.load(from)?, self.load(into)?);
+        let (from, into) = (&other.name.clone(), &person.name.clone());
         if from == into {
             return Err(person.refused("cannot be merged with itself", "give two names"));
         }
@@ -388,7 +416,8 @@ impl Gallery {
     /// [`save`](Self::save).
     pub fn split(&self, from: &SubjectName, templates: &[usize], to: &SubjectName) -> Result<Person> {
         let mut person = self.load(from)?;
-        self.check_free(to)?;
+        let from = &person.name.clone();
+        self.check_free(to, None)?;
         if let Some(missing) = templates.iter().find(|&&number| number >= person.templates.len()) {
             let (problem, looks) = (format!("has no look {}", missing + 1), person.templates.len());
             let remedy = if looks == 1 { "it has one look only".into() } else { format!("choose from 1 to {looks}") };
@@ -427,7 +456,7 @@ impl Gallery {
     }
 
     /// The names under which templates of a person are or were kept: a person who was renamed, merged or split shares them with
-    /// the names of those changes. The given one is the first.
+    /// the names of those changes. The given one is the first, in the capitals of the person who has it.
     ///
     /// # Errors
     /// [`Error::Io`] when the history cannot be read.
@@ -436,7 +465,7 @@ impl Gallery {
         let people = |entry: &PathBuf| read_change(entry).map_or_else(|_| Vec::new(), |change| change.files);
         let changes: Vec<Vec<SubjectName>> =
             self.changes()?.iter().map(|entry| people(entry).iter().filter_map(bare).collect()).collect();
-        let mut related = vec![name.clone()];
+        let mut related = vec![self.resolve(name)?];
         let mut place = 0;
         while let Some(name) = related.get(place).cloned() {
             for other in changes.iter().filter(|names| names.contains(&name)).flatten() {
@@ -455,8 +484,9 @@ impl Gallery {
     /// # Errors
     /// [`Error::Io`] when something cannot be deleted.
     pub fn forget(&self, name: &SubjectName) -> Result<Vec<(PathBuf, u64)>> {
-        let related: Vec<String> = self.related(name)?.iter().map(|name| format!("{}.{EXTENSION}", name.bare())).collect();
-        let mut files = vec![self.file(name)];
+        let related = self.related(name)?;
+        let mut files: Vec<PathBuf> = related.first().map(|name| self.own_file(name)).into_iter().collect();
+        let related: Vec<String> = related.iter().map(|name| format!("{}.{EXTENSION}", name.bare())).collect();
         let mut entries = Vec::new();
         for entry in self.changes()? {
             // A change that cannot be read may hold anybody.
@@ -480,12 +510,13 @@ impl Gallery {
         Ok(deleted)
     }
 
-    fn check_free(&self, name: &SubjectName) -> Result<()> {
-        if !self.file(name).exists() {
-            return Ok(());
-        }
+    /// Refuses a name that somebody has, be it in other capitals; those of `except` may be changed.
+    fn check_free(&self, name: &SubjectName, except: Option<&SubjectName>) -> Result<()> {
+        let names = self.names()?;
+        let is_taken = |other: &&SubjectName| *other == name || (is_alike(other, name) && Some(*other) != except);
+        let Some(other) = names.iter().find(is_taken) else { return Ok(()) };
         Err(Error::Person {
-            name: name.bare().into(),
+            name: other.bare().into(),
             problem: format!("is already somebody in {}", self.0.display()),
             remedy: "choose another name, or merge the two".into(),
         })
@@ -509,8 +540,8 @@ impl Gallery {
         pvchat_data::file::write_json(&entry.join(CHANGE), &change)?;
         for (name, person) in people {
             match person {
-                Some(person) => write(&self.file(name), &person.to_bytes()?)?,
-                None => remove(&self.file(name))?,
+                Some(person) => write(&self.own_file(name), &person.to_bytes()?)?,
+                None => remove(&self.own_file(name))?,
             }
         }
         let old = (changes.len() + 1).saturating_sub(MOST_CHANGES);

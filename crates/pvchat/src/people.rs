@@ -297,6 +297,7 @@ impl People {
         let candidate = seen.choose(seen.candidates(), choice)?;
         let template = seen.template(&candidate)?;
         let mut person = self.gallery.load(name)?;
+        let name = &person.name.clone();
         let embedding = template.embedding.clone();
         person.add(template, self.finder.model(), true)?;
         if !person.refuses(&embedding) {

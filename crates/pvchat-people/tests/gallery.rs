@@ -1,0 +1,47 @@
+//! People under several names: other capitals, names that somebody had, and what is left after somebody was forgotten.
+
+use pvchat_data::SubjectName;
+use pvchat_people::{Error, Gallery, Person, Template};
+
+fn name(text: &str) -> SubjectName {
+    text.parse().unwrap()
+}
+
+fn person(text: &str) -> Person {
+    let embedding = vec![1.0, 0.0, 0.0, 0.0];
+    Person::new(name(text), "m".into(), Template { embedding, faces: 3, ..Template::default() })
+}
+
+/// A gallery of these people.
+fn gallery(people: &[&str]) -> (tempfile::TempDir, Gallery) {
+    let folder = tempfile::tempdir().unwrap();
+    let gallery = Gallery::new(folder.path().join("people"));
+    for person in people {
+        gallery.save(&self::person(person), &format!("enrolled {person}")).unwrap();
+    }
+    (folder, gallery)
+}
+
+#[test]
+fn a_name_in_other_capitals_is_the_only_person_whom_it_can_mean() {
+    let (_folder, gallery) = gallery(&["Grandma", "Aa"]);
+    assert_eq!(gallery.load(&name("grandma")).unwrap().name, name("Grandma"));
+    assert_eq!(gallery.file(&name("GRANDMA")), gallery.file(&name("Grandma")));
+    assert!(matches!(gallery.load(&name("Grandpa")), Err(Error::Unknown { .. })));
+    // A taken name is taken in any capitals; one's own may change.
+    assert!(matches!(gallery.rename(&name("aa"), &name("GRANDMA")), Err(Error::Person { .. })));
+    gallery.rename(&name("Grandma"), &name("grandma")).unwrap();
+    assert_eq!(gallery.names().unwrap(), [name("Aa"), name("grandma")]);
+    gallery.rename(&name("GRANDMA"), &name("Oma")).unwrap();
+    gallery.merge(&name("oma"), &name("aA")).unwrap();
+    assert_eq!(gallery.names().unwrap(), [name("Aa")]);
+    assert!(!gallery.forget(&name("aa")).unwrap().is_empty());
+    assert!(gallery.names().unwrap().is_empty());
+}
+
+#[test]
+fn of_two_names_that_differ_in_capitals_neither_is_guessed() {
+    let (_folder, gallery) = gallery(&["Aa", "aA"]);
+    assert!(matches!(gallery.load(&name("AA")), Err(Error::Unknown { .. })));
+    assert_eq!(gallery.load(&name("aA")).unwrap().name, name("aA"));
+}
