@@ -76,7 +76,15 @@ fn a_person_is_enrolled_asked_about_and_forgotten() {
     assert!(run.err.contains("unlike the other looks of Aa") && run.err.contains("subjects undo"), "{run:?}");
     assert_eq!(home.run(&["subjects", "undo"]).out, "undone: added a look to Aa\n");
 
-    let receipt = home.run(&["subjects", "forget", "Aa", "--json"]).json();
+    // Another name, and the old one: nothing is deleted where nobody has it.
+    home.run(&["subjects", "rename", "aa", "Bb"]).ends_with(0);
+    let had = home.run(&["subjects", "forget", "Aa"]);
+    had.ends_with(3);
+    assert!(had.err.contains("that person is now Bb; pvchat subjects forget Bb"), "{had:?}");
+    home.run(&["subjects", "rename", "Bb", "Aa"]).ends_with(0);
+    let found = home.run(&["subjects", "show", "aA", "--json"]).json();
+    assert_eq!(found["looks"].as_array().unwrap().len(), 1);
+    let receipt = home.run(&["subjects", "forget", "aa", "--json"]).json();
     assert!(receipt["deleted"].as_array().unwrap().len() >= 3, "{receipt}");
     for file in files(&home.subjects()) {
         let content = fs::read(&file).unwrap();

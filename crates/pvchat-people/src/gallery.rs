@@ -482,9 +482,20 @@ impl Gallery {
     /// other names ([`related`](Self::related)). Gives the files with their sizes in bytes.
     ///
     /// # Errors
-    /// [`Error::Io`] when something cannot be deleted.
+    /// [`Error::Io`] when something cannot be deleted, [`Error::Person`] for a name that somebody had who has another one now:
+    /// nothing is deleted then.
     pub fn forget(&self, name: &SubjectName) -> Result<Vec<(PathBuf, u64)>> {
-        let related = self.related(name)?;
+        let (related, names) = (self.related(name)?, self.names()?);
+        let now: Vec<&str> = related.iter().filter(|other| names.contains(other)).map(SubjectName::bare).collect();
+        if let (Some(name), false, Some(one)) =
+            (related.first(), related.first().is_some_and(|name| names.contains(name)), now.first())
+        {
+            return Err(Error::Person {
+                name: name.bare().into(),
+                problem: format!("nobody is called that any more; that person is now {}", now.join(" or ")),
+                remedy: format!("pvchat subjects forget {one}"),
+            });
+        }
         let mut files: Vec<PathBuf> = related.first().map(|name| self.own_file(name)).into_iter().collect();
         let related: Vec<String> = related.iter().map(|name| format!("{}.{EXTENSION}", name.bare())).collect();
         let mut entries = Vec::new();

@@ -45,3 +45,15 @@ fn of_two_names_that_differ_in_capitals_neither_is_guessed() {
     assert!(matches!(gallery.load(&name("AA")), Err(Error::Unknown { .. })));
     assert_eq!(gallery.load(&name("aA")).unwrap().name, name("aA"));
 }
+
+#[test]
+fn a_name_that_somebody_had_is_not_forgotten() {
+    let (_folder, gallery) = gallery(&["Anna"]);
+    gallery.rename(&name("Anna"), &name("Berta")).unwrap();
+    let error = gallery.forget(&name("Anna")).unwrap_err().to_string();
+    assert!(error.contains("that person is now Berta") && error.contains("pvchat subjects forget Berta"), "{error}");
+    assert_eq!(gallery.names().unwrap(), [name("Berta")]);
+    assert_eq!(gallery.undo().unwrap().as_deref(), Some("renamed Anna to Berta"), "nothing was deleted");
+    assert!(!gallery.forget(&name("Anna")).unwrap().is_empty());
+    assert!(gallery.forget(&name("Anna")).unwrap().is_empty());
+}
