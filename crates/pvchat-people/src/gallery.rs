@@ -28,6 +28,8 @@ const MOST_CHANGES: usize = 32;
 const HISTORY: &str = "history";
 const ENTRY: &str = "person";
 const CHANGE: &str = "change.json";
+/// What the history says where somebody was forgotten; the name would be a trace.
+const FORGETTING: &str = "forgetting somebody";
 
 /// The mean of good faces from one clip or picture.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -263,8 +265,15 @@ pub struct Gallery(PathBuf);
 #[derive(Serialize, Deserialize)]
 struct Change {
     what: String,
-    /// Names of files; those that were not there before have no copy beside this entry.
+    /// Names of files; those that were not there before have no copy beside this entry. None where somebody was forgotten.
     files: Vec<String>,
+}
+
+impl Change {
+    /// Whether it only says that somebody was forgotten.
+    fn is_mark(&self) -> bool {
+        self.files.is_empty()
+    }
 }
 
 fn is_alike(one: &SubjectName, other: &SubjectName) -> bool {
@@ -437,13 +446,27 @@ impl Gallery {
         Ok(other)
     }
 
-    /// Takes back the last change and says what it was; `None` when there is none.
+    /// Takes back the last change and says what it was; `None` when there is none. After somebody was [forgotten](Self::forget) it
+    /// refuses once, so that nobody takes back an older change without knowing it.
     ///
     /// # Errors
-    /// [`Error::Io`] when files cannot be replaced.
+    /// [`Error::Io`] when files cannot be replaced, [`Error::Person`] where the last change was to forget somebody.
     pub fn undo(&self) -> Result<Option<String>> {
-        let Some(entry) = self.changes()?.pop() else { return Ok(None) };
+        let mut changes = self.changes()?;
+        let Some(entry) = changes.pop() else { return Ok(None) };
         let change = read_change(&entry)?;
+        if change.is_mark() {
+            fs::remove_dir_all(&entry).map_err(|source| Error::io(&entry, source))?;
+            let before = changes.last().and_then(|entry| read_change(entry).ok());
+            return Err(Error::Person {
+                name: FORGETTING.into(),
+                problem: "cannot be undone".into(),
+                remedy: match before {
+                    Some(before) => format!("the change before it is: {}; run undo again to take that back", before.what),
+                    None => "there is no change before it".into(),
+                },
+            });
+        }
         for name in &change.files {
             let file = self.0.join(name);
             match read(&entry.join(name))? {
@@ -479,7 +502,8 @@ impl Gallery {
     }
 
     /// Deletes all that is kept of a person: the file, and every old version that may hold the person's templates, also under
-    /// other names ([`related`](Self::related)). Gives the files with their sizes in bytes.
+    /// other names ([`related`](Self::related)). Gives the files with their sizes in bytes. Where older changes stay, the history
+    /// says that somebody was forgotten, but not who, see [`undo`](Self::undo).
     ///
     /// # Errors
     /// [`Error::Io`] when something cannot be deleted, [`Error::Person`] for a name that somebody had who has another one now:
@@ -518,6 +542,13 @@ impl Gallery {
         for entry in entries {
             fs::remove_dir(&entry).map_err(|source| Error::io(&entry, source))?;
         }
+        let before = self.changes()?;
+        let is_marked = before.last().is_none_or(|entry| read_change(entry).is_ok_and(|change| change.is_mark()));
+        if !deleted.is_empty() && !is_marked {
+            let entry = self.new_entry(&before)?;
+            let mark = Change { what: FORGETTING.into(), files: Vec::new() };
+            pvchat_data::file::write_json(&entry.join(CHANGE), &mark)?;
+        }
         Ok(deleted)
     }
 
@@ -533,14 +564,20 @@ impl Gallery {
         })
     }
 
+    /// A folder for the change that follows these.
+    fn new_entry(&self, changes: &[PathBuf]) -> Result<PathBuf> {
+        let last = changes.last().and_then(|entry| entry.file_name()?.to_str()?.parse::<u64>().ok()).unwrap_or(0);
+        let entry = self.0.join(HISTORY).join(format!("{:06}", last + 1));
+        make_private(&entry)?;
+        Ok(entry)
+    }
+
     /// Replaces files after copying what they held into the history. New files come first, so that whatever happens in
     /// between nobody is lost.
     fn replace(&self, what: &str, people: &[(&SubjectName, Option<&Person>)]) -> Result<()> {
         make_private(&self.0)?;
         let mut changes = self.changes()?;
-        let last = changes.last().and_then(|entry| entry.file_name()?.to_str()?.parse::<u64>().ok()).unwrap_or(0);
-        let entry = self.0.join(HISTORY).join(format!("{:06}", last + 1));
-        make_private(&entry)?;
+        let entry = self.new_entry(&changes)?;
         let files: Vec<String> = people.iter().map(|(name, _)| format!("{}.{EXTENSION}", name.bare())).collect();
         for name in &files {
             if let Some(before) = read(&self.0.join(name))? {
@@ -728,8 +765,9 @@ mod tests {
         assert_eq!(gallery.related(&name("Bb")).unwrap(), [name("Bb"), name("Aa")]);
         gallery.forget(&name("Bb")).unwrap();
         let kept: Vec<Change> = gallery.changes().unwrap().iter().map(|entry| read_change(entry).unwrap()).collect();
-        assert!(kept.iter().all(|change| change.files == ["Cc.person.safetensors"]), "an old version of Aa is left");
-        assert_eq!((kept.len(), gallery.names().unwrap()), (2, vec![name("Cc")]));
+        let of_cc = |change: &&Change| change.files == ["Cc.person.safetensors"];
+        assert!(kept.iter().all(|change| of_cc(&change) || change.is_mark()), "an old version of Aa is left");
+        assert_eq!((kept.iter().filter(of_cc).count(), gallery.names().unwrap()), (2, vec![name("Cc")]));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! People under several names: other capitals, names that somebody had, and what is left after somebody was forgotten.
 
+use std::fs;
+
 use pvchat_data::SubjectName;
 use pvchat_people::{Error, Gallery, Person, Template};
 
@@ -56,4 +58,26 @@ fn a_name_that_somebody_had_is_not_forgotten() {
     assert_eq!(gallery.undo().unwrap().as_deref(), Some("renamed Anna to Berta"), "nothing was deleted");
     assert!(!gallery.forget(&name("Anna")).unwrap().is_empty());
     assert!(gallery.forget(&name("Anna")).unwrap().is_empty());
+}
+
+#[test]
+fn undoing_stops_once_where_somebody_was_forgotten() {
+    let (folder, gallery) = gallery(&["Grandma"]);
+    gallery.save(&person("Grandma"), "added a look to Grandma").unwrap();
+    gallery.save(&person("Carla"), "enrolled Carla").unwrap();
+    gallery.forget(&name("Carla")).unwrap();
+    let trace = walk(folder.path()).into_iter().find(|file| String::from_utf8_lossy(&fs::read(file).unwrap()).contains("Carla"));
+    assert_eq!(trace, None);
+    let refused = gallery.undo().unwrap_err().to_string();
+    assert!(refused.contains("cannot be undone") && refused.contains("added a look to Grandma; run undo again"), "{refused}");
+    assert_eq!(gallery.undo().unwrap().as_deref(), Some("added a look to Grandma"));
+    // Nothing is left to be taken for the last change.
+    gallery.forget(&name("Grandma")).unwrap();
+    assert_eq!(gallery.undo().unwrap(), None);
+}
+
+/// Every file below a folder.
+fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
