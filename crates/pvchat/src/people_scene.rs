@@ -262,9 +262,12 @@ impl<'a> Scene<'a> {
                     return self.unsure(&head);
                 }
                 let when = if self.still { String::new() } else { format!(" at {}", times()) };
-                if let Some(other) = self.also(&presence.name).and_then(|(row, _)| row.subject.as_ref()) {
-                    let (name, other) = (presence.name.bare(), other.bare());
-                    return format!("{head}: whoever is seen{when} looks like {other} and like {name} ({similarity:.2}).");
+                if let Some(row_subject) = self.also(&presence.name).and_then(|(row, _)| row.subject.as_ref()) {
+                    let (name, other) = (presence.name.bare(), row_subject.bare());
+                    let merging = merging(&[row_subject, &presence.name]);
+                    return format!(
+                        "{head}: whoever is seen{when} looks like {other} and like {name} ({similarity:.2}).{merging}"
+                    );
                 }
                 let flaw = self.row(&presence.name).and_then(|row| row.flaw);
                 let flaw = flaw.map_or(String::new(), |flaw| format!("; most of the faces are {flaw}"));
@@ -583,20 +586,31 @@ impl<'a> Scene<'a> {
         self.names.iter().filter(|name| asked.people.iter().any(|one| one == name.bare())).collect()
     }
 
-    /// Those who are recognised, and how many are not, in words; without those who do not count.
+    /// Whom else of those who are enrolled a recognised person may be; nobody who is seen beside.
+    fn alike(&self, row: &'_ Row, without: &[&SubjectName]) -> Vec<&'a SubjectName> {
+        let is_like = |name: &&SubjectName| row.also.iter().any(|(other, _)| other == *name);
+        let others = self.names.iter().filter(|name| !without.contains(name) && self.row(name).is_none());
+        others.filter(is_like).collect()
+    }
+
+    /// Those who are recognised, the certain ones first, and how many are not, in words; without those who do not count.
     fn roll(&self, without: &[&SubjectName], with_times: bool) -> Vec<String> {
-        let mut roll = Vec::new();
+        let (mut roll, mut alike, mut perhaps) = (Vec::new(), Vec::new(), Vec::new());
         for name in self.names.iter().filter(|name| !without.contains(name)) {
-            let presence = self.presence(name);
-            if presence.moments.is_empty() {
-                continue;
-            }
+            let (Some(row), presence) = (self.row(name), self.presence(name)) else { continue };
             let times = if with_times { self.in_brackets(&spans(&presence.moments)) } else { String::new() };
-            match presence.verdict {
-                Verdict::Yes => roll.push(format!("{}{times}", name.bare())),
-                _ => roll.push(format!("perhaps {}{times}", name.bare())),
+            let others = self.alike(row, without);
+            if !others.is_empty() {
+                let names: Vec<&str> = std::iter::once(name).chain(others).map(SubjectName::bare).collect();
+                alike.push(format!("{}, who look alike{times}", names.join(" or ")));
+            } else if presence.verdict == Verdict::Yes {
+                roll.push(format!("{}{times}", name.bare()));
+            } else {
+                perhaps.push(format!("perhaps {}{times}", name.bare()));
             }
         }
+        roll.append(&mut alike);
+        roll.append(&mut perhaps);
         let named = self.rows.iter().filter(|row| row.subject.is_some()).count();
         match self.others(&[]).saturating_sub(named) {
             0 => {}
@@ -604,6 +618,16 @@ impl<'a> Scene<'a> {
             strangers => roll.push(format!("{} people who are not recognised", number(strangers))),
         }
         roll
+    }
+
+    /// What to do about names that may be of one person.
+    fn merging(&self, without: &[&SubjectName]) -> String {
+        let hint = |row: &Row| {
+            let name = row.subject.as_ref().filter(|name| !without.contains(name))?;
+            let all: Vec<&SubjectName> = std::iter::once(name).chain(self.alike(row, without)).collect();
+            Some(merging(&all))
+        };
+        self.rows.iter().filter_map(hint).collect()
     }
 
     /// What is added where faces say nothing.
@@ -651,7 +675,7 @@ impl<'a> Scene<'a> {
             (_, false) => " who are not recognised".into(),
             (_, true) => format!(": {}", joined(&roll)),
         };
-        format!("{people}{}{who}{most}.{further}", self.scope)
+        format!("{people}{}{who}{most}.{further}{}", self.scope, self.merging(&without))
     }
 
     fn who(&self, asked: &Asked) -> String {
@@ -670,10 +694,11 @@ impl<'a> Scene<'a> {
             (true, true) => format!("{head}{}.{}", if head.is_empty() { "Nobody" } else { "nobody" }, self.further_faces()),
             _ => {
                 let who = joined(&roll);
-                let who = if head.is_empty() { capital(&who) } else { who };
+                let is_name = self.names.iter().any(|name| who.starts_with(name.bare()));
+                let who = if head.is_empty() && !is_name { capital(&who) } else { who };
                 let far =
                     if self.rows.iter().any(|row| row.clear) { self.further_faces() } else { format!(" {}", self.unsure("")) };
-                format!("{head}{who}{}.{far}", self.scope)
+                format!("{head}{who}{}.{far}{}", self.scope, self.merging(&without))
             }
         };
         if self.names.is_empty() {
@@ -772,6 +797,17 @@ fn row(person: &Appearance, footage: &Footage, names: &[SubjectName], within: Op
         flaw: person.flaw.filter(|_| poor),
         moments,
     })
+}
+
+/// What to do where several names are of one person; nothing for one.
+fn merging(names: &[&SubjectName]) -> String {
+    let [into, from, ..] = names else { return String::new() };
+    let quoted = |name: &SubjectName| match name.bare() {
+        bare if bare.contains([' ', '\'']) => format!("\"{bare}\""),
+        bare => bare.to_string(),
+    };
+    let all: Vec<String> = names.iter().map(|name| name.bare().into()).collect();
+    format!(" If {} are one person: pvchat subjects merge {} {}.", joined(&all), quoted(from), quoted(into))
 }
 
 /// Seconds between two frames that were looked at.

@@ -631,9 +631,24 @@ fn two_names_of_one_person_are_not_sure() {
     one["also"] = json!([["<Cc>", 0.9]]);
     let footage = footage(vec![one], 20, 1);
     check(&footage, "Is Aa in it?", "Yes: 0:00 to 0:09 (similarity 0.95). Nobody else is in the clip.", Some(Verdict::Yes));
-    let text = "Not sure: whoever is seen at 0:00 to 0:09 looks like Aa and like Cc (0.90).";
+    let text = "Not sure: whoever is seen at 0:00 to 0:09 looks like Aa and like Cc (0.90). If Aa and Cc are one \
+                person: pvchat subjects merge Cc Aa.";
     check(&footage, "Is Cc in it?", text, Some(Verdict::NotSure));
     check(&footage, "Is Bb in it?", "No. One person is in the clip, and it is not Bb.", Some(Verdict::No));
+}
+
+/// One face that fits two names is one person, and whoever is certain comes first.
+#[test]
+fn faces_that_fit_two_names_add_up() {
+    let mut one = person(Some("Bb"), 0, 9, &[(0.0, 9.0, 0.95, MIDDLE)]);
+    one["also"] = json!([["<Aa>", 0.9]]);
+    let footage = footage(vec![one, person(Some("Cc"), 0, 9, &[(0.0, 9.0, 0.9, MIDDLE)])], 20, 2);
+    let text = "Two people: Cc and Bb or Aa, who look alike; at most two at the same time. If Bb and Aa are one person: pvchat \
+                subjects merge Aa Bb.";
+    check(&footage, "How many people are there?", text, None);
+    let text = "Cc (0:00 to 0:09) and Bb or Aa, who look alike (0:00 to 0:09). If Bb and Aa are one person: pvchat subjects \
+                merge Aa Bb.";
+    check(&footage, "Who is in it?", text, None);
 }
 
 /// Relatives, and names that are words of questions, count as names in small letters where a name can stand.
