@@ -72,6 +72,6 @@ pub mod times {
 pub mod questions {
     pub use crate::{
         people_answer::answer,
-        people_questions::{Asked, AskedKind, Context, LONGEST_QUESTION, Refusal, Side, Within, understand},
+        people_questions::{Asked, AskedKind, Context, Edge, LONGEST_QUESTION, Refusal, Side, Within, understand},
     };
 }

@@ -7,11 +7,14 @@ use serde::Serialize;
 
 use crate::{
     Error, Result,
-    people_times::{is_number, time, within},
+    people_times::{Bound, bound, is_number, time, within},
     people_wording::capital,
     people_words::{Cue, Cut, Piece, Reading, among, cue, is_known, pieces},
 };
-pub use crate::{people_times::Within, people_words::Side};
+pub use crate::{
+    people_times::{Edge, Within},
+    people_words::Side,
+};
 
 /// The longest question that is read, in characters.
 pub const LONGEST_QUESTION: usize = 2_000;
@@ -47,10 +50,21 @@ pub enum AskedKind {
     Last,
     /// For how long?
     HowLong,
+    /// For longer than some time, or for less?
+    Lasts {
+        /// The time in seconds.
+        seconds: f64,
+        /// For longer; otherwise for less.
+        longer: bool,
+        /// Whether exactly that long is enough.
+        or_equal: bool,
+    },
     /// How many times?
     HowOften,
     /// Where in the picture?
     Where,
+    /// Which of those in it: where in the picture, and when?
+    Which,
     /// In this part of the picture?
     On(Vec<Side>),
     /// Are they seen at the same time?
@@ -321,6 +335,8 @@ enum Item {
 struct Clause {
     items: Vec<Item>,
     within: Vec<Within>,
+    /// How long somebody is to be there.
+    bound: Option<Bound>,
     /// Whether it begins as a question does.
     is_question: bool,
     /// Whether "it" or the footage is what is asked about.
@@ -329,12 +345,18 @@ struct Clause {
 
 impl Clause {
     fn read(pieces: &[Piece]) -> Self {
-        let mut clause = Self { items: Vec::new(), within: Vec::new(), is_question: false, of_footage: false };
+        let mut clause = Self { items: Vec::new(), within: Vec::new(), bound: None, is_question: false, of_footage: false };
         let leading = pieces.iter().find(|piece| **piece != Piece::Comma && !among("and or so but please ok", piece.word()));
         clause.is_question = leading.is_some_and(|first| among(STARTERS, first.word()) || among("tell say show", first.word()));
         let mut at = 0;
         while at < pieces.len() {
             let rest = &pieces[at..];
+            if let Some((bound, used)) = bound(rest) {
+                clause.bound = Some(bound);
+                clause.items.push(Item::Cue(Cue::HowLong));
+                at += used;
+                continue;
+            }
             if let Some((within, used)) = within(rest) {
                 clause.within.push(within);
                 at += used;
@@ -597,7 +619,8 @@ impl Clause {
         } else if self.has(Cue::HowOften) {
             AskedKind::HowOften
         } else if self.has(Cue::HowLong) {
-            AskedKind::HowLong
+            let lasts = |Bound { seconds, longer, or_equal }| AskedKind::Lasts { seconds, longer, or_equal };
+            self.bound.map_or(AskedKind::HowLong, lasts)
         } else if !sides.is_empty() {
             if several && !self.has(Cue::And) && !self.has(Cue::Or) {
                 // "Is Aa on the left of Bb?"
@@ -617,7 +640,7 @@ impl Clause {
         } else if self.has(Cue::Who) && self.has(Cue::Else) || people.is_empty() && self.is_about_everybody() {
             AskedKind::Who
         } else if self.has(Cue::Who) {
-            if several { AskedKind::Present } else { AskedKind::Where }
+            if several { AskedKind::Present } else { AskedKind::Which }
         } else if people.is_empty() && !self.has_none(&[Cue::Anyone, Cue::Nobody, Cue::People]) || self.has(Cue::Else) {
             AskedKind::Anyone
         } else if !people.is_empty() && !self.is_name_only() {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     Footage,
-    people_questions::{Asked, AskedKind, Side, Within},
+    people_questions::{Asked, AskedKind, Edge, Side, Within},
     people_wording::{Span, both, capital, clock, end_clock, joined, length, listed, merge, number, shortened, spans},
 };
 
@@ -72,14 +72,18 @@ impl<'a> Scene<'a> {
         within: Option<Within>,
     ) -> Self {
         let still = footage.finished && footage.timeline.frames <= 1;
-        let within = within.filter(|_| !still);
+        let last =
+            || footage.timeline.people.iter().flat_map(|person| &person.moments).map(|moment| moment.end).fold(0.0, f64::max);
+        let within = within.filter(|_| !still).map(|within| within.of(footage.duration.unwrap_or_else(last)));
         let rows = footage.timeline.people.iter().filter_map(|person| row(person, footage, names, within)).collect();
         let is_moment = within.is_some_and(|within| within.until == Some(within.from));
         let scope = within.map_or(String::new(), |within| match within {
-            Within { from, until: None } => format!(" after {}", clock(from)),
-            Within { from, until: Some(until) } if from == until => format!(" at {}", clock(from)),
-            Within { from, until: Some(until) } if from <= 0.0 => format!(" before {}", clock(until)),
-            Within { from, until: Some(until) } => format!(" between {} and {}", clock(from), clock(until)),
+            Within { edge: Some(Edge::Beginning), .. } => " at the beginning".into(),
+            Within { edge: Some(Edge::End), .. } => " at the end".into(),
+            Within { from, until: None, .. } => format!(" after {}", clock(from)),
+            Within { from, until: Some(until), .. } if from == until => format!(" at {}", clock(from)),
+            Within { from, until: Some(until), .. } if from <= 0.0 => format!(" before {}", clock(until)),
+            Within { from, until: Some(until), .. } => format!(" between {} and {}", clock(from), clock(until)),
         });
         Self {
             footage,
@@ -375,18 +379,22 @@ impl<'a> Scene<'a> {
         let times = listed(&merged);
         let sentence = match &asked.kind {
             AskedKind::Where => format!("{label} is {}.", self.places(moments)),
+            AskedKind::Which if self.still => format!("{label} is {}.", self.places(moments)),
+            AskedKind::Which => format!("{label} is {}, and seen{scope} at {times}.", self.places(moments)),
             AskedKind::On(sides) => return self.on(sides, asked, label, moments, verdict),
             _ if self.still => format!("{label} is in the picture, which has no times."),
             AskedKind::First => format!("{label} is seen{scope} first at {}.", clock(merged.first().map_or(0.0, |span| span.0))),
             AskedKind::Last => format!("{label} is seen{scope} last at {}.", end_clock(merged.last().map_or(0.0, |span| span.1))),
-            AskedKind::HowLong => {
-                let total = length(self.total(&merged));
-                let share = match self.footage.duration.filter(|_| !self.is_part).map(length) {
-                    Some(all) if all == total => format!("all of its {all}"),
-                    Some(all) => format!("about {total} of {all}"),
-                    None => format!("about {total}"),
+            AskedKind::HowLong => format!("{label} is seen{scope} for {}: {times}.", self.share(&merged)),
+            AskedKind::Lasts { seconds, longer, or_equal } => {
+                let beyond = if *longer { self.total(&merged) - seconds } else { seconds - self.total(&merged) };
+                let is_so = if *or_equal { beyond >= -1e-3 } else { beyond > 1e-3 };
+                let (head, verdict) = match (verdict, is_so) {
+                    (Verdict::Yes, true) => ("Yes: ", Verdict::Yes),
+                    (Verdict::Yes, false) => ("No: ", Verdict::No),
+                    _ => ("", verdict),
                 };
-                format!("{label} is seen{scope} for {share}: {times}.")
+                return (format!("{head}{label} is seen{scope} for {}: {times}.", self.share(&merged)), verdict);
             }
             AskedKind::HowOften => {
                 let often = match merged.len() {
@@ -403,6 +411,16 @@ impl<'a> Scene<'a> {
             _ => format!("{label} is seen{scope} at {times}."),
         };
         (sentence, verdict)
+    }
+
+    /// For how long, and for how much of all.
+    fn share(&self, seen: &[Span]) -> String {
+        let total = length(self.total(seen));
+        match self.footage.duration.filter(|_| !self.is_part).map(length) {
+            Some(all) if all == total => format!("all of its {all}"),
+            Some(all) => format!("about {total} of {all}"),
+            None => format!("about {total}"),
+        }
     }
 
     /// Whether somebody is on a side of the picture.
@@ -778,8 +796,8 @@ impl<'a> Scene<'a> {
 
 /// What is kept of somebody in a part of the footage; `None` for somebody who is not seen there.
 fn row(person: &Appearance, footage: &Footage, names: &[SubjectName], within: Option<Within>) -> Option<Row> {
-    let Within { from, until } = within.unwrap_or(Within { from: f64::MIN, until: None });
-    let until = until.unwrap_or(f64::MAX);
+    let from = within.map_or(f64::MIN, |within| within.from);
+    let until = within.and_then(|within| within.until).unwrap_or(f64::MAX);
     let slack = frame(footage);
     let is_in = |moment: &&Moment| moment.end >= from - slack && moment.start <= until + slack;
     let cut = |moment: &Moment| {

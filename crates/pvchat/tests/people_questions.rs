@@ -22,14 +22,18 @@ fn short(asked: &[Asked]) -> String {
             AskedKind::Refused(Refusal::UnknownPerson(name)) => format!("unknown {name}"),
             AskedKind::Refused(Refusal::NobodyNamed) => "whom".into(),
             AskedKind::Refused(_) => "what".into(),
+            AskedKind::Lasts { seconds, longer, or_equal } => {
+                format!("lasts {}{}{seconds}", if *longer { ">" } else { "<" }, if *or_equal { "=" } else { "" })
+            }
             AskedKind::On(sides) => format!("on {}", sides.iter().map(|side| format!("{side:?}")).collect::<Vec<_>>().join("-")),
             kind => format!("{kind:?}").to_lowercase(),
         };
         let not = if asked.negated { "not " } else { "" };
         let is_refused = matches!(asked.kind, AskedKind::Refused(_));
         let people = if is_refused { String::new() } else { asked.people.join(if asked.either { "/" } else { "+" }) };
-        let within = asked.within.map_or(String::new(), |Within { from, until }| {
-            format!(" {from}..{}", until.map_or(String::new(), |until| until.to_string()))
+        let within = asked.within.map_or(String::new(), |Within { from, until, edge, .. }| match edge {
+            Some(edge) => format!(" {edge:?}").to_lowercase(),
+            None => format!(" {from}..{}", until.map_or(String::new(), |until| until.to_string())),
         });
         format!("{not}{kind} {people}{within}").split_whitespace().collect::<Vec<_>>().join(" ")
     };
@@ -99,6 +103,10 @@ fn questions_are_understood() {
         ("How many seconds is Aa visible for?", "howlong Aa"),
         ("Is Aa in it the whole time?", "howlong Aa"),
         ("How much screen time does Aa have?", "howlong Aa"),
+        ("Is Aa in it longer than 5 seconds?", "lasts >5 Aa"),
+        ("Is Aa there for at least a minute?", "lasts >=60 Aa"),
+        ("Does Aa appear for less than 1:10?", "lasts <70 Aa"),
+        ("Is Aa in it longer than Bb?", "describe"),
         ("How often does Aa appear?", "howoften Aa"),
         ("Does Aa appear more than once?", "howoften Aa"),
         ("How many times does Aa show up?", "howoften Aa"),
@@ -109,9 +117,14 @@ fn questions_are_understood() {
         ("Who is there at 0:05?", "who 5..5"),
         ("Is Aa there in the first 30 seconds?", "present Aa 0..30"),
         ("When does anyone appear?", "when"),
+        ("Is Aa in it at the beginning?", "present Aa beginning"),
+        ("Is Aa there at the very end of the video?", "present Aa end"),
+        ("Who is there at the end?", "who end"),
+        ("Is Aa at the end of the table?", "describe"),
         // Places in the picture
         ("Where is Aa?", "where Aa"),
         ("Which one is Aa?", "where Aa"),
+        ("Who is Aa?", "which Aa"),
         ("Is Aa on the left?", "on Left Aa"),
         ("Is Aa in the upper right corner?", "on Upper-Right Aa"),
         // Several people
@@ -211,7 +224,6 @@ fn questions_are_understood() {
         ("How long is the video?", "what"),
         ("Is Aa in it before Bb?", "what"),
         ("Is Aa in it when Bb comes in?", "what"),
-        ("Is Aa in it at the beginning?", "what"),
         ("Is Aa in it before 30?", "what"),
         ("Is Aa in it without Bb?", "what"),
         ("Was Aa there yesterday at 5 pm?", "what"),
@@ -693,6 +705,27 @@ fn what_needs_a_base_does_not_hide_the_times() {
     assert_eq!(answer.text.matches("This needs a base").count(), 1, "{}", answer.text);
     assert!(answer.text.ends_with("Aa is seen at 0:03 to 0:41 and 1:12 to 1:30."), "{}", answer.text);
     assert_eq!((answer.refused, answer.verdict), (Some(Refusal::NeedsDescription), Some(Verdict::Yes)));
+}
+
+#[test]
+fn lengths_and_ends_are_answered_from_the_timeline() {
+    use Verdict::*;
+    let footage = two_people();
+    let seen = "Aa is seen for about 57 seconds of 2 minutes: 0:03 to 0:41 and 1:12 to 1:30.";
+    check(&footage, "Is Aa in it longer than 50 seconds?", &format!("Yes: {seen}"), Some(Yes));
+    check(&footage, "Is Aa in it for at least a minute?", &format!("No: {seen}"), Some(No));
+    check(&footage, "Is Aa there for less than 1:00?", &format!("Yes: {seen}"), Some(Yes));
+    let whole = self::footage(vec![person(Some("Aa"), 0, 9, &[(0.0, 9.5, 0.8, MIDDLE)])], 20, 1);
+    assert_eq!(ask(&whole, "Is Aa there for longer than 10 seconds?").verdict, Some(No));
+    assert_eq!(ask(&whole, "Is Aa there for at least 10 seconds?").verdict, Some(Yes));
+    let text = "Yes, at the end: 0:09 to 0:10 (similarity 0.80). Nobody else is in the clip at the end.";
+    check(&whole, "Is Aa there at the end?", text, Some(Yes));
+    let text = "Yes, at the beginning: 0:03 to 0:12 (similarity 0.81). Nobody else is in the clip at the beginning.";
+    check(&footage, "Is Aa there at the beginning?", text, Some(Yes));
+    check(&footage, "Is Aa there at the end?", "No. One person is in the clip at the end, and it is not Aa.", Some(No));
+    let text = "Aa is at the upper left of the picture at 0:03 and on the right of the picture at 1:12, and seen at 0:03 to 0:41 \
+                and 1:12 to 1:30.";
+    check(&footage, "Who is Aa?", text, Some(Yes));
 }
 
 #[test]
