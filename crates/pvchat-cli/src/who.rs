@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use pvchat::{
     Error, Footage, People,
-    faces::{Appearance, Verdict},
+    faces::{Appearance, Verdict, least_face},
     times,
 };
 use serde::Serialize;
@@ -135,8 +135,7 @@ impl Arguments {
                 true => "1 picture".to_string(),
                 false => words::count(footage.timeline.frames, "frame"),
             };
-            // Larger pictures are shrunk before faces are looked for.
-            let least = (24.0 * f64::from(footage.size[0].max(footage.size[1])) / 1920.0).ceil().max(24.0);
+            let least = least_face(footage.size);
             let message =
                 format!("nobody found in {file} ({frames} looked at, no face); faces of {least} pixels or more are seen");
             return Err(Failure::refused("nobody_found", message));

@@ -54,6 +54,12 @@ impl Default for Limits {
     }
 }
 
+/// The least width in pixels of a face that is good enough, in pictures of this width and height: larger pictures are shrunk
+/// before faces are looked for.
+pub fn least_face([width, height]: [u32; 2]) -> u32 {
+    (Limits::default().size as u32).max(width.max(height).div_ceil(80))
+}
+
 /// Why a face is not good enough.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

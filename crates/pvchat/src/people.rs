@@ -251,7 +251,7 @@ impl People {
     fn enrol_as(&self, seen: &SeenPeople, choice: Option<Choice>, name: &SubjectName, anew: bool) -> Result<Enrolled> {
         let candidates = seen.candidates();
         let others = candidates.len().saturating_sub(1);
-        let candidate = seen.choose(candidates, choice)?;
+        let candidate = seen.choose(candidates, choice, "enrol from footage that shows a face")?;
         let template = seen.template(&candidate)?;
         let model = self.finder.model();
         let names = self.gallery.names()?;
@@ -294,7 +294,8 @@ impl People {
     /// # Errors
     /// As [`enrol`](Self::enrol), and [`Error::People`] for a name that nobody has.
     pub fn correct(&self, seen: &SeenPeople, choice: Option<Choice>, name: &SubjectName) -> Result<Person> {
-        let candidate = seen.choose(seen.candidates(), choice)?;
+        let remedy = format!("give footage that shows whoever is not {}, with a face", name.bare());
+        let candidate = seen.choose(seen.candidates(), choice, &remedy)?;
         let template = seen.template(&candidate)?;
         let mut person = self.gallery.load(name)?;
         let name = &person.name.clone();
@@ -592,13 +593,14 @@ impl SeenPeople {
         end.min(seen + 2.0 * step).max(seen)
     }
 
-    pub(crate) fn choose(&self, mut candidates: Vec<Candidate>, choice: Option<Choice>) -> Result<Candidate> {
+    /// One of the candidates; `remedy` says what to do where there is none, before the size that a face has to have.
+    pub(crate) fn choose(&self, mut candidates: Vec<Candidate>, choice: Option<Choice>, remedy: &str) -> Result<Candidate> {
         if candidates.is_empty() {
             return Err(Error::NobodyFound {
                 path: self.source.clone(),
                 frames: self.times.len(),
                 seen: "no face",
-                remedy: "enrol from footage that shows a face of 24 pixels or more",
+                remedy: format!("{remedy} of {} pixels or more", pvchat_people::least_face(self.size)),
             });
         }
         let found = match choice {

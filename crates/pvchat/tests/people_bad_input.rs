@@ -92,7 +92,7 @@ fn nobody_is_found_in_walls_and_in_the_dark() {
         let seen = people.look(path).unwrap();
         match people.enrol(&seen, None, &"Aa".parse().unwrap()) {
             Err(error @ Error::NobodyFound { .. }) => {
-                assert!(error.to_string().contains("24 pixels"), "{error}");
+                assert!(error.to_string().contains("20 pixels"), "{error}");
             }
             other => panic!("{}: {other:?}", path.display()),
         }
