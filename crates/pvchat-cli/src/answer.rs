@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use pvchat::{
-    Described, Means, PeopleAnswer,
+    Described, Means, Part, PeopleAnswer, Presence,
     faces::{Bounds, Moment, Verdict},
-    questions::Refusal,
+    questions::{AskedKind, Refusal},
 };
 use serde::Serialize;
 
@@ -85,7 +85,8 @@ pub struct AnswerBody<'a> {
 struct PresenceBody<'a> {
     subject: &'a str,
     verdict: Verdict,
-    probability: f32,
+    /// Nothing where no face says whether it is so.
+    probability: Option<f32>,
     /// Nothing where no face was compared.
     similarity: Option<f32>,
     moments: Vec<MomentOf>,
@@ -93,11 +94,14 @@ struct PresenceBody<'a> {
 
 impl<'a> AnswerBody<'a> {
     pub fn of(file: &'a Path, question: &'a str, answer: &'a PeopleAnswer, by: By) -> Self {
+        // "Not sure", and nobody who is similar: the faces say nothing.
+        let is_told =
+            |presence: &Presence| by == By::Learned || presence.verdict != Verdict::NotSure || !presence.moments.is_empty();
         let presence = answer.presence.iter().map(|presence| PresenceBody {
             subject: presence.name.bare(),
             verdict: presence.verdict,
-            probability: presence.probability,
-            similarity: (by == By::Faces).then_some(presence.similarity),
+            probability: is_told(presence).then_some(presence.probability),
+            similarity: (by == By::Faces && is_told(presence)).then_some(presence.similarity),
             moments: presence.moments.iter().map(MomentOf::from).collect(),
         });
         let PeopleAnswer { text, verdict, others, refused, .. } = answer;
@@ -147,8 +151,11 @@ fn reason(refusal: &Refusal) -> &'static str {
 
 /// With which exit code an answer ends; an answer that only refuses is a failure.
 pub fn exit(answer: &PeopleAnswer) -> Result<Exit, Failure> {
+    let is_refused = |part: &Part| part.described.is_none() && matches!(part.asked.kind, AskedKind::Refused(_));
     match (&answer.refused, answer.verdict) {
-        (Some(refusal), None) if answer.parts.len() <= 1 => Err(Failure::refused(reason(refusal), words::clean(&answer.text))),
+        (Some(refusal), None) if answer.parts.iter().all(is_refused) => {
+            Err(Failure::refused(reason(refusal), words::clean(&answer.text)))
+        }
         (Some(_), _) => Ok(Exit::Refused),
         (None, Some(Verdict::NotSure)) => Ok(Exit::NotSure),
         (None, _) => Ok(Exit::Answered),

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use pvchat::{
     Error, Footage, People,
-    faces::{Appearance, Verdict},
+    faces::{Appearance, Verdict, least_face},
+    times,
 };
 use serde::Serialize;
 
@@ -70,8 +71,10 @@ struct PersonBody {
     subject: String,
     known: bool,
     verdict: Verdict,
+    /// Nothing for somebody who is like nobody.
     probability: Option<f32>,
-    similarity: f32,
+    /// Nothing where no face was good enough to be compared.
+    similarity: Option<f32>,
     faces: usize,
     good_faces: usize,
     flaw: Option<String>,
@@ -132,8 +135,7 @@ impl Arguments {
                 true => "1 picture".to_string(),
                 false => words::count(footage.timeline.frames, "frame"),
             };
-            // Larger pictures are shrunk before faces are looked for.
-            let least = (24.0 * f64::from(footage.size[0].max(footage.size[1])) / 1920.0).ceil().max(24.0);
+            let least = least_face(footage.size);
             let message =
                 format!("nobody found in {file} ({frames} looked at, no face); faces of {least} pixels or more are seen");
             return Err(Failure::refused("nobody_found", message));
@@ -148,13 +150,18 @@ impl Arguments {
     }
 }
 
+/// Whether nothing can be said about who somebody is: a face that says nothing is no stranger's.
+fn is_untold(appearance: &Appearance) -> bool {
+    appearance.subject.is_none() && appearance.telling_faces == 0
+}
+
 fn person(appearance: &Appearance) -> PersonBody {
     PersonBody {
         subject: subject(appearance),
         known: appearance.subject.is_some(),
-        verdict: appearance.verdict,
+        verdict: if is_untold(appearance) { Verdict::NotSure } else { appearance.verdict },
         probability: confidence(appearance),
-        similarity: appearance.similarity,
+        similarity: (appearance.good_faces > 0).then_some(appearance.similarity),
         faces: appearance.faces,
         good_faces: appearance.good_faces,
         flaw: appearance.flaw.map(|flaw| flaw.to_string()),
@@ -187,7 +194,7 @@ fn told(footage: &Footage) -> String {
 fn moments(appearance: &Appearance) -> String {
     const SHOWN: usize = 6;
     let mut spans: Vec<String> =
-        appearance.moments.iter().take(SHOWN).map(|moment| words::span(moment.start, moment.end)).collect();
+        appearance.moments.iter().take(SHOWN).map(|moment| times::span(moment.start, moment.end)).collect();
     if let Some(more) = appearance.moments.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         spans.push(format!("{} more", words::count(more, "time")));
     }
@@ -199,8 +206,9 @@ fn remark(appearance: &Appearance) -> String {
     if let Some(probability) = confidence(appearance) {
         return words::percent(probability);
     }
-    match appearance.flaw {
-        Some(flaw) if appearance.good_faces == 0 => format!("no good face: {flaw}"),
-        _ => "nobody who is enrolled".into(),
+    match (is_untold(appearance), appearance.flaw) {
+        (true, Some(flaw)) => format!("cannot be told: {flaw}"),
+        (true, None) => "cannot be told".into(),
+        (false, _) => "nobody who is enrolled".into(),
     }
 }

@@ -74,7 +74,7 @@ fn a_person_is_enrolled_asked_about_and_forgotten() {
 
     let run = home.run(&["who", &other]);
     run.ends_with(0);
-    assert!(run.out.starts_with("person 1  0:00 to 0:30  nobody who is enrolled"), "{run:?}");
+    assert!(run.out.starts_with("person 1  0:00 to 0:31  nobody who is enrolled"), "{run:?}");
     let run = home.run(&["enrol", &other, "--name", "Aa"]);
     assert!(run.err.contains("unlike the other looks of Aa") && run.err.contains("subjects undo"), "{run:?}");
     assert_eq!(home.run(&["subjects", "undo"]).out, "undone: added a look to Aa\n");
@@ -91,7 +91,15 @@ fn a_person_is_enrolled_asked_about_and_forgotten() {
         forgotten.out.ends_with("\nIndices of folders keep faces without names: pvchat index DIR --delete\n"),
         "{forgotten:?}"
     );
-    let receipt = home.run(&["subjects", "forget", "Aa", "--json"]).json();
+    // Another name, and the old one: nothing is deleted where nobody has it.
+    home.run(&["subjects", "rename", "aa", "Bb"]).ends_with(0);
+    let had = home.run(&["subjects", "forget", "Aa"]);
+    had.ends_with(3);
+    assert!(had.err.contains("that person is now Bb; pvchat subjects forget Bb"), "{had:?}");
+    home.run(&["subjects", "rename", "Bb", "Aa"]).ends_with(0);
+    let found = home.run(&["subjects", "show", "aA", "--json"]).json();
+    assert_eq!(found["looks"].as_array().unwrap().len(), 1);
+    let receipt = home.run(&["subjects", "forget", "aa", "--json"]).json();
     assert!(receipt["deleted"].as_array().unwrap().len() >= 3, "{receipt}");
     for file in files(&home.subjects()) {
         let content = fs::read(&file).unwrap();
@@ -413,6 +421,38 @@ fn a_blurred_face_is_no_reason_to_say_no() {
     home.run(&["ask", &text(&other), "Is Aa in it?"]).ends_with(0);
 }
 
+/// A face is found in a picture that is upside down, too, with eyes where the mouth is: it says nothing about anybody.
+#[test]
+fn faces_that_are_upside_down_say_nothing() {
+    let Some((home, clips)) = real() else { return };
+    home.run(&["enrol", &text(&clips.join(ONE)), "--name", "Aa"]).ends_with(0);
+    for name in ["franck.mp4", OTHER[1]] {
+        let upright =
+            VideoReader::open(clips.join(name)).unwrap().sample(&pvchat::video::SamplingPlan::Uniform(40)).unwrap().frames;
+        let turned: Vec<RgbImage> = upright.iter().map(image::imageops::rotate180).collect();
+        let file = home.path().join(format!("turned-{name}"));
+        write_clip(&file, &turned, 4.0).unwrap();
+        let who = home.run(&["who", &text(&file), "--json"]).json();
+        let people = who["people"].as_array().unwrap();
+        assert!(!people.is_empty(), "a face is found in {name}");
+        for person in people {
+            assert_eq!((&person["verdict"], &person["similarity"]), (&"not_sure".into(), &Value::Null), "{person}");
+        }
+        let asked = home.run(&["ask", &text(&file), "Is Aa in it?"]);
+        asked.ends_with(4);
+        assert!(asked.out.contains("upside down (the picture may be turned"), "{asked:?}");
+        let json = home.run(&["ask", &text(&file), "Is Aa in it?", "--json"]).json();
+        assert_eq!((&json["presence"][0]["similarity"], &json["presence"][0]["probability"]), (&Value::Null, &Value::Null));
+        let enrolled = home.run(&["enrol", &text(&file), "--name", "Zz", "--person", "1"]);
+        enrolled.ends_with(3);
+        assert!(enrolled.err.contains("upside down"), "{enrolled:?}");
+        // The same upright is somebody else for certain.
+        let file = home.path().join(name);
+        write_clip(&file, &upright, 4.0).unwrap();
+        home.run(&["ask", &text(&file), "Is Aa in it?"]).ends_with(0);
+    }
+}
+
 /// An archive of short clips: the one man, the other, both, nobody, no video, and a link that leads out.
 fn archive(home: &Home, clips: &Path) -> PathBuf {
     let folder = home.path().join("archive");
@@ -459,7 +499,7 @@ fn an_archive_is_indexed_once_and_searched() {
     assert_eq!(found("Aa"), (everywhere, "yes".into()));
     let told = home.run(&["find", "Aa", &folder]);
     told.ends_with(0);
-    assert!(told.out.contains("a.mp4") && told.out.contains("0:00 to 0:02") && told.out.contains("similarity 0."), "{told:?}");
+    assert!(told.out.contains("a.mp4") && told.out.contains("0:00 to 0:03") && told.out.contains("similarity 0."), "{told:?}");
     // Whoever is nowhere is nowhere.
     home.run(&["enrol", &text(&clips.join("franck.mp4")), "--name", "Bb"]).ends_with(0);
     assert_eq!(found("Bb"), (Vec::new(), "no".into()));

@@ -213,6 +213,14 @@ impl Detector {
         Ok(faces)
     }
 
+    /// The face that fills a square picture, looked at twice; its score may be low.
+    pub(crate) fn filling(&self, picture: &RgbImage) -> Result<Option<Face>> {
+        let whole = Bounds::new(0.0, 0.0, picture.width() as f32, picture.height() as f32);
+        let once = self.confirm(picture, &[whole])?;
+        let again: Vec<Bounds> = once.iter().map(|face| face.bounds.square().truncated()).collect();
+        Ok(self.confirm(picture, &again)?.pop())
+    }
+
     /// Parts of a picture of `side` x `side` pixels; black where a box is empty.
     fn crops(&self, picture: &RgbImage, squares: &[Bounds], side: usize) -> Maps {
         let mut points = Vec::with_capacity(squares.len() * 3 * side * side);

@@ -34,6 +34,11 @@ impl Embedder {
         }
     }
 
+    /// Whether the length of an embedding says how much was found in the face.
+    pub(crate) fn has_strength(&self) -> bool {
+        matches!(self, Self::MobileFaceNet(_))
+    }
+
     /// Numbers of an embedding.
     pub(crate) fn width(&self) -> usize {
         match self {
@@ -57,7 +62,7 @@ impl Embedder {
         let mut embedding = self.forward(&Maps::of_points(values, [1, side, side, 3], device))?.points("the face embedder")?;
         let length = embedding.iter().map(|value| value * value).sum::<f32>().sqrt();
         normalise(&mut embedding);
-        let strength = if matches!(self, Self::MobileFaceNet(_)) { length / TELLING } else { 1.0 };
+        let strength = if self.has_strength() { length / TELLING } else { 1.0 };
         Ok((embedding, strength))
     }
 

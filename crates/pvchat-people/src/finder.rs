@@ -18,7 +18,7 @@ use crate::{
     layers::{Maps, Weights},
     models,
     networks::{BlazeFace, DlibResNet, EmbedderKind, MobileFaceNet, Network, ONet, PNet, RNet},
-    quality::{Limits, Quality},
+    quality::{Flaw, Limits, Quality},
     track::{Alike, Linker, SeenFace, Track},
 };
 
@@ -212,6 +212,60 @@ impl Finder {
             linker.push(frame, seconds.get(frame).copied().unwrap_or(frame as f64), seen);
         }
         Ok(linker.finish())
+    }
+
+    /// Looks once more at the best face of each of these people, turned by 180 degrees: in a picture that is upside down the
+    /// finder sees faces, too, with eyes where the mouth is. Such faces are good no more; says whether there are any.
+    ///
+    /// Measured in docs/people-benchmarks.md. A detector of the user's own is trusted.
+    ///
+    /// # Errors
+    /// As [`faces`](Self::faces).
+    pub fn mark_upside_down(&self, tracks: &mut [Track], is_asked: impl Fn(usize) -> bool) -> Result<bool> {
+        let mut people: Vec<usize> = tracks.iter().map(|track| track.person).filter(|&person| is_asked(person)).collect();
+        people.sort_unstable();
+        people.dedup();
+        let mut found = false;
+        for person in people {
+            let own = tracks.iter().filter(|track| track.person == person);
+            let Some(best) = own.max_by_key(|track| track.good_faces) else { continue };
+            if !self.is_upside_down(best)? {
+                continue;
+            }
+            found = true;
+            for track in tracks.iter_mut().filter(|track| track.person == person) {
+                (track.embedding, track.good_faces, track.telling_faces) = (None, 0, 0);
+                track.sightings.iter_mut().for_each(|sighting| sighting.flaws.insert(0, Flaw::UpsideDown));
+            }
+        }
+        Ok(found)
+    }
+
+    fn is_upside_down(&self, track: &Track) -> Result<bool> {
+        match &self.detector {
+            Faces::Shipped(detector) => self.holds_more_turned(track, detector),
+            #[cfg(feature = "onnx")]
+            Faces::Own(_) => Ok(false),
+        }
+    }
+
+    /// Whether more of a face is found in the best one of a track when that is turned by 180 degrees.
+    fn holds_more_turned(&self, track: &Track, detector: &Detector) -> Result<bool> {
+        let good = track.sightings.iter().filter(|sighting| sighting.flaws.is_empty());
+        let best = good.max_by(|one, other| one.quality.rank().total_cmp(&other.quality.rank()));
+        let (Some(best), Some(portrait)) = (best, &track.portrait) else { return Ok(false) };
+        self.alone(0, || {
+            let turned = image::imageops::rotate180(portrait);
+            let Some(face) = detector.filling(&turned)? else { return Ok(false) };
+            if !self.embedder.has_strength() {
+                let upright = detector.filling(portrait)?.map_or(0.0, |face| face.score);
+                return Ok(face.score > CONFIRMED && upright < 0.5);
+            }
+            let Some(aligned) = align(&turned, &face.landmarks, self.embedder.side()) else { return Ok(false) };
+            let (_, strength) = self.embedder.embed(&aligned, &self.device)?;
+            // Blurred faces hold as little either way.
+            Ok(strength >= 1.0 && strength > best.quality.strength)
+        })
     }
 
     /// Links faces by what cosines of this embedder mean; by common ones where a user's own has no calibration.

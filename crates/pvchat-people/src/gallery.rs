@@ -28,6 +28,8 @@ const MOST_CHANGES: usize = 32;
 const HISTORY: &str = "history";
 const ENTRY: &str = "person";
 const CHANGE: &str = "change.json";
+/// What the history says where somebody was forgotten; the name would be a trace.
+const FORGETTING: &str = "forgetting somebody";
 
 /// The mean of good faces from one clip or picture.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -263,8 +265,19 @@ pub struct Gallery(PathBuf);
 #[derive(Serialize, Deserialize)]
 struct Change {
     what: String,
-    /// Names of files; those that were not there before have no copy next to this entry.
+    /// Names of files; those that were not there before have no copy next to this entry. None where somebody was forgotten.
     files: Vec<String>,
+}
+
+impl Change {
+    /// Whether it only says that somebody was forgotten.
+    fn is_mark(&self) -> bool {
+        self.files.is_empty()
+    }
+}
+
+fn is_alike(one: &SubjectName, other: &SubjectName) -> bool {
+    one.bare().to_lowercase() == other.bare().to_lowercase()
 }
 
 impl Gallery {
@@ -278,9 +291,27 @@ impl Gallery {
         &self.0
     }
 
-    /// The file of a person.
+    /// The file of a person, who may be named in other capitals, see [`resolve`](Self::resolve).
     pub fn file(&self, name: &SubjectName) -> PathBuf {
+        self.own_file(&self.resolve(name).unwrap_or_else(|_| name.clone()))
+    }
+
+    fn own_file(&self, name: &SubjectName) -> PathBuf {
         self.0.join(format!("{}.{EXTENSION}", name.bare()))
+    }
+
+    /// The name under which somebody is kept: a name that nobody has means the only person whose name differs from it in nothing
+    /// but capitals. Where there is none, or several, it is the given one.
+    ///
+    /// # Errors
+    /// As [`names`](Self::names).
+    pub fn resolve(&self, name: &SubjectName) -> Result<SubjectName> {
+        let mut names = self.names()?;
+        if names.contains(name) {
+            return Ok(name.clone());
+        }
+        names.retain(|other| is_alike(other, name));
+        Ok(if names.len() == 1 { names.swap_remove(0) } else { name.clone() })
     }
 
     /// Everybody, in alphabetical order.
@@ -301,12 +332,16 @@ impl Gallery {
         Ok(names)
     }
 
-    /// Loads a person.
+    /// Loads a person, who may be named in other capitals, see [`resolve`](Self::resolve).
     ///
     /// # Errors
     /// [`Error::Unknown`] for somebody who is not there, [`Error::File`] for a file that is damaged or holds somebody else.
     pub fn load(&self, name: &SubjectName) -> Result<Person> {
-        let file = self.file(name);
+        self.load_own(&self.resolve(name)?)
+    }
+
+    fn load_own(&self, name: &SubjectName) -> Result<Person> {
+        let file = self.own_file(name);
         let bytes = match read(&file)? {
             Some(bytes) => bytes,
             None => {
@@ -319,7 +354,7 @@ impl Gallery {
         if person.name != *name {
             return Err(Error::File {
                 problem: format!("holds {}", person.name.bare()),
-                remedy: format!("rename it to {}, or import it", self.file(&person.name).display()),
+                remedy: format!("rename it to {}, or import it", self.own_file(&person.name).display()),
                 file,
             });
         }
@@ -331,7 +366,7 @@ impl Gallery {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_all(&self) -> Result<Vec<Person>> {
-        self.names()?.iter().map(|name| self.load(name)).collect()
+        self.names()?.iter().map(|name| self.load_own(name)).collect()
     }
 
     /// Saves a person, replacing one of that name; `what` says in words what changed, for [`undo`](Self::undo).
@@ -340,7 +375,7 @@ impl Gallery {
     /// [`Error::Io`], [`Error::Person`]; nothing half-written remains.
     pub fn save(&self, person: &Person, what: &str) -> Result<PathBuf> {
         self.replace(what, &[(&person.name, Some(person))])?;
-        Ok(self.file(&person.name))
+        Ok(self.own_file(&person.name))
     }
 
     /// Gives a person another name.
@@ -349,7 +384,8 @@ impl Gallery {
     /// [`Error::Person`] where the other name is taken; those of [`load`](Self::load) and [`save`](Self::save).
     pub fn rename(&self, from: &SubjectName, to: &SubjectName) -> Result<()> {
         let mut person = self.load(from)?;
-        self.check_free(to)?;
+        let from = &person.name.clone();
+        self.check_free(to, Some(from))?;
         person.name = to.clone();
         self.replace(&format!("renamed {} to {}", from.bare(), to.bare()), &[(to, Some(&person)), (from, None)])
     }
@@ -360,6 +396,7 @@ impl Gallery {
     /// [`Error::OtherModel`], [`Error::Person`]; those of [`load`](Self::load) and [`save`](Self::save).
     pub fn merge(&self, from: &SubjectName, into: &SubjectName) -> Result<Person> {
         let (other, mut person) = (self.load(from)?, self.load(into)?);
+        let (from, into) = (&other.name.clone(), &person.name.clone());
         if from == into {
             return Err(person.refused("cannot be merged with itself", "give two names"));
         }
@@ -388,7 +425,8 @@ impl Gallery {
     /// [`save`](Self::save).
     pub fn split(&self, from: &SubjectName, templates: &[usize], to: &SubjectName) -> Result<Person> {
         let mut person = self.load(from)?;
-        self.check_free(to)?;
+        let from = &person.name.clone();
+        self.check_free(to, None)?;
         if let Some(missing) = templates.iter().find(|&&number| number >= person.templates.len()) {
             let (problem, looks) = (format!("has no look {}", missing + 1), person.templates.len());
             let remedy = if looks == 1 { "it has one look only".into() } else { format!("choose from 1 to {looks}") };
@@ -408,13 +446,27 @@ impl Gallery {
         Ok(other)
     }
 
-    /// Takes back the last change and says what it was; `None` when there is none.
+    /// Takes back the last change and says what it was; `None` when there is none. After somebody was [forgotten](Self::forget) it
+    /// refuses once, so that nobody takes back an older change without knowing it.
     ///
     /// # Errors
-    /// [`Error::Io`] when files cannot be replaced.
+    /// [`Error::Io`] when files cannot be replaced, [`Error::Person`] where the last change was to forget somebody.
     pub fn undo(&self) -> Result<Option<String>> {
-        let Some(entry) = self.changes()?.pop() else { return Ok(None) };
+        let mut changes = self.changes()?;
+        let Some(entry) = changes.pop() else { return Ok(None) };
         let change = read_change(&entry)?;
+        if change.is_mark() {
+            fs::remove_dir_all(&entry).map_err(|source| Error::io(&entry, source))?;
+            let before = changes.last().and_then(|entry| read_change(entry).ok());
+            return Err(Error::Person {
+                name: FORGETTING.into(),
+                problem: "cannot be undone".into(),
+                remedy: match before {
+                    Some(before) => format!("the change before it is: {}; run undo again to take that back", before.what),
+                    None => "there is no change before it".into(),
+                },
+            });
+        }
         for name in &change.files {
             let file = self.0.join(name);
             match read(&entry.join(name))? {
@@ -427,7 +479,7 @@ impl Gallery {
     }
 
     /// The names under which templates of a person are or were kept: a person who was renamed, merged or split shares them with
-    /// the names of those changes. The given one is the first.
+    /// the names of those changes. The given one is the first, in the capitals of the person who has it.
     ///
     /// # Errors
     /// [`Error::Io`] when the history cannot be read.
@@ -436,7 +488,7 @@ impl Gallery {
         let people = |entry: &PathBuf| read_change(entry).map_or_else(|_| Vec::new(), |change| change.files);
         let changes: Vec<Vec<SubjectName>> =
             self.changes()?.iter().map(|entry| people(entry).iter().filter_map(bare).collect()).collect();
-        let mut related = vec![name.clone()];
+        let mut related = vec![self.resolve(name)?];
         let mut place = 0;
         while let Some(name) = related.get(place).cloned() {
             for other in changes.iter().filter(|names| names.contains(&name)).flatten() {
@@ -450,13 +502,26 @@ impl Gallery {
     }
 
     /// Deletes everything stored about a person: the file, and every old version that may hold the person's templates, also under
-    /// other names ([`related`](Self::related)). Gives the files with their sizes in bytes.
+    /// other names ([`related`](Self::related)). Gives the files with their sizes in bytes. Where older changes remain, the history
+    /// records that somebody was forgotten, but not who, see [`undo`](Self::undo).
     ///
     /// # Errors
-    /// [`Error::Io`] when something cannot be deleted.
+    /// [`Error::Io`] when something cannot be deleted, [`Error::Person`] for a name that somebody had who has another one now:
+    /// nothing is deleted then.
     pub fn forget(&self, name: &SubjectName) -> Result<Vec<(PathBuf, u64)>> {
-        let related: Vec<String> = self.related(name)?.iter().map(|name| format!("{}.{EXTENSION}", name.bare())).collect();
-        let mut files = vec![self.file(name)];
+        let (related, names) = (self.related(name)?, self.names()?);
+        let now: Vec<&str> = related.iter().filter(|other| names.contains(other)).map(SubjectName::bare).collect();
+        if let (Some(name), false, Some(one)) =
+            (related.first(), related.first().is_some_and(|name| names.contains(name)), now.first())
+        {
+            return Err(Error::Person {
+                name: name.bare().into(),
+                problem: format!("nobody is called that any more; that person is now {}", now.join(" or ")),
+                remedy: format!("pvchat subjects forget {one}"),
+            });
+        }
+        let mut files: Vec<PathBuf> = related.first().map(|name| self.own_file(name)).into_iter().collect();
+        let related: Vec<String> = related.iter().map(|name| format!("{}.{EXTENSION}", name.bare())).collect();
         let mut entries = Vec::new();
         for entry in self.changes()? {
             // A change that cannot be read may hold anybody.
@@ -477,18 +542,34 @@ impl Gallery {
         for entry in entries {
             fs::remove_dir(&entry).map_err(|source| Error::io(&entry, source))?;
         }
+        let before = self.changes()?;
+        let is_marked = before.last().is_none_or(|entry| read_change(entry).is_ok_and(|change| change.is_mark()));
+        if !deleted.is_empty() && !is_marked {
+            let entry = self.new_entry(&before)?;
+            let mark = Change { what: FORGETTING.into(), files: Vec::new() };
+            pvchat_data::file::write_json(&entry.join(CHANGE), &mark)?;
+        }
         Ok(deleted)
     }
 
-    fn check_free(&self, name: &SubjectName) -> Result<()> {
-        if !self.file(name).exists() {
-            return Ok(());
-        }
+    /// Refuses a name that somebody has, be it in other capitals; those of `except` may be changed.
+    fn check_free(&self, name: &SubjectName, except: Option<&SubjectName>) -> Result<()> {
+        let names = self.names()?;
+        let is_taken = |other: &&SubjectName| *other == name || (is_alike(other, name) && Some(*other) != except);
+        let Some(other) = names.iter().find(is_taken) else { return Ok(()) };
         Err(Error::Person {
-            name: name.bare().into(),
+            name: other.bare().into(),
             problem: format!("is already somebody in {}", self.0.display()),
             remedy: "choose another name, or merge the two".into(),
         })
+    }
+
+    /// A folder for the change that follows these.
+    fn new_entry(&self, changes: &[PathBuf]) -> Result<PathBuf> {
+        let last = changes.last().and_then(|entry| entry.file_name()?.to_str()?.parse::<u64>().ok()).unwrap_or(0);
+        let entry = self.0.join(HISTORY).join(format!("{:06}", last + 1));
+        make_private(&entry)?;
+        Ok(entry)
     }
 
     /// Replaces files after copying what they held into the history. New files come first, so that whatever happens in
@@ -496,9 +577,7 @@ impl Gallery {
     fn replace(&self, what: &str, people: &[(&SubjectName, Option<&Person>)]) -> Result<()> {
         make_private(&self.0)?;
         let mut changes = self.changes()?;
-        let last = changes.last().and_then(|entry| entry.file_name()?.to_str()?.parse::<u64>().ok()).unwrap_or(0);
-        let entry = self.0.join(HISTORY).join(format!("{:06}", last + 1));
-        make_private(&entry)?;
+        let entry = self.new_entry(&changes)?;
         let files: Vec<String> = people.iter().map(|(name, _)| format!("{}.{EXTENSION}", name.bare())).collect();
         for name in &files {
             if let Some(before) = read(&self.0.join(name))? {
@@ -509,8 +588,8 @@ impl Gallery {
         pvchat_data::file::write_json(&entry.join(CHANGE), &change)?;
         for (name, person) in people {
             match person {
-                Some(person) => write(&self.file(name), &person.to_bytes()?)?,
-                None => remove(&self.file(name))?,
+                Some(person) => write(&self.own_file(name), &person.to_bytes()?)?,
+                None => remove(&self.own_file(name))?,
             }
         }
         let old = (changes.len() + 1).saturating_sub(MOST_CHANGES);
@@ -686,8 +765,9 @@ mod tests {
         assert_eq!(gallery.related(&name("Bb")).unwrap(), [name("Bb"), name("Aa")]);
         gallery.forget(&name("Bb")).unwrap();
         let kept: Vec<Change> = gallery.changes().unwrap().iter().map(|entry| read_change(entry).unwrap()).collect();
-        assert!(kept.iter().all(|change| change.files == ["Cc.person.safetensors"]), "an old version of Aa is left");
-        assert_eq!((kept.len(), gallery.names().unwrap()), (2, vec![name("Cc")]));
+        let of_cc = |change: &&Change| change.files == ["Cc.person.safetensors"];
+        assert!(kept.iter().all(|change| of_cc(&change) || change.is_mark()), "an old version of Aa is left");
+        assert_eq!((kept.iter().filter(of_cc).count(), gallery.names().unwrap()), (2, vec![name("Cc")]));
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub use geometry::{Bounds, Point};
 pub use index::{FaceIndex, Hit, IndexedFile, IndexedPerson};
 pub use matte::Matte;
 pub use networks::{EmbedderKind, Network};
-pub use quality::{Flaw, Limits, Quality};
+pub use quality::{Flaw, Limits, Quality, least_face};
 pub use recognise::{Recognised, recognise};
 pub use timeline::{Appearance, Moment, Timeline, Watch, WatchOptions};
 pub use track::{SeenFace, Sighting, Track, mean_embedding};

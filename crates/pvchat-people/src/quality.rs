@@ -54,6 +54,12 @@ impl Default for Limits {
     }
 }
 
+/// The least width in pixels of a face that is good enough, in pictures of this width and height: larger pictures are shrunk
+/// before faces are looked for.
+pub fn least_face([width, height]: [u32; 2]) -> u32 {
+    (Limits::default().size as u32).max(width.max(height).div_ceil(80))
+}
+
 /// Why a face is not good enough.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -73,6 +79,8 @@ pub enum Flaw {
     CutOff(f32),
     /// Too blurred to say who it is not; [`Quality::strength`].
     Faint(f32),
+    /// Upside down: the finder sees a face in it, but not the one that is there.
+    UpsideDown,
 }
 
 impl fmt::Display for Flaw {
@@ -84,6 +92,7 @@ impl fmt::Display for Flaw {
             Self::Turned(turn) => write!(formatter, "turned away (nose {:.0} % off the middle)", 100.0 * turn.abs()),
             Self::Tilted(degrees) => write!(formatter, "tilted by {:.0} degrees", degrees.abs()),
             Self::Faint(strength) => write!(formatter, "too blurred to tell people apart (detail {strength:.2} of 1)"),
+            Self::UpsideDown => write!(formatter, "upside down (the picture may be turned by 180 degrees)"),
             Self::CutOff(visible) => write!(formatter, "cut off ({:.0} % in the picture)", 100.0 * visible),
         }
     }

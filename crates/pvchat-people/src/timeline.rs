@@ -203,10 +203,17 @@ impl<'a> Watch<'a> {
         self.timeline.frames += frames;
         self.timeline.faces += faces;
         self.timeline.together = self.timeline.together.max(together);
-        let tracks = std::mem::replace(&mut self.linker, self.finder.linker()).finish();
+        let mut tracks = std::mem::replace(&mut self.linker, self.finder.linker()).finish();
+        let mut recognised = recognise(&tracks, self.subjects, self.calibration);
+        // Whoever is recognised is upright. A device that cannot compute has said so before.
+        let others: Vec<usize> =
+            recognised.iter().filter(|found| found.verdict != Verdict::Yes).map(|found| found.person).collect();
+        if self.finder.mark_upside_down(&mut tracks, |person| others.contains(&person)).unwrap_or(false) {
+            recognised = recognise(&tracks, self.subjects, self.calibration);
+        }
         // Two people of one window are two, however similar.
         let mut taken = Vec::new();
-        for found in recognise(&tracks, self.subjects, self.calibration) {
+        for found in recognised {
             let own: Vec<&Track> = tracks.iter().filter(|track| track.person == found.person).collect();
             let moments: Vec<Moment> = own.iter().flat_map(|track| moments(track, found.similarity, self.options.gap)).collect();
             let subject = found.subject.map(|subject| self.subjects[subject].name.clone());

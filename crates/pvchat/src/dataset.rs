@@ -56,7 +56,8 @@ impl People {
         describer: Option<&mut dyn Describer>,
         mut observe: impl FnMut(Progress) -> ControlFlow<()> + Send,
     ) -> Result<Made> {
-        let candidate = request.seen.choose(request.seen.candidates(), request.choice)?;
+        let candidate =
+            request.seen.choose(request.seen.candidates(), request.choice, "make the dataset from footage that shows a face")?;
         let template = request.seen.template(&candidate)?;
         let index = match request.index {
             Some(file) => Some(self.indexed(request.corpus, file, &mut observe)?),

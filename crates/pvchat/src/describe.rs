@@ -14,7 +14,7 @@ use pvchat_people::{Moment, Verdict};
 use crate::{
     Described, Error, Footage, Means, Part, People, PeopleAnswer, Presence, Result, SubjectFolder,
     looks::Looks,
-    people_questions::{Asked, AskedKind, Context, Refusal},
+    people_questions::{Asked, AskedKind, Context, Refusal, understand_clauses},
     people_scene::{NEEDS_DESCRIPTION, Scene},
     phrasebook,
 };
@@ -222,38 +222,38 @@ impl People {
         describer: &mut dyn Describer,
     ) -> Result<(PeopleAnswer, Vec<Asked>)> {
         let (mut answer, asked) = self.ask_after(footage, question, context)?;
-        let Some(first) = answer.parts.iter().position(wants_description) else { return Ok((answer, asked)) };
+        if !answer.parts.iter().any(wants_description) {
+            return Ok((answer, asked));
+        }
         let names = self.gallery().names()?;
-        let mut concerned = named(question, &names);
-        if concerned.is_empty() && phrasebook::refers(question) {
-            concerned = names.iter().filter(|name| context.people.iter().any(|one| one == name.bare())).cloned().collect();
-        }
-        let mut parts = Vec::new();
-        match concerned.as_slice() {
-            [] => parts.push(self.describe_footage(footage, question, describer)?),
-            people => {
-                for name in people {
-                    let (part, presence) = self.describe_person(footage, &names, name, question, describer)?;
-                    answer.verdict = match (answer.verdict, part.verdict) {
-                        (Some(one), Some(other)) => Some(one.min(other)),
-                        (one, other) => one.or(other),
-                    };
-                    parts.push(part);
-                    if !answer.presence.iter().any(|known| known.name == presence.name) {
-                        answer.presence.push(presence);
-                    }
-                }
-            }
-        }
+        let bare: Vec<&str> = names.iter().map(SubjectName::bare).collect();
+        let clauses = understand_clauses(question, &bare, context)?.into_iter().map(|(_, words)| words);
         // What was answered stays, without the remark that a base is needed.
-        let before = std::mem::take(&mut answer.parts);
-        for (number, mut part) in before.into_iter().enumerate() {
+        for (mut part, words) in std::mem::take(&mut answer.parts).into_iter().zip(clauses) {
+            let is_wanted = wants_description(&part);
             part.text = part.text.replace(NEEDS_DESCRIPTION, "").trim().to_string();
+            let people = part.asked.people.clone();
             if !part.text.is_empty() {
                 answer.parts.push(part);
             }
-            if number == first {
-                answer.parts.append(&mut parts);
+            if !is_wanted {
+                continue;
+            }
+            let concerned: Vec<&SubjectName> =
+                people.iter().filter_map(|one| names.iter().find(|name| name.bare() == one)).collect();
+            if concerned.is_empty() {
+                answer.parts.push(self.describe_footage(footage, &words, describer)?);
+            }
+            for name in concerned {
+                let (part, presence) = self.describe_person(footage, &names, name, &words, describer)?;
+                answer.verdict = match (answer.verdict, part.verdict) {
+                    (Some(one), Some(other)) => Some(one.min(other)),
+                    (one, other) => one.or(other),
+                };
+                answer.parts.push(part);
+                if !answer.presence.iter().any(|known| known.name == presence.name) {
+                    answer.presence.push(presence);
+                }
             }
         }
         let mut said: Vec<&str> = Vec::new();
@@ -362,15 +362,6 @@ fn wants_description(part: &Part) -> bool {
     part.asked.kind == AskedKind::Refused(Refusal::NeedsDescription) || part.text.contains(NEEDS_DESCRIPTION)
 }
 
-/// Who of `names` is named in a question, in its order.
-pub(crate) fn named(question: &str, names: &[SubjectName]) -> Vec<SubjectName> {
-    let words: Vec<&str> = question.split(|letter: char| !letter.is_alphanumeric() && letter != '_' && letter != '-').collect();
-    let place = |name: &SubjectName| words.iter().position(|word| *word == name.bare());
-    let mut found: Vec<(usize, &SubjectName)> = names.iter().filter_map(|name| Some((place(name)?, name))).collect();
-    found.sort_by_key(|(place, _)| *place);
-    found.into_iter().map(|(_, name)| name.clone()).collect()
-}
-
 fn longest(moments: &[Moment]) -> Option<&Moment> {
     moments.iter().max_by(|one, other| (one.end - one.start).total_cmp(&(other.end - other.start)))
 }
@@ -430,13 +421,5 @@ mod tests {
         assert_eq!(body(&frame, &moment(0.0, 1.0)).dimensions(), (72, 142));
         let outside = Moment { bounds: Bounds::new(900.0, 900.0, 950.0, 950.0), ..moment(0.0, 1.0) };
         assert_eq!(body(&frame, &outside).dimensions(), (200, 160));
-    }
-
-    #[test]
-    fn the_people_of_a_question_stand_in_its_order() {
-        let names: Vec<SubjectName> = ["Aa", "Bb"].iter().map(|name| name.parse().unwrap()).collect();
-        let found = named("What is <Bb> doing with Aa's hat?", &names);
-        assert_eq!(found.iter().map(SubjectName::bare).collect::<Vec<_>>(), ["Bb", "Aa"]);
-        assert!(named("What does Aardvark do?", &names).is_empty());
     }
 }

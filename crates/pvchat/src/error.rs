@@ -47,7 +47,7 @@ pub enum Error {
         /// What was seen in them.
         seen: &'static str,
         /// What to do.
-        remedy: &'static str,
+        remedy: String,
     },
     /// A clip that the base was not made for: what it would say of it means nothing.
     #[error(

@@ -9,8 +9,7 @@ use pvchat_video::Clip;
 
 use crate::{
     Described, Describer, LearnedAnswer, Means, Part, PeopleAnswer, Pictures, Presence, Result,
-    describe::named,
-    people_questions::{Asked, AskedKind, Context, Refusal, understand},
+    people_questions::{Asked, AskedKind, Context, Refusal, spelled, understand},
     phrasebook,
 };
 
@@ -56,11 +55,13 @@ impl Glance {
         describer: &mut dyn Describer,
     ) -> Result<PeopleAnswer> {
         let bare: Vec<&str> = names.iter().map(SubjectName::bare).collect();
+        let (question, mentioned) = spelled(question, &bare, context)?;
+        let question = question.as_str();
         let asked = understand(question, &bare, context)?;
-        let mut concerned = named(question, names);
-        if concerned.is_empty() && phrasebook::refers(question) {
-            concerned = names.iter().filter(|name| context.people.iter().any(|one| one == name.bare())).cloned().collect();
-        }
+        let refers = mentioned.is_empty() && phrasebook::refers(question);
+        let wanted = if refers { &context.people } else { &mentioned };
+        let find = |one: &String| names.iter().find(|name| name.bare() == one).cloned();
+        let concerned: Vec<SubjectName> = wanted.iter().filter_map(find).collect();
         if concerned.is_empty() {
             let known = if bare.is_empty() { "nobody yet".to_string() } else { bare.join(", ") };
             let text = format!("Who is meant? Learned on {}: {known}.", describer.name());

@@ -63,10 +63,15 @@ pub use pvchat_people as faces;
 pub use pvchat_train as train;
 pub use pvchat_video as video;
 
+/// How the times of footage are written, so that all of them agree.
+pub mod times {
+    pub use crate::people_wording::{clock, end_clock, span};
+}
+
 /// Questions about people in people's own words: what they ask, and answers from watched footage alone.
 pub mod questions {
     pub use crate::{
         people_answer::answer,
-        people_questions::{Asked, AskedKind, Context, LONGEST_QUESTION, Refusal, Side, Within, understand},
+        people_questions::{Asked, AskedKind, Context, Edge, LONGEST_QUESTION, Refusal, Side, Within, understand},
     };
 }

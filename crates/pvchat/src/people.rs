@@ -38,7 +38,7 @@ pub(crate) const BATCH: usize = 8;
 /// Strangers who are recognised again when watching resumes: a frame is decoded for each.
 const MOST_KNOWN_AGAIN: usize = 100;
 /// The version of the index file.
-const INDEX_VERSION: u32 = 2;
+const INDEX_VERSION: u32 = 3;
 /// The largest index file that is read, in bytes.
 const LARGEST_INDEX: u64 = 256 << 20;
 
@@ -84,6 +84,8 @@ pub struct SeenPeople {
     pub indices: Vec<usize>,
     /// The time of each frame in seconds.
     pub times: Vec<f64>,
+    /// The length of the clip in seconds, where that is known.
+    pub duration: Option<f64>,
     /// Width and height of the frames in pixels.
     pub size: [u32; 2],
     /// Whether the file is a still picture.
@@ -218,11 +220,13 @@ impl People {
         // Animated ones have times.
         let is_picture = reader.info().container == "image" && count <= 1;
         let length = count as f64 / reader.info().frame_rate.max(1e-3);
+        let duration = reader.info().duration_seconds;
         let frames = ((length * ENROL_RATE).ceil() as usize).clamp(1, ENROL_FRAMES).min(count.max(1));
         let Clip { frames, indices, times, .. } = reader.sample(&SamplingPlan::Uniform(frames))?;
         let size = frames.first().map_or([0, 0], |frame| [frame.width(), frame.height()]);
-        let tracks = self.finder.find(&frames, &times)?;
-        Ok(SeenPeople { source: path.to_path_buf(), sha256: sha256(path)?, indices, times, size, is_picture, tracks })
+        let mut tracks = self.finder.find(&frames, &times)?;
+        self.finder.mark_upside_down(&mut tracks, |_| true)?;
+        Ok(SeenPeople { source: path.to_path_buf(), sha256: sha256(path)?, indices, times, duration, size, is_picture, tracks })
     }
 
     /// Enrols the person in a clip, or the chosen one of several. Somebody of that name who was enrolled before gets a further
@@ -247,7 +251,7 @@ impl People {
     fn enrol_as(&self, seen: &SeenPeople, choice: Option<Choice>, name: &SubjectName, anew: bool) -> Result<Enrolled> {
         let candidates = seen.candidates();
         let others = candidates.len().saturating_sub(1);
-        let candidate = seen.choose(candidates, choice)?;
+        let candidate = seen.choose(candidates, choice, "enrol from footage that shows a face")?;
         let template = seen.template(&candidate)?;
         let model = self.finder.model();
         let names = self.gallery.names()?;
@@ -266,10 +270,12 @@ impl People {
                 person.check_model(model)?;
                 // The same look again replaces itself.
                 let is_near = |one: f64, other: f64| (one - other).abs() < 1e-3;
+                // Older looks end with their last face.
+                let ends_near = |one: f64, other: f64| (one - other).abs() < 1.5;
                 let spans = |other: &Template| (other.span, template.span);
                 let is_same = |other: &Template| {
                     let ((start, end), (new_start, new_end)) = spans(other);
-                    other.source == template.source && is_near(start, new_start) && is_near(end, new_end)
+                    other.source == template.source && is_near(start, new_start) && ends_near(end, new_end)
                 };
                 person.templates.retain(|other| !is_same(other));
                 person.add(template, model, false)?;
@@ -288,9 +294,11 @@ impl People {
     /// # Errors
     /// As [`enrol`](Self::enrol), and [`Error::People`] for a name that nobody has.
     pub fn correct(&self, seen: &SeenPeople, choice: Option<Choice>, name: &SubjectName) -> Result<Person> {
-        let candidate = seen.choose(seen.candidates(), choice)?;
+        let remedy = format!("give footage that shows whoever is not {}, with a face", name.bare());
+        let candidate = seen.choose(seen.candidates(), choice, &remedy)?;
         let template = seen.template(&candidate)?;
         let mut person = self.gallery.load(name)?;
+        let name = &person.name.clone();
         let embedding = template.embedding.clone();
         person.add(template, self.finder.model(), true)?;
         if !person.refuses(&embedding) {
@@ -317,6 +325,8 @@ impl People {
             }
         }
         let mut reader = open_video(path)?;
+        let step = Lasting::step(footage.per_second, reader.info().frame_rate);
+        let mut last = timeline_end(&footage.timeline);
         let timeline = std::mem::take(&mut footage.timeline);
         let plan = StreamPlan { per_second: footage.per_second, from_seconds: timeline.until };
         let mut watch = Watch::resume(&self.finder, &subjects, &self.calibration, self.options.watch, timeline)?;
@@ -340,6 +350,7 @@ impl People {
         };
         for frame in reader.stream(plan)? {
             let frame = frame?;
+            last = frame.seconds;
             seconds.push(frame.seconds);
             frames.push(frame.image);
             if frames.len() == BATCH {
@@ -351,6 +362,11 @@ impl People {
         }
         footage.timeline = watch.finish();
         footage.finished = true;
+        if footage.timeline.frames > 1 {
+            let lasting = Lasting { step, last, duration: footage.duration };
+            let moments = footage.timeline.people.iter_mut().flat_map(|person| &mut person.moments);
+            moments.for_each(|moment| moment.end = exact(lasting.end(moment.end)));
+        }
         self.keep(&index, &footage)?;
         Ok(footage)
     }
@@ -393,8 +409,6 @@ impl People {
         let info = reader.info();
         let metadata = fs::metadata(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
         let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        // Numbers that JSON gives back exactly, because those that are read again are compared.
-        let exact = |number: f64| (1e6 * number).round() / 1e6;
         let duration = info.duration_seconds.map(exact);
         let per_second = rate(duration);
         Ok(Footage {
@@ -428,6 +442,44 @@ impl People {
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&folder).map_err(|source| Error::Io { path: folder, source })?;
         Ok(write_json(index, footage)?)
+    }
+}
+
+/// Numbers that JSON gives back exactly, because those that are read again are compared.
+fn exact(number: f64) -> f64 {
+    (1e6 * number).round() / 1e6
+}
+
+/// The end of the last moment, in seconds.
+fn timeline_end(timeline: &Timeline) -> f64 {
+    timeline.people.iter().flat_map(|person| &person.moments).map(|moment| moment.end).fold(0.0, f64::max)
+}
+
+/// For how long a face stands that was seen once: until the next look, or the end of the footage.
+pub(crate) struct Lasting {
+    /// Seconds between two looks.
+    pub(crate) step: f64,
+    /// When the last look was, in seconds.
+    pub(crate) last: f64,
+    /// The length of the footage in seconds, where that is known.
+    pub(crate) duration: Option<f64>,
+}
+
+impl Lasting {
+    /// Seconds between two looks, of which there are so many a second, or as many as the footage has frames.
+    pub(crate) fn step(per_second: f64, frame_rate: f64) -> f64 {
+        1.0 / if frame_rate > 0.0 { per_second.min(frame_rate) } else { per_second }
+    }
+
+    /// Until when a stretch lasts whose last face was seen then; seconds.
+    pub(crate) fn end(&self, seen: f64) -> f64 {
+        // A length that is far from the last frame is that of footage that was cut off.
+        let until = |duration: f64| seen >= self.last - 1e-6 && duration - seen <= 4.0 * self.step;
+        match self.duration {
+            Some(duration) if until(duration) => duration.max(seen),
+            Some(duration) => (seen + self.step).min(duration).max(seen),
+            None => seen + self.step,
+        }
     }
 }
 
@@ -520,7 +572,7 @@ impl SeenPeople {
         let seconds = |sighting: Option<&&pvchat_people::Sighting>| sighting.map_or(0.0, |sighting| sighting.seconds);
         Some(Candidate {
             number: 0,
-            span: (seconds(all.first()), seconds(all.last())),
+            span: (seconds(all.first()), self.lasting(seconds(all.last()))),
             faces: all.len(),
             good_faces: good.len(),
             size: mean(|quality| quality.size),
@@ -532,13 +584,23 @@ impl SeenPeople {
         })
     }
 
-    pub(crate) fn choose(&self, mut candidates: Vec<Candidate>, choice: Option<Choice>) -> Result<Candidate> {
+    /// Until when a face stands that was seen then: until the next look, or the end of the clip; seconds.
+    fn lasting(&self, seen: f64) -> f64 {
+        let following = self.times.iter().copied().find(|time| *time > seen);
+        let end = following.or(self.duration.filter(|_| !self.is_picture)).unwrap_or(seen);
+        // A length that is far from the last frame is that of a clip that was cut off.
+        let step = self.times.windows(2).map(|two| two[1] - two[0]).fold(0.0, f64::max);
+        end.min(seen + 2.0 * step).max(seen)
+    }
+
+    /// One of the candidates; `remedy` says what to do where there is none, before the size that a face has to have.
+    pub(crate) fn choose(&self, mut candidates: Vec<Candidate>, choice: Option<Choice>, remedy: &str) -> Result<Candidate> {
         if candidates.is_empty() {
             return Err(Error::NobodyFound {
                 path: self.source.clone(),
                 frames: self.times.len(),
                 seen: "no face",
-                remedy: "enrol from footage that shows a face of 24 pixels or more",
+                remedy: format!("{remedy} of {} pixels or more", pvchat_people::least_face(self.size)),
             });
         }
         let found = match choice {

@@ -10,13 +10,13 @@ use std::{
 
 use image::RgbImage;
 use pvchat_data::{SubjectName, file::files_in};
-use pvchat_people::{FaceIndex, IndexedFile, IndexedPerson, Verdict, Watch};
+use pvchat_people::{FaceIndex, IndexedFile, IndexedPerson, Moment, Verdict, Watch};
 use pvchat_video::StreamPlan;
 use serde::Serialize;
 
 use crate::{
     Error, People, Result,
-    people::{BATCH, open_video, rate},
+    people::{BATCH, Lasting, open_video, rate},
 };
 
 /// The index of a folder, where no other file is named.
@@ -176,6 +176,7 @@ impl People {
         let mut reader = open_video(path)?;
         let duration = reader.info().duration_seconds;
         let mut watch = Watch::new(self.finder(), &[], self.calibration(), self.options().watch)?;
+        let mut lasting = Lasting { step: Lasting::step(rate(duration), reader.info().frame_rate), last: 0.0, duration };
         let (mut frames, mut seconds): (Vec<RgbImage>, Vec<f64>) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
         let mut look = |frames: &mut Vec<RgbImage>, seconds: &mut Vec<f64>| -> Result<()> {
             watch.push(frames, seconds)?;
@@ -189,6 +190,7 @@ impl People {
         };
         for frame in reader.stream(StreamPlan::per_second(rate(duration)))? {
             let frame = frame?;
+            lasting.last = frame.seconds;
             seconds.push(frame.seconds);
             frames.push(frame.image);
             if frames.len() == BATCH {
@@ -199,13 +201,15 @@ impl People {
             look(&mut frames, &mut seconds)?;
         }
         let (timeline, strangers) = watch.finish_with_strangers();
+        let frames_seen = timeline.frames;
         let (mut people, mut embeddings) = (Vec::new(), Vec::new());
         for appearance in timeline.people {
             let embedding = strangers.iter().find(|(number, _)| *number == appearance.stranger);
             let largest = appearance.moments.iter().max_by(|one, other| one.bounds.area().total_cmp(&other.bounds.area()));
             let (Some((_, embedding)), Some(largest)) = (embedding, largest) else { continue };
+            let end = |moment: &Moment| if frames_seen > 1 { lasting.end(moment.end) } else { moment.end };
             people.push(IndexedPerson {
-                moments: appearance.moments.iter().map(|moment| (millis(moment.start), millis(moment.end))).collect(),
+                moments: appearance.moments.iter().map(|moment| (millis(moment.start), millis(end(moment)))).collect(),
                 best: millis(largest.best),
                 bounds: largest.bounds,
                 good_faces: appearance.good_faces,

@@ -1,14 +1,20 @@
 //! Understanding questions about people: who is meant and what is asked. A question with a word that is not known here is
 //! refused, so that "is Aa in the kitchen" is never answered as "is Aa in it".
 
+use std::ops::Range;
+
 use serde::Serialize;
 
 use crate::{
     Error, Result,
-    people_times::{is_number, time, within},
-    people_words::{Cue, Piece, among, cue, is_known, pieces},
+    people_times::{Bound, bound, is_number, time, within},
+    people_wording::capital,
+    people_words::{Cue, Cut, Piece, Reading, among, cue, is_known, pieces},
 };
-pub use crate::{people_times::Within, people_words::Side};
+pub use crate::{
+    people_times::{Edge, Within},
+    people_words::Side,
+};
 
 /// The longest question that is read, in characters.
 pub const LONGEST_QUESTION: usize = 2_000;
@@ -18,7 +24,7 @@ pub const LONGEST_QUESTION: usize = 2_000;
 pub struct Asked {
     /// What is asked.
     pub kind: AskedKind,
-    /// Whom it is about, without brackets. For [`HowMany`](AskedKind::HowMany), [`Who`](AskedKind::Who) and
+    /// Whom it is about, without brackets; of a question that needs a description, too. For [`HowMany`](AskedKind::HowMany), [`Who`](AskedKind::Who) and
     /// [`Anyone`](AskedKind::Anyone), who does not count. Where nobody is named, times and places are those of everybody.
     pub people: Vec<String>,
     /// Whether it is asked in the negative: the answer is then a whole sentence, not yes or no.
@@ -44,10 +50,21 @@ pub enum AskedKind {
     Last,
     /// For how long?
     HowLong,
+    /// For longer than some time, or for less?
+    Lasts {
+        /// The time in seconds.
+        seconds: f64,
+        /// For longer; otherwise for less.
+        longer: bool,
+        /// Whether exactly that long is enough.
+        or_equal: bool,
+    },
     /// How many times?
     HowOften,
     /// Where in the picture?
     Where,
+    /// Which of those in it: where in the picture, and when?
+    Which,
     /// In this part of the picture?
     On(Vec<Side>),
     /// Are they seen at the same time?
@@ -100,6 +117,8 @@ impl Context {
         for asked in asked {
             if !asked.people.is_empty() && asked.people != self.people {
                 self.earlier = std::mem::replace(&mut self.people, asked.people.clone());
+                // "Who is in it? What does Aa do, and when?": the times of Aa.
+                self.last.take_if(|last| last.is_of_everybody());
             }
             if !matches!(asked.kind, AskedKind::Refused(_)) {
                 self.last = Some(asked.clone());
@@ -142,17 +161,43 @@ impl Asked {
 /// # Errors
 /// [`Error::Question`] for a question that is empty, too long or contains control characters.
 pub fn understand(question: &str, names: &[&str], context: &Context) -> Result<Vec<Asked>> {
+    Ok(understand_clauses(question, names, context)?.into_iter().map(|(asked, _)| asked).collect())
+}
+
+/// As [`understand`], each with the words that ask it, in which names are written as they are enrolled.
+pub(crate) fn understand_clauses(question: &str, names: &[&str], context: &Context) -> Result<Vec<(Asked, String)>> {
+    Ok(read(question, names, context)?.1)
+}
+
+/// The question with names written as they are enrolled, and who is named in it, in its order.
+pub(crate) fn spelled(question: &str, names: &[&str], context: &Context) -> Result<(String, Vec<String>)> {
+    let (cut, _) = read(question, names, context)?;
+    Ok((cut.text(question, 0..cut.pieces.len()), cut.people()))
+}
+
+fn read(question: &str, names: &[&str], context: &Context) -> Result<(Cut, Vec<(Asked, String)>)> {
     check(question)?;
-    let asked = parse(pieces(question, names, false), context);
+    let read = |reading| {
+        let cut = pieces(question, names, reading);
+        let asked = parse(question, &cut, context);
+        (cut, asked)
+    };
+    let is_refused = |asked: &[(Asked, String)]| asked.iter().any(|(asked, _)| asked.is_refused());
+    let first = read(Reading::Capital);
     let names_a_word = names.iter().any(|name| is_known(&name.to_lowercase()));
-    if names_a_word && asked.iter().any(Asked::is_refused) {
+    if names_a_word && is_refused(&first.1) {
         // "is will in it": the name is also a word, and nothing else makes sense.
-        let lenient = parse(pieces(question, names, true), context);
-        if !lenient.iter().any(Asked::is_refused) {
-            return Ok(lenient);
+        let anywhere = read(Reading::Anywhere);
+        if !is_refused(&anywhere.1) {
+            return Ok(anywhere);
+        }
+        // "What is will doing": it is refused either way, but it is about Will.
+        let placed = read(Reading::Placed);
+        if placed.0.people().len() > first.0.people().len() {
+            return Ok(placed);
         }
     }
-    Ok(asked)
+    Ok(first)
 }
 
 fn check(question: &str) -> Result<()> {
@@ -176,19 +221,23 @@ const STARTERS: &str = "who whom whose what when where whereabouts how which why
 /// Words that may be between "and" and the beginning of a question.
 const BEFORE_STARTERS: &str = "for at in since from until on with if whether also then so please and or";
 
-fn parse(pieces: Vec<Piece>, context: &Context) -> Vec<Asked> {
-    let clauses = clauses(&pieces);
-    let mut asked: Vec<Asked> = Vec::new();
+/// The questions in a cut one, each with its words.
+fn parse(question: &str, cut: &Cut, context: &Context) -> Vec<(Asked, String)> {
+    let clauses = clauses(&cut.pieces);
+    let mut asked: Vec<(Asked, String)> = Vec::new();
     let mut context = context.clone();
     let mut waiting = Vec::new();
-    let whole: Vec<Clause> = clauses.iter().map(|clause| Clause::read(clause)).collect();
+    let whole: Vec<Clause> = clauses.iter().map(|place| Clause::read(&cut.pieces[place.clone()])).collect();
     let says_nothing = whole.iter().all(Clause::is_empty);
-    for (clause, pieces) in whole.into_iter().zip(&clauses) {
+    let is_one = clauses.len() == 1;
+    for (clause, place) in whole.into_iter().zip(clauses) {
         if clause.is_empty() && !says_nothing {
             continue;
         }
+        let pieces = &cut.pieces[place.clone()];
+        let words = if is_one { cut.text(question, 0..cut.pieces.len()) } else { words(question, cut, place) };
         let understood = clause.understand(&context).unwrap_or_else(|refusal| match refusal {
-            Refusal::NeedsDescription => halves(pieces, &context),
+            Refusal::NeedsDescription => halves(pieces, &context, clause.described(&context)),
             refusal => vec![Asked::refused(refusal)],
         });
         if matches!(understood.as_slice(), [Asked { kind: AskedKind::Refused(Refusal::NobodyNamed), .. }]) {
@@ -201,39 +250,54 @@ fn parse(pieces: Vec<Piece>, context: &Context) -> Vec<Asked> {
                 if let Ok(mut now) = clause.understand(&context)
                     && let Some(now) = now.pop()
                 {
-                    asked[place] = now;
+                    asked[place].0 = now;
                 }
             }
         }
-        asked.extend(understood);
+        asked.extend(understood.into_iter().map(|asked| (asked, words.clone())));
     }
-    let mut distinct: Vec<Asked> = Vec::new();
-    for asked in asked {
-        let same = |other: &Asked| other.kind == asked.kind && other.people == asked.people && other.within == asked.within;
-        if !distinct.iter().any(same) {
-            distinct.push(asked);
+    let mut distinct: Vec<(Asked, String)> = Vec::new();
+    for (asked, words) in asked {
+        let same = |(other, _): &&mut (Asked, String)| {
+            other.kind == asked.kind && other.people == asked.people && other.within == asked.within
+        };
+        match distinct.iter_mut().find(same) {
+            // "What is Aa wearing, and what is she doing?" is described in one.
+            Some((_, before)) if *before != words => *before = format!("{before} {words}"),
+            Some(_) => {}
+            None => distinct.push((asked, words)),
         }
     }
     distinct
 }
 
+/// What a clause asks, as a separate question.
+fn words(question: &str, cut: &Cut, mut place: Range<usize>) -> String {
+    let joins = |piece: &Piece| *piece == Piece::Comma || matches!(piece.word(), "and" | "or" | "but");
+    while place.len() > 1 && joins(&cut.pieces[place.start]) {
+        place.start += 1;
+    }
+    format!("{}?", capital(&cut.text(question, place)))
+}
+
 /// "Is Aa in it and dancing?": the part before an "and" is a separate question, and the rest is refused.
-fn halves(pieces: &[Piece], context: &Context) -> Vec<Asked> {
+fn halves(pieces: &[Piece], context: &Context, people: Vec<String>) -> Vec<Asked> {
+    let described = Asked::new(AskedKind::Refused(Refusal::NeedsDescription), people);
     let joins = |piece: &Piece| *piece == Piece::Comma || matches!(piece.word(), "and" | "but");
     for place in (1..pieces.len()).rev().filter(|&place| joins(&pieces[place])) {
         let before = Clause::read(&pieces[..place]);
         if before.is_complete()
             && let Ok(mut asked) = before.understand(context)
         {
-            asked.push(Asked::refused(Refusal::NeedsDescription));
+            asked.push(described);
             return asked;
         }
     }
-    vec![Asked::refused(Refusal::NeedsDescription)]
+    vec![described]
 }
 
 /// Cuts at the ends of sentences and where another question begins.
-fn clauses(pieces: &[Piece]) -> Vec<&[Piece]> {
+fn clauses(pieces: &[Piece]) -> Vec<Range<usize>> {
     let (mut clauses, mut begin) = (Vec::new(), 0);
     for (place, piece) in pieces.iter().enumerate() {
         let joins = *piece == Piece::Comma || matches!(piece.word(), "and" | "or" | "but");
@@ -244,11 +308,11 @@ fn clauses(pieces: &[Piece]) -> Vec<&[Piece]> {
         // "Before 0:30, who is there?"
         let says_when = || Clause::read(&pieces[begin..place]).is_time_only();
         if *piece == Piece::End || (joins && place > begin && starts() && !says_when()) {
-            clauses.push(&pieces[begin..place]);
+            clauses.push(begin..place);
             begin = if *piece == Piece::End { place + 1 } else { place };
         }
     }
-    clauses.push(&pieces[begin..]);
+    clauses.push(begin..pieces.len());
     clauses.retain(|clause| !clause.is_empty());
     clauses
 }
@@ -271,6 +335,8 @@ enum Item {
 struct Clause {
     items: Vec<Item>,
     within: Vec<Within>,
+    /// How long somebody is to be there.
+    bound: Option<Bound>,
     /// Whether it begins as a question does.
     is_question: bool,
     /// Whether "it" or the footage is what is asked about.
@@ -279,12 +345,18 @@ struct Clause {
 
 impl Clause {
     fn read(pieces: &[Piece]) -> Self {
-        let mut clause = Self { items: Vec::new(), within: Vec::new(), is_question: false, of_footage: false };
+        let mut clause = Self { items: Vec::new(), within: Vec::new(), bound: None, is_question: false, of_footage: false };
         let leading = pieces.iter().find(|piece| **piece != Piece::Comma && !among("and or so but please ok", piece.word()));
         clause.is_question = leading.is_some_and(|first| among(STARTERS, first.word()) || among("tell say show", first.word()));
         let mut at = 0;
         while at < pieces.len() {
             let rest = &pieces[at..];
+            if let Some((bound, used)) = bound(rest) {
+                clause.bound = Some(bound);
+                clause.items.push(Item::Cue(Cue::HowLong));
+                at += used;
+                continue;
+            }
             if let Some((within, used)) = within(rest) {
                 clause.within.push(within);
                 at += used;
@@ -389,6 +461,13 @@ impl Clause {
             }
         }
         people
+    }
+
+    /// Whom a description is about: "what is she wearing" and "and what colour" are about whoever was named before.
+    fn described(&self, context: &Context) -> Vec<String> {
+        let people = self.people();
+        let refers = self.has(Cue::Pronoun) || self.items.first() == Some(&Item::Cue(Cue::And));
+        if people.is_empty() && refers { context.people.clone() } else { people }
     }
 
     /// Whether nothing is said: greetings, "please tell me".
@@ -540,7 +619,8 @@ impl Clause {
         } else if self.has(Cue::HowOften) {
             AskedKind::HowOften
         } else if self.has(Cue::HowLong) {
-            AskedKind::HowLong
+            let lasts = |Bound { seconds, longer, or_equal }| AskedKind::Lasts { seconds, longer, or_equal };
+            self.bound.map_or(AskedKind::HowLong, lasts)
         } else if !sides.is_empty() {
             if several && !self.has(Cue::And) && !self.has(Cue::Or) {
                 // "Is Aa on the left of Bb?"
@@ -560,7 +640,7 @@ impl Clause {
         } else if self.has(Cue::Who) && self.has(Cue::Else) || people.is_empty() && self.is_about_everybody() {
             AskedKind::Who
         } else if self.has(Cue::Who) {
-            if several { AskedKind::Present } else { AskedKind::Where }
+            if several { AskedKind::Present } else { AskedKind::Which }
         } else if people.is_empty() && !self.has_none(&[Cue::Anyone, Cue::Nobody, Cue::People]) || self.has(Cue::Else) {
             AskedKind::Anyone
         } else if !people.is_empty() && !self.is_name_only() {

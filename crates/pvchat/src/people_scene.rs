@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::{
     Footage,
-    people_questions::{Asked, AskedKind, Side, Within},
-    people_wording::{Span, both, capital, clock, joined, length, listed, merge, number, shortened, spans},
+    people_questions::{Asked, AskedKind, Edge, Side, Within},
+    people_wording::{Span, both, capital, clock, end_clock, joined, length, listed, merge, number, shortened, spans},
 };
 
 /// What is said to questions that faces do not answer.
@@ -72,14 +72,18 @@ impl<'a> Scene<'a> {
         within: Option<Within>,
     ) -> Self {
         let still = footage.finished && footage.timeline.frames <= 1;
-        let within = within.filter(|_| !still);
+        let last =
+            || footage.timeline.people.iter().flat_map(|person| &person.moments).map(|moment| moment.end).fold(0.0, f64::max);
+        let within = within.filter(|_| !still).map(|within| within.of(footage.duration.unwrap_or_else(last)));
         let rows = footage.timeline.people.iter().filter_map(|person| row(person, footage, names, within)).collect();
         let is_moment = within.is_some_and(|within| within.until == Some(within.from));
         let scope = within.map_or(String::new(), |within| match within {
-            Within { from, until: None } => format!(" after {}", clock(from)),
-            Within { from, until: Some(until) } if from == until => format!(" at {}", clock(from)),
-            Within { from, until: Some(until) } if from <= 0.0 => format!(" before {}", clock(until)),
-            Within { from, until: Some(until) } => format!(" between {} and {}", clock(from), clock(until)),
+            Within { edge: Some(Edge::Beginning), .. } => " at the beginning".into(),
+            Within { edge: Some(Edge::End), .. } => " at the end".into(),
+            Within { from, until: None, .. } => format!(" after {}", clock(from)),
+            Within { from, until: Some(until), .. } if from == until => format!(" at {}", clock(from)),
+            Within { from, until: Some(until), .. } if from <= 0.0 => format!(" before {}", clock(until)),
+            Within { from, until: Some(until), .. } => format!(" between {} and {}", clock(from), clock(until)),
         });
         Self {
             footage,
@@ -120,6 +124,7 @@ impl<'a> Scene<'a> {
     pub(crate) fn concerned(&self, asked: &Asked) -> Vec<Presence> {
         match asked.kind {
             AskedKind::Who => self.names.iter().map(|name| self.presence(name)).collect(),
+            AskedKind::Refused(_) => Vec::new(),
             _ => self.presences(asked),
         }
     }
@@ -210,7 +215,9 @@ impl<'a> Scene<'a> {
         let frames = self.footage.timeline.frames;
         match (frames, self.is_part) {
             (0, _) => "Nothing of it was looked at.".into(),
-            (_, true) if self.starts_after_the_end() => format!("It ends at {}.", clock(self.footage.duration.unwrap_or(0.0))),
+            (_, true) if self.starts_after_the_end() => {
+                format!("It ends at {}.", end_clock(self.footage.duration.unwrap_or(0.0)))
+            }
             (_, true) => format!("I found nobody{}.", self.scope),
             (1, _) => "I found nobody in it (no face; somebody seen from behind is not found).".into(),
             _ => format!("I found nobody in it ({frames} frames looked at, no face)."),
@@ -259,9 +266,12 @@ impl<'a> Scene<'a> {
                     return self.unsure(&head);
                 }
                 let when = if self.still { String::new() } else { format!(" at {}", times()) };
-                if let Some(other) = self.also(&presence.name).and_then(|(row, _)| row.subject.as_ref()) {
-                    let (name, other) = (presence.name.bare(), other.bare());
-                    return format!("{head}: whoever is seen{when} looks like {other} and like {name} ({similarity:.2}).");
+                if let Some(row_subject) = self.also(&presence.name).and_then(|(row, _)| row.subject.as_ref()) {
+                    let (name, other) = (presence.name.bare(), row_subject.bare());
+                    let merging = merging(&[row_subject, &presence.name]);
+                    return format!(
+                        "{head}: whoever is seen{when} looks like {other} and like {name} ({similarity:.2}).{merging}"
+                    );
                 }
                 let flaw = self.row(&presence.name).and_then(|row| row.flaw);
                 let flaw = flaw.map_or(String::new(), |flaw| format!("; most of the faces are {flaw}"));
@@ -369,18 +379,22 @@ impl<'a> Scene<'a> {
         let times = listed(&merged);
         let sentence = match &asked.kind {
             AskedKind::Where => format!("{label} is {}.", self.places(moments)),
+            AskedKind::Which if self.still => format!("{label} is {}.", self.places(moments)),
+            AskedKind::Which => format!("{label} is {}, and seen{scope} at {times}.", self.places(moments)),
             AskedKind::On(sides) => return self.on(sides, asked, label, moments, verdict),
             _ if self.still => format!("{label} is in the picture, which has no times."),
             AskedKind::First => format!("{label} is seen{scope} first at {}.", clock(merged.first().map_or(0.0, |span| span.0))),
-            AskedKind::Last => format!("{label} is seen{scope} last at {}.", clock(merged.last().map_or(0.0, |span| span.1))),
-            AskedKind::HowLong => {
-                let total = length(self.total(&merged));
-                let share = match self.footage.duration.filter(|_| !self.is_part).map(length) {
-                    Some(all) if all == total => format!("all of its {all}"),
-                    Some(all) => format!("about {total} of {all}"),
-                    None => format!("about {total}"),
+            AskedKind::Last => format!("{label} is seen{scope} last at {}.", end_clock(merged.last().map_or(0.0, |span| span.1))),
+            AskedKind::HowLong => format!("{label} is seen{scope} for {}: {times}.", self.share(&merged)),
+            AskedKind::Lasts { seconds, longer, or_equal } => {
+                let beyond = if *longer { self.total(&merged) - seconds } else { seconds - self.total(&merged) };
+                let is_so = if *or_equal { beyond >= -1e-3 } else { beyond > 1e-3 };
+                let (head, verdict) = match (verdict, is_so) {
+                    (Verdict::Yes, true) => ("Yes: ", Verdict::Yes),
+                    (Verdict::Yes, false) => ("No: ", Verdict::No),
+                    _ => ("", verdict),
                 };
-                format!("{label} is seen{scope} for {share}: {times}.")
+                return (format!("{head}{label} is seen{scope} for {}: {times}.", self.share(&merged)), verdict);
             }
             AskedKind::HowOften => {
                 let often = match merged.len() {
@@ -397,6 +411,16 @@ impl<'a> Scene<'a> {
             _ => format!("{label} is seen{scope} at {times}."),
         };
         (sentence, verdict)
+    }
+
+    /// For how long, and for how much of all.
+    fn share(&self, seen: &[Span]) -> String {
+        let total = length(self.total(seen));
+        match self.footage.duration.filter(|_| !self.is_part).map(length) {
+            Some(all) if all == total => format!("all of its {all}"),
+            Some(all) => format!("about {total} of {all}"),
+            None => format!("about {total}"),
+        }
     }
 
     /// Whether somebody is on a side of the picture.
@@ -473,7 +497,7 @@ impl<'a> Scene<'a> {
             .collect();
         let mut shared = merge(spans(&all[0].moments));
         for presence in &all[1..] {
-            shared = both(&shared, &merge(spans(&presence.moments)));
+            shared = both(&shared, &merge(spans(&presence.moments)), self.frame() / 2.0);
         }
         // Faces that take turns are near in time, but never in one frame.
         if self.footage.timeline.together < all.len() {
@@ -514,14 +538,15 @@ impl<'a> Scene<'a> {
         let name = presence.name.bare();
         let own = merge(spans(&presence.moments));
         let several = self.footage.timeline.together > 1;
-        let meets = |row: &&Row| several && !both(&own, &spans(&row.moments)).is_empty();
+        let shared = |row: &Row| both(&own, &spans(&row.moments), self.frame() / 2.0);
+        let meets = |row: &&Row| several && !shared(row).is_empty();
         let others: Vec<&Row> =
             self.rows.iter().filter(|row| row.subject.as_ref() != Some(&presence.name)).filter(meets).collect();
         let mut who: Vec<String> = Vec::new();
         for row in others.iter().filter(|row| row.clear) {
             if let Some(subject) = &row.subject {
                 let perhaps = if self.presence(subject).verdict == Verdict::Yes { "" } else { "perhaps " };
-                who.push(format!("{perhaps}{}{}", subject.bare(), self.in_brackets(&both(&own, &spans(&row.moments)))));
+                who.push(format!("{perhaps}{}{}", subject.bare(), self.in_brackets(&shared(row))));
             }
         }
         match others.iter().filter(|row| row.clear && row.subject.is_none()).count() {
@@ -579,20 +604,31 @@ impl<'a> Scene<'a> {
         self.names.iter().filter(|name| asked.people.iter().any(|one| one == name.bare())).collect()
     }
 
-    /// Those who are recognised, and how many are not, in words; without those who do not count.
+    /// Whom else of those who are enrolled a recognised person may be; nobody who is seen beside.
+    fn alike(&self, row: &'_ Row, without: &[&SubjectName]) -> Vec<&'a SubjectName> {
+        let is_like = |name: &&SubjectName| row.also.iter().any(|(other, _)| other == *name);
+        let others = self.names.iter().filter(|name| !without.contains(name) && self.row(name).is_none());
+        others.filter(is_like).collect()
+    }
+
+    /// Those who are recognised, the certain ones first, and how many are not, in words; without those who do not count.
     fn roll(&self, without: &[&SubjectName], with_times: bool) -> Vec<String> {
-        let mut roll = Vec::new();
+        let (mut roll, mut alike, mut perhaps) = (Vec::new(), Vec::new(), Vec::new());
         for name in self.names.iter().filter(|name| !without.contains(name)) {
-            let presence = self.presence(name);
-            if presence.moments.is_empty() {
-                continue;
-            }
+            let (Some(row), presence) = (self.row(name), self.presence(name)) else { continue };
             let times = if with_times { self.in_brackets(&spans(&presence.moments)) } else { String::new() };
-            match presence.verdict {
-                Verdict::Yes => roll.push(format!("{}{times}", name.bare())),
-                _ => roll.push(format!("perhaps {}{times}", name.bare())),
+            let others = self.alike(row, without);
+            if !others.is_empty() {
+                let names: Vec<&str> = std::iter::once(name).chain(others).map(SubjectName::bare).collect();
+                alike.push(format!("{}, who look alike{times}", names.join(" or ")));
+            } else if presence.verdict == Verdict::Yes {
+                roll.push(format!("{}{times}", name.bare()));
+            } else {
+                perhaps.push(format!("perhaps {}{times}", name.bare()));
             }
         }
+        roll.append(&mut alike);
+        roll.append(&mut perhaps);
         let named = self.rows.iter().filter(|row| row.subject.is_some()).count();
         match self.others(&[]).saturating_sub(named) {
             0 => {}
@@ -600,6 +636,16 @@ impl<'a> Scene<'a> {
             strangers => roll.push(format!("{} people who are not recognised", number(strangers))),
         }
         roll
+    }
+
+    /// What to do about names that may be of one person.
+    fn merging(&self, without: &[&SubjectName]) -> String {
+        let hint = |row: &Row| {
+            let name = row.subject.as_ref().filter(|name| !without.contains(name))?;
+            let all: Vec<&SubjectName> = std::iter::once(name).chain(self.alike(row, without)).collect();
+            Some(merging(&all))
+        };
+        self.rows.iter().filter_map(hint).collect()
     }
 
     /// What is added where faces say nothing.
@@ -647,7 +693,7 @@ impl<'a> Scene<'a> {
             (_, false) => " who are not recognised".into(),
             (_, true) => format!(": {}", joined(&roll)),
         };
-        format!("{people}{}{who}{most}.{further}", self.scope)
+        format!("{people}{}{who}{most}.{further}{}", self.scope, self.merging(&without))
     }
 
     fn who(&self, asked: &Asked) -> String {
@@ -666,10 +712,11 @@ impl<'a> Scene<'a> {
             (true, true) => format!("{head}{}.{}", if head.is_empty() { "Nobody" } else { "nobody" }, self.further_faces()),
             _ => {
                 let who = joined(&roll);
-                let who = if head.is_empty() { capital(&who) } else { who };
+                let is_name = self.names.iter().any(|name| who.starts_with(name.bare()));
+                let who = if head.is_empty() && !is_name { capital(&who) } else { who };
                 let far =
                     if self.rows.iter().any(|row| row.clear) { self.further_faces() } else { format!(" {}", self.unsure("")) };
-                format!("{head}{who}{}.{far}", self.scope)
+                format!("{head}{who}{}.{far}{}", self.scope, self.merging(&without))
             }
         };
         if self.names.is_empty() {
@@ -725,10 +772,9 @@ impl<'a> Scene<'a> {
         (if asked.negated { capital(&text) } else { format!("Yes: {text}") }, Some(Verdict::Yes))
     }
 
-    /// The length of stretches: a face in one frame counts for the time until the following one.
+    /// The length of stretches.
     fn total(&self, spans: &[Span]) -> f64 {
-        let frame = self.frame();
-        let total = spans.iter().map(|(start, end)| end - start + frame).sum::<f64>();
+        let total = spans.iter().map(|(start, end)| end - start).sum::<f64>();
         self.footage.duration.map_or(total, |all| total.min(all))
     }
 
@@ -742,14 +788,16 @@ impl<'a> Scene<'a> {
         let last = seen.last().map_or(0.0, |span| span.1);
         let ends = seen.iter().map(|span| span.0).chain([self.footage.duration.unwrap_or(last)]);
         let begins = std::iter::once(0.0).chain(seen.iter().map(|span| span.1));
-        begins.zip(ends).filter(|(begin, end)| end - begin > 2.0 * self.frame()).collect()
+        let gaps = begins.zip(ends).filter(|(begin, end)| end - begin > self.frame());
+        // Where a gap ends, somebody is seen: that begins with a whole second.
+        gaps.map(|(begin, end)| (begin, if self.footage.duration == Some(end) { end } else { end.floor() })).collect()
     }
 }
 
 /// What is kept of somebody in a part of the footage; `None` for somebody who is not seen there.
 fn row(person: &Appearance, footage: &Footage, names: &[SubjectName], within: Option<Within>) -> Option<Row> {
-    let Within { from, until } = within.unwrap_or(Within { from: f64::MIN, until: None });
-    let until = until.unwrap_or(f64::MAX);
+    let from = within.map_or(f64::MIN, |within| within.from);
+    let until = within.and_then(|within| within.until).unwrap_or(f64::MAX);
     let slack = frame(footage);
     let is_in = |moment: &&Moment| moment.end >= from - slack && moment.start <= until + slack;
     let cut = |moment: &Moment| {
@@ -767,6 +815,17 @@ fn row(person: &Appearance, footage: &Footage, names: &[SubjectName], within: Op
         flaw: person.flaw.filter(|_| poor),
         moments,
     })
+}
+
+/// What to do where several names are of one person; nothing for one.
+fn merging(names: &[&SubjectName]) -> String {
+    let [into, from, ..] = names else { return String::new() };
+    let quoted = |name: &SubjectName| match name.bare() {
+        bare if bare.contains([' ', '\'']) => format!("\"{bare}\""),
+        bare => bare.to_string(),
+    };
+    let all: Vec<String> = names.iter().map(|name| name.bare().into()).collect();
+    format!(" If {} are one person: pvchat subjects merge {} {}.", joined(&all), quoted(from), quoted(into))
 }
 
 /// Seconds between two frames that were looked at.

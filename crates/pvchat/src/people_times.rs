@@ -11,10 +11,96 @@ pub struct Within {
     pub from: f64,
     /// Where it ends; `None` for the end of the footage.
     pub until: Option<f64>,
+    /// Set where the part is the beginning or the end: its times then follow from the length of the footage, which the
+    /// question does not say, and `from` and `until` say nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edge: Option<Edge>,
+}
+
+/// The beginning or the end of the footage: a tenth of it, a second at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Edge {
+    /// The first tenth.
+    Beginning,
+    /// The last tenth.
+    End,
+}
+
+impl Within {
+    fn new(from: f64, until: Option<f64>) -> Self {
+        Self { from, until, edge: None }
+    }
+
+    /// In seconds, of footage of this length in seconds.
+    pub(crate) fn of(self, duration: f64) -> Self {
+        let share = (duration / 10.0).max(1.0);
+        match self.edge {
+            None => self,
+            Some(Edge::Beginning) => Self { from: 0.0, until: Some(share), ..self },
+            Some(Edge::End) => Self { from: (duration - share).max(0.0), until: None, ..self },
+        }
+    }
+}
+
+/// For how long somebody is to be seen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Bound {
+    pub(crate) seconds: f64,
+    /// For longer; otherwise for less.
+    pub(crate) longer: bool,
+    /// Whether exactly that long is enough.
+    pub(crate) or_equal: bool,
+}
+
+/// "Longer than 5 seconds", "for less than a minute"; and how many pieces that takes.
+pub(crate) fn bound(pieces: &[Piece]) -> Option<(Bound, usize)> {
+    // The words, whether they mean longer, and whether exactly that long is enough.
+    const BOUNDS: [(&str, bool, bool); 12] = [
+        ("no longer than", false, true),
+        ("no more than", false, true),
+        ("no less than", true, true),
+        ("longer than", true, false),
+        ("more than", true, false),
+        ("at least", true, true),
+        ("less than", false, false),
+        ("shorter than", false, false),
+        ("fewer than", false, false),
+        ("at most", false, true),
+        ("for over", true, false),
+        ("for under", false, false),
+    ];
+    let word = |place: usize| pieces.get(place).map_or("", Piece::word);
+    let follows = |begin: usize, words: &str| words.split(' ').enumerate().all(|(place, one)| word(begin + place) == one);
+    [0, usize::from(word(0) == "for")].into_iter().find_map(|begin| {
+        let &(words, longer, or_equal) = BOUNDS.iter().find(|(words, ..)| follows(begin, words))?;
+        let place = begin + words.split(' ').count();
+        let one = || Some((unit(word(place + 1)).filter(|_| among("a an", word(place)))?, 2));
+        let (seconds, used) = pieces.get(place..).and_then(time).or_else(one)?;
+        Some((Bound { seconds, longer, or_equal }, place + used))
+    })
+}
+
+/// "At the beginning", "at the very end"; and how many pieces that takes.
+fn edge(pieces: &[Piece]) -> Option<(Within, usize)> {
+    let word = |place: usize| pieces.get(place).map_or("", Piece::word);
+    if !among("at in near toward towards", word(0)) || word(1) != "the" {
+        return None;
+    }
+    let place = 2 + usize::from(word(2) == "very");
+    let edge = match word(place) {
+        "beginning" | "start" => Edge::Beginning,
+        "end" | "ending" => Edge::End,
+        _ => return None,
+    };
+    Some((Within { from: 0.0, until: None, edge: Some(edge) }, place + 1))
 }
 
 /// A part of the footage: "before 1:00", "between 0:10 and 0:20", "in the first minute"; and how many pieces that takes.
 pub(crate) fn within(pieces: &[Piece]) -> Option<(Within, usize)> {
+    if let Some(edge) = edge(pieces) {
+        return Some(edge);
+    }
     let word = |place: usize| pieces.get(place).map_or("", Piece::word);
     let at = |place: usize| {
         let skipped = (0..3).take_while(|&more| among("the about around time", word(place + more))).count();
@@ -22,12 +108,12 @@ pub(crate) fn within(pieces: &[Piece]) -> Option<(Within, usize)> {
         let mark = usize::from(among("mark minute minutes", word(place + skipped + used)));
         Some((seconds, place + skipped + used + mark))
     };
-    let until = |place: usize| at(place).map(|(until, used)| (Within { from: 0.0, until: Some(until) }, used));
+    let until = |place: usize| at(place).map(|(until, used)| (Within::new(0.0, Some(until)), used));
     let joined = |place: usize| among("and to until till through", word(place)) || pieces.get(place) == Some(&Piece::Comma);
     let range = |place: usize| {
         let (from, middle) = at(place)?;
         let (until, used) = at(middle + 1).filter(|_| joined(middle))?;
-        Some((Within { from: from.min(until), until: Some(from.max(until)) }, used))
+        Some((Within::new(from.min(until), Some(from.max(until))), used))
     };
     match word(0) {
         "before" | "until" | "till" | "by" => until(1),
@@ -36,10 +122,10 @@ pub(crate) fn within(pieces: &[Piece]) -> Option<(Within, usize)> {
         "between" => range(1),
         "after" | "since" | "past" | "from" | "starting" => {
             let place = 1 + usize::from(word(0) == "starting" && among("at from", word(1)));
-            let open = || at(place).map(|(from, used)| (Within { from, until: None }, used));
+            let open = || at(place).map(|(from, used)| (Within::new(from, None), used));
             range(place).or_else(open)
         }
-        "at" | "around" | "@" => at(1).map(|(moment, used)| (Within { from: moment, until: Some(moment) }, used)),
+        "at" | "around" | "@" => at(1).map(|(moment, used)| (Within::new(moment, Some(moment)), used)),
         "in" | "within" | "during" | "for" | "the" | "first" => {
             let mut place = usize::from(among("in within during for", word(0)));
             place += usize::from(word(place) == "the");
@@ -48,7 +134,7 @@ pub(crate) fn within(pieces: &[Piece]) -> Option<(Within, usize)> {
             }
             let one = || Some((unit(word(place + 1))?, 1));
             let (until, used) = pieces.get(place + 1..).and_then(time).or_else(one)?;
-            Some((Within { from: 0.0, until: Some(until) }, place + 1 + used))
+            Some((Within::new(0.0, Some(until)), place + 1 + used))
         }
         _ if time(pieces).is_some() => range(0),
         _ => None,

@@ -1,6 +1,6 @@
 //! The words of questions about people: a question in pieces, and what each piece means.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{collections::HashMap, ops::Range, sync::LazyLock};
 
 /// A part of the picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -303,9 +303,101 @@ fn place(pieces: &[Piece]) -> Option<usize> {
     (has_article && !same && among(FOOTAGE, word(articles + 1))).then_some(articles + 2)
 }
 
-/// Cuts a question into pieces. Names that are also words of questions count where they are written with a capital inside a
-/// sentence or in brackets; with `lenient` everywhere.
-pub(crate) fn pieces(question: &str, names: &[&str], lenient: bool) -> Vec<Piece> {
+/// Where names that are also words of questions ("Will", "May") count as names. In brackets they always do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// Where they are written with a capital inside a sentence.
+    Capital,
+    /// There, and where nothing but a name makes a sentence: "what is will doing", but not "what will she do".
+    Placed,
+    /// Everywhere.
+    Anywhere,
+}
+
+/// A question in pieces.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cut {
+    pub(crate) pieces: Vec<Piece>,
+    /// For each piece, the characters of the question that it stands for.
+    places: Vec<Range<usize>>,
+}
+
+impl Cut {
+    /// The names in it, in its order.
+    pub(crate) fn people(&self) -> Vec<String> {
+        let mut people: Vec<String> = Vec::new();
+        for piece in &self.pieces {
+            if let Piece::Person(name) = piece
+                && !people.contains(name)
+            {
+                people.push(name.clone());
+            }
+        }
+        people
+    }
+
+    /// The text that some of the pieces stand for, with every name written as it is enrolled.
+    pub(crate) fn text(&self, question: &str, pieces: Range<usize>) -> String {
+        let characters: Vec<char> = question.chars().collect();
+        let places = self.places.get(pieces.clone()).unwrap_or_default();
+        let (Some(first), Some(last)) = (places.first(), places.last()) else { return String::new() };
+        let (mut text, mut at) = (String::new(), first.start);
+        let mut copy = |text: &mut String, until: usize| {
+            text.extend(characters.get(at..until).unwrap_or_default());
+            at = at.max(until);
+        };
+        for (piece, place) in self.pieces[pieces].iter().zip(places) {
+            copy(&mut text, place.start);
+            if let Piece::Person(name) = piece {
+                text.push_str(name);
+                copy(&mut String::new(), place.end);
+            }
+        }
+        copy(&mut text, last.end);
+        text
+    }
+
+    fn push(&mut self, piece: Piece, place: Range<usize>) {
+        self.pieces.push(piece);
+        self.places.push(place);
+    }
+}
+
+/// Whether the word before or after shows that a word which is also one of questions is a name: "is will there", "what does
+/// may wear", "will is there".
+fn is_placed(raw: &[Raw], at: usize, word: &str) -> bool {
+    const BE: &str = "is are was were does did do has have had isn't wasn't doesn't didn't";
+    let cue = CUES.get(word).copied();
+    let text = |place: Option<usize>| {
+        let raw = place.and_then(|place| raw.get(place)).filter(|raw| raw.kind == Kind::Word);
+        raw.map_or(String::new(), |raw| raw.text.to_lowercase())
+    };
+    let (before, after) = (text(at.checked_sub(1)), text(Some(at + 1)));
+    let after_be = among(BE, &before) || resolved(&before).last().is_some_and(|last| last == "is");
+    match cue {
+        // A verb cannot follow another one like that, nor stand before one.
+        Some(Cue::Aux) => after_be || among("of with besides", &before) || among("is was has does did", &after),
+        Some(Cue::Pronoun) | None => false,
+        Some(_) => {
+            let does = after.is_empty() || after.ends_with("ing");
+            after_be
+                && (does
+                    || matches!(CUES.get(after.as_str()), Some(Cue::Describe | Cue::Appear | Cue::Seen | Cue::Leave | Cue::Aux)))
+        }
+    }
+}
+
+/// "Will she come": a verb whose subject follows is no name.
+fn is_verb(raw: &[Raw], at: usize, word: &str, names: &[&str]) -> bool {
+    const SUBJECTS: &str = "i you he she it we they there the a this that my your anyone anybody someone somebody everyone \
+         everybody nobody people";
+    let after = raw.get(at + 1).map_or(String::new(), |raw| raw.text.to_lowercase());
+    let is_subject = among(SUBJECTS, &after) || names.iter().any(|name| name.to_lowercase() == after);
+    CUES.get(word) == Some(&Cue::Aux) && is_subject
+}
+
+/// Cuts a question into pieces.
+pub(crate) fn pieces(question: &str, names: &[&str], reading: Reading) -> Cut {
     let raw = raw(question);
     let shouted = !question.chars().any(char::is_lowercase);
     let mut known: Vec<(&str, Vec<String>)> = names
@@ -314,12 +406,13 @@ pub(crate) fn pieces(question: &str, names: &[&str], lenient: bool) -> Vec<Piece
         .filter(|(_, words)| !words.is_empty())
         .collect();
     known.sort_by_key(|(_, words)| std::cmp::Reverse(words.len()));
-    let mut pieces = Vec::new();
+    let mut cut = Cut::default();
     let (mut at, mut first) = (0, true);
     while let Some(here) = raw.get(at) {
+        let place = here.place.clone();
         match here.kind {
             Kind::End | Kind::Comma => {
-                pieces.push(if here.kind == Kind::End { Piece::End } else { Piece::Comma });
+                cut.push(if here.kind == Kind::End { Piece::End } else { Piece::Comma }, place);
                 first |= here.kind == Kind::End;
                 at += 1;
                 continue;
@@ -327,29 +420,39 @@ pub(crate) fn pieces(question: &str, names: &[&str], lenient: bool) -> Vec<Piece
             Kind::Bracketed => {
                 let tidy = here.text.split_whitespace().collect::<Vec<_>>().join(" ");
                 let name = names.iter().find(|name| name.to_lowercase() == tidy.to_lowercase());
-                pieces.push(name.map_or(Piece::Stranger(tidy), |name| Piece::Person(name.to_string())));
+                let within = if name.is_some() { place.start + 1..place.end - 1 } else { place };
+                cut.push(name.map_or(Piece::Stranger(tidy), |name| Piece::Person(name.to_string())), within);
                 at += 1;
             }
             Kind::Word => {
                 let capital = !shouted && here.text.chars().next().is_some_and(char::is_uppercase);
                 let matched = known.iter().find_map(|(name, words)| {
                     let ambiguous = words.len() == 1 && is_known(&words[0]);
-                    if ambiguous && !lenient && (!capital || first) {
+                    let counts = match reading {
+                        Reading::Anywhere => !is_verb(&raw, at, &words[0], names),
+                        _ if capital && !first => true,
+                        Reading::Capital => false,
+                        Reading::Placed => is_placed(&raw, at, &words[0]),
+                    };
+                    if ambiguous && !counts {
                         return None;
                     }
                     matches(&raw[at..], words).map(|possessive| (*name, words.len(), possessive))
                 });
                 if let Some((name, length, possessive)) = matched {
-                    pieces.push(Piece::Person(name.to_string()));
+                    let end = raw[at + length - 1].place.end;
+                    let name_end = if possessive { end - 2 } else { end };
+                    cut.push(Piece::Person(name.to_string()), place.start..name_end);
                     if possessive {
-                        pieces.push(plain("'s"));
+                        cut.push(plain("'s"), name_end..end);
                     }
                     at += length;
                 } else {
                     let words = resolved(&here.text.to_lowercase());
                     for (place, text) in words.into_iter().enumerate() {
                         let shown = if place == 0 { here.text.trim_end_matches("'s").to_string() } else { text.clone() };
-                        pieces.push(Piece::Word { text, shown, capital: capital && place == 0, first: first && place == 0 });
+                        let (capital, first) = (capital && place == 0, first && place == 0);
+                        cut.push(Piece::Word { text, shown, capital, first }, here.place.clone());
                     }
                     at += 1;
                 }
@@ -357,7 +460,7 @@ pub(crate) fn pieces(question: &str, names: &[&str], lenient: bool) -> Vec<Piece
         }
         first = false;
     }
-    pieces
+    cut
 }
 
 fn plain(text: &str) -> Piece {
@@ -422,6 +525,8 @@ enum Kind {
 struct Raw {
     kind: Kind,
     text: String,
+    /// The characters that it stands for.
+    place: Range<usize>,
 }
 
 /// Characters between angle brackets at most.
@@ -442,7 +547,8 @@ fn raw(text: &str) -> Vec<Raw> {
                 let end = (at..characters.len().min(at + LONGEST_BRACKET)).find(|&place| characters[place] == '>');
                 let Some(end) = end.filter(|&end| end > at) else { continue };
                 at = end + 1;
-                found.push(Raw { kind: Kind::Bracketed, text: characters[start + 1..end].iter().collect() });
+                let text = characters[start + 1..end].iter().collect();
+                found.push(Raw { kind: Kind::Bracketed, text, place: start..at });
                 continue;
             }
             '&' | '+' | '/' | '@' => Kind::Word,
@@ -463,7 +569,7 @@ fn raw(text: &str) -> Vec<Raw> {
             }
             _ => continue,
         };
-        found.push(Raw { kind, text: characters[start..at].iter().collect() });
+        found.push(Raw { kind, text: characters[start..at].iter().collect(), place: start..at });
     }
     found
 }

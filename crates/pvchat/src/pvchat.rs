@@ -110,7 +110,7 @@ fn check(kind: ClipKind, path: PathBuf, frames: usize, needs_person: bool) -> Re
             path,
             frames,
             seen: "an empty place or a plain surface",
-            remedy: "use a drawn clip that shows the character",
+            remedy: "use a drawn clip that shows the character".into(),
         }),
         ClipKind::Nobody | ClipKind::Person | ClipKind::Unknown => Ok(()),
     }

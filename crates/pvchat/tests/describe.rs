@@ -213,6 +213,16 @@ fn questions_to_faces_and_base_are_answered_together() {
     assert!(answer.text.starts_with("Yes: 0:00") && answer.text.ends_with("Aa in a blue coat."), "{}", answer.text);
     assert_eq!((answer.verdict, answer.refused, base.calls().len()), (Some(Verdict::Yes), None, 1));
 
+    // A name in small letters is a name, and what the faces answer is not asked of the base.
+    let mut base = Scripted::new("A man in a blue coat.");
+    let answer = scene.ask("What is aa wearing, and when is he there?", &mut base);
+    assert!(answer.text.starts_with("Aa in a blue coat. Aa is seen at 0:00 to 0:04."), "{}", answer.text);
+    let [call] = base.calls().try_into().unwrap();
+    assert!(call.question.contains("What is the person in the last picture wearing?"), "{}", call.question);
+    assert!(!call.question.contains("when"), "{}", call.question);
+    let absent = scene.ask("What is cc doing?", &mut base);
+    assert_eq!((absent.verdict, base.calls().len()), (Some(Verdict::No), 1), "{}", absent.text);
+
     // A question about nobody is about the whole clip, with no picture of a person.
     let mut base = Scripted::new("A car.");
     let answer = scene.ask("Where was this filmed?", &mut base);

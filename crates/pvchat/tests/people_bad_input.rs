@@ -92,7 +92,7 @@ fn nobody_is_found_in_walls_and_in_the_dark() {
         let seen = people.look(path).unwrap();
         match people.enrol(&seen, None, &"Aa".parse().unwrap()) {
             Err(error @ Error::NobodyFound { .. }) => {
-                assert!(error.to_string().contains("24 pixels"), "{error}");
+                assert!(error.to_string().contains("20 pixels"), "{error}");
             }
             other => panic!("{}: {other:?}", path.display()),
         }
@@ -122,6 +122,22 @@ fn a_photo_enrols_and_is_found_again_small_in_a_large_picture() {
     assert_eq!(footage.timeline.people[0].verdict, Verdict::Yes);
     let bounds = footage.timeline.people[0].moments[0].bounds;
     assert!(bounds.left > 2600.0 && bounds.top > 1200.0, "{bounds:?}");
+}
+
+/// The last face stands for the time until the next look, and at the end of the clip until there.
+#[test]
+fn somebody_who_is_there_to_the_end_is_seen_to_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (Some(people), Some(picture)) = (people(&folder.path().join("people")), picture()) else { return };
+    let grey = RgbImage::from_pixel(picture.width(), picture.height(), Rgb([120; 3]));
+    for (name, frames, end) in [("all.mp4", vec![picture.clone(); 6], 3.0), ("left.mp4", vec![picture, grey], 0.5)] {
+        let path = folder.path().join(name);
+        write_clip(&path, &frames, 2.0).unwrap();
+        let footage = people.watch(&path, carry_on).unwrap();
+        let moment = &footage.timeline.people[0].moments[0];
+        assert!(moment.start == 0.0 && (moment.end - end).abs() < 0.01, "{name}: {moment:?}");
+        assert_eq!(people.watch(&path, carry_on).unwrap(), footage, "{name}: once");
+    }
 }
 
 #[test]
