@@ -21,9 +21,6 @@ use crate::{
 
 /// The index of a folder, where no other file is named.
 pub const INDEX: &str = "pvchat.index";
-/// What footage and pictures end with; other files are passed over.
-const KINDS: [&str; 15] =
-    ["avi", "gif", "jpeg", "jpg", "m4v", "mkv", "mov", "mp4", "mpeg", "mpg", "png", "ts", "webm", "webp", "wmv"];
 /// People of an index who may be somebody, at most.
 const MOST_HITS: usize = 100_000;
 
@@ -97,7 +94,7 @@ impl People {
         index: &mut FaceIndex,
         mut observe: impl FnMut(IndexProgress<'_>) -> ControlFlow<()>,
     ) -> Result<Indexed> {
-        let files = files_in(folder, &KINDS).map_err(|error| match error {
+        let files = files_in(folder, &FaceIndex::KINDS).map_err(|error| match error {
             pvchat_data::Error::Io { file: path, source } => Error::Io { path, source },
             error => error.into(),
         })?;
@@ -106,8 +103,10 @@ impl People {
         for name in &gone {
             report.removed += usize::from(index.remove(name)?);
         }
+        // What an older version indexed without counting unclear faces is looked at again.
+        let counted = index.files().enumerate().filter(|(place, _)| index.unclear(*place).is_some());
         let known: BTreeMap<String, (u64, u64)> =
-            index.files().map(|file| (file.name.clone(), (file.bytes, file.modified))).collect();
+            counted.map(|(_, file)| (file.name.clone(), (file.bytes, file.modified))).collect();
         for (done, (name, path)) in files.iter().enumerate() {
             let about = match fs::metadata(path) {
                 Ok(about) => about,
@@ -124,8 +123,8 @@ impl People {
             }
             let progress = |seconds, duration| observe(IndexProgress { done, files: files.len(), file: path, seconds, duration });
             match self.everybody(path, progress) {
-                Ok((people, embeddings)) => {
-                    index.put(IndexedFile { name: name.clone(), bytes, modified, people }, &embeddings)?;
+                Ok((people, embeddings, unclear)) => {
+                    index.put_counted(IndexedFile { name: name.clone(), bytes, modified, people }, unclear, &embeddings)?;
                     report.looked_at += 1;
                 }
                 Err(error @ (Error::Stopped { .. } | Error::People(_))) => return Err(error),
@@ -167,12 +166,13 @@ impl People {
         Ok(found)
     }
 
-    /// Everybody in a file whose face is good enough to be compared, with their embeddings.
+    /// Everybody in a file whose face is good enough to be compared, with their embeddings, and how many people there are whose
+    /// faces do not tell who they are.
     fn everybody(
         &self,
         path: &Path,
         mut observe: impl FnMut(f64, Option<f64>) -> ControlFlow<()>,
-    ) -> Result<(Vec<IndexedPerson>, Vec<Vec<f32>>)> {
+    ) -> Result<(Vec<IndexedPerson>, Vec<Vec<f32>>, usize)> {
         let mut reader = open_video(path)?;
         let duration = reader.info().duration_seconds;
         let mut watch = Watch::new(self.finder(), &[], self.calibration(), self.options().watch)?;
@@ -203,6 +203,7 @@ impl People {
         let (timeline, strangers) = watch.finish_with_strangers();
         let frames_seen = timeline.frames;
         let (mut people, mut embeddings) = (Vec::new(), Vec::new());
+        let unclear = timeline.people.iter().filter(|appearance| appearance.telling_faces == 0).count();
         for appearance in timeline.people {
             let embedding = strangers.iter().find(|(number, _)| *number == appearance.stranger);
             let largest = appearance.moments.iter().max_by(|one, other| one.bounds.area().total_cmp(&other.bounds.area()));
@@ -216,7 +217,7 @@ impl People {
             });
             embeddings.push(embedding.clone());
         }
-        Ok((people, embeddings))
+        Ok((people, embeddings, unclear))
     }
 }
 

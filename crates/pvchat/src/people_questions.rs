@@ -185,19 +185,22 @@ fn read(question: &str, names: &[&str], context: &Context) -> Result<(Cut, Vec<(
     let is_refused = |asked: &[(Asked, String)]| asked.iter().any(|(asked, _)| asked.is_refused());
     let first = read(Reading::Capital);
     let names_a_word = names.iter().any(|name| is_known(&name.to_lowercase()));
-    if names_a_word && is_refused(&first.1) {
+    if !names_a_word {
+        return Ok(first);
+    }
+    let named = first.0.people().len();
+    if is_refused(&first.1) {
         // "is will in it": the name is also a word, and nothing else makes sense.
         let anywhere = read(Reading::Anywhere);
         if !is_refused(&anywhere.1) {
             return Ok(anywhere);
         }
-        // "What is will doing": it is refused either way, but it is about Will.
-        let placed = read(Reading::Placed);
-        if placed.0.people().len() > first.0.people().len() {
-            return Ok(placed);
-        }
+    } else if named > 0 {
+        return Ok(first);
     }
-    Ok(first)
+    // "What is will doing": it is refused either way, but it is about Will. "Is will there": and not about whoever was named before.
+    let placed = read(Reading::Placed);
+    Ok(if placed.0.people().len() > named { placed } else { first })
 }
 
 fn check(question: &str) -> Result<()> {

@@ -697,6 +697,11 @@ fn descriptions_are_about_whom_they_name_in_any_capitals() {
         assert_eq!(asked[0].kind, AskedKind::Refused(Refusal::NobodyNamed));
     }
     assert_eq!(understand("is may in it", &names, &Context::default()).unwrap()[0].people, ["May"]);
+    let mut context = Context::default();
+    context.note(&understand("Is Grandma there?", &names, &context).unwrap());
+    for (question, person) in [("is will there?", "Will"), ("will she come?", "Grandma"), ("And what is she doing?", "Grandma")] {
+        assert_eq!(understand(question, &names, &context).unwrap()[0].people, [person], "{question}");
+    }
 }
 
 #[test]
