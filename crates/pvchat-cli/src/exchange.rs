@@ -242,6 +242,7 @@ struct ForgottenBody<'a> {
 pub fn forget(common: &Common, name: &SubjectName) -> Outcome<Exit> {
     let gallery = common.gallery()?;
     let folder = gallery.path();
+    gallery.check_current(name).map_err(pvchat::Error::from)?;
     // While somebody is being learned nothing is deleted: that comes first.
     let (mut deleted, learned) = (Vec::new(), common.learned_folders()?.into_iter().map(|on| on.folder));
     for kept in learned.chain([common.drawn_subjects()?]) {

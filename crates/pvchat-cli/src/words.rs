@@ -3,13 +3,7 @@
 use std::path::Path;
 
 use pvchat::faces::models;
-
-/// A time in a video: 0:07, 1:02:07.
-pub fn clock(seconds: f64) -> String {
-    let whole = seconds.max(0.0) as u64;
-    let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
-    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
-}
+pub use pvchat::times::{clock, span};
 
 /// A time as subtitles have it: 00:00:07,250, with `mark` before the milliseconds.
 pub fn precise_clock(seconds: f64, mark: char) -> String {
@@ -21,12 +15,6 @@ pub fn precise_clock(seconds: f64, mark: char) -> String {
 /// A time in seconds, to milliseconds: what JSON has.
 pub fn millis(seconds: f64) -> f64 {
     (1000.0 * seconds).round() / 1000.0
-}
-
-/// A stretch of a video: "0:00 to 0:11", or "0:07" where both are the same second.
-pub fn span(start: f64, end: f64) -> String {
-    let (start, end) = (clock(start), clock(end));
-    if start == end { start } else { format!("{start} to {end}") }
 }
 
 /// A count with its noun: "1 face", "2 faces".

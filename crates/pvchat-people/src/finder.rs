@@ -261,6 +261,10 @@ impl Finder {
                 let upright = detector.filling(portrait)?.map_or(0.0, |face| face.score);
                 return Ok(face.score > CONFIRMED && upright < 0.5);
             }
+            // Faces that tell have 0.97 and more when they are turned upright; most others are done with here.
+            if face.score < 0.5 {
+                return Ok(false);
+            }
             let Some(aligned) = align(&turned, &face.landmarks, self.embedder.side()) else { return Ok(false) };
             let (_, strength) = self.embedder.embed(&aligned, &self.device)?;
             // Blurred faces hold as little either way.

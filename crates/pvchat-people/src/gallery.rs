@@ -501,25 +501,35 @@ impl Gallery {
         Ok(related)
     }
 
+    /// Refuses a name that a person had before another one.
+    ///
+    /// # Errors
+    /// [`Error::Person`] with the new name; [`Error::Io`] when the folder cannot be read.
+    pub fn check_current(&self, name: &SubjectName) -> Result<()> {
+        let (related, names) = (self.related(name)?, self.names()?);
+        let now: Vec<&str> = related.iter().filter(|other| names.contains(other)).map(SubjectName::bare).collect();
+        match (related.first(), now.first()) {
+            (Some(name), Some(one)) if !names.contains(name) => {
+                let quote = if one.contains(' ') { "'" } else { "" };
+                Err(Error::Person {
+                    name: name.bare().into(),
+                    problem: format!("nobody is called that any more; that person is now {}", now.join(" or ")),
+                    remedy: format!("pvchat subjects forget {quote}{one}{quote}"),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Deletes everything stored about a person: the file, and every old version that may hold the person's templates, also under
     /// other names ([`related`](Self::related)). Gives the files with their sizes in bytes. Where older changes remain, the history
     /// records that somebody was forgotten, but not who, see [`undo`](Self::undo).
     ///
     /// # Errors
-    /// [`Error::Io`] when something cannot be deleted, [`Error::Person`] for a name that somebody had who has another one now:
-    /// nothing is deleted then.
+    /// [`Error::Io`] when something cannot be deleted, and as [`check_current`](Self::check_current): nothing is deleted then.
     pub fn forget(&self, name: &SubjectName) -> Result<Vec<(PathBuf, u64)>> {
-        let (related, names) = (self.related(name)?, self.names()?);
-        let now: Vec<&str> = related.iter().filter(|other| names.contains(other)).map(SubjectName::bare).collect();
-        if let (Some(name), false, Some(one)) =
-            (related.first(), related.first().is_some_and(|name| names.contains(name)), now.first())
-        {
-            return Err(Error::Person {
-                name: name.bare().into(),
-                problem: format!("nobody is called that any more; that person is now {}", now.join(" or ")),
-                remedy: format!("pvchat subjects forget {one}"),
-            });
-        }
+        self.check_current(name)?;
+        let related = self.related(name)?;
         let mut files: Vec<PathBuf> = related.first().map(|name| self.own_file(name)).into_iter().collect();
         let related: Vec<String> = related.iter().map(|name| format!("{}.{EXTENSION}", name.bare())).collect();
         let mut entries = Vec::new();
