@@ -17,7 +17,7 @@ use pvchat::{
     miniature::{exam::Counts, level::Level},
 };
 use pvchat_examples::{
-    examination::{Exam, Outcome, enrolled, existence},
+    examination::{Candidate, Exam, Outcome, enrolled, existence},
     exit_code,
     progress::bar,
 };
@@ -37,6 +37,9 @@ struct Arguments {
     /// Subjects of the verification.
     #[arg(long, default_value_t = 64)]
     enrolled: usize,
+    /// Leaves out the levels.
+    #[arg(long)]
+    only_verification: bool,
 }
 
 /// Clips of each subject of the verification.
@@ -56,12 +59,11 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     let columns = ["level", "recognised by", "positives", "look-alikes", "random", "balanced [95 %]", "refused"];
     let (mut table, mut stream) = (Table::new(columns), SeededStream::new(arguments.exam).derive("levels"));
     let progress = bar("levels", Level::ALL.len());
-    for level in Level::ALL {
+    for level in Level::ALL.into_iter().filter(|_| !arguments.only_verification) {
         let mut candidates = Exam { characters: arguments.characters, seed: arguments.exam, level }.candidates(&pvchat)?;
-        // Clips that the base takes for footage that it was not made for are refused in use; here they are examined anyway.
         let clips = || candidates.iter().flat_map(|one| &one.clips);
         let refused = clips().filter(|clip| clip.kind == ClipKind::Foreign).count() as f64 / clips().count().max(1) as f64;
-        candidates.iter_mut().flat_map(|one| &mut one.clips).for_each(|clip| clip.kind = ClipKind::Unknown);
+        accept(&mut candidates);
         let remembered: Outcome<Vec<Subject>> =
             candidates.iter().map(|one| Ok(pvchat.remember(&one.reference, &name)?)).collect();
         for (way, subjects) in
@@ -83,9 +85,17 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         progress.inc(1);
     }
     progress.finish_and_clear();
-    println!("{}", table.to_markdown());
+    if !table.is_empty() {
+        println!("{}", table.to_markdown());
+    }
     println!("{}", verification(&pvchat, arguments, &name, &mut stream)?.to_markdown());
     Ok(())
+}
+
+/// Clips that the base takes for footage that it was not made for are refused in use; here they are examined anyway.
+fn accept(candidates: &mut [Candidate]) {
+    let clips = candidates.iter_mut().flat_map(|one| one.clips.iter_mut().chain([&mut one.reference]));
+    clips.for_each(|clip| clip.kind = ClipKind::Unknown);
 }
 
 /// Which share of the subjects' clips is found at thresholds that accept [`FALSE_ACCEPTS`] of the pairs of a subject and somebody
@@ -93,7 +103,8 @@ fn run(arguments: &Arguments) -> Outcome<()> {
 fn verification(pvchat: &Pvchat, arguments: &Arguments, name: &SubjectName, stream: &mut SeededStream) -> Outcome<Table> {
     let counts = Counts { alone: CLIPS, accompanied: 0, look_alikes: 0, random: 0 };
     let exam = Exam { characters: arguments.enrolled, seed: arguments.exam, level: Level::Standard };
-    let candidates = exam.candidates_with(pvchat, counts)?;
+    let mut candidates = exam.candidates_with(pvchat, counts)?;
+    accept(&mut candidates);
     let remembered: Outcome<Vec<Subject>> = candidates.iter().map(|one| Ok(pvchat.remember(&one.reference, name)?)).collect();
     let mut columns = vec!["verification by".to_string(), "pairs of one person, of two".into()];
     columns.extend(FALSE_ACCEPTS.map(|share| format!("found at {} % false accepts [95 %]", 100.0 * share)));
