@@ -466,7 +466,7 @@ pub(crate) struct Lasting {
 }
 
 impl Lasting {
-    /// Seconds between two looks, of which there are so many a second, or as many as the footage has frames.
+    /// Seconds between two samples: of the sampling rate, or of the footage where it has fewer frames.
     pub(crate) fn step(per_second: f64, frame_rate: f64) -> f64 {
         1.0 / if frame_rate > 0.0 { per_second.min(frame_rate) } else { per_second }
     }
