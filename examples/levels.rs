@@ -98,8 +98,8 @@ fn accept(candidates: &mut [Candidate]) {
     clips.for_each(|clip| clip.kind = ClipKind::Unknown);
 }
 
-/// Which share of the subjects' clips is found at thresholds that accept [`FALSE_ACCEPTS`] of the pairs of a subject and somebody
-/// else's clip. Intervals are by bootstrap over subjects with fixed thresholds.
+/// The share of the subjects' clips that is found at thresholds which accept [`FALSE_ACCEPTS`] of the pairs of a subject and
+/// somebody else's clip. Intervals are by bootstrap over subjects with fixed thresholds.
 fn verification(pvchat: &Pvchat, arguments: &Arguments, name: &SubjectName, stream: &mut SeededStream) -> Outcome<Table> {
     let counts = Counts { alone: CLIPS, accompanied: 0, look_alikes: 0, random: 0 };
     let exam = Exam { characters: arguments.enrolled, seed: arguments.exam, level: Level::Standard };

@@ -12,7 +12,7 @@ use pvchat_examples::examination::Outcome;
 /// What is varied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Vary {
-    /// Heads: dense, top-k and ReMoH, from the same weights; routers are drawn anew.
+    /// Heads: dense, top-k and ReMoH, from the same weights; routers are new.
     Routing,
     /// SPR and HAE.
     Objective,

@@ -89,7 +89,7 @@ impl Failure {
 }
 
 /// What to give in place of a file.
-const FOLDER_OF_IT: &str = "give the folder that it lies in";
+const FOLDER_OF_IT: &str = "give the folder that holds it";
 
 /// Why a file or folder cannot be used, in the same words for every command.
 fn unusable(path: &Path, error: &io::Error) -> String {

@@ -99,7 +99,7 @@ struct FoundBody<'a> {
     people: usize,
 }
 
-/// The file of a folder's index; refuses a folder that is none, where the index lies in it.
+/// The file of a folder's index; refuses something else than a folder where the index is stored in it.
 fn file(folder: &Path, index: Option<&PathBuf>) -> Outcome<PathBuf> {
     if let Some(file) = index.filter(|file| !file.as_os_str().is_empty()) {
         return Ok(file.clone());

@@ -169,7 +169,7 @@ impl Arguments {
                     start: words::millis(moment.start),
                     end: words::millis(moment.end),
                     confidence: is_known.then(|| people.calibration().probability(moment.similarity)),
-                    // Who shows no face that tells is nobody's stranger.
+                    // Without a face that identifies a person nobody can be ruled out.
                     verdict: if !is_known && appearance.telling_faces == 0 { Verdict::NotSure } else { appearance.verdict },
                     bounds: BoxOf::from(moment.bounds),
                     best: words::millis(moment.best),

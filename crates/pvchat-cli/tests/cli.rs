@@ -178,7 +178,7 @@ fn wrong_folders_are_refused_with_the_remedy() {
     let home = Home::new();
     fs::write(home.path().join("a.mp4"), "no folder").unwrap();
     fs::create_dir(home.path().join("empty")).unwrap();
-    let no_folder = "is not a folder; give the folder that it lies in\n";
+    let no_folder = "is not a folder; give the folder that holds it\n";
     let nowhere = "nowhere: no such file or folder; check the name and the folder\n";
     for (arguments, code, told) in [
         (["index", "a.mp4", "--json"].as_slice(), 3, no_folder),

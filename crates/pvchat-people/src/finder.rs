@@ -215,7 +215,7 @@ impl Finder {
     }
 
     /// Looks once more at the best face of each of these people, turned by 180 degrees: in a picture that is upside down the
-    /// finder sees faces, too, with eyes where the mouth is. Such faces are good no more; says whether there are any.
+    /// finder sees faces, too, with eyes where the mouth is. Such faces no longer count as good; returns whether there are any.
     ///
     /// Measured in docs/people-benchmarks.md. A detector of the user's own is trusted.
     ///
@@ -261,7 +261,7 @@ impl Finder {
                 let upright = detector.filling(portrait)?.map_or(0.0, |face| face.score);
                 return Ok(face.score > CONFIRMED && upright < 0.5);
             }
-            // Faces that tell have 0.97 and more when they are turned upright; most others are done with here.
+            // Faces that identify a person score 0.97 and more when they are turned upright; most others end here.
             if face.score < 0.5 {
                 return Ok(false);
             }

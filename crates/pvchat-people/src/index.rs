@@ -21,7 +21,7 @@ use crate::{Bounds, Error, Result};
 
 /// Begins the file, with the version of its format.
 const MAGIC: &[u8; 8] = b"PVFACES2";
-/// The version before, which says nothing of unclear faces and of files that are left out. It is read, and written anew when
+/// The previous version, without unclear faces and files that are left out. It is read, and rewritten when
 /// something is put in.
 const OLD_MAGIC: &[u8; 8] = b"PVFACES1";
 /// Everything begins at a multiple of this many bytes.
@@ -211,7 +211,7 @@ impl FaceIndex {
         self.embeddings(row).get(person * self.width..(person + 1) * self.width)
     }
 
-    /// How many people of the clip at a place have no face that tells who they are, so that nobody can be ruled out: not all of
+    /// How many people of the clip at a place have no face that identifies them, so that nobody can be ruled out: not all of
     /// them are among [`IndexedFile::people`]. `None` where that was not counted.
     pub fn unclear(&self, place: usize) -> Option<usize> {
         self.rows.get(place)?.unclear

@@ -205,7 +205,7 @@ impl<'a> Watch<'a> {
         self.timeline.together = self.timeline.together.max(together);
         let mut tracks = std::mem::replace(&mut self.linker, self.finder.linker()).finish();
         let mut recognised = recognise(&tracks, self.subjects, self.calibration);
-        // Whoever is recognised is upright. A device that cannot compute has said so before.
+        // A person who is recognised is upright. A device that cannot compute has failed before this point.
         let others: Vec<usize> =
             recognised.iter().filter(|found| found.verdict != Verdict::Yes).map(|found| found.person).collect();
         if self.finder.mark_upside_down(&mut tracks, |person| others.contains(&person)).unwrap_or(false) {

@@ -167,7 +167,7 @@ impl People {
     }
 
     /// Everybody in a file whose face is good enough to be compared, with their embeddings, and how many people there are whose
-    /// faces do not tell who they are.
+    /// faces do not identify them.
     fn everybody(
         &self,
         path: &Path,

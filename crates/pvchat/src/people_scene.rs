@@ -604,7 +604,7 @@ impl<'a> Scene<'a> {
         self.names.iter().filter(|name| asked.people.iter().any(|one| one == name.bare())).collect()
     }
 
-    /// Whom else of those who are enrolled a recognised person may be; nobody who is seen beside.
+    /// Which other enrolled people a recognised person may be; nobody who is seen at the same time.
     fn alike(&self, row: &'_ Row, without: &[&SubjectName]) -> Vec<&'a SubjectName> {
         let is_like = |name: &&SubjectName| row.also.iter().any(|(other, _)| other == *name);
         let others = self.names.iter().filter(|name| !without.contains(name) && self.row(name).is_none());
