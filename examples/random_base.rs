@@ -1,6 +1,7 @@
 //! Bases of the published sizes with random weights: the cost of opening and asking, without published weights.
 
 use std::{
+    collections::BTreeMap,
     error::Error,
     io::{self, Write},
     path::{Path, PathBuf},
@@ -16,11 +17,11 @@ use pvchat::{
     model::{
         checkpoint::{self, Planned},
         families::{
-            internvideo2_chat,
+            VilmConfig, internvideo2_chat,
             smolvlm2::{self, SmolVlm2Config},
         },
     },
-    nn::{device, weights::inventory},
+    nn::{device, language::generate::GenerationOptions, weights::inventory},
     video::Clip,
 };
 use pvchat_examples::{
@@ -28,6 +29,7 @@ use pvchat_examples::{
     kept::Kept,
     report::{peak_memory_mib, resident_memory_mib},
 };
+use serde_json::{Value, json};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -51,12 +53,9 @@ enum Command {
         size: Size,
         /// The folder; created if it does not exist.
         folder: PathBuf,
-        /// The tokenizer.json of the model, copied into the folder.
-        #[arg(long, value_name = "FILE", required_unless_present = "without_tokenizer")]
+        /// The tokenizer.json of the model, copied into the folder. `paper` does without: words are made up.
+        #[arg(long, value_name = "FILE", required_if_eq_any([("size", "256m"), ("size", "500m"), ("size", "2.2b")]))]
         tokenizer: Option<PathBuf>,
-        /// Only weights and configuration.
-        #[arg(long)]
-        without_tokenizer: bool,
         /// What the weights are drawn from.
         #[arg(long, default_value_t = 0)]
         seed: u64,
@@ -73,6 +72,9 @@ enum Command {
         /// Frames of the clip that are shown.
         #[arg(long, default_value_t = 8)]
         frames: usize,
+        /// The most tokens of the answer.
+        #[arg(long, default_value_t = 24)]
+        tokens: usize,
         /// How the weights are kept.
         #[arg(long, default_value = "bf16")]
         precision: Kept,
@@ -101,19 +103,24 @@ fn main() -> ExitCode {
 
 fn run(command: &Command, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
     match command {
-        Command::Write { size, folder, tokenizer, seed, .. } => {
-            write(*size, folder, *seed, out)?;
-            if let Some(tokenizer) = tokenizer {
-                std::fs::copy(tokenizer, folder.join("tokenizer.json")).map_err(at(tokenizer))?;
+        Command::Write { size, folder, tokenizer, seed } => {
+            let config = write(*size, folder, *seed, out)?;
+            // Last: a folder with a tokenizer is complete.
+            let file = folder.join("tokenizer.json");
+            match tokenizer {
+                Some(tokenizer) => std::fs::copy(tokenizer, file).map(drop).map_err(at(tokenizer))?,
+                None => std::fs::write(&file, serde_json::to_vec(&made_up_words(&config))?).map_err(at(&file))?,
             }
             Ok(())
         }
-        Command::Ask { folder, clip, question, frames, precision } => ask((folder, *precision), clip, question, *frames, out),
+        Command::Ask { folder, clip, question, frames, tokens, precision } => {
+            ask((folder, *precision), clip, question, (*frames, *tokens), out)
+        }
     }
 }
 
 /// Streams tensor by tensor: none of the model's parameters is ever made.
-fn write(size: Size, folder: &Path, seed: u64, out: &mut impl Write) -> Result<(), Box<dyn Error>> {
+fn write(size: Size, folder: &Path, seed: u64, out: &mut impl Write) -> Result<VilmConfig, Box<dyn Error>> {
     let start = Instant::now();
     let smol = |size| SmolVlm2Config::published(size).map(smolvlm2::config).ok_or("no such size");
     let (config, dtype, shard_bytes) = match size {
@@ -144,7 +151,31 @@ fn write(size: Size, folder: &Path, seed: u64, out: &mut impl Write) -> Result<(
     }
     let seconds = start.elapsed().as_secs_f64();
     writeln!(out, "{count} parameters in {} tensors written in {seconds:.1} s{}", plan.len(), memory())?;
-    Ok(())
+    Ok(config)
+}
+
+/// A tokenizer with the size of the model's vocabulary: the marks of its prompt, and words that nobody says.
+fn made_up_words(config: &VilmConfig) -> Value {
+    let format = &config.prompt;
+    let mut words = vec!["<unk>".to_owned(), format.begin.clone(), format.end.clone()];
+    words.extend(format.yes_and_no.iter().cloned());
+    words.extend((words.len()..config.answer.language.vocabulary).map(|id| format!("word{id}")));
+    let marks = words[..3].iter().enumerate().map(|(id, content)| {
+        json!({
+            "id": id, "content": content, "special": true,
+            "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+        })
+    });
+    json!({
+        "version": "1.0",
+        "added_tokens": marks.collect::<Vec<_>>(),
+        "pre_tokenizer": { "type": "WhitespaceSplit" },
+        "model": {
+            "type": "WordLevel",
+            "unk_token": words[0],
+            "vocab": words.iter().zip(0_usize..).collect::<BTreeMap<_, _>>(),
+        },
+    })
 }
 
 /// Biases are zero and the scales of norms one; everything else is uniform around zero, which is much faster to draw than a
@@ -168,7 +199,7 @@ fn ask(
     (folder, precision): (&Path, Kept),
     clip: &Path,
     question: &str,
-    frames: usize,
+    (frames, tokens): (usize, usize),
     out: &mut impl Write,
 ) -> Result<(), Box<dyn Error>> {
     let mut start = Instant::now();
@@ -184,13 +215,14 @@ fn ask(
     let duration = clip.times.last().copied().unwrap_or(0.0);
     let sight = vilm.look_at(&clip.frames, &clip.times, duration)?;
     // Computed lazily otherwise, within the next step.
-    let tokens = sight.tokens.clone().into_data().shape().clone();
-    took(out, &format!("looked at {frames} frames ({tokens:?})"))?;
+    let seen = sight.tokens.clone().into_data().shape().clone();
+    took(out, &format!("looked at {frames} frames ({seen:?})"))?;
     let view = vilm.with_subjects(&[]);
     let reading = view.read(&sight, &[])?;
     took(out, "read")?;
-    let answer = view.answer(&reading, question, &view.default_options(), |_| std::ops::ControlFlow::Continue(()))?;
-    took(out, "answered")?;
+    let options = GenerationOptions { max_new_tokens: tokens, ..view.default_options() };
+    let answer = view.answer(&reading, question, &options, |_| std::ops::ControlFlow::Continue(()))?;
+    took(out, &format!("answered in at most {tokens} tokens"))?;
     writeln!(out, "{:?}", answer.text)?;
     Ok(())
 }
