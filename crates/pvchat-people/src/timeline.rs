@@ -154,7 +154,7 @@ impl<'a> Watch<'a> {
         for (seen, &seconds) in self.finder.faces_of(&pictures)?.into_iter().zip(seconds) {
             let begin = *self.begin.get_or_insert(seconds);
             if seconds - begin >= self.options.window {
-                self.end_window(seconds);
+                self.end_window(seconds)?;
                 self.begin = Some(seconds);
                 ended = true;
             }
@@ -176,16 +176,22 @@ impl<'a> Watch<'a> {
     }
 
     /// As [`finish`](Self::finish), with an embedding of each stranger who has one, by number.
-    pub fn finish_with_strangers(mut self) -> (Timeline, Vec<(usize, Vec<f32>)>) {
-        self.end_window(f64::INFINITY);
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device).
+    pub fn finish_with_strangers(mut self) -> Result<(Timeline, Vec<(usize, Vec<f32>)>)> {
+        self.end_window(f64::INFINITY)?;
         let strangers = std::mem::take(&mut self.strangers);
         let embeddings = strangers.into_iter().map(|stranger| (stranger.number, stranger.embedding)).collect();
-        (self.finish(), embeddings)
+        Ok((self.finish()?, embeddings))
     }
 
     /// Ends: everything that was seen.
-    pub fn finish(mut self) -> Timeline {
-        self.end_window(f64::INFINITY);
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device).
+    pub fn finish(mut self) -> Result<Timeline> {
+        self.end_window(f64::INFINITY)?;
         for appearance in &mut self.timeline.people {
             appearance.moments.sort_by(|one, other| one.start.total_cmp(&other.start));
         }
@@ -194,21 +200,21 @@ impl<'a> Watch<'a> {
             let place = known.and_then(|name| self.subjects.iter().position(|subject| subject.name == *name));
             (place.unwrap_or(usize::MAX), person.stranger)
         });
-        self.timeline
+        Ok(self.timeline)
     }
 
     /// Turns the tracks of the window into rows; `until` is where the next one begins, in seconds.
-    fn end_window(&mut self, until: f64) {
+    fn end_window(&mut self, until: f64) -> Result<()> {
         let [frames, faces, together] = std::mem::take(&mut self.window);
         self.timeline.frames += frames;
         self.timeline.faces += faces;
         self.timeline.together = self.timeline.together.max(together);
         let mut tracks = std::mem::replace(&mut self.linker, self.finder.linker()).finish();
         let mut recognised = recognise(&tracks, self.subjects, self.calibration);
-        // A person who is recognised is upright. A device that cannot compute has failed before this point.
+        // A person who is recognised is upright.
         let others: Vec<usize> =
             recognised.iter().filter(|found| found.verdict != Verdict::Yes).map(|found| found.person).collect();
-        if self.finder.mark_upside_down(&mut tracks, |person| others.contains(&person)).unwrap_or(false) {
+        if self.finder.mark_upside_down(&mut tracks, |person| others.contains(&person))? {
             recognised = recognise(&tracks, self.subjects, self.calibration);
         }
         // Two people of one window are two, however similar.
@@ -260,6 +266,7 @@ impl<'a> Watch<'a> {
             // A number that JSON gives back exactly, and not after the frame, which would be left out.
             self.timeline.until = (1e6 * until).floor() / 1e6;
         }
+        Ok(())
     }
 
     /// The number of a stranger: that of the most similar one before who is not among `taken`, or a new one.

@@ -51,7 +51,7 @@ pub enum Error {
     },
     /// A clip that the base was not made for: what it would say of it means nothing.
     #[error(
-        "{} is not a drawn clip, and this base knows drawn clips only; use a base for filmed footage (`--base`, see `pvchat base \
+        "not a drawn clip: {}; this base knows drawn clips only, use a base for filmed footage (`--base`, see `pvchat base \
          list`), or a drawn clip", path.display()
     )]
     ForeignClip {

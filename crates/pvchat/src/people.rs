@@ -360,7 +360,7 @@ impl People {
         if !frames.is_empty() {
             look(&mut frames, &mut seconds, &mut watch)?;
         }
-        footage.timeline = watch.finish();
+        footage.timeline = watch.finish()?;
         footage.finished = true;
         if footage.timeline.frames > 1 {
             let lasting = Lasting { step, last, duration: footage.duration };

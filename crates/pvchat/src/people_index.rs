@@ -200,7 +200,7 @@ impl People {
         if !frames.is_empty() {
             look(&mut frames, &mut seconds)?;
         }
-        let (timeline, strangers) = watch.finish_with_strangers();
+        let (timeline, strangers) = watch.finish_with_strangers()?;
         let frames_seen = timeline.frames;
         let (mut people, mut embeddings) = (Vec::new(), Vec::new());
         let unclear = timeline.people.iter().filter(|appearance| appearance.telling_faces == 0).count();
