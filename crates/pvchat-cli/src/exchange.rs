@@ -20,7 +20,7 @@ use crate::{
     common::Common,
     failure::{Exit, Failure, Outcome},
     folders::make_private,
-    kept::{Kinds, kinds, unknown},
+    kept::{Kinds, kinds, resolved, unknown},
     learned::LearnedOn,
     words,
 };
@@ -64,7 +64,7 @@ struct ExchangedBody<'a> {
 
 impl ExportArguments {
     pub fn run(&self, common: &Common) -> Outcome<Exit> {
-        let (name, file) = (&self.name, &self.file);
+        let (name, file) = (&resolved(common, &self.name)?, &self.file);
         let Kinds { is_real, is_drawn, learned } = kinds(common, name)?;
         let key = self.base.as_ref().map(Base::key).transpose()?;
         let finished: Vec<&LearnedOn> = learned.iter().filter(|on| on.folder.file(name).exists()).collect();

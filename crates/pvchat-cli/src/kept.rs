@@ -35,13 +35,24 @@ pub fn kinds(common: &Common, name: &SubjectName) -> Outcome<Kinds> {
     Ok(kinds)
 }
 
-/// Nobody of that name is kept.
-pub fn unknown(common: &Common, name: &SubjectName) -> Outcome<Failure> {
-    let (gallery, mut known) = (common.gallery()?, common.drawn_subjects()?.names()?);
-    known.extend(gallery.names()?);
+/// Everybody who is kept in any way.
+fn everybody(common: &Common) -> Outcome<Vec<SubjectName>> {
+    let mut known = common.drawn_subjects()?.names()?;
+    known.extend(common.gallery()?.names()?);
     known.extend(common.learned()?.into_iter().map(|learned| learned.name));
     known.sort();
     known.dedup();
+    Ok(known)
+}
+
+/// The name under which somebody is kept who may be named in other capitals.
+pub fn resolved(common: &Common, name: &SubjectName) -> Outcome<SubjectName> {
+    Ok(name.resolve(&everybody(common)?))
+}
+
+/// Nobody of that name is kept.
+pub fn unknown(common: &Common, name: &SubjectName) -> Outcome<Failure> {
+    let (gallery, known) = (common.gallery()?, everybody(common)?);
     let known: Vec<&str> = known.iter().map(SubjectName::bare).collect();
     let (name, folder) = (name.bare(), words::shown(gallery.path()));
     let message = format!("nobody called {name} in {folder}; enrolled: {}", words::list(&known));

@@ -13,7 +13,7 @@ use crate::{
     common::Common,
     drawn, exchange,
     failure::{Exit, Failure, Outcome},
-    kept::{Kinds, kinds},
+    kept::{Kinds, kinds, resolved},
     learned::{self, Learned},
     words,
 };
@@ -127,8 +127,8 @@ impl Command {
     pub fn run(&self, common: &Common) -> Outcome<Exit> {
         match self {
             Self::List => list(common),
-            Self::Show(one) => show(common, &one.name),
-            Self::Rename(FromTo { from, to }) => rename(common, from, to),
+            Self::Show(one) => show(common, &resolved(common, &one.name)?),
+            Self::Rename(FromTo { from, to }) => rename(common, &resolved(common, from)?, to),
             Self::Merge(FromTo { from, to }) => {
                 let merged = common.gallery()?.merge(from, to)?;
                 let looks = words::count(merged.templates.len(), "look");
@@ -142,7 +142,7 @@ impl Command {
             }
             Self::Export(arguments) => arguments.run(common),
             Self::Import(arguments) => arguments.run(common),
-            Self::Forget(one) => exchange::forget(common, &one.name),
+            Self::Forget(one) => exchange::forget(common, &resolved(common, &one.name)?),
         }
     }
 }

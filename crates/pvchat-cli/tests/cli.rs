@@ -338,12 +338,14 @@ fn drawn_characters_are_behind_the_same_commands() {
     assert_eq!(ended.out.matches("yes, <Aa> is in the video.").count(), 1, "{ended:?}");
 
     assert_eq!(home.run(&["subjects", "list"]).out, "Aa  drawn character, by one look\n");
-    home.run(&["subjects", "rename", "Aa", "Bb"]).ends_with(0);
+    // Whoever is kept can be named in any capitals, in whatever way they are kept.
+    home.run(&["subjects", "show", "aa"]).ends_with(0);
+    home.run(&["subjects", "rename", "AA", "Bb"]).ends_with(0);
     let file = home.path().join("bb");
-    home.run(&["subjects", "export", "Bb", file.to_str().unwrap()]).ends_with(0);
+    home.run(&["subjects", "export", "bb", file.to_str().unwrap()]).ends_with(0);
     home.run(&["subjects", "import", file.to_str().unwrap()]).ends_with(3);
     home.run(&["subjects", "import", file.to_str().unwrap(), "--name", "Cc"]).ends_with(0);
-    let run = home.run(&["subjects", "forget", "Bb"]);
+    let run = home.run(&["subjects", "forget", "bB"]);
     run.ends_with(0);
     assert!(run.out.contains("Bb is forgotten: 1 file") && run.out.contains("Bb.subject.safetensors"), "{}", run.out);
     assert_eq!(home.run(&["subjects", "list"]).out, "Cc  drawn character, by one look\n");

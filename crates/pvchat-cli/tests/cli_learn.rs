@@ -144,12 +144,12 @@ fn somebody_is_learned_listed_asked_renamed_and_forgotten() {
     taken.ends_with(3);
     assert_eq!(taken.json()["reason"], "name_taken");
 
-    home.run(&["subjects", "rename", "Aa", "Bb"]).ends_with(0);
+    home.run(&["subjects", "rename", "aa", "Bb"]).ends_with(0);
     assert_eq!(asked(&home, "with.mp4", "Is Bb in it?").1["verdict"], "yes");
     let gone = home.run(&["ask", "with.mp4", "Is Aa in it?", "--base", "tiny", "--by", "learned"]);
     gone.ends_with(3);
     assert!(gone.err.contains("Learned on tiny: Bb, Cc."), "{gone:?}");
-    let receipt = home.run(&["subjects", "forget", "Bb", "--json"]);
+    let receipt = home.run(&["subjects", "forget", "BB", "--json"]);
     receipt.ends_with(0);
     let deleted = receipt.json()["deleted"].clone();
     assert_eq!(deleted[0]["file"], subject(&home, "Bb").to_str().unwrap(), "{deleted}");

@@ -29,6 +29,24 @@ impl SubjectName {
     pub fn bare(&self) -> &str {
         &self.0
     }
+
+    /// Whether the two differ in nothing but capitals.
+    pub fn is_alike(&self, other: &Self) -> bool {
+        self.0.to_lowercase() == other.0.to_lowercase()
+    }
+
+    /// Who of `names` is meant: a name that is not among them means the only one that differs from it in nothing but capitals.
+    /// Where there is none, or several, it is this name.
+    pub fn resolve(&self, names: &[Self]) -> Self {
+        if names.contains(self) {
+            return self.clone();
+        }
+        let mut alike = names.iter().filter(|other| self.is_alike(other));
+        match (alike.next(), alike.next()) {
+            (Some(only), None) => only.clone(),
+            _ => self.clone(),
+        }
+    }
 }
 
 impl From<SubjectName> for String {

@@ -276,10 +276,6 @@ impl Change {
     }
 }
 
-fn is_alike(one: &SubjectName, other: &SubjectName) -> bool {
-    one.bare().to_lowercase() == other.bare().to_lowercase()
-}
-
 impl Gallery {
     /// Uses a folder; it is made, readable by its owner only, when the first person is saved.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
@@ -300,18 +296,12 @@ impl Gallery {
         self.0.join(format!("{}.{EXTENSION}", name.bare()))
     }
 
-    /// The name under which somebody is kept: a name that nobody has means the only person whose name differs from it in nothing
-    /// but capitals. Where there is none, or several, it is the given one.
+    /// The name under which somebody is kept, see [`SubjectName::resolve`].
     ///
     /// # Errors
     /// As [`names`](Self::names).
     pub fn resolve(&self, name: &SubjectName) -> Result<SubjectName> {
-        let mut names = self.names()?;
-        if names.contains(name) {
-            return Ok(name.clone());
-        }
-        names.retain(|other| is_alike(other, name));
-        Ok(if names.len() == 1 { names.swap_remove(0) } else { name.clone() })
+        Ok(name.resolve(&self.names()?))
     }
 
     /// Everybody, in alphabetical order.
@@ -565,7 +555,7 @@ impl Gallery {
     /// Refuses a name that somebody has, be it in other capitals; those of `except` may be changed.
     fn check_free(&self, name: &SubjectName, except: Option<&SubjectName>) -> Result<()> {
         let names = self.names()?;
-        let is_taken = |other: &&SubjectName| *other == name || (is_alike(other, name) && Some(*other) != except);
+        let is_taken = |other: &&SubjectName| *other == name || (other.is_alike(name) && Some(*other) != except);
         let Some(other) = names.iter().find(is_taken) else { return Ok(()) };
         Err(Error::Person {
             name: other.bare().into(),
