@@ -163,7 +163,7 @@ $(TARGET)/tables/learned-objective.md: TABLE_COMMAND = ablations learned-objecti
 
 $(TARGET)/tables/levels.md: TABLE_COMMAND = levels --exam 2028
 
-# On the base that knows nobody. Answers are kept one by one in target/plain, so that an interrupted run continues.
+# On the base that knows nobody. Answers are kept one by one in fixtures/plain: those that are there are not computed again.
 LABORATORY := $(TARGET)/release/examples/laboratory --exam 2029
 TOGETHER := together --group 4 --seeds $(TABLE_SEEDS)
 $(TARGET)/tables/laboratory.md: LABORATORY += --characters 20
@@ -173,13 +173,15 @@ $(TARGET)/tables/laboratory.md: fixtures/plain/model.safetensors
 	$(LABORATORY) table > $@.part
 	mv $@.part $@
 
-$(TARGET)/tables/laboratory-parts.md: LABORATORY += --characters 8 --clips 600 --answers $(TARGET)/plain/parts.jsonl
+$(TARGET)/tables/laboratory-parts.md: LABORATORY += --clips 600 --answers fixtures/plain/parts.jsonl
+$(TARGET)/tables/laboratory-parts.md: TOGETHER += --image-steps 8 --clip-steps 320 --label "320 steps"
 $(TARGET)/tables/laboratory-parts.md: fixtures/plain/model.safetensors
-	$(LABORATORY) $(TOGETHER) --image-steps 8 --clip-steps 320 --label "320 steps" --vary objective,routing,tokens
+	$(LABORATORY) --characters 8 $(TOGETHER) --vary objective,routing,tokens
+	$(LABORATORY) --characters 20 $(TOGETHER) --trains personal,bridge,vision
 	$(LABORATORY) table --against "learned: Q-Former too, 320 steps, 4 people with one bridge" > $@.part
 	mv $@.part $@
 
-$(TARGET)/tables/laboratory-data.md: LABORATORY += --characters 6 --clips 480 --answers $(TARGET)/plain/data.jsonl
+$(TARGET)/tables/laboratory-data.md: LABORATORY += --characters 6 --clips 480 --answers fixtures/plain/data.jsonl
 $(TARGET)/tables/laboratory-data.md: fixtures/plain/model.safetensors
 	for data in random retrieved composed; do \
 		$(LABORATORY) learn --seeds $(TABLE_SEEDS) --image-steps 10 --clip-steps 120 --label "120 steps" --data $$data; \
@@ -231,3 +233,4 @@ plain: setup
 	$(TARGET)/release/examples/miniature --plain encoder --steps 3600
 	$(TARGET)/release/examples/miniature --plain answer --steps 2400 --groups 3000
 	$(TARGET)/release/examples/miniature --plain package --output fixtures/plain
+	rm -f fixtures/plain/*.jsonl

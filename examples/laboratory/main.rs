@@ -197,7 +197,9 @@ impl Laboratory {
                     let clips = examination.asked(|seen| Ok(pvchat.presence(subject, seen)?))?;
                     let made: Outcome<Vec<(Making, bool, f32)>> = new
                         .iter()
-                        .map(|made| Ok((made.making, made.present, pvchat.presence(subject, &pvchat.see(&made.frames)?)?)))
+                        .map(|made| {
+                            Ok((made.making, made.present, rounded(pvchat.presence(subject, &pvchat.see(&made.frames)?)?)))
+                        })
                         .collect();
                     Ok(Row { way, exam: arguments.exam, character: number, seed, clips, made: made?, seconds, last_loss })
                 };
@@ -358,17 +360,19 @@ impl Laboratory {
         let pvchat = Pvchat::new(vilm, Box::new(Nobody));
         let mut file = OpenOptions::new().create(true).append(true).open(&arguments.answers).map_err(at(&arguments.answers))?;
         let numbers: Vec<usize> = (0..arguments.characters).collect();
-        let mode = *learning.trains.first().ok_or("say what is trained")?;
-        let way = |variant: &Variant| format!("{}, {group} people with one bridge{}", learned(mode, learning), variant.name);
+        let way = |(mode, variant): (Mode, &Variant)| {
+            format!("{}, {group} people with one bridge{}", learned(mode, learning), variant.name)
+        };
+        let changes = || learning.trains.iter().flat_map(|mode| variants.iter().map(move |variant| (*mode, variant)));
         for numbers in numbers.chunks(group.max(2)) {
             let done = rows(&arguments.answers)?;
-            let is_done = |variant: &Variant, seed: u64| {
-                let way = way(variant);
+            let is_done = |change: (Mode, &Variant), seed: u64| {
+                let way = way(change);
                 let of = |row: &&Row| (row.exam, row.seed) == (arguments.exam, seed) && row.way == way;
                 numbers.iter().all(|number| done.iter().filter(of).any(|row| row.character == *number))
             };
-            let open = (0..learning.seeds).flat_map(|seed| variants.iter().map(move |variant| (variant, seed)));
-            let open: Vec<(&Variant, u64)> = open.filter(|(variant, seed)| !is_done(variant, *seed)).collect();
+            let open = (0..learning.seeds).flat_map(|seed| changes().map(move |change| (change, seed)));
+            let open: Vec<((Mode, &Variant), u64)> = open.filter(|(change, seed)| !is_done(*change, *seed)).collect();
             if open.is_empty() {
                 continue;
             }
@@ -379,9 +383,9 @@ impl Laboratory {
             for (&number, character) in numbers.iter().zip(&characters) {
                 examinations.push(self.examination(&pvchat, (arguments.exam, number), character)?);
             }
-            for (variant, seed) in open {
+            for ((mode, variant), seed) in open {
                 let started = Instant::now();
-                let way = way(variant);
+                let way = way((mode, variant));
                 eprintln!("{numbers:?}, seed {seed}: {way}");
                 let pvchat = Pvchat::new(variant.base(pvchat.vilm())?, Box::new(Nobody));
                 let learned = learned_together(&pvchat, &names, &own, &options(mode, learning, seed, variant));
@@ -514,8 +518,13 @@ struct Examination<'a> {
 
 impl Examination<'_> {
     fn asked(&self, presence: impl Fn(&SeenClip) -> Outcome<f32>) -> Outcome<Vec<(Cast, f32)>> {
-        self.clips.iter().zip(&self.character.clips).map(|(seen, clip)| Ok((clip.cast, presence(seen)?))).collect()
+        self.clips.iter().zip(&self.character.clips).map(|(seen, clip)| Ok((clip.cast, rounded(presence(seen)?)))).collect()
     }
+}
+
+/// To five decimals, which keep the file of answers small.
+fn rounded(presence: f32) -> f32 {
+    (presence * 1e5).round() / 1e5
 }
 
 /// A subject without what it knows: tokens and rows are zero, everything that was trained of the base stays.

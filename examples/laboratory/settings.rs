@@ -29,7 +29,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 1200, global = true)]
     pub clips: usize,
     /// The file of answers.
-    #[arg(long, default_value = "target/plain/answers.jsonl", global = true)]
+    #[arg(long, default_value = "fixtures/plain/answers.jsonl", global = true)]
     pub answers: PathBuf,
     #[command(subcommand)]
     pub command: Command,
