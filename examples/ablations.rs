@@ -20,6 +20,7 @@ use pvchat::{
     },
     model::{
         families::miniature::MiniatureEncoderConfig,
+        personal::Matching,
         qformer::{Activation, NormPlacement},
         subject::TOKENS,
     },
@@ -59,6 +60,8 @@ enum Ablation {
     Rates(Learning),
     /// The Q-Former's departures from the published form, one by one and together: bases of their own on the shipped encoder.
     Forms(Budget),
+    /// How personal tokens learn who is in the clip: bases of their own on the shipped encoder.
+    Matching(Budget),
     /// The encoder's departures from the published form: encoders of their own, judged by what they read off unseen clips.
     Encoders {
         /// Optimiser steps of 32 clips per encoder; the shipped one had 6000.
@@ -121,6 +124,17 @@ fn run() -> Outcome<()> {
                     ("keys not tied to queries", untied),
                     ("gates not rescaled", released),
                     ("all four: the published form", published),
+                ],
+                &budget,
+            )
+        }
+        Ablation::Matching(budget) => {
+            let by = |matching| Design { matching, ..Design::default() };
+            compare(
+                &[
+                    ("cosine of identity embeddings, as shipped", by(Matching::Identity)),
+                    ("products of the tokens with read-outs", by(Matching::Tokens)),
+                    ("attention alone", by(Matching::Attention)),
                 ],
                 &budget,
             )

@@ -29,10 +29,10 @@ use pvchat::{
         exam::{self, Cast, Character, Counts},
         words,
     },
-    model::{personal::PersonalTensors, sight::Sight, vilm::Vilm},
+    model::{sight::Sight, vilm::Vilm},
     nn::device::default_device,
 };
-use pvchat_examples::{at, examination::Outcome, exit_code, progress::bar};
+use pvchat_examples::{at, controls::zeroed, examination::Outcome, exit_code, progress::bar};
 use seen::{cosine, pooled, read_outs};
 use settings::{Arguments, Command, Data, Learning, Mode, learned, options};
 use variants::{USUAL, Variant};
@@ -525,20 +525,4 @@ impl Examination<'_> {
 /// To five decimals, which keep the file of answers small.
 fn rounded(presence: f32) -> f32 {
     (presence * 1e5).round() / 1e5
-}
-
-/// A subject without what it knows: tokens and rows are zero, everything that was trained of the base stays.
-fn zeroed(subject: &Subject) -> Outcome<Subject> {
-    let tensors = Subject::tensors(std::slice::from_ref(subject), &default_device()?)?;
-    let zero = PersonalTensors {
-        tokens: tensors.tokens.zeros_like(),
-        identity: tensors.identity,
-        word_row: tensors.word_row.zeros_like(),
-        head_row: tensors.head_row.zeros_like(),
-    };
-    let zeroed = Subject::from_tensors(subject.info.clone(), &zero);
-    Ok(match &subject.adaptation {
-        Some(adaptation) => zeroed.with_adaptation(adaptation.as_ref().clone()),
-        None => zeroed,
-    })
 }

@@ -7,6 +7,8 @@ use pvchat::{
     augment::questions::{self, Aspect},
     data::random::SeededStream,
     eval::accuracy::ExistenceAnswer,
+    model::personal::PersonalTensors,
+    nn::device::default_device,
 };
 
 use crate::examination::{Candidate, Outcome, answered, existence};
@@ -27,6 +29,38 @@ pub fn controls(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject])
     ]
     .map(|(name, answers)| (format!("control: {name}"), answers))
     .into())
+}
+
+/// A subject without what it knows: tokens and rows are zero, its identity embedding and everything that was trained of the base
+/// stay.
+///
+/// # Errors
+/// Where there is no device.
+pub fn zeroed(subject: &Subject) -> Outcome<Subject> {
+    changed(subject, |own| PersonalTensors {
+        tokens: own.tokens.zeros_like(),
+        word_row: own.word_row.zeros_like(),
+        head_row: own.head_row.zeros_like(),
+        identity: own.identity,
+    })
+}
+
+/// A subject with the tokens and rows of `other`; its identity embedding stays.
+///
+/// # Errors
+/// As [`zeroed`].
+pub fn with_tokens_of(subject: &Subject, other: &Subject) -> Outcome<Subject> {
+    let others = Subject::tensors(std::slice::from_ref(other), &default_device()?)?;
+    changed(subject, |own| PersonalTensors { identity: own.identity, ..others })
+}
+
+fn changed(subject: &Subject, change: impl FnOnce(PersonalTensors) -> PersonalTensors) -> Outcome<Subject> {
+    let own = Subject::tensors(std::slice::from_ref(subject), &default_device()?)?;
+    let changed = Subject::from_tensors(subject.info.clone(), &change(own));
+    Ok(match &subject.adaptation {
+        Some(adaptation) => changed.with_adaptation(adaptation.as_ref().clone()),
+        None => changed,
+    })
 }
 
 /// Both subjects are there to be asked about, and the question names the other one.

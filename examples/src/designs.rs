@@ -14,7 +14,7 @@ use pvchat::{
     Pvchat,
     data::random::SeededStream,
     eval::{
-        accuracy::{ExistenceAnswer, balanced_difference, balanced_estimate},
+        accuracy::{ExistenceAnswer, ExistenceScore, balanced_difference, balanced_estimate},
         bootstrap::Share,
         table::{Table, fraction, with_interval},
     },
@@ -27,13 +27,17 @@ use pvchat::{
             answer_run::{AnswerClips, AnswerEvent, AnswerRun, assemble},
         },
     },
-    model::families::{VisionTower, miniature::MiniatureEncoder},
+    model::{
+        families::{VisionTower, miniature::MiniatureEncoder},
+        personal::Matching,
+    },
     nn::{device::default_device, moh::Routing},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     at,
+    controls::{with_tokens_of, zeroed},
     examination::{Candidate, DESCRIPTION_COLUMNS, Descriptions, Exam, Outcome, describe, enrolled, existence, shares},
     progress::bar,
 };
@@ -69,6 +73,9 @@ struct Figures {
     /// Mean share of the routed heads that were on, over the last steps.
     activation: f64,
     answers: Vec<ExistenceAnswer>,
+    /// Of subjects whose tokens and rows are zero, and of such with those of another character; the identity embedding is their own.
+    without_tokens: Vec<ExistenceAnswer>,
+    with_others_tokens: Vec<ExistenceAnswer>,
     descriptions: Descriptions,
 }
 
@@ -93,8 +100,9 @@ pub fn compare(designs: &[(&str, Design)], budget: &Budget) -> Outcome<()> {
             let run = format!("{}-steps-{}-groups-{}-seed-{seed}-on-{encoder_key}", key(design), budget.steps, budget.groups);
             let folder = budget.folder.join(run);
             let file = folder.join(format!("exam-{}-of-{}.json", budget.exam, budget.characters));
-            if let Ok(json) = fs::read(&file) {
-                row.push(serde_json::from_slice(&json)?);
+            // A file of an earlier form is made anew, from the checkpoint of the last step.
+            if let Some(figures) = fs::read(&file).ok().and_then(|json| serde_json::from_slice(&json).ok()) {
+                row.push(figures);
                 continue;
             }
             let clips = clips.get_or_insert_with(|| encode(encoder, seed, budget.groups, shipped.vilm().device()));
@@ -128,6 +136,11 @@ fn key(design: &Design) -> String {
         if design.tie_key_to_query { "tied" } else { "untied" }
     )
     .to_lowercase()
+        + match design.matching {
+            Matching::Identity => "",
+            Matching::Tokens => "-matching-tokens",
+            Matching::Attention => "-matching-attention",
+        }
 }
 
 fn encode(encoder: &MiniatureEncoder, seed: u64, groups: usize, device: &Device) -> AnswerClips {
@@ -182,21 +195,35 @@ fn examine(
         .lines()
         .filter_map(|line| serde_json::from_str::<(usize, (f64, f64))>(line).ok())
         .collect();
+    let zeroed = subjects.iter().map(zeroed).collect::<Outcome<Vec<_>>>()?;
+    let others = (0..subjects.len()).map(|own| with_tokens_of(&subjects[own], &subjects[(own + 1) % subjects.len()]));
+    let others = others.collect::<Outcome<Vec<_>>>()?;
     let mean = |part: fn(&(f64, f64)) -> f64| last.values().map(part).sum::<f64>() / last.len().max(1) as f64;
     Ok(Figures {
         loss: mean(|step| step.0),
         activation: mean(|step| step.1),
         answers: existence(&pvchat, candidates, &subjects)?,
+        without_tokens: existence(&pvchat, candidates, &zeroed)?,
+        with_others_tokens: existence(&pvchat, candidates, &others)?,
         descriptions: shares(&describe(&pvchat, candidates, &subjects)?),
     })
 }
 
 fn report(designs: &[(&str, Design)], rows: &[Vec<Figures>]) -> Outcome<()> {
-    let own = ["base", "loss", "activation", "existence, balanced [95 %]", "against the first [95 %]"];
+    let own = [
+        "base",
+        "loss",
+        "activation",
+        "existence, balanced [95 %]",
+        "against the first [95 %]",
+        "tokens zeroed",
+        "another's tokens",
+    ];
     let mut table = Table::new(own.into_iter().chain(DESCRIPTION_COLUMNS));
-    let first = rows.first().map(|row| labelled(row)).unwrap_or_default();
+    let first = rows.first().map(|row| labelled(row, |figures| &figures.answers)).unwrap_or_default();
     for ((name, design), row) in designs.iter().zip(rows) {
-        let answers = labelled(row);
+        let answers = labelled(row, |figures| &figures.answers);
+        let control = |of: fn(&Figures) -> &Vec<ExistenceAnswer>| fraction(ExistenceScore::of(&labelled(row, of)).balanced());
         let mut stream = SeededStream::new(7);
         let difference = balanced_difference(&first, &answers, 1000, &mut stream)?;
         let mean = |part: fn(&Figures) -> f64| fraction(Some(row.iter().map(part).sum::<f64>() / row.len().max(1) as f64));
@@ -206,6 +233,8 @@ fn report(designs: &[(&str, Design)], rows: &[Vec<Figures>]) -> Outcome<()> {
             if design.routed_modules() == 0 { "-".into() } else { mean(|figures| figures.activation) },
             with_interval(balanced_estimate(&answers, 1000, &mut stream)),
             with_interval(difference),
+            control(|figures| &figures.without_tokens),
+            control(|figures| &figures.with_others_tokens),
         ];
         let described = (0..2).flat_map(|company| {
             (0..DESCRIPTION_COLUMNS.len() / 2).map(move |aspect| {
@@ -223,10 +252,10 @@ fn report(designs: &[(&str, Design)], rows: &[Vec<Figures>]) -> Outcome<()> {
 }
 
 /// The answers of every seed, distinguished by the names of their clips.
-fn labelled(row: &[Figures]) -> Vec<ExistenceAnswer> {
+fn labelled(row: &[Figures], of: fn(&Figures) -> &Vec<ExistenceAnswer>) -> Vec<ExistenceAnswer> {
     let of_seed = |(seed, figures): (usize, &Figures)| {
         let label = move |answer: &ExistenceAnswer| ExistenceAnswer { clip: format!("{seed} {}", answer.clip), ..answer.clone() };
-        figures.answers.iter().map(label).collect::<Vec<_>>()
+        of(figures).iter().map(label).collect::<Vec<_>>()
     };
     row.iter().enumerate().flat_map(of_seed).collect()
 }

@@ -2,6 +2,7 @@
 
 use pvchat_model::{
     families::{VisionConfig, miniature},
+    personal::{Matching, PersonalConfig},
     qformer::{Activation, NormPlacement},
     vilm::VilmConfig,
 };
@@ -19,6 +20,8 @@ pub struct Design {
     pub routing: Routing,
     /// Personal query tokens of a subject.
     pub personal_tokens: usize,
+    /// How these learn who is in the clip.
+    pub matching: Matching,
     /// What holds the routed heads to their target share.
     pub objective: ObjectiveConfig,
     /// Where the norms of the Q-Former are placed.
@@ -36,6 +39,7 @@ impl Default for Design {
             people: true,
             routing: ROUTING,
             personal_tokens: 16,
+            matching: Matching::default(),
             objective,
             norm: NormPlacement::Pre,
             activation: Activation::Relu,
@@ -59,7 +63,9 @@ impl Design {
             config.vision = VisionConfig::Miniature(Supervision::Descriptions.encoder());
         }
         if let Some(bridge) = config.answer.qformer_mut() {
-            bridge.personal = bridge.personal.take().filter(|_| self.people);
+            let matching = self.matching;
+            bridge.personal =
+                bridge.personal.take().filter(|_| self.people).map(|personal| PersonalConfig { matching, ..personal });
             bridge.personal_query_tokens = self.personal_tokens;
             let qformer = &mut bridge.qformer;
             (qformer.norm, qformer.activation) = (self.norm, self.activation);

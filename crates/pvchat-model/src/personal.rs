@@ -26,6 +26,28 @@ pub struct PersonalConfig {
     pub identity_width: usize,
     /// Width of the hidden layers of the amortiser.
     pub hidden: usize,
+    /// How a subject's tokens learn who is in the clip.
+    #[serde(default, skip_serializing_if = "Matching::is_default")]
+    pub matching: Matching,
+}
+
+/// How a subject's query tokens learn who is in the clip, before attention reads it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Matching {
+    /// By the cosine of the subject's identity embedding and those of the clip's people.
+    #[default]
+    Identity,
+    /// By products of the tokens themselves with what the encoder read off the clip's people: no identity embedding decides.
+    Tokens,
+    /// Not at all: attention has to find it.
+    Attention,
+}
+
+impl Matching {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Personal parameters of a batch of subject sets, `[batch, subjects, ..]`.
@@ -46,6 +68,10 @@ pub struct PersonalTensors {
 const IDENTITY_SCALE: f32 = 4.0;
 /// Centres of the bumps that a similarity is spread over.
 const BUMPS: usize = 9;
+/// Width in which tokens and read-outs are multiplied.
+const KEY_WIDTH: usize = 32;
+/// Scale of these products, which lie within ±1.
+const PRODUCT_SCALE: f32 = 4.0;
 
 /// See the module's documentation.
 #[derive(Module, Debug)]
@@ -54,8 +80,11 @@ pub struct PersonalBridge {
     amortiser_in: Linear,
     amortiser_out: Linear,
     row: Linear,
-    match_in: Linear,
-    match_out: Linear,
+    match_in: Option<Linear>,
+    match_out: Option<Linear>,
+    /// For [`Matching::Tokens`].
+    token_key: Option<Linear>,
+    readout_key: Option<Linear>,
     slot_tokens: Param<Tensor<2>>,
     slot_words: Param<Tensor<2>>,
     slot_heads: Param<Tensor<2>>,
@@ -75,13 +104,23 @@ impl PersonalBridge {
             init::normal_param(&mut stream.derive(label), [config.slots, width], deviation, device)
         };
         let seen = config.readout_width + config.identity_width;
+        let products = match config.matching {
+            Matching::Identity => Some(BUMPS),
+            Matching::Tokens => Some(tokens),
+            Matching::Attention => None,
+        };
+        let key = |label: &str, inputs: usize| {
+            (config.matching == Matching::Tokens).then(|| linear(label, inputs, KEY_WIDTH, false, 1.0))
+        };
         Self {
             identity_projection: linear("identity_projection", config.identity_width, width, false, 1.0),
             amortiser_in: linear("amortiser_in", seen, config.hidden, true, 1.0),
             amortiser_out: linear("amortiser_out", config.hidden, tokens * width, true, 0.3),
             row: linear("row", seen, hidden, true, 0.1),
-            match_in: linear("match_in", config.people * BUMPS, config.hidden, true, 1.0),
-            match_out: linear("match_out", config.hidden, width, true, 1.0),
+            match_in: products.map(|products| linear("match_in", config.people * products, config.hidden, true, 1.0)),
+            match_out: products.map(|_| linear("match_out", config.hidden, width, true, 1.0)),
+            token_key: key("token_key", width),
+            readout_key: key("readout_key", config.readout_width),
             slot_tokens: slots("slot_tokens", width, 0.3),
             slot_words: slots("slot_words", hidden, 0.1),
             slot_heads: slots("slot_heads", hidden, 0.1),
@@ -115,24 +154,44 @@ impl PersonalBridge {
         PersonalTensors { tokens, identity, head_row: word_row.zeros_like(), word_row }
     }
 
-    /// The Q-Former's personal queries `[batch, subjects * tokens, width]` for clips whose people
-    /// have the embeddings `people` `[batch, people, identity_width]`. `slots` `[batch, subjects]`
-    /// is the name slot of each subject.
+    /// The Q-Former's personal queries `[batch, subjects * tokens, width]`. The people of each clip have the embeddings
+    /// `identity` `[batch, people, identity_width]` and the read-outs `readouts` `[batch, people, readout_width]`; `slots`
+    /// `[batch, subjects]` is the name slot of each subject.
     ///
-    /// Each subject's similarity to each person of the clip, spread over bumps, is added to its
-    /// tokens: attention need not find out by itself how near is near enough.
-    pub fn queries(&self, personal: &PersonalTensors, people: Tensor<3>, slots: Tensor<2, Int>) -> Tensor<3> {
+    /// What [`Matching`] says of each subject and the clip's people is added to the subject's tokens.
+    pub fn queries(
+        &self,
+        personal: &PersonalTensors,
+        identity: Tensor<3>,
+        readouts: Tensor<3>,
+        slots: Tensor<2, Int>,
+    ) -> Tensor<3> {
         let [batch, subjects, tokens, width] = personal.tokens.dims();
-        let similarity = personal.identity.clone().matmul(people.swap_dims(1, 2));
-        let device = similarity.device();
-        let centres: Vec<f32> = (0..BUMPS).map(|bump| 0.2 + 0.1 * bump as f32).collect();
-        let centres = Tensor::<1>::from_floats(centres.as_slice(), &device).reshape([1, 1, 1, BUMPS]);
-        let distance = (similarity.unsqueeze_dim::<4>(3) - centres) * 10.0;
-        let bumps = (distance.square() * -0.5).exp().reshape([batch, subjects, self.people * BUMPS]);
-        let matched = self.match_out.forward(relu(self.match_in.forward(bumps)));
-        let slot = rows_of(&self.slot_tokens, slots);
-        let all = personal.tokens.clone() + (matched + slot).unsqueeze_dim::<4>(2);
+        let mut added = rows_of(&self.slot_tokens, slots);
+        if let (Some(match_in), Some(match_out)) = (&self.match_in, &self.match_out) {
+            let alike = match (&self.token_key, &self.readout_key) {
+                (Some(token_key), Some(readout_key)) => {
+                    let tokens = unit(token_key.forward(personal.tokens.clone().flatten::<3>(1, 2)));
+                    let products = tokens.matmul(unit(readout_key.forward(readouts)).swap_dims(1, 2));
+                    (products * PRODUCT_SCALE).reshape([batch as i32, subjects as i32, -1])
+                }
+                _ => self.bumps(personal.identity.clone(), identity),
+            };
+            added = added + match_out.forward(relu(match_in.forward(alike)));
+        }
+        let all = personal.tokens.clone() + added.unsqueeze_dim::<4>(2);
         all.reshape([batch, subjects * tokens, width])
+    }
+
+    /// Each subject's similarity to each person of the clip, spread over bumps: attention need not find out by itself how near
+    /// is near enough.
+    fn bumps(&self, subjects: Tensor<3>, people: Tensor<3>) -> Tensor<3> {
+        let similarity = subjects.matmul(people.swap_dims(1, 2));
+        let [batch, subjects, _] = similarity.dims();
+        let centres: Vec<f32> = (0..BUMPS).map(|bump| 0.2 + 0.1 * bump as f32).collect();
+        let centres = Tensor::<1>::from_floats(centres.as_slice(), &similarity.device()).reshape([1, 1, 1, BUMPS]);
+        let distance = (similarity.unsqueeze_dim::<4>(3) - centres) * 10.0;
+        (distance.square() * -0.5).exp().reshape([batch, subjects, self.people * BUMPS])
     }
 
     /// The subjects' rows of the word table and of the head, both `[batch, subjects, hidden]`.
@@ -142,6 +201,12 @@ impl PersonalBridge {
             rows_of(&self.slot_heads, slots) + personal.head_row.clone(),
         ]
     }
+}
+
+/// Of length one, along the last dimension.
+fn unit(rows: Tensor<3>) -> Tensor<3> {
+    let length = (rows.clone().square().sum_dim(2) + 1e-6).sqrt();
+    rows / length
 }
 
 fn rows_of(table: &Param<Tensor<2>>, index: Tensor<2, Int>) -> Tensor<3> {

@@ -146,7 +146,11 @@ impl QFormerBridge {
         let shared: usize = queries.iter().map(|part| part.dims()[1]).sum();
         if let Some((subjects, slots)) = &subjects {
             queries.push(match &self.personal {
-                Some(personal) => personal.queries(subjects, sight.identity.clone(), slots.clone()),
+                Some(personal) => {
+                    let identity = sight.identity.clone();
+                    let readouts = sight.tokens.clone().narrow(1, count - Readout::COUNT, identity.dims()[1]);
+                    personal.queries(subjects, identity, readouts, slots.clone())
+                }
                 None => subjects.tokens.clone().flatten::<3>(1, 2),
             });
         }

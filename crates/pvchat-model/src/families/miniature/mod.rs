@@ -10,7 +10,7 @@ use crate::{
     Result,
     answer::AnswerConfig,
     bridge::{BridgeConfig, QFormerBridgeConfig},
-    personal::PersonalConfig,
+    personal::{Matching, PersonalConfig},
     preprocess::{PreprocessConfig, Preprocessing, Resize},
     prompt::PromptFormat,
     qformer::{Activation, DropoutRates, NormPlacement, QFormerConfig},
@@ -62,6 +62,7 @@ pub fn config(vocabulary: usize, routing: Routing) -> VilmConfig {
                     readout_width: vision.width,
                     identity_width: vision.identity_width.unwrap_or(0),
                     hidden: WIDTH,
+                    matching: Matching::default(),
                 }),
                 qformer: QFormerConfig {
                     hidden: WIDTH,
