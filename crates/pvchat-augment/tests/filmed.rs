@@ -174,6 +174,14 @@ impl Eyes for ByColour {
         Thresholds { same: 0.8, other: 0.6 }
     }
 
+    fn openness(&self, _: &RgbImage, _: &[[f32; 2]; 5]) -> Result<Option<f32>, Failure> {
+        Ok(None)
+    }
+
+    fn eye_model(&self) -> Option<ModelUsed> {
+        None
+    }
+
     fn models(&self) -> Vec<ModelUsed> {
         vec![ModelUsed { role: "sees colours".into(), id: "by-colour@1".into(), licence: "none".into() }]
     }
