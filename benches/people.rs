@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use pvchat::faces::{Bounds, EmbedderKind, FaceIndex, Finder, IndexedFile, IndexedPerson, Search};
-use pvchat_benches::people::{finder, frames, networks, noise};
+use pvchat_benches::people::{eye_contours, finder, frames, networks, noise};
 use pvchat_data::random::SeededStream;
 
 #[global_allocator]
@@ -43,6 +43,12 @@ fn pictures(criterion: &mut Criterion) {
     }
     let points = [[900.0, 500.0], [990.0, 510.0], [940.0, 560.0], [910.0, 600.0], [980.0, 610.0]];
     group.bench_function("a face aligned to 112", |bencher| bencher.iter(|| align(&picture, &points, 112)));
+    match eye_contours() {
+        Ok(eyes) => {
+            group.bench_function("whether the eyes are open", |bencher| bencher.iter(|| eyes.openness(&picture, &points)));
+        }
+        Err(error) => eprintln!("not measured: {error}"),
+    }
     group.finish();
 }
 

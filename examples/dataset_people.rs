@@ -14,7 +14,7 @@ use pvchat::{
     Choice, DatasetRequest, People, PeopleOptions,
     augment::filmed::{ClipRecord, DatasetOptions, Dropped, Generators, Made, Making},
     data::file::files_in,
-    faces::Matte,
+    faces::{EyeContours, Matte},
     nn::device,
 };
 use pvchat_examples::{at, exit_code, models_folder, progress::bar, shown};
@@ -62,7 +62,7 @@ fn run() -> Outcome<()> {
     let (device, models) = (device::default_device()?, models_folder(arguments.models.clone()));
     let folder = tempfile::tempdir()?;
     let people = People::open(&models, folder.path().join("people"), PeopleOptions::default(), &device)?;
-    let matte = Matte::open(&models, &device)?;
+    let (matte, eye_contours) = (Matte::open(&models, &device)?, EyeContours::open(&models, &device)?);
     let corpus = folder.path().join("corpus");
     fs::create_dir(&corpus)?;
     for (number, from) in arguments.folders.iter().enumerate() {
@@ -73,13 +73,13 @@ fn run() -> Outcome<()> {
     }
     let clips = files_in(&corpus, &["mp4", "mkv", "webm", "mov"])?;
     println!(
-        "clip\tperson\tseconds\tlooks used\tnearest other\tpositives kept\tleast\tnegatives kept\texchanged kept\tbackground\tseams"
+        "clip\tperson\tseconds\tlooks used\teyes closed\tnearest other\tpositives kept\tleast\tnegatives kept\texchanged kept\tbackground\tseams"
     );
     let progress = bar("making datasets", clips.len());
     // One folder for all: who was seen in the corpus is kept there.
     let out = arguments.keep.clone().unwrap_or_else(|| folder.path().join("data"));
     for (name, path) in clips.iter().filter(|(name, _)| name.contains(&arguments.only)) {
-        for line in lines(&arguments, &people, &matte, (name, path), &corpus, &out) {
+        for line in lines(&arguments, &people, (&matte, &eye_contours), (name, path), &corpus, &out) {
             progress.suspend(|| println!("{line}"));
         }
         progress.inc(1);
@@ -92,7 +92,7 @@ fn run() -> Outcome<()> {
 fn lines(
     arguments: &Arguments,
     people: &People,
-    matte: &Matte,
+    (matte, eye_contours): (&Matte, &EyeContours),
     (name, path): (&str, &Path),
     corpus: &Path,
     out: &Path,
@@ -123,6 +123,7 @@ fn lines(
             options: &options,
             is_checked: false,
             refiner: None,
+            eye_contours: Some(eye_contours),
             generators: Generators::default(),
         };
         let made = people.make_dataset(&request, matte, None, |_| ControlFlow::Continue(()))?;
@@ -144,6 +145,7 @@ fn lines(
 fn row(made: &Made) -> String {
     let manifest = &made.manifest;
     let used = manifest.looks.iter().filter(|look| look.reasons.is_empty()).count();
+    let closed = manifest.looks.iter().flat_map(|look| &look.reasons).filter(|reason| reason.starts_with("eyes closed")).count();
     let spans: f64 = manifest.spans.iter().map(|(_, [from, to])| to - from).sum();
     let kept = |fits: &dyn Fn(bool, Making) -> bool| {
         let kept = manifest.clips.iter().filter(|ClipRecord { positive, making, .. }| fits(*positive, *making)).count();
@@ -158,6 +160,7 @@ fn row(made: &Made) -> String {
     [
         format!("{spans:.1}"),
         format!("{used} of {}", manifest.looks.len()),
+        closed.to_string(),
         nearest,
         kept(&|positive, _| positive),
         format!("{least:.2}"),

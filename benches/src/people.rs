@@ -8,7 +8,7 @@ use std::{
 use burn::prelude::*;
 use image::{Rgb, RgbImage, imageops};
 use pvchat::{
-    faces::{EmbedderKind, FindOptions, Finder, Network, Search},
+    faces::{EmbedderKind, EyeContours, FindOptions, Finder, Network, Search},
     video::{SamplingPlan, VideoReader},
 };
 use pvchat_data::random::SeededStream;
@@ -41,11 +41,22 @@ pub fn noise(shape: [usize; 4]) -> Vec<f32> {
 /// Those of [`Finder::open`]: the models are in the folder that `PVCHAT_MODELS` names, or where `pvchat models get people`
 /// puts them.
 pub fn finder(embedder: EmbedderKind, search: Search, threads: usize) -> Result<Finder, pvchat::faces::Error> {
+    let options = FindOptions { search, threads, ..FindOptions::default() };
+    Finder::open(&models(), embedder, options, &Device::flex())
+}
+
+/// What measures how open eyes are, on the processor.
+///
+/// # Errors
+/// Those of [`EyeContours::open`], with the models of [`finder`].
+pub fn eye_contours() -> Result<EyeContours, pvchat::faces::Error> {
+    EyeContours::open(&models(), &Device::flex())
+}
+
+fn models() -> PathBuf {
     let home = || std::env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
     let data = || std::env::var_os("XDG_DATA_HOME").map_or_else(|| home().join(".local/share"), PathBuf::from);
-    let models = std::env::var_os("PVCHAT_MODELS").map_or_else(|| data().join("pvchat/models"), PathBuf::from);
-    let options = FindOptions { search, threads, ..FindOptions::default() };
-    Finder::open(&models, embedder, options, &Device::flex())
+    std::env::var_os("PVCHAT_MODELS").map_or_else(|| data().join("pvchat/models"), PathBuf::from)
 }
 
 /// Up to 30 pictures of the first clip of the folder `PVCHAT_CLIPS`, in the order of names; a drawn picture without one, in

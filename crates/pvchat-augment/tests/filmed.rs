@@ -174,8 +174,16 @@ impl Eyes for ByColour {
         Thresholds { same: 0.8, other: 0.6 }
     }
 
+    fn openness(&self, _: &RgbImage, _: &[[f32; 2]; 5]) -> Result<Option<f32>, Failure> {
+        Ok(None)
+    }
+
     fn models(&self) -> Vec<ModelUsed> {
         vec![ModelUsed { role: "sees colours".into(), id: "by-colour@1".into(), licence: "none".into() }]
+    }
+
+    fn eye_model(&self) -> Option<ModelUsed> {
+        None
     }
 }
 
@@ -666,8 +674,14 @@ fn what_cannot_be_used_is_refused_with_the_reason() {
         fn thresholds(&self) -> Thresholds {
             ByColour.thresholds()
         }
+        fn openness(&self, _: &RgbImage, _: &[[f32; 2]; 5]) -> Result<Option<f32>, Failure> {
+            Err("no light".into())
+        }
         fn models(&self) -> Vec<ModelUsed> {
             Vec::new()
+        }
+        fn eye_model(&self) -> Option<ModelUsed> {
+            None
         }
     }
     let (name, template, clip, corpus): (SubjectName, _, _, _) =
@@ -675,6 +689,66 @@ fn what_cannot_be_used_is_refused_with_the_reason() {
     let request = Request { out: &out, options: &options, threads: 2, ..request(&name, &clip, &template, &corpus) };
     let error = make(&request, &Blind, None, &mut |_| ControlFlow::Continue(())).unwrap_err();
     assert!(matches!(error, Error::Eyes(_)), "{error}");
+}
+
+/// Takes eyes on the right of a picture for closed ones.
+struct ByPlace;
+
+impl Eyes for ByPlace {
+    fn people(&self, frames: &[RgbImage], seconds: &[f64]) -> Result<Vec<PersonSeen>, Failure> {
+        ByColour.people(frames, seconds)
+    }
+
+    fn matte(&self, picture: &RgbImage) -> Result<GrayImage, Failure> {
+        ByColour.matte(picture)
+    }
+
+    fn thresholds(&self) -> Thresholds {
+        ByColour.thresholds()
+    }
+
+    fn openness(&self, _: &RgbImage, points: &[[f32; 2]; 5]) -> Result<Option<f32>, Failure> {
+        Ok(Some(if points[0][0] > 105.0 { 0.05 } else { 0.3 }))
+    }
+
+    fn models(&self) -> Vec<ModelUsed> {
+        ByColour.models()
+    }
+
+    fn eye_model(&self) -> Option<ModelUsed> {
+        Some(ModelUsed { role: "sees where eyes are".into(), id: "by-place@1".into(), licence: "none".into() })
+    }
+}
+
+#[test]
+fn looks_with_closed_eyes_are_refused_and_the_clips_stay_the_same() {
+    let world = World::new(5);
+    let options = DatasetOptions { positives: 4, negatives: 8, hard: 4, exchanged: 0, ..small() };
+    let unmeasured = world.make("unmeasured", &options).unwrap().manifest;
+    let (name, template, clip, corpus): (SubjectName, _, _, _) =
+        ("Aa".parse().unwrap(), embedding(0.0), world.clip(), world.corpus());
+    let out = world.out("measured");
+    let request = Request { out: &out, options: &options, ..request(&name, &clip, &template, &corpus) };
+    let measured = make(&request, &ByPlace, None, &mut |_| ControlFlow::Continue(())).unwrap().manifest;
+
+    let closed = |manifest: &Manifest| {
+        let reasons = manifest.looks.iter().map(|look| look.reasons.clone());
+        reasons.filter(|reasons| !reasons.is_empty()).collect::<Vec<_>>()
+    };
+    assert!(closed(&unmeasured).is_empty() && unmeasured.looks.iter().all(|look| look.openness.is_none()));
+    let refused = closed(&measured);
+    assert!(!refused.is_empty() && refused.iter().all(|reasons| *reasons == ["eyes closed (openness 0.05)"]), "{refused:?}");
+    assert!(refused.len() < measured.looks.len() / 2, "{} of {}", refused.len(), measured.looks.len());
+    assert!(measured.models.iter().any(|model| model.id == "by-place@1"));
+
+    // Fewer than half of the looks of a stretch are refused: it is used as before.
+    assert_eq!(measured.clips, unmeasured.clips);
+    for clip in &measured.clips {
+        assert!(fs::read(out.join(&clip.file)).unwrap() == fs::read(world.out("unmeasured").join(&clip.file)).unwrap());
+    }
+    let report = |folder: &Path| fs::read_to_string(folder.join("report.html")).unwrap();
+    assert!(report(&out).contains("eyes closed (openness 0.05)") && !report(&out).contains("was not measured"));
+    assert!(report(&world.out("unmeasured")).contains("Whether the eyes are open was not measured"));
 }
 
 #[test]

@@ -20,7 +20,7 @@ use pvchat::{
     },
     data::QaKind,
     eval::judge::HttpTransport,
-    faces::Matte,
+    faces::{self, EyeContours, Matte},
     nn::device,
 };
 use serde::Serialize;
@@ -243,7 +243,18 @@ impl MakeArguments {
         let generators = self.generators.iter().map(|file| Generator::open(file)).collect::<Result<Vec<_>, _>>()?;
         let (people, output) = (common.people()?, common.output());
         let device = device::default_device().map_err(pvchat::Error::from)?;
-        let matte = Matte::open(&common.models()?, &device).map_err(|error| common.with_models(error.into()))?;
+        let models = common.models()?;
+        let matte = Matte::open(&models, &device).map_err(|error| common.with_models(error.into()))?;
+        // Whoever installed the models before there was this one can still make datasets.
+        let eye_contours = match EyeContours::open(&models, &device) {
+            Ok(eye_contours) => Some(eye_contours),
+            Err(faces::Error::Models(error @ faces::models::Error::Absent { .. })) => {
+                let absent = common.with_models(faces::Error::from(error).into());
+                output.note(format!("Whether eyes are open is not measured: {}", absent.message));
+                None
+            }
+            Err(error) => return Err(common.with_models(error.into())),
+        };
         let mut base: Option<LazyBase> = match self.base.as_ref().filter(|base| !base.is_empty()) {
             Some(base) if base.is_miniature() => {
                 let message = "the miniature describes drawn clips only; name another base, see `pvchat base list`";
@@ -269,6 +280,7 @@ impl MakeArguments {
             options: &options,
             is_checked: !self.unchecked,
             refiner: refiner.as_ref().map(|refiner| refiner as &dyn Refine),
+            eye_contours: eye_contours.as_ref(),
             generators: Generators { list: &generators, age: self.age_band, gender: self.gender },
         };
         let describer = base.as_mut().map(|base| base as &mut dyn Describer);

@@ -16,7 +16,7 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  pvchat models get people                     to find and compare faces; 8 MB
+  pvchat models get people                     to find and compare faces; 10 MB
   pvchat models get people-clear               the same with dlib's network, whose weights are in the public domain
   pvchat models get selfie                     to cut people out, for pvchat dataset make; 0.4 MB
   pvchat models get people --from archives     from archives on disk: nothing is downloaded

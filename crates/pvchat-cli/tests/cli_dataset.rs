@@ -101,6 +101,15 @@ fn a_dataset_of_a_real_person_is_made_checked_and_made_again() {
     };
     assert!(reason("again.mp4").starts_with("it may show the person"), "{made}");
     assert!(!reason("broken.mp4").is_empty(), "{made}");
+    let manifest: serde_json::Value = serde_json::from_slice(&fs::read(home.path().join("data/manifest.json")).unwrap()).unwrap();
+    let looks = manifest["looks"].as_array().unwrap();
+    let closed = |look: &&serde_json::Value| look["reasons"][0].as_str().is_some_and(|reason| reason.starts_with("eyes closed"));
+    let closed: Vec<f64> = looks.iter().filter(closed).map(|look| look["seconds"].as_f64().unwrap()).collect();
+    match run.err.contains("Whether eyes are open is not measured") {
+        true => assert!(run.err.contains("eyes.safetensors does not exist; run `pvchat models get people`"), "{run:?}"),
+        // The man blinks after four seconds.
+        false => assert_eq!(closed, [4.0], "{looks:?}"),
+    }
     assert!(made["least_similarity"].as_f64().unwrap() >= 0.55 && made["nearest_other"].as_f64().unwrap() < 0.461, "{made}");
     let check = home.run(&["dataset", "check", "data"]);
     check.ends_with(0);

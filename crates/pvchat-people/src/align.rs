@@ -30,8 +30,10 @@ pub(crate) struct Similarity {
 impl Similarity {
     /// The least-squares fit that takes the first points to the second (Umeyama 1991 without reflection, which has this
     /// closed form in the plane); `None` for points that coincide.
-    pub(crate) fn fit(from: &[Point; 5], to: &[Point; 5]) -> Option<Self> {
-        let mean = |points: &[Point; 5]| [0, 1].map(|axis| points.iter().map(|point| f64::from(point[axis])).sum::<f64>() / 5.0);
+    pub(crate) fn fit<const COUNT: usize>(from: &[Point; COUNT], to: &[Point; COUNT]) -> Option<Self> {
+        let mean = |points: &[Point; COUNT]| {
+            [0, 1].map(|axis| points.iter().map(|point| f64::from(point[axis])).sum::<f64>() / COUNT as f64)
+        };
         let (from_mean, to_mean) = (mean(from), mean(to));
         let (mut dot, mut cross, mut square) = (0.0, 0.0, 0.0);
         for (source, target) in from.iter().zip(to) {
@@ -54,35 +56,39 @@ impl Similarity {
         let ([x, y], size) = ([x - self.shift[0], y - self.shift[1]], self.a * self.a + self.b * self.b);
         [(self.a * x + self.b * y) / size, (self.a * y - self.b * x) / size]
     }
+
+    /// A picture of `side` pixels whose points come from where the inverse says, mixed from four neighbours, black outside the
+    /// picture.
+    pub(crate) fn sampled(&self, picture: &RgbImage, side: usize) -> RgbImage {
+        let (width, height) = (i64::from(picture.width()), i64::from(picture.height()));
+        let bytes = picture.as_raw();
+        RgbImage::from_fn(side as u32, side as u32, |x, y| {
+            let [x, y] = self.inverse([f64::from(x), f64::from(y)]);
+            let (left, top) = (x.floor(), y.floor());
+            let (right_share, lower_share) = ((x - left) as f32, (y - top) as f32);
+            // Far outside, and out of the range of integers, everything is black.
+            if !(left > -2.0 && top > -2.0 && left < width as f64 && top < height as f64) {
+                return Rgb([0; 3]);
+            }
+            let (left, top) = (left as i64, top as i64);
+            let mut sum = [0.0f32; 3];
+            for (row, vertical) in [(top, 1.0 - lower_share), (top + 1, lower_share)] {
+                for (column, horizontal) in [(left, 1.0 - right_share), (left + 1, right_share)] {
+                    if (0..height).contains(&row) && (0..width).contains(&column) {
+                        let at = 3 * (row * width + column) as usize;
+                        let weight = vertical * horizontal;
+                        sum.iter_mut().zip(&bytes[at..at + 3]).for_each(|(sum, value)| *sum += weight * f32::from(*value));
+                    }
+                }
+            }
+            Rgb(sum.map(|value| value.round() as u8))
+        })
+    }
 }
 
 /// The aligned face of `side` pixels, mixed from four neighbours, black outside the picture; `None` for points that coincide.
 pub fn align(picture: &RgbImage, landmarks: &[Point; 5], side: usize) -> Option<RgbImage> {
-    let fit = Similarity::fit(landmarks, &template(side))?;
-    let (width, height) = (i64::from(picture.width()), i64::from(picture.height()));
-    let bytes = picture.as_raw();
-    let aligned = RgbImage::from_fn(side as u32, side as u32, |x, y| {
-        let [x, y] = fit.inverse([f64::from(x), f64::from(y)]);
-        let (left, top) = (x.floor(), y.floor());
-        let (right_share, lower_share) = ((x - left) as f32, (y - top) as f32);
-        // Far outside, and out of the range of integers, everything is black.
-        if !(left > -2.0 && top > -2.0 && left < width as f64 && top < height as f64) {
-            return Rgb([0; 3]);
-        }
-        let (left, top) = (left as i64, top as i64);
-        let mut sum = [0.0f32; 3];
-        for (row, vertical) in [(top, 1.0 - lower_share), (top + 1, lower_share)] {
-            for (column, horizontal) in [(left, 1.0 - right_share), (left + 1, right_share)] {
-                if (0..height).contains(&row) && (0..width).contains(&column) {
-                    let at = 3 * (row * width + column) as usize;
-                    let weight = vertical * horizontal;
-                    sum.iter_mut().zip(&bytes[at..at + 3]).for_each(|(sum, value)| *sum += weight * f32::from(*value));
-                }
-            }
-        }
-        Rgb(sum.map(|value| value.round() as u8))
-    });
-    Some(aligned)
+    Some(Similarity::fit(landmarks, &template(side))?.sampled(picture, side))
 }
 
 #[cfg(test)]

@@ -253,6 +253,23 @@ impl Maps {
         Self::Tensor(relu(one + other))
     }
 
+    /// As many channels as `channels`, at least as many as there are; the new ones are zero.
+    pub(crate) fn widened(&self, channels: usize) -> Self {
+        match self {
+            Self::Plain(maps) => Self::Plain(maps.widened(channels)),
+            Self::Tensor(maps) => {
+                let [n, narrow, height, width] = maps.dims();
+                match channels.saturating_sub(narrow) {
+                    0 => Self::Tensor(maps.clone()),
+                    new => {
+                        let zeros = Tensor::zeros([n, new, height, width], &maps.device());
+                        Self::Tensor(Tensor::cat(vec![maps.clone(), zeros], 1))
+                    }
+                }
+            }
+        }
+    }
+
     /// Logits to probabilities over the channels.
     pub(crate) fn softmax(&self) -> Self {
         match self {
@@ -503,6 +520,8 @@ mod tests {
         assert_same("mean", [&plain, &tensor].map(Maps::mean));
         assert_same("softmax", [&plain, &tensor].map(Maps::softmax));
         assert_same("sum of two sizes", [plain.sum_relu(&small), tensor.sum_relu(&small_tensor)]);
+        assert_same("widened", [&plain, &tensor].map(|maps| maps.widened(13)));
+        assert_same("not widened", [&plain, &tensor].map(|maps| maps.widened(10)));
         assert_same("hard swish", [&plain, &tensor].map(Maps::hard_swish));
         assert_same("sigmoid", [&plain, &tensor].map(Maps::sigmoid));
         assert_same("doubled", [&plain, &tensor].map(Maps::doubled));

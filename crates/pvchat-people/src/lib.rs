@@ -5,6 +5,7 @@ mod calibration;
 mod detect;
 mod embed;
 mod error;
+mod eyes;
 mod finder;
 pub mod gallery;
 mod geometry;
@@ -32,6 +33,7 @@ pub mod pictures {
 pub use calibration::{Calibration, Verdict};
 pub use detect::{CONFIRMED, Face, Search, THOROUGH_SIDE};
 pub use error::{Error, Result};
+pub use eyes::EyeContours;
 pub use finder::{FindOptions, Finder};
 pub use gallery::{Gallery, Person, Template};
 pub use geometry::{Bounds, Point};

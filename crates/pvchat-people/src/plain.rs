@@ -387,6 +387,19 @@ impl Plain {
         maps
     }
 
+    /// As many channels as `channels`, at least as many as there are; the new ones are zero.
+    pub(crate) fn widened(&self, channels: usize) -> Self {
+        let [n, height, width, narrow] = self.shape;
+        let channels = channels.max(narrow);
+        let mut maps = Self::new([n, height, width, channels]);
+        for (wide, point) in maps.values_mut().chunks_exact_mut(channels).zip(self.values().chunks_exact(narrow)) {
+            let (same, new) = wide.split_at_mut(narrow);
+            same.copy_from_slice(point);
+            new.fill(0.0);
+        }
+        maps
+    }
+
     /// Logits to probabilities over the channels.
     pub(crate) fn softmax(&self) -> Self {
         let mut maps = Self::of(self.values(), self.shape);

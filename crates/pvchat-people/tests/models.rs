@@ -140,8 +140,8 @@ fn an_archive_with_another_content_is_not_used() {
 fn a_set_and_its_models_are_selected_once() {
     let names =
         |words: &[&str]| models::select(words.iter().copied()).unwrap().iter().map(|model| model.name).collect::<Vec<_>>();
-    assert_eq!(names(&["people"]), ["mtcnn", "blazeface", "mobilefacenet"]);
-    assert_eq!(names(&["mtcnn", "people-clear", "dlib"]), ["mtcnn", "blazeface", "dlib"]);
+    assert_eq!(names(&["people"]), ["mtcnn", "blazeface", "mobilefacenet", "eyes"]);
+    assert_eq!(names(&["mtcnn", "people-clear", "dlib"]), ["mtcnn", "blazeface", "dlib", "eyes"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use burn::prelude::*;
 use image::RgbImage;
-use pvchat_people::{Bounds, EmbedderKind, FindOptions, Finder, Matte, Network, Search, cosine};
+use pvchat_people::{Bounds, EmbedderKind, EyeContours, FindOptions, Finder, Matte, Network, Search, cosine};
 use safetensors::{Dtype, SafeTensors};
 
 fn models() -> PathBuf {
@@ -171,6 +171,47 @@ fn the_person_matte_gives_the_published_numbers() {
         assert!(
             part.enumerate_pixels().all(|(x, y, level)| (400..656).contains(&x) && (20..276).contains(&y) || level.0[0] == 0)
         );
+    }
+}
+
+#[test]
+fn the_outlines_of_eyes_are_the_published_ones_and_say_whether_eyes_are_open() {
+    let eyes = match EyeContours::open(&models(), &device()) {
+        Ok(eyes) => eyes,
+        Err(error) => return println!("not run: {error}"),
+    };
+    for path in files() {
+        let bytes = std::fs::read(&path).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let (Some((shape, levels)), Some((_, expected))) = (tensor(&file, "eyes_in_rgb_u8"), tensor(&file, "eyes_out")) else {
+            continue;
+        };
+        let planes = channels_first(&shape, &levels, false).0.into_iter().map(|level| level / 255.0).collect();
+        assert_close("outlines of eyes", &eyes.compute(planes).unwrap(), &expected);
+        // A face of the first eye, then of the second: 66 pixels from one to the other, the eye on the right mirrored, and once
+        // all of it turned.
+        let ratio = |eye: usize| {
+            let point = |number: usize| [0, 1].map(|axis| expected[(eye * 71 + number) * 3 + axis]);
+            let apart = |one, other| (point(one)[0] - point(other)[0]).hypot(point(one)[1] - point(other)[1]);
+            (apart(11, 3) + apart(13, 5)) / (2.0 * apart(0, 8))
+        };
+        for eye in [0, 1] {
+            let pixels = levels[eye * 64 * 64 * 3..][..64 * 64 * 3].iter().map(|level| *level as u8).collect();
+            let picture = RgbImage::from_raw(64, 64, pixels).unwrap();
+            let mut face = RgbImage::new(200, 200);
+            image::imageops::replace(&mut face, &picture, 20, 50);
+            image::imageops::replace(&mut face, &image::imageops::flip_horizontal(&picture), 86, 50);
+            let points = [[51.5, 81.5], [117.5, 81.5], [84.5, 120.0], [60.0, 150.0], [110.0, 150.0]];
+            let turned = image::imageops::rotate90(&face);
+            let turned_points = points.map(|[x, y]| [199.0 - y, x]);
+            for (face, points) in [(face, points), (turned, turned_points)] {
+                let openness = eyes.openness(&face, &points).unwrap().unwrap();
+                println!("openness {openness:.3}");
+                assert!((openness - ratio(eye)).abs() < 2e-3, "{openness}, {}", ratio(eye));
+            }
+        }
+        assert!(ratio(0) > 0.3 && ratio(1) < 0.1, "the eyes are drawn open and closed");
+        assert_eq!(eyes.openness(&RgbImage::new(9, 9), &[[4.0; 2]; 5]).unwrap(), None);
     }
 }
 

@@ -11,7 +11,7 @@ use pvchat_augment::{
     },
 };
 use pvchat_data::SubjectName;
-use pvchat_people::{Calibration, FaceIndex, Finder, IndexedFile, Matte, Track, mean_embedding, models};
+use pvchat_people::{Calibration, EyeContours, FaceIndex, Finder, IndexedFile, Matte, Track, mean_embedding, models};
 
 use crate::{Choice, Describer, People, Pictures, Result, SeenPeople, phrasebook};
 
@@ -37,6 +37,8 @@ pub struct DatasetRequest<'a> {
     pub is_checked: bool,
     /// What rewrites descriptions.
     pub refiner: Option<&'a dyn Refine>,
+    /// What measures how open eyes are; without it looks at the person with closed eyes are not refused.
+    pub eye_contours: Option<&'a EyeContours>,
     /// Programs that generate clips; `Generators::default()` for none.
     pub generators: Generators<'a>,
 }
@@ -64,7 +66,7 @@ impl People {
             None => None,
         };
         let known = index.as_ref().map(known);
-        let eyes = Networks { finder: self.finder(), matte, calibration: self.calibration() };
+        let eyes = Networks { finder: self.finder(), matte, eye_contours: request.eye_contours, calibration: self.calibration() };
         let made = Request {
             name: request.name,
             clip: &request.seen.source,
@@ -115,6 +117,7 @@ fn known(index: &FaceIndex) -> KnownFiles<'_> {
 struct Networks<'a> {
     finder: &'a Finder,
     matte: &'a Matte,
+    eye_contours: Option<&'a EyeContours>,
     calibration: &'a Calibration,
 }
 
@@ -134,12 +137,18 @@ impl Eyes for Networks<'_> {
         Thresholds { same: self.calibration.certain_from(1), other: self.calibration.possible }
     }
 
+    fn openness(&self, frame: &RgbImage, points: &[[f32; 2]; 5]) -> std::result::Result<Option<f32>, Failure> {
+        match self.eye_contours {
+            Some(eye_contours) => Ok(eye_contours.openness(frame, points)?),
+            None => Ok(None),
+        }
+    }
+
+    fn eye_model(&self) -> Option<ModelUsed> {
+        self.eye_contours.map(|eye_contours| used("says whether eyes are open", eye_contours.model()))
+    }
+
     fn models(&self) -> Vec<ModelUsed> {
-        let licence = |id: &str| {
-            let known = models::catalogue().iter().find(|model| model.id() == id);
-            known.map_or_else(|| "the user's own".to_string(), |model| model.licence.to_string())
-        };
-        let used = |role: &str, id: &str| ModelUsed { role: role.into(), id: id.into(), licence: licence(id) };
         let named = |name: &str| models::find(name).map(models::ModelFile::id).unwrap_or_default();
         vec![
             used("finds faces", &named("blazeface")),
@@ -148,6 +157,12 @@ impl Eyes for Networks<'_> {
             used("cuts people out", self.matte.model()),
         ]
     }
+}
+
+fn used(role: &str, id: &str) -> ModelUsed {
+    let known = models::catalogue().iter().find(|model| model.id() == id);
+    let licence = known.map_or_else(|| "the user's own".to_string(), |model| model.licence.to_string());
+    ModelUsed { role: role.into(), id: id.into(), licence }
 }
 
 fn seen(tracks: &[Track], person: usize) -> PersonSeen {

@@ -391,14 +391,14 @@ impl Studio<'_> {
     /// The best looks at somebody, the best first: squares around the face, with head and shoulders.
     fn looks(&self, who: &Someone) -> Result<Vec<RgbImage>> {
         let (source, look) = (&self.maker.footage.sources[who.source], &self.maker.footage.looks[who.source]);
-        let (Some(person), Some(details)) = (look.people.get(who.person), look.details.get(who.person)) else {
+        let (Some(person), Some(measured)) = (look.people.get(who.person), look.measured.get(who.person)) else {
             return Err(Error::NoFrames { clip: source.name.clone() });
         };
         let mut scored: Vec<(f32, f64, [f32; 4])> = Vec::new();
-        for (face, detail) in person.faces.iter().zip(details) {
+        for (face, measured) in person.faces.iter().zip(measured) {
             let Some(&seconds) = look.seconds.get(face.frame) else { continue };
             if (who.span[0]..=who.span[1]).contains(&seconds) {
-                let verdict = quality::judge(face, *detail, seconds);
+                let verdict = quality::judge(face, measured, seconds);
                 // One that the filter refuses is better than none.
                 let malus = if verdict.reasons.is_empty() { 0.0 } else { 100.0 };
                 scored.push((verdict.score - malus, seconds, face.bounds));

@@ -42,8 +42,9 @@ pub(super) fn look_at_all(
     let (files, left_out, spared) = choose(files, request.known.unwrap_or(&nothing), request, eyes.thresholds(), stream);
     let total = files.len() + 1;
     monitor.begin(Stage::Looking, total)?;
+    let eye_model = eyes.eye_model().map(|model| model.id).unwrap_or_default();
     let seen = |source: &Source, from: f64, most: f64| {
-        let key = format!("{MAKING_VERSION} {models} {} {from:.3} {most}", source.sha256);
+        let key = format!("{MAKING_VERSION} {models} {eye_model} {} {from:.3} {most}", source.sha256);
         store.get("looks", &key, |_: &Look| true, || look(&source.path, [from, from + most], eyes))
     };
     let first = seen(&reference, 0.0, LOOKED_AT[0])?;

@@ -133,8 +133,18 @@ pub trait Eyes: Sync {
     /// What similarities mean.
     fn thresholds(&self) -> Thresholds;
 
-    /// The networks; whatever changes them changes this.
+    /// How open the eyes of a face are, given its five points ([`FaceSeen::points`]): the height of an eye as a share of its
+    /// width, the mean of both. `None` where it is not measured.
+    ///
+    /// # Errors
+    /// Whatever keeps the network from computing.
+    fn openness(&self, frame: &RgbImage, points: &[[f32; 2]; 5]) -> Result<Option<f32>, Failure>;
+
+    /// The networks that clips follow from; whatever changes them changes this.
     fn models(&self) -> Vec<ModelUsed>;
+
+    /// The network that measures how open eyes are, if there is one.
+    fn eye_model(&self) -> Option<ModelUsed>;
 }
 
 /// A made clip that is to be described.

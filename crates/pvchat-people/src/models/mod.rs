@@ -36,10 +36,12 @@ use fetch::Clients;
 use pvchat_data::file::{write_atomically, write_json};
 use serde::Serialize;
 use std::{
+    collections::BTreeMap,
     fs::create_dir_all,
     io::ErrorKind,
     path::{Path, PathBuf},
 };
+use tempfile::TempDir;
 
 /// The file next to clips that says where they come from.
 const CLIPS_CARD: &str = "clips.json";
@@ -146,6 +148,7 @@ pub fn get(
     mut observe: impl FnMut(Event<'_>),
 ) -> Result<Vec<PathBuf>> {
     create_dir_all(folder).map_err(Error::io(folder))?;
+    let mut archives = Archives::of(source);
     let install = |model: &&'static ModelFile| {
         let file = path(model, folder);
         if state(model, &file)? == State::Installed {
@@ -153,7 +156,7 @@ pub fn get(
             observe(Event::Present { file: &file });
             return Ok(file);
         }
-        let members = members(&model.archive, model.members, source, &mut observe)?;
+        let members = archives.members(&model.archive, model.members, &mut observe)?;
         let malformed = |problem| Error::Format { model: model.name, problem };
         let converted = tensor::safetensors(&(model.convert)(&members).map_err(malformed)?).map_err(malformed)?;
         let found = sha256(&converted);
@@ -236,18 +239,35 @@ pub fn members(
     source: &Source,
     observe: &mut impl FnMut(Event<'_>),
 ) -> Result<Vec<Vec<u8>>> {
-    let unpack = |folder: &Path, observe: &mut dyn FnMut(Event<'_>)| {
-        observe(Event::Unpacking { archive });
-        archive::members(archive, folder, members)
-    };
-    match source {
-        Source::Folder(folder) => unpack(folder, observe),
-        Source::Registries => {
+    Archives::of(source).members(archive, members, observe)
+}
+
+/// Archives from a source. Each is fetched once, and kept until this is dropped.
+struct Archives<'a> {
+    source: &'a Source,
+    /// By the SHA-256 of the archive.
+    fetched: BTreeMap<&'static str, TempDir>,
+}
+
+impl<'a> Archives<'a> {
+    fn of(source: &'a Source) -> Self {
+        Self { source, fetched: BTreeMap::new() }
+    }
+
+    /// As [`members`].
+    fn members(&mut self, archive: &Archive, members: &[Member], observe: &mut impl FnMut(Event<'_>)) -> Result<Vec<Vec<u8>>> {
+        if *self.source == Source::Registries && !self.fetched.contains_key(archive.sha256) {
             let folder = tempfile::tempdir().map_err(Error::io(std::env::temp_dir()))?;
             observe(Event::Fetching { archive });
             fetch::fetch(archive, folder.path(), &Clients::default())?;
-            unpack(folder.path(), observe)
+            self.fetched.insert(archive.sha256, folder);
         }
+        let folder = match self.source {
+            Source::Folder(folder) => folder,
+            Source::Registries => self.fetched.get(archive.sha256).map_or(Path::new(""), TempDir::path),
+        };
+        observe(Event::Unpacking { archive });
+        archive::members(archive, folder, members)
     }
 }
 

@@ -15,6 +15,7 @@ pub(super) mod operator {
     pub(in super::super) const DEQUANTIZE: i32 = 6;
     pub(in super::super) const MUL: i32 = 18;
     pub(in super::super) const CUSTOM: i32 = 32;
+    pub(in super::super) const PRELU: i32 = 54;
 }
 
 /// `TensorType`s of the schema.

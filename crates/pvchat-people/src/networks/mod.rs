@@ -2,6 +2,7 @@
 
 mod blazeface;
 mod dlib;
+mod eye_contour;
 mod kinds;
 mod mobilefacenet;
 mod mtcnn;
@@ -9,6 +10,7 @@ mod selfie;
 
 pub(crate) use blazeface::BlazeFace;
 pub(crate) use dlib::DlibResNet;
+pub(crate) use eye_contour::EyeContour;
 pub use kinds::{EmbedderKind, Network};
 pub(crate) use mobilefacenet::MobileFaceNet;
 pub(crate) use mtcnn::{ONet, PNet, RNet};
