@@ -1085,29 +1085,3 @@ fn generators_that_do_not_fit_together_are_refused() {
     assert!(problem(&[few.clone(), few]).contains("two generators are called text"));
     assert!(!world.out("data").exists());
 }
-
-#[test]
-fn zz_digest() {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    struct Says;
-    impl Describe for Says {
-        fn name(&self) -> String {
-            "says".into()
-        }
-        fn describe(&mut self, clip: &ShownClip<'_>, question: &str, subject: &str) -> Result<Option<String>, Failure> {
-            Ok(Some(format!("{subject} {} {} {question}", clip.person.width(), clip.person.height())))
-        }
-    }
-    for (strangers, exchanged, test) in [(7, 1, 3), (4, 3, 0), (2, 0, 4), (9, 2, 5)] {
-        let world = World::new(strangers);
-        let options = DatasetOptions { exchanged, test_positives: test, positives: 6 + test, ..small() };
-        let mut says = Says;
-        let describer: Option<&mut dyn Describe> = if test == 3 { Some(&mut says) } else { None };
-        world.make_with(&world.out("data"), &options, describer, &mut |_| ControlFlow::Continue(())).unwrap();
-        for (name, bytes) in content(&world.out("data")) {
-            let mut hasher = DefaultHasher::new();
-            bytes.hash(&mut hasher);
-            println!("DIGEST {strangers} {} {} {:x}", name.display(), bytes.len(), hasher.finish());
-        }
-    }
-}
