@@ -294,7 +294,7 @@ impl Source {
             }
             (None, [one]) => one.clone(),
             (None, files) => {
-                let message = format!("{shown} holds {} datasets, about {}; choose one by --name", files.len(), about(files));
+                let message = format!("{shown} is about {}; choose one by --name", about(files));
                 return Err(Failure::refused("several_people", message));
             }
             (Some(name), files) => match files.iter().find(|(_, names)| names.contains(name)) {
