@@ -63,7 +63,7 @@ A generator is a program of others that makes clips from pictures of the person 
 in a file. It is run as it is described, within limits, and makes clips of strangers too, in the same scenes and proportions:
 docs/generators.md. It gets pictures of the person and of strangers of the corpus.
 
-Exit codes: 0 made, 1 a generator fails, or something else goes wrong, 2 as many names as clips are not given, 3 no person, several
+Exit codes: 0 made, 1 a generator fails, or something else goes wrong, 2 another number of names than of clips, 3 no person, several
 people, one person in two clips, no look that is good enough, a clip that is too short, no strangers.";
 
 const CHECK_EXAMPLES: &str = "\
