@@ -147,7 +147,7 @@ fn a_dataset_of_a_real_person_is_made_checked_and_made_again() {
 }
 
 #[test]
-fn a_dataset_of_two_real_people_has_clips_of_each_and_of_both() {
+fn a_dataset_of_two_real_people_says_of_each_clip_who_is_there() {
     let found = Home::with_models().zip(clips());
     let Some((home, clips)) = found.filter(|(_, clips)| PERSON.iter().chain(&OTHERS).all(|clip| clips.join(clip).exists()))
     else {

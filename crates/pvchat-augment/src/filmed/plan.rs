@@ -218,12 +218,12 @@ fn spread(count: usize, stock: &Stock) -> Vec<usize> {
 }
 
 /// Exchanges heads in some of the composed clips of each person and of strangers; in none, where it can be done in one direction
-/// only.
+/// only, or not with everybody.
 fn exchange(slots: &mut [Slot], stock: &Stock, counts: [usize; 2], stream: &SeededStream) {
+    if stock.people.iter().any(|person| person.bodies.is_empty() || person.heads.is_empty()) {
+        return;
+    }
     for (person, PersonStock { bodies, heads, .. }) in stock.people.iter().enumerate() {
-        if bodies.is_empty() || heads.is_empty() {
-            continue;
-        }
         let theirs = spread_evenly(counts[1], stock.people.len(), person);
         for (shows, count) in [(Some(person), counts[0]), (None, theirs)] {
             let mut places: Vec<usize> = (0..slots.len()).filter(|&place| slots[place].is_plain(shows)).collect();
@@ -415,5 +415,9 @@ mod tests {
         stock.people[1].beside.clear();
         let slots = plan(&stock, [16, 65], 35, 2, &SeededStream::new(1));
         assert!(slots.len() == 97 && slots.iter().all(|slot| slot.company == Company::Nobody));
+        // And where no head of somebody can be exchanged, no head is.
+        stock.people[1].heads.clear();
+        let slots = plan(&stock, [16, 65], 35, 2, &SeededStream::new(1));
+        assert!(slots.iter().all(|slot| slot.making != Making::Exchanged));
     }
 }
