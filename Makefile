@@ -132,7 +132,7 @@ bench: setup
 
 # Each table is a file in target/tables, made once for the shipped base; bases that were trained before are not trained again.
 # TABLE_BUDGET and TABLE_SEEDS make them smaller or larger. The allocator's setting as for miniature.
-TABLES := $(addprefix $(TARGET)/tables/,routing objective tokens forms rates data looks start learned-objective levels \
+TABLES := $(addprefix $(TARGET)/tables/,routing objective tokens matching forms rates data looks start learned-objective levels \
 	laboratory laboratory-parts laboratory-data)
 TABLE_SEEDS ?= 3
 TABLE_BUDGET ?= --steps 500 --groups 1000
@@ -154,6 +154,7 @@ $(TARGET)/tables/%.md: crates/pvchat-miniature/weights/model.safetensors
 $(TARGET)/tables/routing.md: TABLE_COMMAND = compare_routing $(TABLE_BUDGET) $(WITH_SEEDS)
 $(TARGET)/tables/objective.md: TABLE_COMMAND = ablations objective $(TABLE_BUDGET) $(WITH_SEEDS)
 $(TARGET)/tables/tokens.md: TABLE_COMMAND = ablations tokens $(TABLE_BUDGET) $(WITH_SEEDS)
+$(TARGET)/tables/matching.md: TABLE_COMMAND = ablations matching $(TABLE_BUDGET) $(WITH_SEEDS)
 $(TARGET)/tables/forms.md: TABLE_COMMAND = ablations forms $(TABLE_BUDGET) $(WITH_SEEDS)
 $(TARGET)/tables/rates.md: TABLE_COMMAND = ablations rates $(WITH_SEEDS)
 $(TARGET)/tables/looks.md: TABLE_COMMAND = more_looks

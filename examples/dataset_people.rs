@@ -11,7 +11,7 @@ use std::{
 
 use clap::Parser;
 use pvchat::{
-    Choice, DatasetRequest, People, PeopleOptions,
+    Choice, DatasetPerson, DatasetRequest, People, PeopleOptions,
     augment::filmed::{ClipRecord, DatasetOptions, Dropped, Generators, Made, Making},
     data::file::files_in,
     faces::{EyeContours, Matte},
@@ -114,9 +114,7 @@ fn lines(
     let one = |number: usize| -> Outcome<String> {
         let person = "Aa".parse()?;
         let request = DatasetRequest {
-            seen: &seen,
-            choice: Some(Choice::Number(number)),
-            name: &person,
+            people: &[DatasetPerson { seen: &seen, choice: Some(Choice::Number(number)), name: &person }],
             corpus,
             index: None,
             out,

@@ -144,6 +144,50 @@ pub enum Error {
         /// What is needed, in seconds.
         needed: f64,
     },
+    /// Nobody, or more people than a dataset can be about.
+    #[error("{people} people are to be in one dataset; give one to {}, or make several datasets", crate::filmed::MOST_PEOPLE)]
+    PeopleCount {
+        /// How many were given.
+        people: usize,
+    },
+    /// Two people of one name.
+    #[error("two people are called {name}; give each a name of their own")]
+    NameTwice {
+        /// The name.
+        name: String,
+    },
+    /// Clips of two people that show one person.
+    #[error(
+        "the clips of {first} and {second} seem to show one person (similarity {similarity:.2}, two people are below {bound:.2}); give \
+         each a clip of their own, or make a dataset of each alone"
+    )]
+    SamePerson {
+        /// One of them.
+        first: String,
+        /// The other.
+        second: String,
+        /// How similar they are, as a cosine.
+        similarity: f32,
+        /// Below this they are two people.
+        bound: f32,
+    },
+    /// A person who is also seen in the clip of another.
+    #[error(
+        "{name} seems to be in the clip of {of} too: {} (similarity {similarity:.2}, others are below {bound:.2}); give a clip of {of} \
+         without {name}", clip.display()
+    )]
+    InBothClips {
+        /// Who is seen where somebody else is expected.
+        name: String,
+        /// The clip.
+        clip: PathBuf,
+        /// Whose clip it is.
+        of: String,
+        /// How similar somebody in it is, as a cosine.
+        similarity: f32,
+        /// Below this it is somebody else.
+        bound: f32,
+    },
     /// A person who cannot be told from the background, or no place to be put in.
     #[error("{}: {problem}; use a clip in which the person stands out from the background and moves", clip.display())]
     NotCutOut {

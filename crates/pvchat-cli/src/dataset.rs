@@ -1,4 +1,4 @@
-//! `pvchat dataset`: a dataset to train on, from one filmed clip of a person.
+//! `pvchat dataset`: a dataset to train on, from a filmed clip of a person, or of each of several.
 
 use std::{
     path::{Path, PathBuf},
@@ -8,7 +8,7 @@ use std::{
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use pvchat::{
-    DatasetRequest, Describer, INDEX, Refiner, SubjectName,
+    DatasetPerson, DatasetRequest, Describer, Error, INDEX, Refiner, SeenPeople, SubjectName,
     augment::{
         filmed::{
             self, DatasetOptions, GeneratorUsed, Generators, Guess, Half, Made, NOT_NEEDED, Progress, Refine, Spared, Stage,
@@ -42,6 +42,7 @@ Examples:
   pvchat models get people selfie                    fetches the networks, once
   pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data
   pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data --base smolvlm2-256m
+  pvchat dataset make aa.mp4 bb.mp4 --name Aa,Bb --corpus footage --out data
   pvchat dataset make party.mp4 --name Bb --person 2 --corpus footage --out bb-data --size 224
   pvchat dataset make aa.mp4 --name Aa --corpus ~/Videos --index ~/Videos/pvchat.index --out aa-data
   pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data --base smolvlm2-256m \\
@@ -54,12 +55,16 @@ is looked at; new files are put into the index. In the folder of the dataset, re
 dropped; <Aa>.json, <Aa>_short_train.json and <Aa>test.json are the files that PVChat's published training reads. The same
 command again goes on with an interrupted run, and makes anew only what other options change.
 
+A dataset can be about two or three people, with a clip of each that shows none of the others: --name takes their names in the order
+of the clips. Clips of each then serve the others as negatives, and some show all of them. Its files are called <Aa>_<Bb>.json,
+<Aa>_<Bb>_short_train.json and <Aa>_<Bb>_test.json.
+
 A generator is a program of others that makes clips from pictures of the person (ConsisID, PhotoMaker with LivePortrait), described
 in a file. It is run as it is described, within limits, and makes clips of strangers too, in the same scenes and proportions:
 docs/generators.md. It gets pictures of the person and of strangers of the corpus.
 
-Exit codes: 0 made, 1 a generator fails, or something else goes wrong, 3 no person, several people, no look that is good enough,
-a clip that is too short, no strangers.";
+Exit codes: 0 made, 1 a generator fails, or something else goes wrong, 2 another number of names than of clips, 3 no person, several
+people, one person in two clips, no look that is good enough, a clip that is too short, no strangers.";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:
@@ -71,7 +76,7 @@ Exit codes: 0 it can be trained on, 3 something is missing, changed, or leads ou
 #[derive(Subcommand)]
 #[command(after_help = MAKE_EXAMPLES)]
 pub enum Command {
-    /// Makes a dataset of one person from a filmed clip and footage of others.
+    /// Makes a dataset of one person, or of two or three, from a filmed clip of each and footage of others.
     #[command(after_help = MAKE_EXAMPLES)]
     Make(Box<MakeArguments>),
     /// Checks a dataset: its files, its classes, its paths.
@@ -82,11 +87,12 @@ pub enum Command {
 /// What a dataset is made from.
 #[derive(Args)]
 pub struct MakeArguments {
-    /// A video that shows the person alone for some seconds.
-    clip: PathBuf,
-    /// The person's name in the dataset.
-    #[arg(long, value_name = "NAME")]
-    name: SubjectName,
+    /// A video that shows the person alone for some seconds; of two or three people, one of each.
+    #[arg(required = true, value_name = "CLIP")]
+    clips: Vec<PathBuf>,
+    /// The person's name in the dataset; of several people, their names with commas between, in the order of the clips.
+    #[arg(long = "name", value_name = "NAME", value_delimiter = ',', required = true)]
+    names: Vec<SubjectName>,
     /// A folder with footage of other people, and of empty places.
     #[arg(long, value_name = "DIR")]
     corpus: PathBuf,
@@ -178,7 +184,9 @@ impl Command {
 /// A dataset as JSON has it.
 #[derive(Serialize)]
 struct MadeBody<'a> {
-    name: &'a str,
+    /// "Aa", or "Aa and Bb".
+    name: String,
+    people: Vec<PersonBody<'a>>,
     #[serde(serialize_with = "words::lossy")]
     folder: &'a Path,
     train: [usize; 2],
@@ -201,6 +209,17 @@ struct MadeBody<'a> {
     /// Seconds of all cores together.
     processor: Option<f64>,
     peak_memory: Option<u64>,
+}
+
+/// One of the people of a dataset.
+#[derive(Serialize)]
+struct PersonBody<'a> {
+    name: &'a str,
+    /// With the person, without.
+    train: [usize; 2],
+    test: [usize; 2],
+    background: Guess,
+    seams: Guess,
 }
 
 #[derive(Serialize)]
@@ -237,7 +256,37 @@ impl MakeArguments {
         }
     }
 
+    /// Refuses names and clips that do not fit, before anything is looked at.
+    fn check(&self) -> Outcome<()> {
+        let usage = |message: String| Failure { exit: Exit::Usage, reason: "usage", ..Failure::failed(message) };
+        let [clips, names] = [(self.clips.len(), "clip"), (self.names.len(), "name")];
+        if clips.0 != names.0 {
+            let counted = [clips, names].map(|(count, noun)| words::count(count, noun)).join(" and ");
+            return Err(usage(format!("{counted}; give each clip a name, in the same order: --name Aa,Bb")));
+        }
+        filmed::check_names(&self.names)?;
+        if self.names.len() > 1 && self.which.choice().is_some() {
+            let message =
+                "--person, --at and --box choose somebody of one clip; for several people give clips that show each alone";
+            return Err(usage(message.into()));
+        }
+        Ok(())
+    }
+
+    /// What went wrong in the words of this command.
+    fn failure(&self, output: &Output, seen: &[SeenPeople], error: Error) -> Outcome<Failure> {
+        if let ([seen], [_]) = (seen, self.names.as_slice()) {
+            return self.which.explain(output, seen, error);
+        }
+        let Error::SeveralPeople { path, candidates } = &error else { return Ok(error.into()) };
+        let place = seen.iter().position(|seen| seen.source == *path).unwrap_or(0);
+        let (count, file) = (words::count(candidates.len(), "person"), words::shown(path));
+        let message = format!("{count} in {file}; give a clip that shows {} alone", self.names[place].bare());
+        Ok(Failure::refused("several_people", message))
+    }
+
     fn run(&self, common: &Common) -> Outcome<Exit> {
+        self.check()?;
         let options = self.options();
         options.check()?;
         let generators = self.generators.iter().map(|file| Generator::open(file)).collect::<Result<Vec<_>, _>>()?;
@@ -267,13 +316,13 @@ impl MakeArguments {
         let in_corpus = || Some(self.corpus.join(INDEX)).filter(|file| file.exists());
         let index = self.index.clone().filter(|file| !file.as_os_str().is_empty()).or_else(in_corpus);
         let begun = Instant::now();
-        let seen = look(&people, common, &self.clip)?;
+        let seen = self.clips.iter().map(|clip| look(&people, common, clip)).collect::<Outcome<Vec<SeenPeople>>>()?;
+        let everybody: Vec<DatasetPerson<'_>> =
+            seen.iter().zip(&self.names).map(|(seen, name)| DatasetPerson { seen, choice: self.which.choice(), name }).collect();
         let stoppable = Stoppable::begin();
         let mut stages = Stages::new(&output, begun);
         let request = DatasetRequest {
-            seen: &seen,
-            choice: self.which.choice(),
-            name: &self.name,
+            people: &everybody,
             corpus: &self.corpus,
             index: index.as_deref(),
             out: &self.out,
@@ -291,7 +340,7 @@ impl MakeArguments {
         let seconds = stages.finish();
         let made = match made {
             Ok(made) => made,
-            Err(error) => return Err(self.which.explain(&output, &seen, error)?),
+            Err(error) => return Err(self.failure(&output, &seen, error)?),
         };
         let body = self.body(&made, seconds);
         output.result("dataset", &body, self.told(&made, &body))?;
@@ -317,9 +366,21 @@ impl MakeArguments {
                 .map(|positive| manifest.clips.iter().filter(|clip| clip.half == half && clip.positive == positive).count())
         };
         let positives = manifest.clips.iter().filter(|clip| clip.positive);
-        let others = manifest.clips.iter().filter(|clip| !clip.positive);
+        let others = manifest.clips.iter().filter(|clip| self.names.iter().any(|name| !clip.shows(name)));
+        let guessed = std::iter::once(manifest.blind).chain(manifest.others.iter().map(|person| person.blind));
+        let person = |(name, blind): (&'a SubjectName, filmed::Blind)| {
+            let count = |half: Half| {
+                let of =
+                    |shows: bool| manifest.clips.iter().filter(|clip| clip.half == half && clip.shows(name) == shows).count();
+                [true, false].map(of)
+            };
+            let filmed::Blind { background, seams } = blind;
+            PersonBody { name: name.bare(), train: count(Half::Train), test: count(Half::Test), background, seams }
+        };
+        let bare: Vec<&str> = self.names.iter().map(SubjectName::bare).collect();
         MadeBody {
-            name: self.name.bare(),
+            name: words::list(&bare),
+            people: self.names.iter().zip(guessed).map(person).collect(),
             folder: &self.out,
             train: count(Half::Train),
             test: count(Half::Test),
@@ -350,7 +411,7 @@ impl MakeArguments {
     }
 
     fn told(&self, made: &Made, body: &MadeBody<'_>) -> String {
-        let (manifest, name) = (&made.manifest, self.name.bare());
+        let (manifest, name) = (&made.manifest, if self.names.len() > 1 { "anybody of them" } else { &body.name });
         let ([ours, theirs], [test_ours, test_theirs]) = (body.train, body.test);
         let asked: usize = body.questions.iter().map(|questions| questions.positives + questions.negatives).sum();
         let guessed = |guess: &Guess| match guess.is_chance() {
@@ -360,17 +421,27 @@ impl MakeArguments {
         let seconds: Vec<String> = body.seconds.iter().map(|(what, seconds)| format!("{what} {seconds:.1} s")).collect();
         let mut lines = vec![
             format!("{ours} clips with {name} and {theirs} of others for training, {test_ours} and {test_theirs} for testing."),
-            format!("{asked} questions for training; {} that were made were dropped.", words::count(body.dropped, "clip")),
+            format!("{asked} questions for training; dropped by the identity gate: {}.", words::count(body.dropped, "clip")),
             format!(
-                "Least similarity of {name}: {:.2} (from {:.2} on). Greatest of anybody else: {:.2} (below {:.2}).",
-                body.least_similarity, manifest.thresholds.same, body.nearest_other, manifest.thresholds.other
-            ),
-            format!(
-                "Guessed without seeing the person: from the background {}, from the seams {}.",
-                guessed(&body.background),
-                guessed(&body.seams)
+                "Least similarity of {}: {:.2} (from {:.2} on). Greatest of anybody else: {:.2} (below {:.2}).",
+                body.name, body.least_similarity, manifest.thresholds.same, body.nearest_other, manifest.thresholds.other
             ),
         ];
+        let is_several = body.people.len() > 1;
+        for PersonBody { name, train: [with, without], test, background, seams } in &body.people {
+            if is_several {
+                let [test_with, test_without] = test;
+                lines.push(format!(
+                    "{name}: {with} clips with and {without} without for training, {test_with} and {test_without} for testing."
+                ));
+            }
+            lines.push(format!(
+                "Guessed without seeing {}: from the background {}, from the seams {}.",
+                if is_several { name } else { "the person" },
+                guessed(background),
+                guessed(seams)
+            ));
+        }
         for GeneratorUsed { name, asked, passed, used, .. } in &manifest.generators {
             lines.push(format!(
                 "Generated by {name}: {} of {} clips of the person passed the identity gate and {} of {} of others; {} and {} are used.",
@@ -499,7 +570,7 @@ fn processor() -> Option<f64> {
 struct CheckedBody<'a> {
     #[serde(serialize_with = "words::lossy")]
     folder: &'a Path,
-    name: &'a str,
+    name: String,
     train: usize,
     short_train: usize,
     test: usize,
@@ -522,9 +593,10 @@ impl CheckArguments {
         }
         let verified = verified?;
         let videos = |dataset: &Option<pvchat::data::Dataset>| dataset.as_ref().map_or(0, |dataset| dataset.videos.len());
+        let names = verified.manifest.names();
         let body = CheckedBody {
             folder: &self.folder,
-            name: verified.manifest.subject.bare(),
+            name: words::list(&names.iter().map(SubjectName::bare).collect::<Vec<_>>()),
             train: verified.train.videos.len(),
             short_train: videos(&verified.short_train),
             test: videos(&verified.test),

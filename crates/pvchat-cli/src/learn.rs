@@ -7,7 +7,7 @@ use std::{
 };
 
 use pvchat::{
-    Error, LearnOptions, LearnedFrom, Shot, SubjectName,
+    Error, LearnOptions, LearnedFrom, Shot, SubjectFolder, SubjectName,
     data::Dataset,
     train::personal::{LearnConfig, Trains},
 };
@@ -33,6 +33,8 @@ Examples:
   pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data
   pvchat learn --dataset aa-data                     on the smallest base that is installed
   pvchat learn --dataset aa-data --base smolvlm2-500m --trains composable
+  pvchat learn --dataset data                        everybody whom the dataset is about, one after another
+  pvchat learn --dataset data --name Bb              one of them
   pvchat ask lunch.mp4 \"What is Aa doing?\"           the base is asked by what it has learned
   pvchat ask lunch.mp4 \"Is Aa in it?\" --by learned   no face is compared
   pvchat learn fixtures/clips/clip-00.mp4 --name Aa --base miniature
@@ -56,8 +58,8 @@ pub struct Arguments {
     /// A folder that `pvchat dataset make` wrote, or a file of the published schema.
     #[arg(long, value_name = "DATASET")]
     dataset: Option<PathBuf>,
-    /// The name: 1 to 40 letters, digits, spaces or hyphens; not needed where the dataset is about one person. What was learned
-    /// under that name on that base is replaced.
+    /// The name: 1 to 40 letters, digits, spaces or hyphens. Of a dataset of several people only this one is learned; without a name
+    /// one after another is. What was learned under that name on that base is replaced.
     #[arg(long, value_name = "NAME")]
     name: Option<SubjectName>,
     /// The base that learns: a name of `pvchat base list`, or a folder; by default the smallest SmolVLM2 that is installed. For
@@ -125,44 +127,71 @@ impl Arguments {
 
     fn learn_from(&self, common: &Common, dataset: &Path) -> Outcome<Exit> {
         keep_pages();
-        let (started, output) = (Instant::now(), common.output());
+        let (mut started, output) = (Instant::now(), common.output());
         let Some(base) = describer::choose(common, self.base.as_ref())? else { return Err(describer::none()) };
         let source = Source::find(dataset, self.name.as_ref())?;
         let training = self.training_of(&base)?;
-        source.check(&output)?;
-        let reading = Instant::now();
-        let shots = Shot::from_dataset(&source.file, &source.name, base.folder().frames()).map_err(Error::from)?;
-        let mut took = vec![("reading clips", words::millis(reading.elapsed().as_secs_f64()))];
+        source.names.iter().try_for_each(|name| source.check(name, &output))?;
+        let folder = base.learned();
+        let names = to_learn(&source.names, folder, &output);
+        let shots_of = |name: &SubjectName| -> Outcome<(Vec<Shot>, (&'static str, f64))> {
+            let reading = Instant::now();
+            let shots = Shot::from_dataset(&source.file, name, base.folder().frames()).map_err(Error::from)?;
+            Ok((shots, ("reading clips", words::millis(reading.elapsed().as_secs_f64()))))
+        };
+        // What is wrong with the clips is said before the base is opened.
+        let mut first = names.first().map(shots_of).transpose()?;
         let opening = Instant::now();
         let pvchat = base.open_to_learn(training.trains)?;
-        took.push(("opening the base", words::millis(opening.elapsed().as_secs_f64())));
+        let mut opened = Some(("opening the base", words::millis(opening.elapsed().as_secs_f64())));
 
-        let folder = base.learned();
         make_private(folder.path())?;
+        // Whose folder is there is still to be learned.
+        for folder in names.iter().map(|name| folder.learning(name)).filter(|_| source.names.len() > 1) {
+            fs::create_dir_all(&folder).map_err(|error| Failure::file(&folder, &error))?;
+        }
         let options = LearnOptions { seed: self.seed, training, feature_memory: Some(FEATURE_MEMORY), ..LearnOptions::default() };
-        let (stoppable, mut bars) = (Stoppable::begin(), LearnBars::new(&output));
-        let learned = folder.learn_from(&pvchat, &shots, &source.name, &options, |event| {
-            bars.observe(&event);
-            stoppable.flow()
-        });
-        took.extend(bars.finish());
-        let learned = learned.map_err(|error| source.failure(error))?;
-        let body = LearnedBody {
-            name: source.name.bare(),
-            file: &source.file,
-            base: base.key(),
-            kept_in: folder.file(&source.name),
-            trains: options.training.trains,
-            clips: [true, false].map(|present| shots.iter().filter(|shot| shot.present == present).count()),
-            right: right(&learned, &shots),
-            kept_learned: learned.report.kept_learned,
-            steps: learned.report.steps.len(),
-            seconds: took,
-            all_seconds: words::millis(started.elapsed().as_secs_f64()),
-            peak_memory: peak_memory(),
-        };
-        output.result("learned", &body, body.told())?;
-        Ok(Exit::Answered)
+        let (stoppable, mut exit) = (Stoppable::begin(), Exit::Answered);
+        for name in names {
+            let (shots, reading) = match first.take() {
+                Some(read) => read,
+                None => shots_of(&name)?,
+            };
+            let mut took: Vec<(&'static str, f64)> = std::iter::once(reading).chain(opened.take()).collect();
+            let mut bars = LearnBars::new(&output);
+            let learned = folder.learn_from(&pvchat, &shots, &name, &options, |event| {
+                bars.observe(&event);
+                stoppable.flow()
+            });
+            took.extend(bars.finish());
+            let learned = match learned {
+                Ok(learned) => learned,
+                // Whoever could not be learned keeps nobody else from being learned.
+                Err(error @ Error::NotLearned { .. }) if source.names.len() > 1 => {
+                    output.error(&failure(error, &name))?;
+                    (started, exit) = (Instant::now(), Exit::Refused);
+                    continue;
+                }
+                Err(error) => return Err(failure(error, &name)),
+            };
+            let body = LearnedBody {
+                name: name.bare(),
+                file: &source.file,
+                base: base.key(),
+                kept_in: folder.file(&name),
+                trains: options.training.trains,
+                clips: [true, false].map(|present| shots.iter().filter(|shot| shot.present == present).count()),
+                right: right(&learned, &shots),
+                kept_learned: learned.report.kept_learned,
+                steps: learned.report.steps.len(),
+                seconds: took,
+                all_seconds: words::millis(started.elapsed().as_secs_f64()),
+                peak_memory: peak_memory(),
+            };
+            output.result("learned", &body, body.told())?;
+            started = Instant::now();
+        }
+        Ok(exit)
     }
 
     /// The usual training of the base, with what the user chose.
@@ -221,60 +250,68 @@ fn two_commands(clip: &Path, name: &SubjectName, base: Option<&Base>) -> Failure
     Failure::refused("needs_dataset", message)
 }
 
+/// Who of the people of a dataset is to be learned. A run that was interrupted is resumed: who was learned by then stays.
+fn to_learn(names: &[SubjectName], folder: &SubjectFolder, output: &Output) -> Vec<SubjectName> {
+    let is_begun = |name: &SubjectName| folder.learning(name).exists();
+    let resumes = names.len() > 1 && names.iter().any(is_begun);
+    let is_done = |name: &&SubjectName| resumes && !is_begun(name) && folder.file(name).exists();
+    for name in names.iter().filter(is_done) {
+        let (bare, argument) = (name.bare(), words::argument(name.bare()));
+        output.note(format!("{bare} is learned already and stays; to learn {bare} again, give --name {argument}"));
+    }
+    names.iter().filter(|name| !is_done(name)).cloned().collect()
+}
+
 /// A dataset file, and who is learned from it.
 struct Source {
     file: PathBuf,
-    name: SubjectName,
+    names: Vec<SubjectName>,
     dataset: Dataset,
 }
 
 impl Source {
-    /// The file about one person: the one that is given, or that of the person in a folder.
+    /// The file that is given, or that in a folder: the only one, or the one that is about the person of that name.
     fn find(path: &Path, name: Option<&SubjectName>) -> Outcome<Self> {
-        let about = |names: &[SubjectName]| {
-            let bare: Vec<&str> = names.iter().map(SubjectName::bare).collect();
+        let mut files: Vec<(PathBuf, Vec<SubjectName>)> = Vec::new();
+        if path.is_dir() {
+            let entries = fs::read_dir(path).map_err(|error| Failure::file(path, &error))?;
+            files.extend(entries.flatten().filter_map(|entry| Some((entry.path(), names_in(entry.file_name().to_str()?)?))));
+            files.sort();
+        } else {
+            files.push((path.to_path_buf(), Dataset::read(path)?.subjects()));
+        }
+        files.retain(|(_, names)| !names.is_empty());
+        let shown = words::shown(path);
+        let about = |files: &[(PathBuf, Vec<SubjectName>)]| {
+            let bare: Vec<&str> = files.iter().flat_map(|(_, names)| names).map(SubjectName::bare).collect();
             words::list(&bare)
         };
-        let choose = |names: &[SubjectName]| -> Outcome<SubjectName> {
-            let shown = words::shown(path);
-            match (name, names) {
-                (Some(name), names) if names.contains(name) => Ok(name.clone()),
-                (None, [one]) => Ok(one.clone()),
-                (_, []) => {
-                    let message =
-                        format!("{shown} holds no dataset; make one: pvchat dataset make CLIP --name Aa --corpus DIR --out DIR");
-                    Err(Failure::refused("dataset_refused", message))
-                }
-                (Some(name), names) => {
-                    let message = format!("{shown} is about {}, not about {}; name one of them", about(names), name.bare());
-                    Err(Failure::refused("unknown_person", message))
-                }
-                (None, names) => {
-                    let message = format!("{shown} is about {}; choose one by --name", about(names));
-                    Err(Failure::refused("several_people", message))
-                }
+        let (file, names) = match (name, files.as_slice()) {
+            (_, []) => {
+                let message =
+                    format!("{shown} holds no dataset; make one: pvchat dataset make CLIP --name Aa --corpus DIR --out DIR");
+                return Err(Failure::refused("dataset_refused", message));
             }
+            (None, [one]) => one.clone(),
+            (None, files) => {
+                let message = format!("{shown} is about {}; choose one by --name", about(files));
+                return Err(Failure::refused("several_people", message));
+            }
+            (Some(name), files) => match files.iter().find(|(_, names)| names.contains(name)) {
+                Some((file, _)) => (file.clone(), vec![name.clone()]),
+                None => {
+                    let message = format!("{shown} is about {}, not about {}; name one of them", about(files), name.bare());
+                    return Err(Failure::refused("unknown_person", message));
+                }
+            },
         };
-        if !path.is_dir() {
-            let dataset = Dataset::read(path)?;
-            return Ok(Self { file: path.to_path_buf(), name: choose(&dataset.subjects())?, dataset });
-        }
-        let entries = fs::read_dir(path).map_err(|error| Failure::file(path, &error))?;
-        let name_of = |entry: fs::DirEntry| entry.file_name().to_str()?.strip_suffix(".json")?.parse().ok();
-        let is_of_person = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().ends_with(">.json");
-        let mut names: Vec<SubjectName> = entries.flatten().filter(is_of_person).filter_map(name_of).collect();
-        names.sort();
-        let name = choose(&names)?;
-        let file = path.join(format!("{name}.json"));
         let dataset = Dataset::read(&file)?;
-        Ok(Self { file, name, dataset })
+        Ok(Self { file, names, dataset })
     }
 
     /// Refuses a dataset that the person cannot be learned from, before any clip is opened; everything is said.
-    fn check(&self, output: &Output) -> Outcome<()> {
-        let mut about = self.dataset.clone();
-        about.videos.retain(|video| video.subjects.contains(&self.name));
-        let problems = about.problems();
+    fn check(&self, name: &SubjectName, output: &Output) -> Outcome<()> {
+        let problems = self.dataset.problems_of(name);
         if problems.is_empty() {
             return Ok(());
         }
@@ -286,23 +323,29 @@ impl Source {
             words::clean(&format!("{} cannot be learned from: {}", words::shown(&self.file), all.join("; "))),
         ))
     }
+}
 
-    /// What went wrong in the words of this command.
-    fn failure(&self, error: Error) -> Failure {
-        let name = self.name.bare();
-        let chance = if let Error::NotLearned { accuracy, .. } = &error { Some(100.0 * accuracy) } else { None };
-        let mut failure = Failure::from(error);
-        if let Some(right) = chance {
-            failure.message = format!(
-                "{name} was not learned: {right:.0} % of the clips that were held back are judged rightly, and guessing gives \
-                 50 %; look at the clips (report.html), make more of them, or train longer (--training)"
-            );
-        }
-        if failure.exit == Exit::Interrupted {
-            failure.message = format!("stopped learning {name}; run the same command again to resume");
-        }
-        failure
+/// Whom a dataset is about, by the name of its file: `<Aa>.json` or `<Aa>_<Bb>.json`; `None` for other files.
+fn names_in(file: &str) -> Option<Vec<SubjectName>> {
+    let names = file.strip_suffix(">.json")?.strip_prefix('<')?;
+    names.split(">_<").map(|name| name.parse().ok()).collect()
+}
+
+/// What went wrong with somebody in the words of this command.
+fn failure(error: Error, name: &SubjectName) -> Failure {
+    let name = name.bare();
+    let chance = if let Error::NotLearned { accuracy, .. } = &error { Some(100.0 * accuracy) } else { None };
+    let mut failure = Failure::from(error);
+    if let Some(right) = chance {
+        failure.message = format!(
+            "{name} was not learned: {right:.0} % of the clips that were held back are judged rightly, and guessing gives \
+             50 %; look at the clips (report.html), make more of them, or train longer (--training)"
+        );
     }
+    if failure.exit == Exit::Interrupted {
+        failure.message = format!("stopped learning {name}; run the same command again to resume");
+    }
+    failure
 }
 
 /// The shares of held-back clips that are judged rightly before and after training; nothing where too few clips are there to hold

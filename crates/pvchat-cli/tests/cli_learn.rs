@@ -252,6 +252,99 @@ fn a_run_that_was_killed_and_resumed_ends_in_the_same_bytes() {
     assert!(fs::read(subject(&broken, "Aa")).unwrap() == fs::read(subject(&unbroken, "Aa")).unwrap(), "not the same bytes");
 }
 
+/// A dataset of two people in the published files. Aa is bright above, strangers below, Bb at the left; with `is_mixed_up` strangers are
+/// shown in place of Bb, and Bb in theirs, in the clips that learning holds back.
+fn two_people(folder: &Path, is_mixed_up: bool) {
+    fs::create_dir_all(folder.join("clips")).unwrap();
+    let names = [name("Aa"), name("Bb")];
+    let (mut videos, mut counts) = (Vec::new(), [0; 2]);
+    for number in 0..24_u8 {
+        let who = usize::from(number % 3);
+        let count = &mut counts[usize::from(who == 1)];
+        *count += 1;
+        let shown = if is_mixed_up && *count % 4 == 0 { [0, 2, 1][who] } else { who };
+        let path = format!("clips/{number:02}.mp4");
+        let pixel = |frame: u8, x: u32, y: u32| {
+            let base = if [y < 16, x < 20, y >= 16][shown] { 190 } else { 20 };
+            Rgb([base + number + frame, base + (x / 4) as u8, base + number / 3])
+        };
+        let frames: Vec<RgbImage> = (0..10).map(|frame| RgbImage::from_fn(40, 32, |x, y| pixel(frame, x, y))).collect();
+        write_clip(folder.join(&path), &frames, 8.0).unwrap();
+        let present: Vec<SubjectName> = names.get(who).cloned().into_iter().collect();
+        let pair = |name: &SubjectName| {
+            let answer = format!("{} {name}", if present.contains(name) { "Yes" } else { "No" });
+            QaPair::new(QaKind::Existence, QUESTION.replace("<Aa>", &name.to_string()), answer)
+        };
+        videos.push(Video::about(names.to_vec(), path, present.clone(), names.iter().map(pair).collect()));
+    }
+    Dataset { videos }.write(&folder.join("<Aa>_<Bb>.json")).unwrap();
+}
+
+const LEARN_ALL: [&str; 7] = ["learn", "--dataset", "two-data", "--base", "tiny", "--training", "settings.json"];
+
+#[test]
+fn of_a_dataset_of_several_people_each_is_learned_resumed_and_refused_alone() {
+    let (unbroken, broken) = (home(90), home(90));
+    for home in [&unbroken, &broken] {
+        two_people(&home.path().join("two-data"), false);
+    }
+    let run = unbroken.run(&[&LEARN_ALL[..], &["--json"]].concat());
+    run.ends_with(0);
+    let lines: Vec<Value> = run.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.iter().map(|line| line["name"].as_str().unwrap()).collect::<Vec<_>>(), ["Aa", "Bb"]);
+    for line in &lines {
+        assert!(line["right"][1].as_f64().unwrap() > 0.8 && line["clips"] == serde_json::json!([8, 16]), "{line}");
+    }
+    let stages = |line: &Value| line["seconds"].as_array().unwrap().iter().map(|stage| stage[0].clone()).collect::<Vec<_>>();
+    assert_eq!(stages(&lines[1]), ["reading clips", "encoding every clip once", "training"]);
+    for (clip, verdicts) in [("00", ["yes", "no"]), ("01", ["no", "yes"]), ("02", ["no", "no"])] {
+        for (who, verdict) in ["Aa", "Bb"].into_iter().zip(verdicts) {
+            let (_, json) = asked(&unbroken, &format!("two-data/clips/{clip}.mp4"), &format!("Is {who} in it?"));
+            assert_eq!(json["verdict"], verdict, "{who} in {clip}: {json}");
+        }
+    }
+
+    // Killed while the second is learned: the first stays, the second ends in the same bytes.
+    let mut child = broken.command(&LEARN_ALL).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let begun = Instant::now();
+    let learning = subject(&broken, "Aa").with_file_name("Aa.learning");
+    while !subject(&broken, "Aa").exists() || learning.exists() {
+        assert!(begun.elapsed() < Duration::from_secs(120) && child.try_wait().unwrap().is_none(), "nobody was learned");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!subject(&broken, "Bb").exists());
+    assert!(broken.run(&["subjects", "list"]).out.contains("Bb  being learned on tiny: not finished"));
+    let resumed = broken.run(&LEARN_ALL);
+    resumed.ends_with(0);
+    assert!(resumed.err.contains("Aa is learned already and stays") && !resumed.out.contains("Aa learned on"), "{resumed:?}");
+    for who in ["Aa", "Bb"] {
+        assert!(
+            fs::read(subject(&broken, who)).unwrap() == fs::read(subject(&unbroken, who)).unwrap(),
+            "{who}: not the same bytes"
+        );
+    }
+
+    // One of them only; and whoever is not learned is refused by name.
+    let one = broken.run(&[&LEARN_ALL[..], &["--name", "Bb", "--json"]].concat());
+    one.ends_with(0);
+    assert_eq!(one.out.lines().count(), 1, "{one:?}");
+    for who in ["Aa", "Bb"] {
+        broken.run(&["subjects", "forget", who]).ends_with(0);
+    }
+    two_people(&broken.path().join("two-data"), true);
+    let mixed = broken.run(&[&LEARN_ALL[..], &["--json"]].concat());
+    mixed.ends_with(3);
+    let lines: Vec<Value> = mixed.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["kind"], &lines[0]["name"]), (&"learned".into(), &"Aa".into()), "{mixed:?}");
+    assert_eq!((&lines[1]["kind"], &lines[1]["reason"]), (&"error".into(), &"not_learned".into()), "{mixed:?}");
+    assert!(mixed.err.contains("Bb was not learned: ") && subject(&broken, "Aa").exists() && !subject(&broken, "Bb").exists());
+    let missing = broken.run(&[&LEARN_ALL[..], &["--name", "Zz"]].concat());
+    missing.ends_with(3);
+    assert!(missing.err.contains("two-data is about Aa and Bb, not about Zz"), "{missing:?}");
+}
+
 #[test]
 fn what_cannot_be_learned_from_is_refused_with_everything_that_is_wrong() {
     let home = home(1);

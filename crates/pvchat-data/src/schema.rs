@@ -1,8 +1,8 @@
 //! Videos, their subjects and their questions: one schema for one person and for several.
 //!
 //! Files of one person carry `sks_present` (the name, in every video) and `is_positive`. Files of several persons
-//! carry `sks_present1`, `sks_present2`, ... and `sample_type`. Both are read into the same lists of subjects;
-//! a video about one subject is written as the former, a video about several with the lists `subjects` and `present`.
+//! carry `sks_present1`, `sks_present2`, ... and `sample_type`. Both are read into the same lists of subjects, and written so.
+//! What the published files cannot say (two of three people in a video, or more than three) has the lists `subjects` and `present`.
 
 use crate::SubjectName;
 use raw::RawVideo;
@@ -68,10 +68,15 @@ pub struct Video {
 impl Video {
     /// A clip about one subject, named after its file.
     pub fn of(subject: &SubjectName, path: impl Into<PathBuf>, present: bool, qa_pairs: Vec<QaPair>) -> Self {
-        let path = path.into();
-        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         let subjects = vec![subject.clone()];
         let present = if present { subjects.clone() } else { Vec::new() };
+        Self::about(subjects, path, present, qa_pairs)
+    }
+
+    /// A clip about one or several subjects, some of whom are present, named after its file.
+    pub fn about(subjects: Vec<SubjectName>, path: impl Into<PathBuf>, present: Vec<SubjectName>, qa_pairs: Vec<QaPair>) -> Self {
+        let path = path.into();
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         Self { name, path, subjects, present, gender: None, age: None, qa_pairs }
     }
 

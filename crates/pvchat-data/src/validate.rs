@@ -1,6 +1,6 @@
 //! What makes a dataset unfit for training, all problems at once.
 
-use crate::{Dataset, Error, QaKind, Result};
+use crate::{Dataset, Error, QaKind, Result, SubjectName};
 use std::{
     collections::{HashMap, HashSet},
     path::Path,
@@ -58,6 +58,17 @@ impl Dataset {
             }
         }
         problems
+    }
+
+    /// Everything that speaks against learning one of the subjects: [`problems`](Self::problems) of the videos about that subject,
+    /// without a missing class of another.
+    pub fn problems_of(&self, subject: &SubjectName) -> Vec<Problem> {
+        let videos = self.videos.iter().filter(|video| video.subjects.contains(subject)).cloned().collect();
+        let is_of_another = |problem: &Problem| match problem {
+            Problem::NoPositive { subject: of } | Problem::NoNegative { subject: of } => of != subject,
+            _ => false,
+        };
+        Self { videos }.problems().into_iter().filter(|problem| !is_of_another(problem)).collect()
     }
 
     /// Refuses a dataset with any problem but a missing class: fit for testing.

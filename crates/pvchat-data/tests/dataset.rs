@@ -81,6 +81,28 @@ fn what_is_written_is_read_back_and_one_person_is_written_as_released() {
     });
     dataset.write(&path).unwrap();
     assert_eq!(Dataset::read(&path).unwrap(), dataset);
+    // Several people too, where the released files can say who is there.
+    let raw: serde_json::Value = read_json(&path, 1 << 20).unwrap();
+    let several = &raw["videos"][2];
+    assert_eq!((&several["sks_present1"], &several["sks_present2"]), (&"<Aa>".into(), &"<Bo>".into()));
+    assert_eq!((&several["sample_type"], &several["is_positive"]), (&"person2".into(), &true.into()));
+    assert!(["subjects", "present", "sks_present", "sks_present3"].iter().all(|key| several.get(key).is_none()), "{several}");
+    let all = [name("Aa"), name("Bo"), name("Ce")];
+    for (people, present, kind) in [
+        (2, vec![], Some("random")),
+        (2, vec![0], Some("person1")),
+        (2, vec![0, 1], Some("both")),
+        (3, vec![2], Some("person3")),
+        (3, vec![0, 1, 2], Some("all")),
+        (3, vec![0, 2], None),
+    ] {
+        let present = present.into_iter().map(|person: usize| all[person].clone()).collect();
+        dataset.videos[2] = Video { subjects: all[..people].to_vec(), present, ..dataset.videos[2].clone() };
+        dataset.write(&path).unwrap();
+        assert_eq!(Dataset::read(&path).unwrap(), dataset);
+        let raw: serde_json::Value = read_json(&path, 1 << 20).unwrap();
+        assert_eq!(raw["videos"][2].get("sample_type").and_then(|kind| kind.as_str()), kind);
+    }
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "no temporary file is left");
 }
 

@@ -2,7 +2,8 @@
 
 use std::path::{Component, Path};
 
-use pvchat_data::{Dataset, SubjectName};
+use pvchat_augment::filmed::existence;
+use pvchat_data::{Dataset, QaPair, SubjectName, Video};
 use pvchat_video::Clip;
 
 use crate::{Error, Result, Shot};
@@ -11,14 +12,17 @@ impl Shot {
     /// The clips of a dataset `file` that are about `subject`, `frames` sampled evenly of each, with their questions. Paths in the
     /// file are relative to its folder. All frames are in memory at once.
     ///
+    /// In a dataset of several people, questions about the others are left out. Where a question whether somebody is there names
+    /// several, as in the published files, the same is asked about the subject alone.
+    ///
     /// # Errors
     /// [`Error::Data`] for a file that cannot be read, [`Error::Unfit`] with everything that is wrong: what
-    /// [`Dataset::problems`] finds in the clips of the subject (both kinds have to be there), paths that leave the folder, files
+    /// [`Dataset::problems_of`] finds in the clips of the subject (both kinds have to be there), paths that leave the folder, files
     /// that are no videos.
     pub fn from_dataset(file: &Path, subject: &SubjectName, frames: usize) -> Result<Vec<Self>> {
         let mut dataset = Dataset::read(file)?;
+        let mut problems: Vec<String> = dataset.problems_of(subject).iter().map(ToString::to_string).collect();
         dataset.videos.retain(|video| video.subjects.contains(subject));
-        let mut problems: Vec<String> = dataset.problems().iter().map(ToString::to_string).collect();
         if dataset.videos.is_empty() {
             problems = vec![format!("no clip in it is about {subject}")];
         }
@@ -32,7 +36,7 @@ impl Shot {
             match Clip::open(folder.join(&video.path), frames) {
                 Ok(clip) => {
                     let present = video.shows(subject);
-                    shots.push(Self { pairs: video.qa_pairs, ..Self::of(clip, present) });
+                    shots.push(Self { pairs: about(video, subject), ..Self::of(clip, present) });
                 }
                 Err(error) => problems.push(error.to_string()),
             }
@@ -42,6 +46,21 @@ impl Shot {
             false => Err(Error::Unfit { file: file.to_path_buf(), problems }),
         }
     }
+}
+
+/// The questions of a video that are about one of its subjects.
+fn about(video: Video, subject: &SubjectName) -> Vec<QaPair> {
+    let names = |pair: &QaPair, name: &SubjectName| {
+        let name = name.to_string();
+        pair.question.contains(&name) || pair.answer.contains(&name)
+    };
+    let (is_there, title) = (video.shows(subject), subject.to_string());
+    let others: Vec<SubjectName> = video.subjects.into_iter().filter(|name| name != subject).collect();
+    let alone = |(number, pair): (usize, QaPair)| match others.iter().any(|other| names(&pair, other)) {
+        false => Some(pair),
+        true => (pair.is_special && names(&pair, subject)).then(|| existence(number, &title, is_there)),
+    };
+    video.qa_pairs.into_iter().enumerate().filter_map(alone).collect()
 }
 
 /// Whether a path of a dataset stays below its folder, links included.
@@ -56,7 +75,7 @@ fn stays_inside(folder: &Path, path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use image::{Rgb, RgbImage};
-    use pvchat_data::{QaKind, QaPair, Video};
+    use pvchat_data::QaKind;
 
     use super::*;
 
@@ -104,5 +123,33 @@ mod tests {
         let file = write(folder.path(), vec![video("with.mp4", true), video("without.mp4", false)]);
         let error = Shot::from_dataset(&file, &"Bb".parse().unwrap(), 4).unwrap_err();
         assert!(error.to_string().contains("about <Bb>"), "{error}");
+    }
+
+    #[test]
+    fn of_several_people_each_is_asked_about_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let both: [SubjectName; 2] = [subject(), "Bb".parse().unwrap()];
+        let special = |question: &str, answer: &str| QaPair::new(QaKind::Existence, question, answer);
+        let action = QaPair::new(QaKind::Action, "What is <Bb> doing?", "<Bb> waves.");
+        let pairs = vec![special("Is <Aa> there?", "No."), special("Is <Bb> there?", "Yes."), action];
+        let joint = vec![special("Are <Aa> and <Bb> there?", "Both of them, <Aa> and <Bb>.")];
+        let videos = vec![
+            Video::about(both.to_vec(), "without.mp4", vec![both[1].clone()], pairs),
+            Video::about(both.to_vec(), "with.mp4", vec![both[0].clone()], joint),
+        ];
+        let file = write(folder.path(), videos);
+        let asked = |name: &SubjectName| {
+            let shots = Shot::from_dataset(&file, name, 2).unwrap();
+            let pairs = |shot: &Shot| shot.pairs.iter().map(|pair| pair.question.clone()).collect::<Vec<_>>();
+            assert!(shots.iter().flat_map(|shot| &shot.pairs).all(|pair| pair.question.contains(&name.to_string())));
+            (shots.iter().map(pairs).collect::<Vec<_>>(), shots)
+        };
+        let (questions, shots) = asked(&both[0]);
+        assert_eq!(questions[0], ["Is <Aa> there?"]);
+        assert_eq!(questions[1], ["Is <Aa> in this video?"]);
+        assert_eq!((shots[1].present, shots[1].pairs[0].answer.as_str()), (true, "Yes, <Aa> is in this video."));
+        let (questions, shots) = asked(&both[1]);
+        assert_eq!(questions[0], ["Is <Bb> there?", "What is <Bb> doing?"]);
+        assert_eq!((shots[1].present, shots[1].pairs[0].answer.as_str()), (false, "No, <Bb> is not in this video."));
     }
 }

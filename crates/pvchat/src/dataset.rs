@@ -1,4 +1,4 @@
-//! A dataset from one filmed clip of a person: this crate's networks and bases for [`pvchat_augment::filmed`].
+//! A dataset from a filmed clip of a person, or of each of several: this crate's networks and bases for [`pvchat_augment::filmed`].
 
 use std::{ops::ControlFlow, path::Path};
 
@@ -6,8 +6,8 @@ use image::{GrayImage, RgbImage};
 use pvchat_augment::{
     Failure,
     filmed::{
-        self, DatasetOptions, Describe, Eyes, FaceSeen, Generators, KnownFiles, KnownPerson, Made, ModelUsed, PersonSeen,
-        Progress, Refine, Request, ShownClip, Stage, Thresholds,
+        self, DatasetOptions, Describe, Eyes, FaceSeen, Generators, KnownFiles, KnownPerson, Made, ModelUsed, PersonClip,
+        PersonSeen, Progress, Refine, Request, ShownClip, Stage, Thresholds,
     },
 };
 use pvchat_data::SubjectName;
@@ -15,15 +15,22 @@ use pvchat_people::{Calibration, EyeContours, FaceIndex, Finder, IndexedFile, Ma
 
 use crate::{Choice, Describer, People, Pictures, Result, SeenPeople, phrasebook};
 
-/// What a dataset is made from, see [`People::make_dataset`].
+/// Somebody whom a dataset is about.
 #[derive(Clone, Copy, Debug)]
-pub struct DatasetRequest<'a> {
+pub struct DatasetPerson<'a> {
     /// The person's clip, looked at.
     pub seen: &'a SeenPeople,
     /// Who of several people in it.
     pub choice: Option<Choice>,
     /// The person's name in the dataset.
     pub name: &'a SubjectName,
+}
+
+/// What a dataset is made from, see [`People::make_dataset`].
+#[derive(Clone, Copy, Debug)]
+pub struct DatasetRequest<'a> {
+    /// The people, one to [`filmed::MOST_PEOPLE`], each with a clip of their own.
+    pub people: &'a [DatasetPerson<'a>],
     /// A folder with footage of others.
     pub corpus: &'a Path,
     /// The index of that folder ([`People::index`]): it is brought up to date, and of the files that it knows those are looked at
@@ -44,9 +51,9 @@ pub struct DatasetRequest<'a> {
 }
 
 impl People {
-    /// Makes a dataset of the person in a clip: the person cut out and put into other footage, strangers put through the same
-    /// making, questions and answers, in the published files. A killed run is resumed by calling it again. With a describer, it
-    /// also asks what the person wears, does, and where.
+    /// Makes a dataset of the person in a clip, or of several people: each cut out and put into other footage, strangers put through
+    /// the same making, questions and answers, in the published files. Of several people each is a negative of the others. A killed
+    /// run is resumed by calling it again. With a describer, it also asks what the people wear, do, and where.
     ///
     /// # Errors
     /// As [`enrol`](Self::enrol) for the choice of the person, [`Error::Augment`](crate::Error::Augment) for everything in
@@ -58,9 +65,18 @@ impl People {
         describer: Option<&mut dyn Describer>,
         mut observe: impl FnMut(Progress) -> ControlFlow<()> + Send,
     ) -> Result<Made> {
-        let candidate =
-            request.seen.choose(request.seen.candidates(), request.choice, "make the dataset from footage that shows a face")?;
-        let template = request.seen.template(&candidate)?;
+        let template = |person: &DatasetPerson<'_>| {
+            let seen = person.seen;
+            let candidate = seen.choose(seen.candidates(), person.choice, "make the dataset from footage that shows a face")?;
+            seen.template(&candidate)
+        };
+        let templates = request.people.iter().map(template).collect::<Result<Vec<_>>>()?;
+        let people = request.people.iter().zip(&templates).map(|(person, template)| PersonClip {
+            name: person.name,
+            clip: &person.seen.source,
+            template: &template.embedding,
+        });
+        let people: Vec<PersonClip<'_>> = people.collect();
         let index = match request.index {
             Some(file) => Some(self.indexed(request.corpus, file, &mut observe)?),
             None => None,
@@ -68,9 +84,7 @@ impl People {
         let known = index.as_ref().map(known);
         let eyes = Networks { finder: self.finder(), matte, eye_contours: request.eye_contours, calibration: self.calibration() };
         let made = Request {
-            name: request.name,
-            clip: &request.seen.source,
-            template: &template.embedding,
+            people: &people,
             corpus: request.corpus,
             known: known.as_ref(),
             out: request.out,

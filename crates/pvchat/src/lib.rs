@@ -25,7 +25,7 @@ mod wording;
 
 pub use base_folder::BaseFolder;
 pub use candidate::Candidate;
-pub use dataset::DatasetRequest;
+pub use dataset::{DatasetPerson, DatasetRequest};
 pub use describe::{BaseDescriber, Describer, LearnedAnswer, Pictures};
 pub use error::{Error, Result};
 pub use folder::SubjectFolder;

@@ -70,9 +70,9 @@ pub(super) fn choose(
             continue;
         };
         spared.known += 1;
-        let nearest = people.iter().map(|person| cosine(person.embedding, request.template)).fold(-1.0, f32::max);
-        if nearest >= thresholds.other {
-            left_out.push(LeftOut { name: name.clone(), reason: may_show(nearest, thresholds) });
+        let nearest = nearest(request, people.iter().map(|person| person.embedding));
+        if nearest.1 >= thresholds.other {
+            left_out.push(LeftOut { name: name.clone(), reason: may_show(request, nearest, thresholds) });
             continue;
         }
         if people.is_empty() {
@@ -83,7 +83,7 @@ pub(super) fn choose(
             if let Some(&(from, to)) = longest
                 && to - from >= needed
             {
-                let similarity = cosine(person.embedding, request.template);
+                let (_, similarity) = request.nearest(person.embedding);
                 candidates.push(Candidate { similarity, file, from, embedding: person.embedding });
             }
         }
@@ -124,9 +124,16 @@ pub(super) fn choose(
     (wanted, left_out, spared)
 }
 
-/// Why a file with somebody like the person is left out.
-pub(super) fn may_show(similarity: f32, thresholds: Thresholds) -> String {
-    format!("it may show the person (similarity {similarity:.2}, others are below {:.2})", thresholds.other)
+/// Which of the people of a dataset anybody in a file is most like, and how similar.
+pub(super) fn nearest<'a>(request: &Request<'_>, embeddings: impl Iterator<Item = &'a [f32]>) -> (usize, f32) {
+    let all = embeddings.map(|embedding| request.nearest(embedding));
+    all.fold((0, -1.0), |best, one| if one.1 > best.1 { one } else { best })
+}
+
+/// Why a file with somebody like one of the people is left out.
+pub(super) fn may_show(request: &Request<'_>, (person, similarity): (usize, f32), thresholds: Thresholds) -> String {
+    let who = request.called(person);
+    format!("it may show {who} (similarity {similarity:.2}, others are below {:.2})", thresholds.other)
 }
 
 #[cfg(test)]
@@ -156,10 +163,9 @@ mod tests {
         let (name, template) = ("Aa".parse().unwrap(), angle(0.0));
         let options = DatasetOptions { similar_people: 3, random_people: 4, ..DatasetOptions::default() };
         let (clip, corpus, out) = (Path::new("aa.mp4"), Path::new("c"), Path::new("o"));
+        let people = [crate::filmed::PersonClip { name: &name, clip, template: &template }];
         let request = Request {
-            name: &name,
-            clip,
-            template: &template,
+            people: &people,
             corpus,
             known: Some(&known),
             out,

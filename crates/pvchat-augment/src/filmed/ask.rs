@@ -25,6 +25,9 @@ pub(super) struct Asked<'a> {
 /// A question with what it asks for, which the published schema does not say.
 pub(super) type Pair = (QaKind, QaPair);
 
+/// The questions about one of the people, of each clip.
+pub(super) type Questions = Vec<Vec<Pair>>;
+
 /// Answers a question about the clip in a place, in a whole sentence.
 pub(super) type Describing<'a> = &'a mut dyn FnMut(usize, &str) -> Result<Option<String>>;
 
@@ -57,8 +60,8 @@ pub(super) fn ask(
     options: &DatasetOptions,
     stream: &SeededStream,
     mut describe: Option<Describing<'_>>,
-) -> Result<Vec<Vec<Pair>>> {
-    let mut all: Vec<Vec<Pair>> = vec![Vec::new(); clips.len()];
+) -> Result<Questions> {
+    let mut all: Questions = vec![Vec::new(); clips.len()];
     for half in [Half::Train, Half::Test] {
         for is_positive in [true, false] {
             let concerned = || clips.iter().enumerate().filter(|(_, clip)| clip.half == half && clip.is_positive == is_positive);

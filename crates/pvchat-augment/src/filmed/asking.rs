@@ -6,8 +6,9 @@ use image::{RgbImage, imageops};
 use pvchat_data::random::SeededStream;
 
 use super::{
-    ClipRecord, Describe, Eyes, Refine, Request, ShownClip, Stage,
-    ask::{Asked, Pair, ask, described},
+    ClipRecord, Describe, Eyes, FaceSeen, PersonClip, PersonSeen, Refine, Request, ShownClip, Stage,
+    ask::{Asked, Questions, ask, described},
+    cosine,
     facts::is_faithful,
     maker::read_clip,
     manifest::{MAKING_VERSION, Store},
@@ -18,59 +19,74 @@ use crate::{Error, Result};
 /// How often a sentence is rewritten until it says what it said.
 const REFINED: usize = 3;
 
-/// Asks about all clips.
+/// Asks about all clips, about one of the people after another.
 #[expect(clippy::too_many_arguments, reason = "one call, of what the run has at hand")]
 pub(super) fn questions(
     request: &Request<'_>,
     records: &[ClipRecord],
     eyes: &dyn Eyes,
     store: &Store,
-    describer: Option<&mut dyn Describe>,
+    mut describer: Option<&mut dyn Describe>,
     stream: &SeededStream,
     monitor: &Monitor<'_>,
     out: &Path,
-) -> Result<Vec<Vec<Pair>>> {
+) -> Result<Vec<Questions>> {
     let options = request.options;
-    let clips: Vec<Asked<'_>> =
-        records.iter().map(|clip| Asked { name: &clip.name, half: clip.half, is_positive: clip.positive }).collect();
-    let subject = request.name.to_string();
-    let stream = stream.derive("questions");
-    let Some(describer) = describer else {
-        monitor.begin(Stage::Asking, 1)?;
-        return ask(&clips, &subject, options, &stream, None);
+    let shown = |person: &PersonClip<'_>| records.iter().filter(|clip| clip.shows(person.name)).count();
+    let total = match describer {
+        Some(_) => described(options).len() * options.descriptions * request.people.iter().map(shown).sum::<usize>(),
+        None => 1,
     };
-    let total = described(options).len() * options.descriptions * records.iter().filter(|clip| clip.positive).count();
     monitor.begin(Stage::Asking, total)?;
-    let name = describer.name();
-    let mut shown: Option<(usize, Vec<RgbImage>, Vec<f64>, RgbImage)> = None;
-    let mut describe = |place: usize, question: &str| {
-        let clip = &records[place];
-        let key = format!("{MAKING_VERSION} {} {name} {subject} {question}", clip.key);
-        let answer = store.get(
-            "answers",
-            &key,
-            |_: &Option<String>| true,
-            || {
-                if shown.as_ref().is_none_or(|(known, ..)| *known != place) {
-                    let (frames, seconds) = read_clip(&out.join(&clip.file), f64::from(options.rate), options.size)?;
-                    let person = alone(&frames[frames.len() / 2], eyes)?;
-                    shown = Some((place, frames, seconds, person));
-                }
-                let Some((_, frames, seconds, person)) = &shown else { return Ok(None) };
-                let clip = ShownClip { key: &clip.key, frames, seconds, person };
-                let said = describer.describe(&clip, question, &subject).map_err(Error::Describer)?;
-                // A sentence that does not name the person would teach nothing about it.
-                Ok(said.map(|said| said.trim().to_string()).filter(|said| said.contains(&subject)))
-            },
-        )?;
-        let answer = match (request.refiner, answer) {
-            (Some(refiner), Some(said)) => Some(refined(refiner, store, question, said, &subject)?),
-            (_, answer) => answer,
+    // Among several people the template says who is meant.
+    let is_several = request.people.len() > 1;
+    let mut all = Vec::with_capacity(request.people.len());
+    for (number, person) in request.people.iter().enumerate() {
+        let clips: Vec<Asked<'_>> = records
+            .iter()
+            .map(|clip| Asked { name: &clip.name, half: clip.half, is_positive: clip.shows(person.name) })
+            .collect();
+        let subject = person.name.to_string();
+        let stream = match number {
+            0 => stream.derive("questions"),
+            number => stream.derive(format!("questions {number}")),
         };
-        monitor.step(Stage::Asking, total)?;
-        Ok(answer)
-    };
-    ask(&clips, &subject, options, &stream, Some(&mut describe))
+        let Some(describer) = describer.as_deref_mut() else {
+            all.push(ask(&clips, &subject, options, &stream, None)?);
+            continue;
+        };
+        let name = describer.name();
+        let mut shown: Option<(usize, Vec<RgbImage>, Vec<f64>, RgbImage)> = None;
+        let mut describe = |place: usize, question: &str| {
+            let clip = &records[place];
+            let key = format!("{MAKING_VERSION} {} {name} {subject} {question}", clip.key);
+            let answer = store.get(
+                "answers",
+                &key,
+                |_: &Option<String>| true,
+                || {
+                    if shown.as_ref().is_none_or(|(known, ..)| *known != place) {
+                        let (frames, seconds) = read_clip(&out.join(&clip.file), f64::from(options.rate), options.size)?;
+                        let alone = alone(&frames[frames.len() / 2], is_several.then_some(person.template), eyes)?;
+                        shown = Some((place, frames, seconds, alone));
+                    }
+                    let Some((_, frames, seconds, person)) = &shown else { return Ok(None) };
+                    let clip = ShownClip { key: &clip.key, frames, seconds, person };
+                    let said = describer.describe(&clip, question, &subject).map_err(Error::Describer)?;
+                    // A sentence that does not name the person would teach nothing about it.
+                    Ok(said.map(|said| said.trim().to_string()).filter(|said| said.contains(&subject)))
+                },
+            )?;
+            let answer = match (request.refiner, answer) {
+                (Some(refiner), Some(said)) => Some(refined(refiner, store, question, said, &subject)?),
+                (_, answer) => answer,
+            };
+            monitor.step(Stage::Asking, total)?;
+            Ok(answer)
+        };
+        all.push(ask(&clips, &subject, options, &stream, Some(&mut describe))?);
+    }
+    Ok(all)
 }
 
 /// A sentence as the refiner rewrote it; as it was, where every attempt says something else.
@@ -93,10 +109,16 @@ fn refined(refiner: &dyn Refine, store: &Store, question: &str, said: String, su
     Ok(rewritten.unwrap_or(said))
 }
 
-/// The person of a picture alone, with the body.
-fn alone(frame: &RgbImage, eyes: &dyn Eyes) -> Result<RgbImage> {
+/// The person of a picture alone, with the body: of several who are seen, the one most like the template, or the largest.
+fn alone(frame: &RgbImage, template: Option<&[f32]>, eyes: &dyn Eyes) -> Result<RgbImage> {
     let people = eyes.people(std::slice::from_ref(frame), &[0.0]).map_err(Error::Eyes)?;
-    let Some(face) = people.iter().flat_map(|person| &person.faces).max_by(|a, b| a.width().total_cmp(&b.width())) else {
+    let alike = |person: &PersonSeen| person.embedding.as_deref().zip(template).map_or(-1.0, |(seen, to)| cosine(seen, to));
+    let largest = |person: &PersonSeen| person.faces.iter().map(FaceSeen::width).fold(0.0, f32::max);
+    let order = |one: &&PersonSeen, other: &&PersonSeen| {
+        alike(one).total_cmp(&alike(other)).then(largest(one).total_cmp(&largest(other)))
+    };
+    let faces = people.iter().max_by(order).into_iter().flat_map(|person| &person.faces);
+    let Some(face) = faces.max_by(|a, b| a.width().total_cmp(&b.width())) else {
         return Ok(frame.clone());
     };
     let [left, top, right, bottom] = face.bounds;

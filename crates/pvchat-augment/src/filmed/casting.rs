@@ -5,7 +5,7 @@ use pvchat_data::random::SeededStream;
 use super::{
     LeftOut, Request, Stage,
     footage::{Footage, Setting, Someone},
-    plan::Stock,
+    plan::{PersonStock, Stock},
     source::Span,
     strangers::Strangers,
     subject::Subject,
@@ -18,15 +18,21 @@ const LEAST_STRANGERS: usize = 6;
 /// Of this many strangers one is held back for testing.
 const HELD_BACK: usize = 5;
 
+/// One of the people in one half.
+pub(super) struct Figures {
+    /// The person's spans, as numbers of the cast.
+    pub(super) figures: Vec<usize>,
+    pub(super) spans: Vec<Span>,
+    /// Where the person was filmed, if that can be cleared.
+    pub(super) own: Option<Setting>,
+}
+
 /// What one half is made from.
 pub(super) struct HalfStage {
     pub(super) stock: Stock,
     /// Strangers who can be cut out, or were not needed.
     pub(super) strangers: usize,
-    /// The person's spans, as numbers of the cast.
-    pub(super) figures: Vec<usize>,
-    pub(super) spans: Vec<Span>,
-    pub(super) own: Option<Setting>,
+    pub(super) people: Vec<Figures>,
     pub(super) rooms: Vec<Setting>,
     /// Who of the cast is at home in each room.
     pub(super) at_home: Vec<Option<usize>>,
@@ -37,48 +43,51 @@ pub(super) struct HalfStage {
 pub(super) fn choose(
     request: &Request<'_>,
     footage: &Footage<'_>,
-    subject: &Subject,
+    subjects: &[Subject],
     people: &Strangers,
     left_out: &mut Vec<LeftOut>,
     stream: &SeededStream,
     monitor: &Monitor<'_>,
 ) -> Result<(Vec<Someone>, [HalfStage; 2])> {
     let options = request.options;
-    let total = people.people.len() + 4;
+    let total = people.people.len() + 2 * subjects.len() + 2;
     monitor.begin(Stage::CuttingOut, total)?;
     let mut cast: Vec<Someone> = Vec::new();
-    let mut own = Vec::new();
-    for spans in [&subject.train, &subject.test] {
-        let mut figures = Vec::new();
-        let mut problem = String::new();
-        for &(person, span) in spans {
-            let who = Someone { source: 0, person, span, similarity: 1.0, embedding: request.template.to_vec() };
-            match footage.figure_problem(&who)? {
-                None => {
-                    figures.push(cast.len());
-                    cast.push(who);
+    let mut own: [Vec<Figures>; 2] = Default::default();
+    for (number, (subject, asked)) in subjects.iter().zip(request.people).enumerate() {
+        for (half, spans) in own.iter_mut().zip([&subject.train, &subject.test]) {
+            let mut figures = Vec::new();
+            let mut problem = String::new();
+            for &(person, span) in spans {
+                let who = Someone { source: number, person, span, similarity: 1.0, embedding: asked.template.to_vec() };
+                match footage.figure_problem(&who)? {
+                    None => {
+                        figures.push(cast.len());
+                        cast.push(who);
+                    }
+                    Some(found) => problem = found,
                 }
-                Some(found) => problem = found,
             }
-        }
-        if figures.is_empty() {
-            return Err(Error::NotCutOut { clip: request.clip.into(), problem });
-        }
-        let mut setting = None;
-        for &figure in &figures {
-            let at = cast[figure].setting();
-            if setting.is_none() && footage.place_problem(&at)?.is_none() {
-                setting = Some(at);
+            if figures.is_empty() {
+                return Err(Error::NotCutOut { clip: asked.clip.into(), problem });
             }
+            let mut setting = None;
+            for &figure in &figures {
+                let at = cast[figure].setting();
+                if setting.is_none() && footage.place_problem(&at)?.is_none() {
+                    setting = Some(at);
+                }
+            }
+            let spans = figures.iter().map(|&figure| cast[figure].span).collect();
+            half.push(Figures { figures, spans, own: setting });
+            monitor.step(Stage::CuttingOut, total)?;
         }
-        own.push((figures, setting));
-        monitor.step(Stage::CuttingOut, total)?;
     }
     // Every stranger who is held back for testing is one that training does not see.
     let hold_back = people.people.len() >= LEAST_STRANGERS && options.test_negatives > 0;
     let is_held_back = |number: usize| hold_back && number % HELD_BACK == HELD_BACK / 2;
     let mut halves: Vec<HalfStage> = Vec::new();
-    for (place, (figures, setting)) in own.into_iter().enumerate() {
+    for (place, own) in own.into_iter().enumerate() {
         let is_test = place == 1;
         let (counts, most) = match is_test {
             false => (options.positives, [options.similar_people, options.random_people]),
@@ -86,15 +95,7 @@ pub(super) fn choose(
         };
         let mut pool: Vec<usize> = (0..people.people.len()).filter(|&who| !hold_back || is_held_back(who) == is_test).collect();
         let mut strangers = pool.len();
-        let mut stock = Stock {
-            spans: figures.len(),
-            own_place: setting.is_some(),
-            rooms: Vec::new(),
-            hard: Vec::new(),
-            random: Vec::new(),
-            bodies: Vec::new(),
-            heads: Vec::new(),
-        };
+        let mut stock = Stock { people: Vec::new(), rooms: Vec::new(), hard: Vec::new(), random: Vec::new(), beside: Vec::new() };
         let mut at_home: Vec<(Setting, Option<usize>)> = Vec::new();
         let mut take = |who: usize, cast: &mut Vec<Someone>| -> Result<Option<usize>> {
             for someone in &people.people[who] {
@@ -134,7 +135,11 @@ pub(super) fn choose(
         if stock.hard.is_empty() && stock.random.is_empty() && !is_test {
             let reasons = left_out.iter().take(3).map(|left_out| format!("{}: {}", left_out.name, left_out.reason));
             let reasons = reasons.collect::<Vec<_>>().join("; ");
-            return Err(Error::NobodyElse { folder: request.corpus.into(), files: footage.sources.len() - 1, reasons });
+            return Err(Error::NobodyElse {
+                folder: request.corpus.into(),
+                files: footage.sources.len() - subjects.len(),
+                reasons,
+            });
         }
         let empty = people.empty.iter().enumerate().filter(|(number, _)| people.empty.len() < 2 || (number % 2 == 1) == is_test);
         at_home.extend(empty.map(|(_, setting)| (*setting, None)));
@@ -157,21 +162,45 @@ pub(super) fn choose(
                 (Some(_), Some(_)) => {}
             }
         }
-        if options.exchanged > 0 {
-            let person = &cast[figures[0]];
-            for &stranger in stock.hard.iter().chain(&stock.random) {
-                if footage.exchange_problem(person, &cast[stranger])?.is_none() {
-                    stock.bodies.push(stranger);
+        let strangers_of = |stock: &Stock| stock.hard.iter().chain(&stock.random).copied().collect::<Vec<usize>>();
+        for Figures { figures, own, .. } in &own {
+            let mut person = PersonStock {
+                spans: figures.len(),
+                own_place: own.is_some(),
+                bodies: Vec::new(),
+                heads: Vec::new(),
+                beside: Vec::new(),
+            };
+            if options.exchanged > 0 {
+                let figure = &cast[figures[0]];
+                for stranger in strangers_of(&stock) {
+                    if footage.exchange_problem(figure, &cast[stranger])?.is_none() {
+                        person.bodies.push(stranger);
+                    }
+                    if footage.exchange_problem(&cast[stranger], figure)?.is_none() {
+                        person.heads.push(stranger);
+                    }
                 }
-                if footage.exchange_problem(&cast[stranger], person)?.is_none() {
-                    stock.heads.push(stranger);
+            }
+            if subjects.len() > 1 {
+                for (number, &figure) in figures.iter().enumerate() {
+                    if footage.company_problem(&cast[figure], subjects.len())?.is_none() {
+                        person.beside.push(number);
+                    }
+                }
+            }
+            stock.people.push(person);
+        }
+        if stock.people.iter().all(|person| !person.beside.is_empty()) {
+            for stranger in strangers_of(&stock) {
+                if footage.company_problem(&cast[stranger], subjects.len())?.is_none() {
+                    stock.beside.push(stranger);
                 }
             }
         }
         stock.rooms = rooms.iter().map(|(_, who)| who.is_some()).collect();
-        let spans = figures.iter().map(|&figure| cast[figure].span).collect();
         let (rooms, at_home) = rooms.into_iter().unzip();
-        halves.push(HalfStage { stock, strangers, figures, spans, own: setting, rooms, at_home });
+        halves.push(HalfStage { stock, strangers, people: own, rooms, at_home });
         monitor.step(Stage::CuttingOut, total)?;
     }
     match <[HalfStage; 2]>::try_from(halves) {

@@ -143,15 +143,87 @@ fn is_cloth(colour: [f32; 3], skin: [f32; 3]) -> f32 {
     ((apart - SKIN[0]) / (SKIN[1] - SKIN[0])).clamp(0.0, 1.0)
 }
 
-/// Puts a figure into a place.
-pub(super) fn compose(figure: &Figure, place: &Place, recipe: &Recipe, [rate, size]: [u32; 2], count: usize) -> Composed {
+/// The greatest width of a face, as a share of the picture, times the people in it: wanted, and where figures allow no other.
+const BESIDE: [f32; 2] = [0.42, 0.75];
+/// How far from its place among others a face may be, as a share of the room of one.
+const ASTRAY: f32 = 0.3;
+
+/// A figure in the picture: which frames of it, what part of them, and how bright.
+struct Layer<'a> {
+    figure: &'a Figure,
+    frames: Vec<usize>,
+    window: Window,
+    /// Where the face is in the window, as shares of it.
+    target: [f32; 2],
+    mirror: bool,
+    light: [f32; 3],
+}
+
+/// The square of a figure's footage that brings the face to about this place of several, the first from the left; `None` where edges
+/// at which the footage cuts the body off would come into view.
+fn beside(
+    figure: &Figure,
+    frames: &[usize],
+    share: f32,
+    [x, y]: [f32; 2],
+    mirror: bool,
+    count: usize,
+) -> Option<(Window, [f32; 2])> {
+    let target = [if mirror { 1.0 - x } else { x }, y];
+    let window = Window::around(figure, frames, share.min(BESIDE[0] / count as f32), target);
+    let faces = || frames.iter().filter_map(|&frame| figure.faces.get(frame));
+    let mean = |value: fn(&[f32; 4]) -> f32| faces().map(value).sum::<f32>() / frames.len().max(1) as f32 / window.side;
+    let astray = (mean(|face| (face[0] + face[2]) / 2.0) - window.left / window.side - target[0]).abs();
+    let fits = mean(|face| face[2] - face[0]) <= BESIDE[1] / count as f32 && astray <= ASTRAY / count as f32;
+    fits.then_some((window, target))
+}
+
+/// The middle of a place among others, the first from the left.
+fn column(place: usize, count: usize) -> f32 {
+    (place as f32 + 0.5) / count as f32
+}
+
+/// Why a figure cannot stand beside others, `count` people in all, if so.
+pub(super) fn company_problem(figure: &Figure, count: usize) -> Option<String> {
+    let frames: Vec<usize> = (0..figure.frames.len()).collect();
+    let fits = |place: usize| {
+        let at = [column(place, count), 0.4];
+        [false, true].into_iter().any(|mirror| beside(figure, &frames, FACE[1], at, mirror, count).is_some())
+    };
+    (!(0..count).any(fits)).then(|| "the body does not fit beside others".to_string())
+}
+
+/// All orders of some numbers.
+fn orders(count: usize) -> Vec<Vec<usize>> {
+    match count {
+        0 => vec![Vec::new()],
+        _ => orders(count - 1)
+            .into_iter()
+            .flat_map(|order| {
+                (0..count).map(move |place| {
+                    let mut order = order.clone();
+                    order.insert(place, count - 1);
+                    order
+                })
+            })
+            .collect(),
+    }
+}
+
+/// Puts figures into a place: one where the place's own person was, several side by side. Or why they do not fit, in words.
+pub(super) fn compose(
+    figures: &[&Figure],
+    place: &Place,
+    recipe: &Recipe,
+    [rate, size]: [u32; 2],
+    count: usize,
+) -> std::result::Result<Composed, String> {
     let frames_of = |seconds: &[f64], start: f32, tempo: f32| -> Vec<usize> {
         let needed = (count.saturating_sub(1)) as f64 * f64::from(tempo) / f64::from(rate);
         let length = seconds.last().copied().unwrap_or(0.0);
         let begin = f64::from(start) * (length - needed).max(0.0);
         (0..count).map(|frame| frame_at(seconds, begin + frame as f64 * f64::from(tempo) / f64::from(rate))).collect()
     };
-    let person = frames_of(&figure.seconds, recipe.start, recipe.tempo);
     let scenery = frames_of(&place.seconds, recipe.place_start, 1.0);
     let side = size as usize;
     let place_side = place.frames.first().map_or(1.0, |frame| frame.width() as f32);
@@ -163,62 +235,111 @@ pub(super) fn compose(figure: &Figure, place: &Place, recipe: &Recipe, [rate, si
     };
     let share = place.spot.face * recipe.scale / recipe.place_zoom;
     let target = [0, 1].map(|axis| (place.spot.centre[axis] + recipe.shift[axis]).clamp(0.25, 0.75));
-    let window = Window::around(figure, &person, share, target);
-    let light = relight(figure.colour, place.colour, recipe.light);
+    let frames: Vec<Vec<usize>> = figures.iter().map(|figure| frames_of(&figure.seconds, recipe.start, recipe.tempo)).collect();
+    let placed = match figures {
+        [figure] => vec![(Window::around(figure, &frames[0], share, target), target, recipe.mirror)],
+        several => {
+            let mut orders = orders(several.len());
+            let first = (recipe.seed % orders.len() as u64) as usize;
+            orders.rotate_left(first);
+            let placed = |order: &Vec<usize>| {
+                let of = |(number, place): (usize, &usize)| {
+                    let at = [column(*place, several.len()), target[1]];
+                    [recipe.mirror, !recipe.mirror].into_iter().find_map(|mirror| {
+                        let (window, target) = beside(several[number], &frames[number], share, at, mirror, several.len())?;
+                        Some((window, target, mirror))
+                    })
+                };
+                order.iter().enumerate().map(of).collect::<Option<Vec<_>>>()
+            };
+            orders.iter().find_map(placed).ok_or("the bodies do not fit beside each other")?
+        }
+    };
+    let layers = figures.iter().zip(frames).zip(placed).map(|((figure, frames), (window, target, mirror))| {
+        let light = relight(figure.colour, place.colour, recipe.light);
+        Layer { figure, frames, window, target, mirror, light }
+    });
+    let layers: Vec<Layer<'_>> = layers.collect();
     let tone = Tone::new(recipe);
     let mut composed = Composed { frames: Vec::with_capacity(count), matte: GrayImage::new(size, size) };
-    for (number, (&frame, &behind)) in person.iter().zip(&scenery).enumerate() {
+    for (number, &behind) in scenery.iter().enumerate() {
         let along = number as f32 / (count.max(2) - 1) as f32;
         let closeness = if recipe.approach >= 0.0 { along } else { 1.0 - along };
         let zoom = 1.0 - recipe.approach.abs() * closeness;
-        let (window, view) = (window.closer(zoom, target), view.closer(zoom, [0.5, 0.5]));
+        let view = view.closer(zoom, [0.5, 0.5]);
         let behind = &place.frames[behind.min(place.frames.len() - 1)];
-        let (picture, matte, face) = (&figure.frames[frame], &figure.mattes[frame], &figure.faces[frame]);
-        let collar = COLLAR.map(|share| face[3] + share * (face[3] - face[1]));
         let mut result = RgbImage::new(size, size);
-        let [width, height] = [picture.width() as usize, picture.height() as usize];
-        let (columns, rows) =
-            (taps(side, window.left, window.side, width, recipe.mirror), taps(side, window.top, window.side, height, false));
         let edge = behind.width() as usize;
         let (behind_columns, behind_rows) =
             (taps(side, view.left, view.side, edge, recipe.place_mirror), taps(side, view.top, view.side, edge, false));
         let is_middle = number == count / 2;
-        let shares = outline(matte, &columns, &rows);
+        let people: Vec<Drawn<'_>> = layers.iter().map(|layer| layer.drawn(layer.frames[number], zoom, side)).collect();
         for (y, pixels) in result.chunks_exact_mut(3 * side).enumerate() {
-            let (row, behind_row) = (rows[y], behind_rows[y]);
             for (x, pixel) in pixels.chunks_exact_mut(3).enumerate() {
-                let mut colour = mixed(behind, behind_columns[x], behind_row);
-                let column = columns[x];
-                let share = shares[y * side + x];
-                if share > 0.0 {
-                    let mut person = mixed(picture, column, row);
-                    if let Some(dye) = recipe.clothes
-                        && row.first as f32 > collar[0]
-                    {
-                        // Little by little, so that no line is seen across the neck.
-                        let below = ((row.first as f32 - collar[0]) / (collar[1] - collar[0]).max(1.0)).min(1.0);
-                        let strength = below * is_cloth(person, figure.skin);
-                        person.iter_mut().zip(dye).for_each(|(value, dye)| *value *= 1.0 + (dye - 1.0) * strength);
-                    }
-                    for ((colour, person), light) in colour.iter_mut().zip(person).zip(light) {
-                        *colour = *colour * (1.0 - share) + (person * light).min(255.0) * share;
-                    }
-                    if is_middle {
-                        composed.matte.as_mut()[y * side + x] = (255.0 * share) as u8;
+                let mut colour = mixed(behind, behind_columns[x], behind_rows[y]);
+                for Drawn { layer, picture, collar, columns, rows, shares, .. } in &people {
+                    let (share, row) = (shares[y * side + x], rows[y]);
+                    if share > 0.0 {
+                        let mut person = mixed(picture, columns[x], row);
+                        if let Some(dye) = recipe.clothes
+                            && row.first as f32 > collar[0]
+                        {
+                            // Little by little, so that no line is seen across the neck.
+                            let below = ((row.first as f32 - collar[0]) / (collar[1] - collar[0]).max(1.0)).min(1.0);
+                            let strength = below * is_cloth(person, layer.figure.skin);
+                            person.iter_mut().zip(dye).for_each(|(value, dye)| *value *= 1.0 + (dye - 1.0) * strength);
+                        }
+                        for ((colour, person), light) in colour.iter_mut().zip(person).zip(layer.light) {
+                            *colour = *colour * (1.0 - share) + (person * light).min(255.0) * share;
+                        }
+                        if is_middle {
+                            let known = &mut composed.matte.as_mut()[y * side + x];
+                            *known = (*known).max((255.0 * share) as u8);
+                        }
                     }
                 }
                 pixel.iter_mut().zip(colour).for_each(|(to, value)| *to = (value + 0.5) as u8);
             }
         }
-        let to_picture = |edge: f32, begin: f32| (edge - begin) / window.side;
-        let (left, right) = (to_picture(face[0], window.left), to_picture(face[2], window.left));
-        let across = if recipe.mirror { [1.0 - right, 1.0 - left] } else { [left, right] };
-        let down = [to_picture(face[1], window.top), to_picture(face[3], window.top)];
-        occlude(&mut result, recipe, [across[0], down[0], across[1], down[1]]);
+        let faces: Vec<[f32; 4]> = people.iter().map(|person| person.face).collect();
+        occlude(&mut result, recipe, &faces);
         finish(&mut result, recipe, &tone, number);
         composed.frames.push(result);
     }
-    composed
+    Ok(composed)
+}
+
+/// A layer of one frame of a made clip.
+struct Drawn<'a> {
+    layer: &'a Layer<'a>,
+    picture: &'a RgbImage,
+    /// Where clothes begin, in rows of the figure's picture.
+    collar: [f32; 2],
+    columns: Vec<Tap>,
+    rows: Vec<Tap>,
+    /// How much of each pixel is the person's.
+    shares: Vec<f32>,
+    /// Left, top, right and bottom of the face as shares of the made picture.
+    face: [f32; 4],
+}
+
+impl Layer<'_> {
+    /// A frame of the figure as it comes to lie in a picture of that side.
+    fn drawn(&self, frame: usize, zoom: f32, side: usize) -> Drawn<'_> {
+        let window = self.window.closer(zoom, self.target);
+        let (picture, matte, face) = (&self.figure.frames[frame], &self.figure.mattes[frame], &self.figure.faces[frame]);
+        let collar = COLLAR.map(|share| face[3] + share * (face[3] - face[1]));
+        let [width, height] = [picture.width() as usize, picture.height() as usize];
+        let (columns, rows) =
+            (taps(side, window.left, window.side, width, self.mirror), taps(side, window.top, window.side, height, false));
+        let shares = outline(matte, &columns, &rows);
+        let to_picture = |edge: f32, begin: f32| (edge - begin) / window.side;
+        let (left, right) = (to_picture(face[0], window.left), to_picture(face[2], window.left));
+        let across = if self.mirror { [1.0 - right, 1.0 - left] } else { [left, right] };
+        let down = [to_picture(face[1], window.top), to_picture(face[3], window.top)];
+        let face = [across[0], down[0], across[1], down[1]];
+        Drawn { layer: self, picture, collar, columns, rows, shares, face }
+    }
 }
 
 /// Crops nothing and changes nothing but the size.
@@ -296,14 +417,15 @@ fn matte_at(matte: &GrayImage, width: usize, column: Tap, row: Tap) -> f32 {
     above * (1.0 - row.share) + below * row.share
 }
 
-/// Puts something in front, and bars around, where they leave the face free.
-fn occlude(frame: &mut RgbImage, recipe: &Recipe, face: [f32; 4]) {
+/// Puts something in front, and bars around, where they leave every face free.
+fn occlude(frame: &mut RgbImage, recipe: &Recipe, faces: &[[f32; 4]]) {
     let size = frame.width() as f32;
-    let [left, top, right, bottom] = face;
-    let margin = 0.15 * (right - left);
     let mut cover = |[from_x, from_y, to_x, to_y]: [f32; 4], colour: [u8; 3]| {
-        let apart = from_x > right + margin || to_x < left - margin || from_y > bottom + margin || to_y < top - margin;
-        if !apart {
+        let is_free = |[left, top, right, bottom]: &[f32; 4]| {
+            let margin = 0.15 * (right - left);
+            from_x > right + margin || to_x < left - margin || from_y > bottom + margin || to_y < top - margin
+        };
+        if !faces.iter().all(is_free) {
             return;
         }
         let whole = |share: f32| (share * size).round().clamp(0.0, size) as u32;
@@ -373,6 +495,7 @@ mod tests {
     use crate::filmed::assets::Spot;
     use image::{Luma, Rgb};
     use pvchat_data::random::SeededStream;
+    use std::collections::BTreeSet;
 
     /// A red body with a green face on the left half of wide footage, cut off below.
     fn figure() -> Figure {
@@ -417,9 +540,13 @@ mod tests {
         recipe
     }
 
+    fn alone(figure: &Figure, recipe: &Recipe, count: usize) -> Composed {
+        compose(&[figure], &place(), recipe, [4, 100], count).unwrap()
+    }
+
     #[test]
     fn the_face_comes_to_the_place_of_the_old_one_and_the_body_reaches_the_edge() {
-        let composed = compose(&figure(), &place(), &plain(), [4, 100], 4);
+        let composed = alone(&figure(), &plain(), 4);
         assert_eq!(composed.frames.len(), 4);
         let frame = &composed.frames[0];
         let green: Vec<(u32, u32)> = frame.enumerate_pixels().filter(|(_, _, p)| p.0[1] > 180).map(|(x, y, _)| (x, y)).collect();
@@ -448,8 +575,7 @@ mod tests {
     fn clothes_change_and_skin_does_not() {
         let mut recipe = plain();
         recipe.clothes = Some([0.5, 1.0, 1.0]);
-        let (before, after) =
-            (compose(&figure(), &place(), &plain(), [4, 100], 1), compose(&figure(), &place(), &recipe, [4, 100], 1));
+        let (before, after) = (alone(&figure(), &plain(), 1), alone(&figure(), &recipe, 1));
         let (before, after) = (&before.frames[0], &after.frames[0]);
         assert_eq!(before.get_pixel(50, 40), after.get_pixel(50, 40));
         assert!(after.get_pixel(50, 95).0[0] < before.get_pixel(50, 95).0[0] - 80);
@@ -460,7 +586,7 @@ mod tests {
         let mut recipe = plain();
         recipe.bars = Some((true, 0.3));
         let mut frame = RgbImage::from_pixel(50, 50, Rgb([200; 3]));
-        occlude(&mut frame, &recipe, [0.4, 0.2, 0.6, 0.4]);
+        occlude(&mut frame, &recipe, &[[0.4, 0.2, 0.6, 0.4]]);
         // The upper bar would cover the face, the lower one does not.
         assert_eq!((frame.get_pixel(2, 2).0, frame.get_pixel(2, 48).0), ([200; 3], [0; 3]));
     }
@@ -474,10 +600,47 @@ mod tests {
         let mut recipe = plain();
         (recipe.start, recipe.tempo) = (0.0, 2.0);
         let blue = |recipe: &Recipe| -> Vec<u8> {
-            compose(&figure, &place(), recipe, [4, 100], 2).frames.iter().map(|frame| frame.get_pixel(50, 40).0[2]).collect()
+            alone(&figure, recipe, 2).frames.iter().map(|frame| frame.get_pixel(50, 40).0[2]).collect()
         };
         assert_eq!(blue(&recipe), [60, 140]);
         recipe.tempo = 1.0;
         assert_eq!(blue(&recipe), [60, 100]);
+    }
+
+    #[test]
+    fn two_stand_side_by_side_with_whole_faces_and_who_is_cut_off_at_both_sides_does_not() {
+        let mut other = figure();
+        for frame in &mut other.frames {
+            frame.pixels_mut().filter(|pixel| pixel.0[1] > 180).for_each(|pixel| pixel.0 = [60, 60, 200]);
+        }
+        other.skin = [60.0, 60.0, 200.0];
+        let mut sides = BTreeSet::new();
+        for seed in 0..8 {
+            let recipe = Recipe { seed, mirror: seed % 3 == 0, ..plain() };
+            let composed = compose(&[&figure(), &other], &place(), &recipe, [4, 100], 2).unwrap();
+            let middle = |channel: usize| {
+                let all = composed.frames[0].enumerate_pixels();
+                let face: Vec<u32> =
+                    all.filter(|(_, _, pixel)| pixel.0[channel] > 180 && pixel.0[0] < 100).map(|at| at.0).collect();
+                assert!(face.len() > 150, "{}", face.len());
+                face.iter().sum::<u32>() as f32 / face.len() as f32
+            };
+            let (green, blue) = (middle(1), middle(2));
+            let (left, right) = (green.min(blue), green.max(blue));
+            assert!((15.0..35.0).contains(&left) && (65.0..85.0).contains(&right), "{green} and {blue}");
+            // The seed says who is on which side.
+            sides.insert(green < blue);
+        }
+        assert_eq!(sides.len(), 2);
+        let mut close = figure();
+        close.cut = [true, false, true, true];
+        close.frames.iter_mut().for_each(|frame| *frame = image::imageops::crop_imm(frame, 0, 0, 60, 100).to_image());
+        close.mattes.iter_mut().for_each(|matte| *matte = image::imageops::crop_imm(matte, 0, 0, 60, 100).to_image());
+        assert_eq!((company_problem(&figure(), 2), company_problem(&close, 2).is_some()), (None, true));
+        assert!(compose(&[&figure(), &close], &place(), &plain(), [4, 100], 2).is_err());
+        // One side can be turned outwards.
+        close.cut = [false, false, true, true];
+        assert_eq!(company_problem(&close, 2), None);
+        assert_eq!(orders(3).len(), 6);
     }
 }

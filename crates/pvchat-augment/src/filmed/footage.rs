@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     DatasetOptions, Eyes,
     assets::{Figure, Place},
+    compose::company_problem,
     heads::{exchanged, problem},
     manifest::{MAKING_VERSION, Store},
     source::{Bound, Look, Source, Span, read},
@@ -164,6 +165,19 @@ impl Footage<'_> {
             Ok(Checked { problem })
         };
         self.store.get("exchanges", &key, |_: &Checked| true, check).map(|checked| checked.problem)
+    }
+
+    /// Why somebody cannot stand beside others, `count` people in all, if so.
+    pub(super) fn company_problem(&self, who: &Someone, count: usize) -> Result<Option<String>> {
+        let key = format!("{} one of {count}", self.figure_key(who));
+        let check = || {
+            let problem = match self.figure(who)? {
+                Ok(figure) => company_problem(&figure, count),
+                Err(problem) => Some(problem),
+            };
+            Ok(Checked { problem })
+        };
+        self.store.get("company", &key, |_: &Checked| true, check).map(|checked| checked.problem)
     }
 
     /// A place, cleared once.

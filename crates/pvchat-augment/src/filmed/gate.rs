@@ -19,32 +19,35 @@ pub struct Judged {
     pub refused: Option<String>,
 }
 
-/// Judges a clip by the people in `frames` frames of it. It is kept when one person is seen in at least half of them who is
-/// whom the clip is meant to show, and nobody else; a clip of somebody else must also be below the bound to the learned person.
-pub(super) fn judge(
-    people: &[PersonSeen],
-    frames: usize,
-    [meant, subject]: [&[f32]; 2],
-    is_positive: bool,
-    thresholds: Thresholds,
-) -> Judged {
-    let alike = |person: &PersonSeen| person.embedding.as_deref().map_or(-1.0, |embedding| cosine(embedding, meant));
-    let main = people.iter().max_by(|one, other| alike(one).total_cmp(&alike(other)));
+/// Judges a clip by the people in `frames` frames of it. It is kept when those are seen in at least half of them whom the clip is
+/// `meant` to show, and nobody else, and all of them are below the bound to the learned people who are `absent`.
+pub(super) fn judge(people: &[PersonSeen], frames: usize, [meant, absent]: [&[&[f32]]; 2], thresholds: Thresholds) -> Judged {
+    let alike = |person: &PersonSeen, to: &[f32]| person.embedding.as_deref().map_or(-1.0, |embedding| cosine(embedding, to));
+    let mut mains: Vec<(&PersonSeen, f32)> = Vec::with_capacity(meant.len());
+    for &to in meant {
+        let left = people.iter().filter(|person| !mains.iter().any(|(main, _)| std::ptr::eq(*main, *person)));
+        let main = left.max_by(|one, other| alike(one, to).total_cmp(&alike(other, to)));
+        mains.extend(main.map(|main| (main, alike(main, to))));
+    }
+    let is_complete = mains.len() == meant.len();
+    let least = mains.iter().map(|(_, similarity)| *similarity).reduce(f32::min).filter(|_| is_complete);
+    let similarity = least.unwrap_or(-1.0);
+    let nearest = mains.iter().flat_map(|(main, _)| absent.iter().map(|to| alike(main, to))).reduce(f32::max);
     let mut judged = Judged {
-        similarity: main.map_or(-1.0, alike),
-        to_subject: main.and_then(|main| main.embedding.as_deref()).map_or(-1.0, |embedding| cosine(embedding, subject)),
+        similarity,
+        to_subject: nearest.unwrap_or(similarity),
         frames,
-        seen: main.map_or(0, |main| main.faces.len()),
+        seen: mains.iter().map(|(main, _)| main.faces.len()).min().filter(|_| is_complete).unwrap_or(0),
         refused: None,
     };
-    let seen_with = |other: &PersonSeen| {
-        let frames = main.map(|main| main.faces.iter().map(|face| face.frame).collect::<Vec<_>>()).unwrap_or_default();
-        other.faces.iter().any(|face| frames.contains(&face.frame))
-    };
-    // Somebody without a good face who is never seen together with the person is the person, badly visible.
+    let seen_in = |person: &PersonSeen, frame: usize| person.faces.iter().any(|face| face.frame == frame);
+    let seen_with_all =
+        |other: &PersonSeen| other.faces.iter().any(|face| mains.iter().all(|(main, _)| seen_in(main, face.frame)));
+    // Somebody without a good face who is never seen together with everybody is one of them, badly visible.
     let is_other = |person: &&PersonSeen| {
-        main.is_some_and(|main| !std::ptr::eq(*person, main))
-            && (seen_with(person) || (person.embedding.is_some() && alike(person) < thresholds.same))
+        let is_main = mains.iter().any(|(main, _)| std::ptr::eq(*main, *person));
+        let is_like_one = meant.iter().any(|to| alike(person, to) >= thresholds.same);
+        !is_main && (seen_with_all(person) || (person.embedding.is_some() && !is_like_one))
     };
     judged.refused = if judged.seen * 2 < frames || judged.similarity < -0.99 {
         Some("no good face".to_string())
@@ -52,7 +55,7 @@ pub(super) fn judge(
         Some(format!("similarity {:.2} is below {:.2}", judged.similarity, thresholds.same))
     } else if people.iter().any(|person| is_other(&person)) {
         Some("somebody else is seen".to_string())
-    } else if !is_positive && judged.to_subject >= thresholds.other {
+    } else if !absent.is_empty() && judged.to_subject >= thresholds.other {
         Some(format!("similarity {:.2} to the person is not below {:.2}", judged.to_subject, thresholds.other))
     } else {
         None
@@ -79,7 +82,8 @@ mod tests {
     }
 
     fn reason(people: &[PersonSeen], is_positive: bool) -> String {
-        judge(people, 4, [&[1.0, 0.0], &[0.6, 0.8]], is_positive, THRESHOLDS).refused.unwrap_or_default()
+        let absent: &[&[f32]] = if is_positive { &[] } else { &[&[0.6, 0.8]] };
+        judge(people, 4, [&[&[1.0, 0.0]], absent], THRESHOLDS).refused.unwrap_or_default()
     }
 
     #[test]
@@ -95,5 +99,25 @@ mod tests {
         assert_eq!(reason(&[gone, person(None, &[3])], true), "");
         // The same clip as one of somebody else: too similar to the learned person.
         assert!(reason(&[right], false).contains("is not below"));
+    }
+
+    #[test]
+    fn of_two_both_have_to_be_seen_and_nobody_else() {
+        let reason = |people: &[PersonSeen], absent: &[&[f32]]| {
+            judge(people, 4, [&[&[1.0, 0.0], &[0.0, 1.0]], absent], THRESHOLDS).refused.unwrap_or_default()
+        };
+        let (one, other) = (person(Some([0.95, 0.312]), &[0, 1, 2, 3]), person(Some([0.1, 0.995]), &[0, 1, 3]));
+        let both = [one.clone(), other.clone()];
+        assert_eq!(reason(&both, &[]), "");
+        assert_eq!(reason(&both, &[&[-1.0, 0.0]]), "");
+        assert!(reason(&both, &[&[0.6, 0.8]]).contains("to the person is not below"));
+        assert_eq!(reason(&both[..1], &[]), "no good face");
+        assert_eq!(reason(&[one.clone(), person(Some([0.1, 0.995]), &[0])], &[]), "no good face");
+        assert!(reason(&[one.clone(), person(Some([-1.0, 0.0]), &[0, 1, 2])], &[]).starts_with("similarity"));
+        let third = |frames: &[usize], embedding| [one.clone(), other.clone(), person(embedding, frames)];
+        assert_eq!(reason(&third(&[2], Some([-1.0, 0.0])), &[]), "somebody else is seen");
+        assert_eq!(reason(&third(&[3], None), &[]), "somebody else is seen");
+        // The other, badly visible.
+        assert_eq!(reason(&third(&[2], None), &[]), "");
     }
 }

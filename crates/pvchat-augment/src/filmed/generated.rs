@@ -178,12 +178,14 @@ impl Studio<'_> {
     /// The clips of the person and of others that a generator is to make. Both have the same scenes equally often.
     fn items(&self, generator: &Generator) -> Vec<Item> {
         let (options, stock) = (self.request.options, &self.stage.stock);
+        // Generators make clips for datasets of one person.
+        let figures = self.stage.people.first().map(|person| person.figures.as_slice()).unwrap_or_default();
         let count = generator.description().clips();
         let others = share(options.negatives, count, options.positives).max(1);
         let similar = share(others, options.hard.min(options.negatives), options.negatives);
         let mut items: Vec<Item> = (0..count)
             .filter_map(|number| {
-                let who = *self.stage.figures.get(number % self.stage.figures.len().max(1))?;
+                let who = *figures.get(number % figures.len().max(1))?;
                 Some(Item { who, positive: true, hard: false, scene: number, number })
             })
             .collect();
@@ -442,7 +444,8 @@ impl Studio<'_> {
         let name = &generator.description().name;
         let stream = self.stream.derive(format!("{name} {} {} {attempt}", item.positive, item.number));
         let recipe = Recipe::draw(&stream);
-        let mut drawing = self.maker.drawing(who, item.positive, Half::Train, &recipe);
+        let present = if item.positive { vec![0] } else { Vec::new() };
+        let mut drawing = self.maker.drawing(&[who], present, Half::Train, &recipe);
         drawing.making = Making::Generated;
         drawing.figure = format!("{} {:?}", product.sha256, footage.sizes());
         let file = footage.store.file(STAGE, &product.sha256);
@@ -465,7 +468,16 @@ impl Studio<'_> {
         if kept.outcome.judged.refused.is_some() {
             let judged = kept.outcome.judged;
             let (half, making) = (Half::Train, Making::Generated);
-            return Ok(Err(Dropped { half, positive: item.positive, making, figure, place, attempt, judged }));
+            return Ok(Err(Dropped {
+                half,
+                positive: item.positive,
+                present: Vec::new(),
+                making,
+                figure,
+                place,
+                attempt,
+                judged,
+            }));
         }
         let (mut record, features) = kept.record(&drawing, item.hard, (figure, who.span), place, attempt);
         record.generated = Some(generated(generator, task, product));

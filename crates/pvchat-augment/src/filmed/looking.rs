@@ -3,7 +3,7 @@
 use pvchat_data::random::SeededStream;
 
 use super::{
-    Eyes, LeftOut, Request, Stage,
+    Eyes, LeftOut, PersonClip, Request, Stage,
     archive::{KnownFiles, Spared, choose},
     manifest::{MAKING_VERSION, Store},
     source::{Look, Source, footage_in, look},
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// The seconds of the person's clip and of others that are looked at.
 const LOOKED_AT: [f64; 2] = [60.0, 20.0];
 
-/// What was seen in all footage.
+/// What was seen in all footage; the clips of the people come first.
 pub(super) struct Seen {
     pub(super) sources: Vec<Source>,
     pub(super) looks: Vec<Look>,
@@ -22,7 +22,7 @@ pub(super) struct Seen {
     pub(super) spared: Option<Spared>,
 }
 
-/// Looks at the reference and at the corpus; of files that an index knows, at some. The reference comes first; files of the
+/// Looks at the clips of the people and at the corpus; of files that an index knows, at some. Files of the
 /// corpus that cannot be read are left out.
 pub(super) fn look_at_all(
     request: &Request<'_>,
@@ -32,23 +32,29 @@ pub(super) fn look_at_all(
     models: &str,
     stream: &SeededStream,
 ) -> Result<Seen> {
-    let name = request.clip.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let reference = Source::new(name, request.clip)?;
+    let reference = |person: &PersonClip<'_>| {
+        let name = person.clip.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Source::new(name, person.clip)
+    };
+    let references = request.people.iter().map(reference).collect::<Result<Vec<Source>>>()?;
     let files = footage_in(request.corpus)?;
     if files.is_empty() {
         return Err(Error::NoFootage { folder: request.corpus.into() });
     }
     let nothing = KnownFiles::new();
     let (files, left_out, spared) = choose(files, request.known.unwrap_or(&nothing), request, eyes.thresholds(), stream);
-    let total = files.len() + 1;
+    let total = files.len() + references.len();
     monitor.begin(Stage::Looking, total)?;
     let eye_model = eyes.eye_model().map(|model| model.id).unwrap_or_default();
     let seen = |source: &Source, from: f64, most: f64| {
         let key = format!("{MAKING_VERSION} {models} {eye_model} {} {from:.3} {most}", source.sha256);
         store.get("looks", &key, |_: &Look| true, || look(&source.path, [from, from + most], eyes))
     };
-    let first = seen(&reference, 0.0, LOOKED_AT[0])?;
-    monitor.step(Stage::Looking, total)?;
+    let mut looks = Vec::with_capacity(total);
+    for reference in &references {
+        looks.push(seen(reference, 0.0, LOOKED_AT[0])?);
+        monitor.step(Stage::Looking, total)?;
+    }
     let found: Vec<std::result::Result<(Source, Look), LeftOut>> = in_parallel(&files, request.threads, |file| {
         let name = file.name.clone();
         let looked = Source::new(name.clone(), &file.path).and_then(|source| {
@@ -68,11 +74,14 @@ pub(super) fn look_at_all(
         }
     })?;
     let spared = request.known.map(|_| spared);
-    let mut all = Seen { sources: vec![reference], looks: vec![first], left_out, spared };
+    let mut all = Seen { sources: references, looks, left_out, spared };
     for found in found {
         match found {
             Ok((source, look)) => match all.sources.iter().position(|known| known.sha256 == source.sha256) {
-                Some(0) => all.left_out.push(LeftOut { name: source.name, reason: "it is the clip of the person".into() }),
+                Some(person) if person < request.people.len() => {
+                    let reason = format!("it is the clip of {}", request.called(person));
+                    all.left_out.push(LeftOut { name: source.name, reason });
+                }
                 Some(same) => {
                     let reason = format!("it is the same file as {}", all.sources[same].name);
                     all.left_out.push(LeftOut { name: source.name, reason });

@@ -6,20 +6,20 @@ use std::{
 };
 
 use image::{GrayImage, RgbImage};
-use pvchat_data::random::SeededStream;
+use pvchat_data::{SubjectName, random::SeededStream};
 use pvchat_video::{Quality, VideoWriter};
 use serde::Serialize;
 
 use super::{
     ClipRecord, Dropped, Half, Judged, Making, Recipe, Request,
-    assets::Square,
+    assets::{Figure, Square},
     blind::Features,
     casting::HalfStage,
     compose::{Composed, compose, untouched},
     footage::{Footage, Setting, Someone},
     gate,
     manifest::{MAKING_VERSION, Outcome, remove},
-    plan::{Room, Slot},
+    plan::{Company, Room, Slot},
     source::{Bound, Span, hash, hash_file, read},
     workers::busy,
 };
@@ -66,60 +66,57 @@ pub(super) struct Drawing<'a> {
     place: Option<String>,
     recipe: &'a Recipe,
     frames: usize,
+    /// What else it follows from where the dataset is about several people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    several: Option<Several<'a>>,
+    /// Whom it is meant to show.
+    #[serde(skip)]
+    shown: Vec<&'a [f32]>,
+    /// The people of the dataset whom it is not meant to show.
+    #[serde(skip)]
+    absent: Vec<&'a [f32]>,
+    /// Those whom it is meant to show, of several.
+    #[serde(skip)]
+    present: Vec<SubjectName>,
+}
+
+/// What a drawing follows from in a dataset of several people.
+#[derive(Serialize)]
+struct Several<'a> {
+    people: Vec<&'a [f32]>,
+    present: Vec<usize>,
+    company: Vec<(String, &'a [f32])>,
+}
+
+/// Who takes part in a clip, and how it is made.
+struct Cast<'a> {
+    making: Making,
+    who: &'a Someone,
+    /// Whether that is one of the most similar strangers.
+    is_hard: bool,
+    /// On whose body the head is, if that is another's.
+    body: Option<&'a Someone>,
+    /// Who stands beside.
+    company: Vec<&'a Someone>,
+    /// Which of the people are among all of these.
+    present: Vec<usize>,
 }
 
 impl Maker<'_> {
     /// Makes a clip, and draws it again if the gate refuses it.
     pub(super) fn clip(&self, half: Half, number: usize, slot: &Slot) -> Result<Drawn> {
         let (footage, stage) = (self.footage, &self.stages[usize::from(half == Half::Test)]);
-        let stream = self.stream.derive(format!("{half:?} clip {number} {}", slot.positive));
+        let stream = self.stream.derive(format!("{half:?} clip {number} {}", slot.shows.is_some()));
         let mut dropped = Vec::new();
         let attempts = self.request.options.attempts;
         for attempt in 0..attempts {
             let recipe = Recipe::draw(&stream.derive(attempt));
-            let figures = [&stage.stock.hard, &stage.stock.random];
             let setting = match slot.room {
-                Room::Own => stage.own,
+                Room::Own(person) => stage.people[person].own,
                 Room::Other(room) => Some(stage.rooms[room]),
             };
-            // Heads that the gate refuses too often stay on their bodies.
-            let making = match slot.making {
-                Making::Exchanged if attempt >= attempts - attempts / 3 => Making::Composed,
-                making => making,
-            };
-            let (who, is_hard) = match (slot.positive, making) {
-                (true, _) => (stage.figures[slot.figure], false),
-                (false, Making::Untouched) => {
-                    let Room::Other(room) = slot.room else { break };
-                    let Some(who) = stage.at_home[room] else { break };
-                    (who, stage.stock.hard.contains(&who))
-                }
-                // What is generated is no slot.
-                (false, Making::Generated) => break,
-                (false, Making::Exchanged) => {
-                    let heads = &stage.stock.heads;
-                    let first = heads.iter().position(|&who| who == slot.figure).unwrap_or(0);
-                    let who = heads.get((first + attempt) % heads.len().max(1)).copied().unwrap_or(slot.figure);
-                    (who, stage.stock.hard.contains(&who))
-                }
-                (false, Making::Composed) => {
-                    let pool = figures.into_iter().find(|pool| pool.contains(&slot.figure)).unwrap_or(&stage.stock.hard);
-                    // After two refusals somebody else of the same kind is taken, so that the place keeps its share.
-                    let first = pool.iter().position(|&who| who == slot.figure).unwrap_or(0);
-                    let who = pool.get((first + attempt / 2) % pool.len().max(1)).copied().unwrap_or(slot.figure);
-                    (who, stage.stock.hard.contains(&who))
-                }
-            };
-            let who = &self.cast[who];
-            let body = match making {
-                Making::Exchanged if slot.positive => {
-                    let bodies = &stage.stock.bodies;
-                    let first = bodies.iter().position(|&stranger| stranger == slot.body).unwrap_or(0);
-                    bodies.get((first + attempt) % bodies.len().max(1)).map(|&stranger| &self.cast[stranger])
-                }
-                Making::Exchanged => stage.figures.first().map(|&figure| &self.cast[figure]),
-                Making::Untouched | Making::Composed | Making::Generated => None,
-            };
+            let Some(cast) = self.cast(stage, slot, attempt) else { break };
+            let Cast { making, who, body, company, .. } = &cast;
             let place = match making {
                 Making::Untouched | Making::Generated => None,
                 Making::Composed | Making::Exchanged => match setting {
@@ -127,34 +124,114 @@ impl Maker<'_> {
                     None => break,
                 },
             };
-            let mut drawing = self.drawing(who, slot.positive, half, &recipe);
-            drawing.making = making;
+            let shown: Vec<&Someone> = std::iter::once(*who).chain(company.iter().copied()).collect();
+            let mut drawing = self.drawing(&shown, cast.present.clone(), half, &recipe);
+            drawing.making = *making;
             drawing.figure = footage.figure_key(who);
             drawing.body = body.map(|body| footage.figure_key(body));
             drawing.place = place.map(|place| footage.place_key(&place));
-            let kept = self.keep(&drawing, || self.frames((who, body), place, &recipe))?;
-            let figure = footage.sources[who.source].name.clone();
-            let place = place.map_or_else(|| figure.clone(), |place| footage.sources[place.source].name.clone());
+            let kept = self.keep(&drawing, || self.frames(&cast, place, &recipe))?;
+            let of = |who: &Someone| (footage.sources[who.source].name.clone(), who.span);
+            let figure = of(who);
+            let place = place.map_or_else(|| figure.0.clone(), |place| footage.sources[place.source].name.clone());
             if kept.outcome.judged.refused.is_some() {
-                let judged = kept.outcome.judged;
-                dropped.push(Dropped { half, positive: slot.positive, making, figure, place, attempt, judged });
+                let (judged, present) = (kept.outcome.judged, drawing.present);
+                let (positive, figure, making) = (slot.shows.is_some(), figure.0, *making);
+                dropped.push(Dropped { half, positive, present, making, figure, place, attempt, judged });
                 continue;
             }
-            let (mut record, features) = kept.record(&drawing, is_hard, (figure, who.span), place, attempt);
-            record.body = body.map(|body| (footage.sources[body.source].name.clone(), body.span));
+            let (mut record, features) = kept.record(&drawing, cast.is_hard, figure, place, attempt);
+            record.body = body.map(of);
+            record.company = company.iter().map(|who| of(who)).collect();
             return Ok((Some((record, features)), dropped));
         }
         Ok((None, dropped))
     }
 
-    /// Everything that a drawing follows from.
-    pub(super) fn drawing<'a>(&'a self, meant: &'a Someone, is_positive: bool, half: Half, recipe: &'a Recipe) -> Drawing<'a> {
+    /// Who takes part in a clip at an attempt. What the gate refuses too often is made in a simpler way.
+    fn cast(&self, stage: &HalfStage, slot: &Slot, attempt: usize) -> Option<Cast<'_>> {
+        let (stock, attempts) = (&stage.stock, self.request.options.attempts);
+        let is_late = attempt >= attempts - attempts / 3;
+        let making = match slot.making {
+            Making::Exchanged if is_late => Making::Composed,
+            making => making,
+        };
+        let company = if is_late { Company::Nobody } else { slot.company };
+        let figure_of = |person: usize, span: usize| stage.people[person].figures.get(span).copied();
+        let who = match (slot.shows, making) {
+            (Some(person), _) => figure_of(person, slot.figure)?,
+            (None, Making::Untouched) => {
+                let Room::Other(room) = slot.room else { return None };
+                stage.at_home[room]?
+            }
+            // What is generated is no slot.
+            (None, Making::Generated) => return None,
+            (None, Making::Exchanged) => {
+                let heads = &stock.people[slot.body].heads;
+                let first = heads.iter().position(|&who| who == slot.figure).unwrap_or(0);
+                heads.get((first + attempt) % heads.len().max(1)).copied().unwrap_or(slot.figure)
+            }
+            (None, Making::Composed) if company != Company::Nobody => slot.figure,
+            (None, Making::Composed) => {
+                let figures = [&stock.hard, &stock.random];
+                let pool = figures.into_iter().find(|pool| pool.contains(&slot.figure)).unwrap_or(&stock.hard);
+                // After two refusals somebody else of the same kind is taken, so that the place keeps its share.
+                let first = pool.iter().position(|&who| who == slot.figure).unwrap_or(0);
+                pool.get((first + attempt / 2) % pool.len().max(1)).copied().unwrap_or(slot.figure)
+            }
+        };
+        let body = match (making, slot.shows) {
+            (Making::Exchanged, Some(person)) => {
+                let bodies = &stock.people[person].bodies;
+                let first = bodies.iter().position(|&stranger| stranger == slot.body).unwrap_or(0);
+                bodies.get((first + attempt) % bodies.len().max(1)).map(|&stranger| &self.cast[stranger])
+            }
+            (Making::Exchanged, None) => figure_of(slot.body, 0).map(|figure| &self.cast[figure]),
+            (Making::Untouched | Making::Composed | Making::Generated, _) => None,
+        };
+        let people = stage.people.len();
+        let company: Vec<usize> = match company {
+            Company::Nobody => Vec::new(),
+            Company::Everybody => {
+                let others = (0..people).filter(|&person| Some(person) != slot.shows);
+                let span = |person: usize| stock.people[person].beside.get(attempt % stock.people[person].beside.len().max(1));
+                others.filter_map(|person| figure_of(person, *span(person)?)).collect()
+            }
+            Company::Strangers(first) => {
+                let all = (0..stock.beside.len()).map(|number| stock.beside[(first + attempt + number) % stock.beside.len()]);
+                all.filter(|&stranger| stranger != who).take(people - 1).collect()
+            }
+        };
+        let present = match slot.shows {
+            Some(_) if slot.company == Company::Everybody && !company.is_empty() => (0..people).collect(),
+            shows => shows.into_iter().collect(),
+        };
+        let is_hard = slot.shows.is_none() && stock.hard.contains(&who);
+        let company = company.into_iter().map(|who| &self.cast[who]).collect();
+        Some(Cast { making, who: &self.cast[who], is_hard, body, company, present })
+    }
+
+    /// Everything that a drawing of these figures follows from, which is meant to show these of the people.
+    pub(super) fn drawing<'a>(
+        &'a self,
+        shown: &[&'a Someone],
+        present: Vec<usize>,
+        half: Half,
+        recipe: &'a Recipe,
+    ) -> Drawing<'a> {
+        let people: Vec<&[f32]> = self.request.people.iter().map(|person| person.template).collect();
+        let absent = (0..people.len()).filter(|person| !present.contains(person)).map(|person| people[person]).collect();
+        let names = present.iter().map(|&person| self.request.people[person].name.clone());
+        let names = if people.len() > 1 { names.collect() } else { Vec::new() };
+        let is_positive = !present.is_empty();
+        let shown_of = |who: &&'a Someone| who.embedding.as_slice();
+        let company = shown.iter().skip(1).map(|who| (self.footage.figure_key(who), shown_of(who))).collect();
         Drawing {
             version: MAKING_VERSION,
             ffmpeg: pvchat_video::ffmpeg_version(),
             models: &self.footage.models,
-            meant: &meant.embedding,
-            subject: self.request.template,
+            meant: shown.first().map(shown_of).unwrap_or_default(),
+            subject: people.first().copied().unwrap_or_default(),
             is_positive,
             is_for_training: half == Half::Train,
             making: Making::Untouched,
@@ -163,6 +240,10 @@ impl Maker<'_> {
             place: None,
             recipe,
             frames: self.request.options.frames,
+            shown: shown.iter().map(shown_of).collect(),
+            absent,
+            present: names,
+            several: (people.len() > 1).then_some(Several { people, present, company }),
         }
     }
 
@@ -185,8 +266,8 @@ impl Maker<'_> {
         Ok(Kept { key, name, file, still, outcome })
     }
 
-    /// The frames of a clip of somebody, with somebody else's body where one is given.
-    fn frames(&self, (who, body): (&Someone, Option<&Someone>), place: Option<Setting>, recipe: &Recipe) -> Result<Frames> {
+    /// The frames of a clip of somebody, with somebody else's body or company where they are given.
+    fn frames(&self, Cast { who, body, company, .. }: &Cast<'_>, place: Option<Setting>, recipe: &Recipe) -> Result<Frames> {
         let (footage, options) = (self.footage, self.request.options);
         let unusable = |problem: String| Error::NotCutOut { clip: footage.sources[who.source].path.clone(), problem };
         let Some(setting) = place else {
@@ -204,9 +285,14 @@ impl Maker<'_> {
             },
             None => footage.figure(who)?.map_err(unusable)?,
         };
+        let mut figures = vec![figure];
+        for other in company {
+            figures.push(footage.figure(other)?.map_err(unusable)?);
+        }
         let place = footage.place(&setting)?.map_err(unusable)?;
-        let Composed { frames, matte } = self.timed(|| compose(&figure, &place, recipe, footage.sizes(), options.frames));
-        Ok(Ok((frames, Some(matte))))
+        let figures: Vec<&Figure> = figures.iter().map(|figure| figure.as_ref()).collect();
+        let composed = self.timed(|| compose(&figures, &place, recipe, footage.sizes(), options.frames));
+        Ok(composed.map(|Composed { frames, matte }| (frames, Some(matte))))
     }
 
     /// Work that counts as composing.
@@ -259,8 +345,7 @@ impl Maker<'_> {
         let shown: Vec<RgbImage> = places.iter().filter_map(|&place| frames.get(place).cloned()).collect();
         let times: Vec<f64> = places.iter().filter_map(|&place| seconds.get(place).copied()).collect();
         let people = eyes.people(&shown, &times).map_err(Error::Eyes)?;
-        let compared = [drawing.meant, drawing.subject];
-        Ok(gate::judge(&people, shown.len(), compared, drawing.is_positive, eyes.thresholds()))
+        Ok(gate::judge(&people, shown.len(), [&drawing.shown, &drawing.absent], eyes.thresholds()))
     }
 }
 
@@ -292,10 +377,12 @@ impl Kept {
             still_sha256: outcome.still_sha256,
             half: if drawing.is_for_training { Half::Train } else { Half::Test },
             positive: drawing.is_positive,
+            present: drawing.present.clone(),
             hard,
             making: drawing.making,
             figure,
             body: None,
+            company: Vec::new(),
             place,
             judged: outcome.judged,
             attempt,

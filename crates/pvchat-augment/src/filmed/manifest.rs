@@ -38,7 +38,7 @@ pub struct Manifest {
     pub pvchat: String,
     /// The version of the FFmpeg libraries that read and wrote the clips.
     pub ffmpeg: String,
-    /// Whom the dataset is about.
+    /// Whom the dataset is about; of several people the first, see [`others`](Self::others).
     pub subject: SubjectName,
     /// The options, with the seed.
     pub options: DatasetOptions,
@@ -57,6 +57,9 @@ pub struct Manifest {
     pub looks: Vec<FrameVerdict>,
     /// The stretches of the person for training and testing, in seconds. Where they are the same, testing shows nothing new.
     pub spans: Vec<(Half, Span)>,
+    /// The other people whom the dataset is about, if it is about several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<PersonRecord>,
     /// The footage of others that was used.
     pub corpus: Vec<SourceRecord>,
     /// The footage that was looked at and not used, and why; [`NOT_NEEDED`] where it could be.
@@ -75,6 +78,29 @@ pub struct Manifest {
     pub generators: Vec<GeneratorUsed>,
     /// The other files and their SHA-256.
     pub files: Vec<(String, String)>,
+}
+
+impl Manifest {
+    /// Whom the dataset is about, in the order in which they were given.
+    pub fn names(&self) -> Vec<SubjectName> {
+        std::iter::once(&self.subject).chain(self.others.iter().map(|person| &person.subject)).cloned().collect()
+    }
+}
+
+/// One of several people whom a dataset is about, with what the manifest says of the first itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PersonRecord {
+    /// Who it is.
+    pub subject: SubjectName,
+    /// The clip of the person.
+    pub reference: SourceRecord,
+    /// What the filter says of each frame of it that was looked at.
+    pub looks: Vec<FrameVerdict>,
+    /// The stretches of the person for training and testing, in seconds.
+    pub spans: Vec<(Half, Span)>,
+    /// What can be guessed about the person's presence in the clips for training without seeing anybody.
+    pub blind: Blind,
 }
 
 /// What a clip or a still was generated of.
@@ -156,8 +182,11 @@ pub struct ClipRecord {
     pub still_sha256: Option<String>,
     /// What it is for.
     pub half: Half,
-    /// Whether it shows the person.
+    /// Whether it shows the person, or any of several.
     pub positive: bool,
+    /// Whom it shows of several people whom the dataset is about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub present: Vec<SubjectName>,
     /// Whether it shows one of the most similar strangers, where there are others.
     pub hard: bool,
     /// How it was made.
@@ -167,6 +196,9 @@ pub struct ClipRecord {
     /// The footage of whose body it shows, and the stretch of it in seconds, where that is somebody else's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<(String, Span)>,
+    /// The footage of whoever stands beside, and the stretches of it in seconds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub company: Vec<(String, Span)>,
     /// The footage of where it is set.
     pub place: String,
     /// What the identity gate saw.
@@ -182,14 +214,31 @@ pub struct ClipRecord {
     pub key: String,
 }
 
+impl ClipRecord {
+    /// Whether it shows this one of the people whom the dataset is about.
+    pub fn shows(&self, name: &SubjectName) -> bool {
+        // A dataset of one person need not say who it is.
+        self.positive && (self.present.is_empty() || self.present.contains(name))
+    }
+
+    /// The footage that it was made of.
+    pub(super) fn footage(&self) -> impl Iterator<Item = &str> {
+        let company = self.body.iter().chain(&self.company).map(|(name, _)| name.as_str());
+        [self.figure.0.as_str(), self.place.as_str()].into_iter().chain(company)
+    }
+}
+
 /// A clip that was made and dropped.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dropped {
     /// What it was for.
     pub half: Half,
-    /// Whether it was to show the person.
+    /// Whether it was to show the person, or any of several.
     pub positive: bool,
+    /// Whom it was to show of several people whom the dataset is about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub present: Vec<SubjectName>,
     /// How it was made.
     pub making: Making,
     /// The footage of whom it was to show.

@@ -1,5 +1,5 @@
-//! From one filmed clip of a real person to a training set on disk: the person is cut out and put into other footage, clips of
-//! strangers are made in the same way, and there are questions and answers, a manifest and a report.
+//! From one filmed clip of a real person, or one of each of several, to a training set on disk: the person is cut out and put into
+//! other footage, clips of strangers are made in the same way, and there are questions and answers, a manifest and a report.
 //!
 //! **Negatives are made like positives.** A model that sees made clips of the person and untouched clips of others learns the
 //! traces of the making. Here strangers are cut out, put into the same places and compressed by the same code in the same
@@ -49,14 +49,14 @@ pub use archive::{KnownFiles, KnownPerson, Spared};
 pub use blind::{Blind, Guess};
 pub use gate::Judged;
 pub use generated::Generators;
-pub use manifest::{ClipRecord, Dropped, Generated, GeneratorUsed, LeftOut, Manifest, NOT_NEEDED, SourceRecord};
+pub use manifest::{ClipRecord, Dropped, Generated, GeneratorUsed, LeftOut, Manifest, NOT_NEEDED, PersonRecord, SourceRecord};
 pub use options::DatasetOptions;
 pub use plan::{Half, Making};
 pub use quality::{FrameVerdict, frontal};
 pub use recipe::Recipe;
-pub use run::{Made, Progress, Request, Stage, make};
+pub use run::{MOST_PEOPLE, Made, PersonClip, Progress, Request, Stage, check_names, make};
 pub use verify::{Verified, verify};
-pub use wordings::{WORDINGS, wordings};
+pub use wordings::{WORDINGS, existence, wordings};
 
 /// A face in one of the frames that were shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -8,11 +8,11 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use image::{RgbImage, codecs::jpeg::JpegEncoder, imageops};
-use pvchat_data::QaKind;
+use pvchat_data::{QaKind, SubjectName};
 
 use super::{
-    ClipRecord, Generated, Half, Making, Manifest,
-    ask::{Pair, described},
+    Blind, ClipRecord, FrameVerdict, Generated, Half, Making, Manifest,
+    ask::{Pair, Questions, described},
     maker::read_clip,
     run::count_described,
     source::{Bound, LOOK_RATE, read},
@@ -36,29 +36,89 @@ fn unwritten(error: std::fmt::Error) -> Error {
     Error::Eyes(error.into())
 }
 
-/// Writes the page. `looked` is the size of the frames that the verdicts are about.
-pub(super) fn page(manifest: &Manifest, pairs: &[Vec<Pair>], out: &Path, clip: &Path, looked: &[u32; 2]) -> Result<String> {
+/// One of the people on the page.
+struct Person<'a> {
+    name: SubjectName,
+    looks: &'a [FrameVerdict],
+    blind: Blind,
+    /// The questions about the person, of each clip.
+    questions: &'a Questions,
+    clip: &'a Path,
+    /// Width and height of the frames that the verdicts are about.
+    looked: [u32; 2],
+}
+
+impl<'a> Person<'a> {
+    /// The people of a dataset, with their clips and the size of the frames that the verdicts are about.
+    fn all(manifest: &'a Manifest, asked: &'a [Questions], clips: &[(&'a Path, [u32; 2])]) -> Vec<Self> {
+        let first = (&manifest.subject, manifest.looks.as_slice(), manifest.blind);
+        let others = manifest.others.iter().map(|person| (&person.subject, person.looks.as_slice(), person.blind));
+        let all = std::iter::once(first).chain(others).zip(asked).zip(clips);
+        let of = |(((name, looks, blind), questions), &(clip, looked))| {
+            let name: &SubjectName = name;
+            Self { name: name.clone(), looks, blind, questions, clip, looked }
+        };
+        all.map(of).collect()
+    }
+
+    /// Clips of one half that show the person, or do not.
+    fn count(&self, manifest: &Manifest, half: Half, shows: bool) -> usize {
+        manifest.clips.iter().filter(|clip| clip.half == half && clip.shows(&self.name) == shows).count()
+    }
+
+    /// The person's questions of clips for training that show the person, or do not.
+    fn about<'b>(&'b self, manifest: &'b Manifest, shows: bool) -> impl Iterator<Item = (&'b ClipRecord, &'b Vec<Pair>)> {
+        let clips = manifest.clips.iter().zip(self.questions);
+        clips.filter(move |(clip, _)| clip.shows(&self.name) == shows && clip.half == Half::Train)
+    }
+}
+
+/// Names in a sentence.
+fn listed(names: &[SubjectName]) -> String {
+    let names: Vec<&str> = names.iter().map(SubjectName::bare).collect();
+    match names.as_slice() {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        names => names.concat(),
+    }
+}
+
+/// Writes the page. With each of the people's clips is the size of the frames that the verdicts are about.
+pub(super) fn page(manifest: &Manifest, asked: &[Questions], out: &Path, clips: &[(&Path, [u32; 2])]) -> Result<String> {
+    let people = Person::all(manifest, asked, clips);
+    let is_several = people.len() > 1;
     let mut html = String::new();
-    let title = format!("Dataset of {}", manifest.subject.bare());
+    let title = format!("Dataset of {}", listed(&manifest.names()));
     html += "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n";
     html += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n";
     let write = |html: &mut String, text: std::fmt::Arguments<'_>| html.write_fmt(text).map_err(unwritten);
     write(&mut html, format_args!("<title>{0}</title>\n<style>\n{STYLE}</style>\n<main>\n<h1>{0}</h1>\n", escaped(&title)))?;
     html += "<p class=\"faint\">What was made, what was dropped and why. Everything is in this file and nothing was sent anywhere.</p>\n";
-    html += "<nav aria-label=\"Parts of this page\"><a href=\"#person\">The person</a><a href=\"#positives\">Positives</a>\
-             <a href=\"#negatives\">Negatives</a>";
+    let heading = if is_several { "The people" } else { "The person" };
+    html += &"<nav aria-label=\"Parts of this page\"><a href=\"#person\">@</a><a href=\"#positives\">Positives</a>\
+             <a href=\"#negatives\">Negatives</a>"
+        .replace('@', heading);
     if !manifest.generators.is_empty() {
         html += "<a href=\"#generators\">Generators</a>";
     }
     html += "<a href=\"#dropped\">Dropped</a><a href=\"#questions\">Questions</a>\
              <a href=\"#footage\">Footage</a></nav>\n";
-    figures(&mut html, manifest, pairs)?;
-    notes(&mut html, manifest)?;
-    person(&mut html, manifest, clip, looked)?;
+    figures(&mut html, manifest, &people)?;
+    notes(&mut html, manifest, &people)?;
+    for (number, of) in people.iter().enumerate() {
+        person(&mut html, of, number, is_several)?;
+    }
     for (id, heading, positive) in [("positives", "Positives", true), ("negatives", "Negatives", false)] {
         write(&mut html, format_args!("<h2 id=\"{id}\">{heading}</h2>\n"))?;
         html += match positive {
+            true if is_several => {
+                "<p class=\"faint\">The first similarity is that of the face in the made clip to whom it is meant to be, of several the \
+                 least; the second is the greatest to anybody of the dataset who is not in the clip.</p>\n"
+            }
             true => "<p class=\"faint\">The similarity is that of the face in the made clip to the person.</p>\n",
+            false if is_several => {
+                "<p class=\"faint\">Strangers, put through the same making; clips of each person serve the others as negatives, too. The \
+                 first similarity is to the stranger, the second to the most similar of the people; the most similar come first.</p>\n"
+            }
             false => {
                 "<p class=\"faint\">Strangers, put through the same making. The first similarity is to the stranger, the second to \
                  the person; the most similar strangers come first.</p>\n"
@@ -74,52 +134,72 @@ pub(super) fn page(manifest: &Manifest, pairs: &[Vec<Pair>], out: &Path, clip: &
     }
     generators(&mut html, manifest)?;
     dropped(&mut html, manifest)?;
-    questions(&mut html, manifest, pairs)?;
+    questions(&mut html, manifest, asked, &people)?;
     footage(&mut html, manifest)?;
     html += "</main>\n</html>\n";
     Ok(html)
 }
 
-fn figures(html: &mut String, manifest: &Manifest, pairs: &[Vec<Pair>]) -> Result<()> {
-    let count =
-        |half: Half, positive: bool| manifest.clips.iter().filter(|clip| clip.half == half && clip.positive == positive).count();
-    let train = |positive: bool| count(Half::Train, positive);
-    let asked = manifest.clips.iter().zip(pairs).filter(|(clip, _)| clip.half == Half::Train).map(|(_, pairs)| pairs.len());
+fn figures(html: &mut String, manifest: &Manifest, people: &[Person<'_>]) -> Result<()> {
+    let asked = |person: &Person<'_>| {
+        [true, false].iter().flat_map(|shows| person.about(manifest, *shows)).map(|(_, pairs)| pairs.len()).sum::<usize>()
+    };
+    let asked: usize = people.iter().map(asked).sum();
     let least = manifest.clips.iter().filter(|clip| clip.positive).map(|clip| clip.judged.similarity).fold(1.0, f32::min);
-    let nearest = manifest.clips.iter().filter(|clip| !clip.positive).map(|clip| clip.judged.to_subject).fold(-1.0, f32::max);
-    let blind = &manifest.blind;
-    let rows = [
-        ("clips for training with the person", train(true).to_string()),
-        ("clips for training of others", train(false).to_string()),
-        (
-            "clips for testing, with the person and of others",
-            format!("{} + {}", count(Half::Test, true), count(Half::Test, false)),
-        ),
-        ("questions for training", asked.sum::<usize>().to_string()),
-        ("least similarity of a positive", format!("{least:.2} (asked for: {:.2})", manifest.thresholds.same)),
-        ("greatest similarity of anybody else", format!("{nearest:.2} (bound: {:.2})", manifest.thresholds.other)),
-        ("clips that were made and dropped", manifest.dropped.len().to_string()),
-        (
-            "guessed from the background alone",
-            format!("{:.2} (chance up to {:.2})", blind.background.accuracy, blind.background.chance),
-        ),
-        ("guessed from the seams alone", format!("{:.2} (chance up to {:.2})", blind.seams.accuracy, blind.seams.chance)),
-    ];
+    let is_other = |clip: &&ClipRecord| people.iter().any(|person| !clip.shows(&person.name));
+    let nearest = manifest.clips.iter().filter(is_other).map(|clip| clip.judged.to_subject).fold(-1.0, f32::max);
+    let mut rows: Vec<(String, String)> = Vec::new();
+    for person in people {
+        let who = if people.len() > 1 { person.name.bare() } else { "the person" };
+        let count = |half: Half, shows: bool| person.count(manifest, half, shows);
+        let (of, with) = (if people.len() > 1 { "without" } else { "of others" }, format!("with {who}"));
+        let of = if people.len() > 1 { format!("{of} {who}") } else { of.to_string() };
+        rows.push((format!("clips for training {with}"), count(Half::Train, true).to_string()));
+        rows.push((format!("clips for training {of}"), count(Half::Train, false).to_string()));
+        let test = format!("{} + {}", count(Half::Test, true), count(Half::Test, false));
+        rows.push((format!("clips for testing, {with} and {of}"), test));
+    }
+    if people.len() > 1 {
+        let all = |half: Half| {
+            let together = |clip: &&ClipRecord| clip.half == half && people.iter().all(|person| clip.shows(&person.name));
+            manifest.clips.iter().filter(together).count()
+        };
+        let names = listed(&manifest.names());
+        rows.push((
+            format!("clips with {names}, for training and testing"),
+            format!("{} + {}", all(Half::Train), all(Half::Test)),
+        ));
+    }
+    rows.extend([
+        ("questions for training".into(), asked.to_string()),
+        ("least similarity of a positive".into(), format!("{least:.2} (asked for: {:.2})", manifest.thresholds.same)),
+        ("greatest similarity of anybody else".into(), format!("{nearest:.2} (bound: {:.2})", manifest.thresholds.other)),
+        ("clips that were made and dropped".into(), manifest.dropped.len().to_string()),
+    ]);
+    for person in people {
+        let about = if people.len() > 1 { format!(" about {}", person.name.bare()) } else { String::new() };
+        for (what, guess) in [("background", person.blind.background), ("seams", person.blind.seams)] {
+            let value = format!("{:.2} (chance up to {:.2})", guess.accuracy, guess.chance);
+            rows.push((format!("guessed{about} from the {what} alone"), value));
+        }
+    }
     html.push_str("<dl>\n");
     for (term, value) in rows {
-        writeln!(html, "<div><dt>{term}</dt><dd>{value}</dd></div>").map_err(unwritten)?;
+        writeln!(html, "<div><dt>{}</dt><dd>{value}</dd></div>", escaped(&term)).map_err(unwritten)?;
     }
     html.push_str("</dl>\n");
     Ok(())
 }
 
 /// What a reader has to know before training on it.
-fn notes(html: &mut String, manifest: &Manifest) -> Result<()> {
+fn notes(html: &mut String, manifest: &Manifest, people: &[Person<'_>]) -> Result<()> {
     let mut notes: Vec<String> = Vec::new();
-    for (what, guess) in [("background", manifest.blind.background), ("seams", manifest.blind.seams)] {
+    let parts = |person: &Person<'_>| [("background", person.blind.background), ("seams", person.blind.seams)];
+    for (person, (what, guess)) in people.iter().flat_map(|person| parts(person).map(|part| (person, part))) {
+        let about = if people.len() > 1 { format!(" about {}", person.name.bare()) } else { String::new() };
         if !guess.is_chance() {
             notes.push(format!(
-                "A classifier that sees only the {what} is right in {:.0} % (balanced), above what chance explains: a model can learn \
+                "A classifier that sees only the {what} is right{about} in {:.0} % (balanced), above what chance explains: a model can learn \
                  the making in place of the person. More footage of others, in more places, helps.",
                 100.0 * guess.accuracy
             ));
@@ -133,6 +213,13 @@ fn notes(html: &mut String, manifest: &Manifest) -> Result<()> {
                 .into(),
         );
     }
+    if people.len() > 1 && manifest.clips.iter().all(|clip| clip.company.is_empty()) {
+        notes.push(
+            "No clip shows several people: their bodies, or those of the strangers, do not fit beside each other, or the identity gate \
+             refused such clips. Footage in which bodies are not cut off at the sides helps."
+                .into(),
+        );
+    }
     let exchanged = |positive: bool| {
         let clips = manifest.clips.iter().filter(|clip| clip.half == Half::Train && clip.positive == positive);
         clips.filter(|clip| clip.making == Making::Exchanged).count()
@@ -142,12 +229,16 @@ fn notes(html: &mut String, manifest: &Manifest) -> Result<()> {
             "No heads were exchanged: none of the strangers fits both as a body for the person's head and as a head.".into(),
         );
     }
-    let spans = |half: Half| manifest.spans.iter().filter(|(of, _)| *of == half).map(|(_, span)| span).collect::<Vec<_>>();
-    if manifest.clips.iter().any(|clip| clip.half == Half::Test) && spans(Half::Train) == spans(Half::Test) {
-        notes.push(
-            "The clip of the person is too short to hold a stretch back: clips for testing show the stretch that training shows."
-                .into(),
-        );
+    let first = (&manifest.subject, &manifest.spans);
+    let others = manifest.others.iter().map(|person| (&person.subject, &person.spans));
+    for (name, spans) in std::iter::once(first).chain(others) {
+        let of = |half: Half| spans.iter().filter(|(of, _)| *of == half).map(|(_, span)| span).collect::<Vec<_>>();
+        if manifest.clips.iter().any(|clip| clip.half == Half::Test) && of(Half::Train) == of(Half::Test) {
+            let who = if people.len() > 1 { name.bare() } else { "the person" };
+            notes.push(format!(
+                "The clip of {who} is too short to hold a stretch back: clips for testing show the stretch that training shows."
+            ));
+        }
     }
     let strangers = |half: Half| {
         let negatives = manifest.clips.iter().filter(|clip| clip.half == half && !clip.positive);
@@ -162,30 +253,36 @@ fn notes(html: &mut String, manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
-fn person(html: &mut String, manifest: &Manifest, clip: &Path, looked: &[u32; 2]) -> Result<()> {
-    let (used, refused): (Vec<_>, Vec<_>) = manifest.looks.iter().partition(|look| look.reasons.is_empty());
-    let not_measured = match manifest.looks.iter().any(|look| look.openness.is_some()) {
+fn person(html: &mut String, of: &Person<'_>, number: usize, is_several: bool) -> Result<()> {
+    let (heading, who) = match is_several {
+        true => (escaped(of.name.bare()), escaped(of.name.bare())),
+        false => ("The person".to_string(), "the person".to_string()),
+    };
+    // The navigation leads to the first.
+    let id = if number == 0 { " id=\"person\"" } else { "" };
+    let (used, refused): (Vec<_>, Vec<_>) = of.looks.iter().partition(|look| look.reasons.is_empty());
+    let not_measured = match of.looks.iter().any(|look| look.openness.is_some()) {
         true => "",
         false => " Whether the eyes are open was not measured: the network for it is not installed.",
     };
     writeln!(
         html,
-        "<h2 id=\"person\">The person</h2>\n<p class=\"faint\">{} of {} frames that were looked at pass the filter; the score is out of \
+        "<h2{id}>{heading}</h2>\n<p class=\"faint\">{} of {} frames that were looked at pass the filter; the score is out of \
          100.{not_measured}</p>",
         used.len(),
-        manifest.looks.len()
+        of.looks.len()
     )
     .map_err(unwritten)?;
-    let spread = |looks: &[&super::FrameVerdict]| -> Vec<f64> {
+    let spread = |looks: &[&FrameVerdict]| -> Vec<f64> {
         let count = looks.len().min(MOST_LOOKS);
         (0..count).filter_map(|number| looks.get(number * looks.len() / count)).map(|look| look.seconds).collect()
     };
     let wanted: Vec<f64> = [spread(&used), spread(&refused)].concat();
     let mut pictures: BTreeMap<u64, String> = BTreeMap::new();
     let last = wanted.iter().copied().fold(0.0, f64::max);
-    read(clip, LOOK_RATE, [0.0, last], Bound::Longest(looked[0].max(looked[1])), |frame, seconds| {
+    read(of.clip, LOOK_RATE, [0.0, last], Bound::Longest(of.looked[0].max(of.looked[1])), |frame, seconds| {
         if wanted.contains(&seconds) {
-            let look = manifest.looks.iter().find(|look| look.seconds == seconds);
+            let look = of.looks.iter().find(|look| look.seconds == seconds);
             pictures.insert(seconds.to_bits(), jpeg(&around(&frame, look.and_then(|look| look.bounds)))?);
         }
         Ok(())
@@ -199,7 +296,7 @@ fn person(html: &mut String, manifest: &Manifest, clip: &Path, looked: &[u32; 2]
         };
         writeln!(
             html,
-            "<li><img alt=\"the person at {0:.1} seconds\" src=\"{picture}\"><span class=\"{class}\">{1}</span><br>{0:.1} s</li>",
+            "<li><img alt=\"{who} at {0:.1} seconds\" src=\"{picture}\"><span class=\"{class}\">{1}</span><br>{0:.1} s</li>",
             look.seconds,
             escaped(&said)
         )
@@ -238,27 +335,45 @@ fn sheet(html: &mut String, manifest: &Manifest, clip: &ClipRecord, out: &Path) 
         }
         Making::Generated => clip.place.clone(),
     };
-    let similarity = match clip.positive {
-        true => format!("similarity {:.2}", clip.judged.similarity),
-        false => format!(
-            "similarity {:.2}, to the person {:.2}{}",
+    let names = manifest.names();
+    let absent = names.iter().filter(|name| !clip.shows(name)).count();
+    let to = if names.len() > 1 { "to others of the dataset" } else { "to the person" };
+    let similarity = match absent {
+        0 => format!("similarity {:.2}", clip.judged.similarity),
+        _ => format!(
+            "similarity {:.2}, {to} {:.2}{}",
             clip.judged.similarity,
             clip.judged.to_subject,
             if clip.hard { ", one of the most similar" } else { "" }
         ),
     };
-    let who = if clip.positive { manifest.subject.bare() } else { clip.figure.0.as_str() };
+    let who = shown(manifest, clip);
     let prompt = clip.generated.as_ref().map(prompt).unwrap_or_default();
     writeln!(
         html,
         "<li><img alt=\"three frames of clip {}\" src=\"{}\">{}, {}{half}<br><span class=\"faint\">{similarity}<br>{}</span>{prompt}</li>",
         clip.name,
         jpeg(&strip)?,
-        escaped(who),
+        escaped(&who),
         escaped(&making),
         clip.name
     )
     .map_err(unwritten)
+}
+
+/// Who is in a clip.
+fn shown(manifest: &Manifest, clip: &ClipRecord) -> String {
+    let is_present = |name: &&SubjectName| clip.shows(name);
+    let mut all: Vec<String> = manifest.names().iter().filter(is_present).map(|name| name.bare().to_string()).collect();
+    if !clip.positive {
+        all.push(clip.figure.0.clone());
+    }
+    let others = manifest.names().len().saturating_sub(1);
+    // Of company, those are named by their files who are nobody of the dataset.
+    if all.len() <= others {
+        all.extend(clip.company.iter().map(|(file, _)| file.clone()));
+    }
+    all.join(" with ")
 }
 
 /// What a clip was generated of.
@@ -331,11 +446,15 @@ fn dropped(html: &mut String, manifest: &Manifest) -> Result<()> {
          <div class=\"table\"><table>\n<tr><th>was to show</th><th>how</th><th>in</th><th class=\"number\">similarity</th><th>why</th></tr>\n",
     );
     for dropped in &manifest.dropped {
-        let who = if dropped.positive { manifest.subject.bare() } else { dropped.figure.as_str() };
+        let who = match (dropped.positive, dropped.present.as_slice()) {
+            (true, []) => manifest.subject.bare().to_string(),
+            (true, present) => listed(present),
+            (false, _) => dropped.figure.clone(),
+        };
         writeln!(
             html,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"number\">{:.2}</td><td>{}</td></tr>",
-            escaped(who),
+            escaped(&who),
             match dropped.making {
                 Making::Untouched => "untouched",
                 Making::Composed => "composed",
@@ -352,34 +471,38 @@ fn dropped(html: &mut String, manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
-fn questions(html: &mut String, manifest: &Manifest, pairs: &[Vec<Pair>]) -> Result<()> {
+fn questions(html: &mut String, manifest: &Manifest, asked: &[Questions], people: &[Person<'_>]) -> Result<()> {
     html.push_str(
         "<h2 id=\"questions\">Questions and answers</h2>\n<div class=\"table\"><table>\n<tr><th>kind</th><th class=\"number\">about \
          positives</th><th class=\"number\">about negatives</th></tr>\n",
     );
     for kind in std::iter::once(QaKind::Existence).chain(described(&manifest.options)) {
         let of = |positive: bool| {
-            let clips =
-                manifest.clips.iter().zip(pairs).filter(|(clip, _)| clip.positive == positive && clip.half == Half::Train);
-            clips.flat_map(|(_, pairs)| pairs).filter(|(known, _)| *known == kind).count()
+            let pairs = people.iter().flat_map(|person| person.about(manifest, positive)).flat_map(|(_, pairs)| pairs);
+            pairs.filter(|(known, _)| *known == kind).count()
         };
         let (ours, theirs) = (of(true), of(false));
         writeln!(html, "<tr><td>{kind}</td><td class=\"number\">{ours}</td><td class=\"number\">{theirs}</td></tr>")
             .map_err(unwritten)?;
     }
     html.push_str("</table></div>\n");
-    let [asked, kept] = count_described(manifest, pairs);
-    if asked > 0 {
+    let [wanted, kept] = count_described(manifest, asked);
+    if wanted > 0 {
         let by = manifest
             .refiner
             .iter()
             .fold(manifest.describer.clone().unwrap_or_default(), |by, refiner| format!("{by}; rewritten by {refiner}"));
-        writeln!(html, "<p>{kept} of {asked} descriptions of positives were kept, for testing too ({}).</p>", escaped(&by))
+        writeln!(html, "<p>{kept} of {wanted} descriptions of positives were kept, for testing too ({}).</p>", escaped(&by))
             .map_err(unwritten)?;
     }
-    for positive in [true, false] {
-        let clips = manifest.clips.iter().zip(pairs).filter(|(clip, _)| clip.positive == positive && clip.half == Half::Train);
-        let heading = if positive { "Samples about positives" } else { "Samples about negatives" };
+    for (person, positive) in people.iter().flat_map(|person| [true, false].map(|positive| (person, positive))) {
+        let clips = person.about(manifest, positive);
+        let heading = match (people.len() > 1, positive) {
+            (false, true) => "Samples about positives".to_string(),
+            (false, false) => "Samples about negatives".to_string(),
+            (true, true) => format!("Samples about {0}, of clips with {0}", escaped(person.name.bare())),
+            (true, false) => format!("Samples about {0}, of clips without {0}", escaped(person.name.bare())),
+        };
         writeln!(
             html,
             "<details><summary>{heading}</summary><div class=\"table\"><table>\n<tr><th>clip</th><th>question</th><th>answer</th></tr>"
@@ -402,7 +525,8 @@ fn footage(html: &mut String, manifest: &Manifest) -> Result<()> {
     html.push_str(
         "<h2 id=\"footage\">Footage</h2>\n<div class=\"table\"><table>\n<tr><th>file</th><th>licence</th><th>SHA-256</th></tr>\n",
     );
-    for source in std::iter::once(&manifest.reference).chain(&manifest.corpus) {
+    let references = manifest.others.iter().map(|person| &person.reference);
+    for source in std::iter::once(&manifest.reference).chain(references).chain(&manifest.corpus) {
         let licence = source.licence.as_deref().unwrap_or("not stated");
         let digest = source.sha256.get(..16).unwrap_or(&source.sha256);
         writeln!(html, "<tr><td>{}</td><td>{}</td><td>{digest}…</td></tr>", escaped(&source.name), escaped(licence))

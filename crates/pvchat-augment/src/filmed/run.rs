@@ -14,11 +14,13 @@ use std::{
 use pvchat_data::{QaKind, SubjectName, random::SeededStream};
 
 use super::{
-    ClipRecord, DatasetOptions, Describe, Eyes, Half, KnownFiles, LeftOut, Manifest, NOT_NEEDED, Refine, SourceRecord,
-    ask::{Pair, described},
+    ClipRecord, DatasetOptions, Describe, Eyes, Half, KnownFiles, LeftOut, Manifest, NOT_NEEDED, PersonRecord, Refine,
+    SourceRecord,
+    ask::{Questions, described},
     asking::questions,
     blind::{Features, blind},
     casting::choose,
+    cosine,
     footage::{Footage, Recent},
     generated::{Generators, Studio},
     looking::look_at_all,
@@ -26,7 +28,7 @@ use super::{
     manifest::{MANIFEST, Store, begin},
     plan::{Slot, plan},
     report,
-    source::{Source, hash},
+    source::{Look, Source, hash},
     strangers::strangers,
     subject::Subject,
     workers::{Monitor, in_parallel},
@@ -34,15 +36,25 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// What a dataset is made from.
-#[derive(Clone, Copy)]
-pub struct Request<'a> {
+/// The most people that a dataset can be about: the published files know no more.
+pub const MOST_PEOPLE: usize = 3;
+
+/// Somebody whom a dataset is about.
+#[derive(Clone, Copy, Debug)]
+pub struct PersonClip<'a> {
     /// The person's name in the dataset.
     pub name: &'a SubjectName,
-    /// The clip of the person.
+    /// The clip of the person, which shows no other person of the dataset.
     pub clip: &'a Path,
     /// The unit-length mean embedding of the person in it.
     pub template: &'a [f32],
+}
+
+/// What a dataset is made from.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// The people, one to [`MOST_PEOPLE`]. Each has as many clips as the options say; the clips of strangers serve all.
+    pub people: &'a [PersonClip<'a>],
     /// A folder with footage of others; folders in it are looked into, links are not followed.
     pub corpus: &'a Path,
     /// What an index says about the corpus. Files that it knows are looked at only where clips may be made of them.
@@ -57,6 +69,78 @@ pub struct Request<'a> {
     pub generators: Generators<'a>,
     /// Files and clips that are worked on side by side; 0 for one per core. The result does not depend on it.
     pub threads: usize,
+}
+
+impl Request<'_> {
+    /// Who of the people somebody is most like, and how similar.
+    pub(super) fn nearest(&self, embedding: &[f32]) -> (usize, f32) {
+        let similarities = self.people.iter().map(|person| cosine(embedding, person.template)).enumerate();
+        similarities.fold((0, -1.0), |best, one| if one.1 > best.1 { one } else { best })
+    }
+
+    /// What one of the people is called in reasons: by name, if there are several.
+    pub(super) fn called(&self, person: usize) -> String {
+        match self.people {
+            [_] => "the person".into(),
+            people => people[person].name.bare().into(),
+        }
+    }
+
+    /// Refuses people who cannot be in one dataset, as far as can be said without looking at their clips.
+    fn check_people(&self, other: f32) -> Result<()> {
+        let people = self.people;
+        check_names(people.iter().map(|person| person.name))?;
+        for (number, second) in people.iter().enumerate() {
+            for first in &people[..number] {
+                let similarity = cosine(first.template, second.template);
+                if similarity >= other {
+                    let [first, second] = [first, second].map(|person| person.name.bare().to_string());
+                    return Err(Error::SamePerson { first, second, similarity, bound: other });
+                }
+            }
+        }
+        if people.len() > 1 && !self.generators.list.is_empty() {
+            let problem =
+                "generators make clips for datasets of one person; make a dataset of each person, or leave generators out";
+            return Err(Error::Generators { problem: problem.into() });
+        }
+        Ok(())
+    }
+
+    /// Refuses clips in which another of the people may be seen.
+    fn check_looks(&self, looks: &[Look], other: f32) -> Result<()> {
+        for ((number, person), look) in self.people.iter().enumerate().zip(looks) {
+            let embeddings = || look.people.iter().filter_map(|seen| seen.embedding.as_deref());
+            for (second, stranger) in self.people.iter().enumerate().filter(|(second, _)| *second != number) {
+                let similarity = embeddings().map(|seen| cosine(seen, stranger.template)).fold(-1.0, f32::max);
+                if similarity >= other {
+                    return Err(Error::InBothClips {
+                        name: self.people[second].name.bare().into(),
+                        clip: person.clip.into(),
+                        of: person.name.bare().into(),
+                        similarity,
+                        bound: other,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Checks the names of the people of one dataset.
+///
+/// # Errors
+/// [`Error::PeopleCount`] for nobody or more than [`MOST_PEOPLE`], [`Error::NameTwice`].
+pub fn check_names<'a>(names: impl IntoIterator<Item = &'a SubjectName>) -> Result<()> {
+    let names: Vec<&SubjectName> = names.into_iter().collect();
+    if !(1..=MOST_PEOPLE).contains(&names.len()) {
+        return Err(Error::PeopleCount { people: names.len() });
+    }
+    match names.iter().enumerate().find(|(number, name)| names[..*number].contains(name)) {
+        Some((_, name)) => Err(Error::NameTwice { name: name.bare().into() }),
+        None => Ok(()),
+    }
 }
 
 /// What is being done.
@@ -106,10 +190,12 @@ pub struct Made {
 /// again ends in the same bytes as one that was not.
 ///
 /// # Errors
-/// [`Error::Setting`] for an option, [`Error::PoorSubject`], [`Error::TooShort`] and [`Error::NotCutOut`] for a clip that gives
-/// nothing, [`Error::NoFootage`] and [`Error::NobodyElse`] for the corpus, [`Error::OneClass`] where the identity gate drops too
-/// much, [`Error::Generators`] and [`Error::Generator`] for the programs that generate, [`Error::NotADataset`] and [`Error::Inside`] for the folder, [`Error::Eyes`], [`Error::Describer`], [`Error::Video`],
-/// [`Error::Io`], [`Error::Stopped`] when the observer stops it.
+/// [`Error::Setting`] for an option, [`Error::PeopleCount`], [`Error::NameTwice`], [`Error::SamePerson`] and
+/// [`Error::InBothClips`] for people who cannot be in one dataset, [`Error::PoorSubject`], [`Error::TooShort`] and
+/// [`Error::NotCutOut`] for a clip that gives nothing, [`Error::NoFootage`] and [`Error::NobodyElse`] for the corpus,
+/// [`Error::OneClass`] where the identity gate drops too much, [`Error::Generators`] and [`Error::Generator`] for the programs that
+/// generate, [`Error::NotADataset`] and [`Error::Inside`] for the folder, [`Error::Eyes`], [`Error::Describer`],
+/// [`Error::Video`], [`Error::Io`], [`Error::Stopped`] when the observer stops it.
 pub fn make(
     request: &Request<'_>,
     eyes: &dyn Eyes,
@@ -119,6 +205,8 @@ pub fn make(
     let options = request.options;
     options.check()?;
     request.generators.check(options.positives)?;
+    let other = eyes.thresholds().other;
+    request.check_people(other)?;
     let corpus = fs::canonicalize(request.corpus).map_err(|source| Error::Io { path: request.corpus.into(), source })?;
     if whole(request.out)?.starts_with(&corpus) {
         return Err(Error::Inside { dataset: request.out.into(), corpus: request.corpus.into() });
@@ -130,7 +218,9 @@ pub fn make(
     let models = hash(serde_json::to_string(&(eyes.models(), eyes.thresholds())).unwrap_or_default());
 
     let mut seen = look_at_all(request, eyes, &store, &monitor, &models, &stream)?;
-    let subject = Subject::choose(request, &seen.looks[0], eyes)?;
+    request.check_looks(&seen.looks, other)?;
+    let subjects = request.people.iter().zip(&seen.looks).map(|(person, look)| Subject::choose(person, options, look, eyes));
+    let subjects = subjects.collect::<Result<Vec<Subject>>>()?;
     let people = strangers(request, eyes, &mut seen)?;
     let footage = Footage {
         sources: seen.sources,
@@ -143,7 +233,7 @@ pub fn make(
         places: Recent::default(),
     };
     let halves = [Half::Train, Half::Test];
-    let (cast, stages) = choose(request, &footage, &subject, &people, &mut seen.left_out, &stream, &monitor)?;
+    let (cast, stages) = choose(request, &footage, &subjects, &people, &mut seen.left_out, &stream, &monitor)?;
     let maker = Maker {
         footage: &footage,
         request,
@@ -168,7 +258,8 @@ pub fn make(
         let exchanged = options.exchanged.min(options.positives) * counts[0] / options.positives.max(1);
         let planned = plan(&stock.stock, counts, hard, exchanged, &stream.derive(format!("{half:?} plan")));
         if planned.is_empty() && half == Half::Train {
-            return Err(Error::NotCutOut { clip: request.clip.into(), problem: "no place can be cleared of people".into() });
+            let clip = request.people[0].clip.into();
+            return Err(Error::NotCutOut { clip, problem: "no place can be cleared of people".into() });
         }
         slots.extend(planned.into_iter().enumerate().map(|(number, slot)| (half, number, slot)));
     }
@@ -193,20 +284,26 @@ pub fn make(
         let stage = &stages[usize::from(clip.half == Half::Test)];
         clip.hard &= stage.stock.hard.len() < stage.strangers;
     }
-    let count = |positive: bool| clips.iter().filter(|(clip, _)| clip.half == Half::Train && clip.positive == positive).count();
-    let [positives, negatives] = [true, false].map(count);
-    if positives < 2 || negatives < 2 {
-        return Err(Error::OneClass { positives, negatives, dropped: dropped.len() });
+    let names: Vec<SubjectName> = request.people.iter().map(|person| person.name.clone()).collect();
+    let mut blinds = Vec::with_capacity(names.len());
+    for name in &names {
+        let train: Vec<(&Features, bool)> = clips
+            .iter()
+            .filter(|(clip, _)| clip.half == Half::Train)
+            .map(|(clip, features)| (features, clip.shows(name)))
+            .collect();
+        let [positives, negatives] = [true, false].map(|wanted| train.iter().filter(|(_, shows)| *shows == wanted).count());
+        if positives < 2 || negatives < 2 {
+            return Err(Error::OneClass { positives, negatives, dropped: dropped.len() });
+        }
+        blinds.push(blind(&train, options.seed));
     }
-    let train: Vec<(&Features, bool)> =
-        clips.iter().filter(|(clip, _)| clip.half == Half::Train).map(|(clip, features)| (features, clip.positive)).collect();
-    let blind = blind(&train, options.seed);
 
     let records: Vec<ClipRecord> = clips.iter().map(|(clip, _)| clip.clone()).collect();
     let described_by = describer.as_ref().map(|describer| describer.name());
-    let pairs = questions(request, &records, eyes, &store, describer, &stream, &monitor, &out)?;
+    let asked = questions(request, &records, eyes, &store, describer, &stream, &monitor, &out)?;
     monitor.begin(Stage::Writing, 1)?;
-    let files = write_datasets(request.name, &records, &pairs, &out)?;
+    let files = write_datasets(&names, &records, &asked, &out)?;
     let licences = licences(&corpus);
     let record = |source: &Source, licence: Option<String>| SourceRecord {
         name: source.name.clone(),
@@ -214,34 +311,41 @@ pub fn make(
         bytes: source.bytes,
         licence,
     };
-    let shown =
-        |clip: &'_ ClipRecord| [Some(clip.figure.0.clone()), Some(clip.place.clone()), clip.body.clone().map(|body| body.0)];
-    let used: BTreeSet<String> = records.iter().flat_map(shown).flatten().collect();
+    let used: BTreeSet<String> = records.iter().flat_map(ClipRecord::footage).map(str::to_string).collect();
     let (others, rest): (Vec<&Source>, Vec<&Source>) =
-        footage.sources.iter().skip(1).partition(|source| used.contains(&source.name));
+        footage.sources.iter().skip(names.len()).partition(|source| used.contains(&source.name));
     for source in rest {
         if !seen.left_out.iter().any(|left_out| left_out.name == source.name) {
             seen.left_out.push(LeftOut { name: source.name.clone(), reason: NOT_NEEDED.into() });
         }
     }
     seen.left_out.sort_by(|one, other| one.name.cmp(&other.name));
+    let mut people: Vec<PersonRecord> = Vec::with_capacity(names.len());
+    for (number, (subject, blind)) in subjects.iter().zip(blinds).enumerate() {
+        let spans = halves.into_iter().zip(&stages);
+        people.push(PersonRecord {
+            subject: names[number].clone(),
+            reference: record(&footage.sources[number], None),
+            looks: subject.verdicts.clone(),
+            spans: spans.flat_map(|(half, stage)| stage.people[number].spans.iter().map(move |span| (half, *span))).collect(),
+            blind,
+        });
+    }
+    let PersonRecord { subject, reference, looks, spans, blind } = people.remove(0);
     let mut manifest = Manifest {
         format_version: 1,
         pvchat: env!("CARGO_PKG_VERSION").into(),
         ffmpeg: pvchat_video::ffmpeg_version(),
-        subject: request.name.clone(),
+        subject,
         options: options.clone(),
         thresholds: eyes.thresholds(),
         models: eyes.models().into_iter().chain(eyes.eye_model()).collect(),
         describer: described_by,
         refiner: request.refiner.map(Refine::name),
-        reference: record(&footage.sources[0], None),
-        looks: subject.verdicts.clone(),
-        spans: halves
-            .into_iter()
-            .zip(&stages)
-            .flat_map(|(half, stage)| stage.spans.iter().map(move |span| (half, *span)))
-            .collect(),
+        reference,
+        looks,
+        spans,
+        others: people,
         corpus: others.into_iter().map(|source| record(source, licences.get(&source.name).cloned())).collect(),
         left_out: seen.left_out,
         spared: seen.spared,
@@ -251,15 +355,17 @@ pub fn make(
         generators: generated.used,
         files,
     };
-    let page = report::page(&manifest, &pairs, &out, request.clip, &subject.looked)?;
+    let shown: Vec<(&Path, [u32; 2])> =
+        request.people.iter().zip(&subjects).map(|(person, subject)| (person.clip, subject.looked)).collect();
+    let page = report::page(&manifest, &asked, &out, &shown)?;
     pvchat_data::file::write_atomically(&out.join(report::REPORT), page.as_bytes())?;
     manifest.files.push((report::REPORT.into(), hash(page.as_bytes())));
     pvchat_data::file::write_json(&out.join(MANIFEST), &manifest)?;
     sweep(&out, &manifest)?;
     store.sweep()?;
     monitor.step(Stage::Writing, 1)?;
-    let questions = count_questions(&manifest, &pairs);
-    Ok(Made { questions, described: count_described(&manifest, &pairs), manifest, drawn, composing })
+    let questions = count_questions(&manifest, &asked);
+    Ok(Made { questions, described: count_described(&manifest, &asked), manifest, drawn, composing })
 }
 
 /// The whole path of a folder that need not exist.
@@ -275,21 +381,25 @@ fn whole(folder: &Path) -> Result<PathBuf> {
 }
 
 /// Descriptions of positives that were asked for, and those that were kept.
-pub(super) fn count_described(manifest: &Manifest, pairs: &[Vec<Pair>]) -> [usize; 2] {
-    if manifest.describer.is_none() {
-        return [0, 0];
+pub(super) fn count_described(manifest: &Manifest, asked: &[Questions]) -> [usize; 2] {
+    let (mut positives, mut kept) = (0, 0);
+    for (name, pairs) in manifest.names().iter().zip(asked).filter(|_| manifest.describer.is_some()) {
+        for (_, pairs) in manifest.clips.iter().zip(pairs).filter(|(clip, _)| clip.shows(name)) {
+            positives += 1;
+            kept += pairs.iter().filter(|(kind, _)| *kind != QaKind::Existence).count();
+        }
     }
-    let positives = || manifest.clips.iter().zip(pairs).filter(|(clip, _)| clip.positive);
-    let asked = positives().count() * described(&manifest.options).len() * manifest.options.descriptions;
-    let kept = positives().flat_map(|(_, pairs)| pairs).filter(|(kind, _)| *kind != QaKind::Existence).count();
-    [asked, kept]
+    [positives * described(&manifest.options).len() * manifest.options.descriptions, kept]
 }
 
-/// Questions of each kind to positives and negatives for training.
-fn count_questions(manifest: &Manifest, pairs: &[Vec<Pair>]) -> BTreeMap<QaKind, [usize; 2]> {
+/// Questions of each kind to positives and negatives of each person for training.
+fn count_questions(manifest: &Manifest, asked: &[Questions]) -> BTreeMap<QaKind, [usize; 2]> {
     let mut counts: BTreeMap<QaKind, [usize; 2]> = BTreeMap::new();
-    for (clip, pairs) in manifest.clips.iter().zip(pairs).filter(|(clip, _)| clip.half == Half::Train) {
-        pairs.iter().for_each(|(kind, _)| counts.entry(*kind).or_default()[usize::from(!clip.positive)] += 1);
+    for (name, pairs) in manifest.names().iter().zip(asked) {
+        for (clip, pairs) in manifest.clips.iter().zip(pairs).filter(|(clip, _)| clip.half == Half::Train) {
+            let place = usize::from(!clip.shows(name));
+            pairs.iter().for_each(|(kind, _)| counts.entry(*kind).or_default()[place] += 1);
+        }
     }
     counts
 }

@@ -1,8 +1,8 @@
-//! The strangers: who in the corpus is surely not the person, and which footage shows nobody.
+//! The strangers: who in the corpus is surely none of the people, and which footage shows nobody.
 
 use super::{
     Eyes, LeftOut, PersonSeen, Request,
-    archive::may_show,
+    archive::{may_show, nearest},
     cosine,
     footage::{LONGEST, Setting, Someone, shortened},
     looking::Seen,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// Everybody in the corpus who is surely not the person, the most similar first, one entry for each appearance, and the places
+/// Everybody in the corpus who is surely none of the people, the most similar first, one entry for each appearance, and the places
 /// without people.
 pub(super) struct Strangers {
     /// Each person's appearances.
@@ -23,18 +23,21 @@ pub(super) fn strangers(request: &Request<'_>, eyes: &dyn Eyes, seen: &mut Seen)
     let (thresholds, needed) = (eyes.thresholds(), needed(request.options));
     let mut all: Vec<Someone> = Vec::new();
     let (mut empty, mut kept) = (Vec::new(), Vec::<usize>::new());
-    for source in 1..seen.sources.len() {
+    let references = request.people.len();
+    for source in references..seen.sources.len() {
         let (look, name) = (&seen.looks[source], seen.sources[source].name.clone());
-        let similarity = |person: &PersonSeen| person.embedding.as_deref().map_or(-1.0, |known| cosine(known, request.template));
-        let nearest = look.people.iter().map(similarity).fold(-1.0f32, f32::max);
-        if nearest >= thresholds.other {
-            seen.left_out.push(LeftOut { name, reason: may_show(nearest, thresholds) });
+        let similarity = |person: &PersonSeen| person.embedding.as_deref().map_or(-1.0, |known| request.nearest(known).1);
+        let nearest = nearest(request, embeddings(look));
+        if nearest.1 >= thresholds.other {
+            seen.left_out.push(LeftOut { name, reason: may_show(request, nearest, thresholds) });
             continue;
         }
         // Faces say who somebody is, where they can be compared; pictures say it elsewhere.
         let is_same = |&other: &usize| is_copy(look, &seen.looks[other], thresholds.same);
-        if embeddings(look).next().is_none() && look.prints.is_same(&seen.looks[0].prints) {
-            seen.left_out.push(LeftOut { name, reason: "it shows what the clip of the person shows".into() });
+        let reference = (0..references).find(|&person| look.prints.is_same(&seen.looks[person].prints));
+        if let (None, Some(person)) = (embeddings(look).next(), reference) {
+            let reason = format!("it shows what the clip of {} shows", request.called(person));
+            seen.left_out.push(LeftOut { name, reason });
             continue;
         }
         if let Some(other) = kept.iter().copied().find(is_same) {
@@ -71,7 +74,7 @@ pub(super) fn strangers(request: &Request<'_>, eyes: &dyn Eyes, seen: &mut Seen)
         let reasons = reasons.collect::<Vec<_>>().join("; ");
         return Err(Error::NobodyElse {
             folder: request.corpus.into(),
-            files: seen.sources.len() - 1 + seen.left_out.len(),
+            files: seen.sources.len() - references + seen.left_out.len(),
             reasons,
         });
     }

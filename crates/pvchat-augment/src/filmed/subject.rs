@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    DatasetOptions, Eyes, FrameVerdict, PersonSeen, Request, cosine, footage, quality,
+    DatasetOptions, Eyes, FrameVerdict, PersonClip, PersonSeen, cosine, footage, quality,
     source::{Look, Span},
 };
 use crate::{Error, Result};
@@ -30,9 +30,9 @@ pub(super) fn needed(options: &DatasetOptions) -> f64 {
 }
 
 impl Subject {
-    pub(super) fn choose(request: &Request<'_>, look: &Look, eyes: &dyn Eyes) -> Result<Self> {
+    pub(super) fn choose(asked: &PersonClip<'_>, options: &DatasetOptions, look: &Look, eyes: &dyn Eyes) -> Result<Self> {
         let same = eyes.thresholds().same;
-        let alike = |person: &PersonSeen| person.embedding.as_deref().map_or(-1.0, |known| cosine(known, request.template));
+        let alike = |person: &PersonSeen| person.embedding.as_deref().map_or(-1.0, |known| cosine(known, asked.template));
         let people: Vec<usize> = (0..look.people.len()).filter(|&person| alike(&look.people[person]) >= same).collect();
         let verdict = |(frame, &seconds): (usize, &f64)| {
             let mut found = people.iter().flat_map(|&person| {
@@ -56,7 +56,7 @@ impl Subject {
                 *reasons.entry(reason.split(" (").next().unwrap_or(reason)).or_default() += 1;
             }
             let reasons: Vec<String> = reasons.into_iter().map(|(reason, count)| format!("{reason} in {count}")).collect();
-            return Err(Error::PoorSubject { clip: request.clip.into(), frames: verdicts.len(), reasons: reasons.join(", ") });
+            return Err(Error::PoorSubject { clip: asked.clip.into(), frames: verdicts.len(), reasons: reasons.join(", ") });
         }
         let mut spans: Vec<(usize, Span)> =
             people.iter().flat_map(|&person| look.spans(person).into_iter().map(move |span| (person, span))).collect();
@@ -64,11 +64,11 @@ impl Subject {
             (other[1] - other[0]).total_cmp(&(one[1] - one[0])).then(one[0].total_cmp(&other[0]))
         });
         let longest = spans.first().map_or(0.0, |(_, span)| span[1] - span[0]);
-        let needed = needed(request.options);
+        let needed = needed(options);
         spans.retain(|(_, span)| span[1] - span[0] >= needed && good(*span));
         spans.truncate(MOST_SPANS);
         let Some(&(person, [from, to])) = spans.first() else {
-            return Err(Error::TooShort { clip: request.clip.into(), longest, needed });
+            return Err(Error::TooShort { clip: asked.clip.into(), longest, needed });
         };
         let rounded = |span: Span| span.map(|seconds| (1000.0 * seconds).round() / 1000.0);
         // What is tested is not what was trained on, where there is enough: another stretch, or the end of the only one.

@@ -42,13 +42,14 @@ pub fn verify(folder: &Path) -> Result<Verified> {
         }
     }
     let mut datasets = Vec::new();
-    for (number, file) in dataset_files(&manifest.subject).into_iter().enumerate() {
+    let names = manifest.names();
+    for (number, file) in dataset_files(&names).into_iter().enumerate() {
         if number > 0 && !manifest.files.iter().any(|(known, _)| *known == file) {
             datasets.push(None);
             continue;
         }
         let dataset = Dataset::read(&folder.join(&file))?;
-        check(folder, &file, &dataset, &manifest.subject, number < 2, &mut problems);
+        check(folder, &file, &dataset, &names, number < 2, &mut problems);
         datasets.push(Some(dataset));
     }
     let mut datasets = datasets.into_iter();
@@ -76,16 +77,17 @@ fn same(folder: &Path, file: &str, sha256: &str, problems: &mut Vec<String>) {
     }
 }
 
-fn check(folder: &Path, file: &str, dataset: &Dataset, subject: &SubjectName, is_training: bool, problems: &mut Vec<String>) {
+fn check(folder: &Path, file: &str, dataset: &Dataset, names: &[SubjectName], is_training: bool, problems: &mut Vec<String>) {
     let found = dataset.problems().into_iter().filter(|problem| is_training || !problem.concerns_balance());
     problems.extend(found.map(|problem| format!("{file}: {problem}")));
-    let mut names = BTreeSet::new();
+    let mut known = BTreeSet::new();
     for video in &dataset.videos {
-        if !names.insert(&video.name) {
+        if !known.insert(&video.name) {
             problems.push(format!("{file}: two videos are called {}", video.name));
         }
-        if video.subjects != [subject.clone()] {
-            problems.push(format!("{file}: {} is not about {subject}", video.name));
+        if video.subjects != names {
+            let all: Vec<String> = names.iter().map(SubjectName::to_string).collect();
+            problems.push(format!("{file}: {} is not about {}", video.name, all.join(" and ")));
         }
         if !stays_inside(&video.path) {
             problems.push(format!("{file}: {} leaves the folder", video.path.display()));

@@ -1,6 +1,6 @@
 //! How questions are asked and answered: at least 25 wordings of each kind, `{}` for the person.
 
-use pvchat_data::QaKind;
+use pvchat_data::{QaKind, QaPair};
 
 /// The number of wordings of the questions of each kind.
 pub const WORDINGS: usize = 25;
@@ -257,6 +257,12 @@ pub(super) fn answer(kind: QaKind, is_positive: bool, number: usize, subject: &s
     }
     let asked = ASKED.iter().find(|(of, _)| *of == kind).map_or("that", |(_, asked)| asked[number / REFUSALS.len() % 4]);
     named(REFUSALS[number % REFUSALS.len()], subject).replace('@', asked)
+}
+
+/// A question whether somebody is in a clip, with its answer, in the wordings of this number.
+pub fn existence(number: usize, subject: &str, is_there: bool) -> QaPair {
+    let question = named(EXISTENCE[number % WORDINGS], subject);
+    QaPair::new(QaKind::Existence, question, answer(QaKind::Existence, is_there, number, subject))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use pvchat_data::{Dataset, QaKind, SubjectName, Video};
 
 use super::{
     ClipRecord, Half, Manifest,
-    ask::Pair,
+    ask::Questions,
     manifest::{MANIFEST, entries, is_left_over, remove},
     source::hash_file,
 };
@@ -20,29 +20,27 @@ const LICENCES: &str = "licences.json";
 
 /// Writes the datasets under the names of the published files; gives the files and their SHA-256.
 pub(super) fn write_datasets(
-    name: &SubjectName,
+    names: &[SubjectName],
     records: &[ClipRecord],
-    pairs: &[Vec<Pair>],
+    asked: &[Questions],
     out: &Path,
 ) -> Result<Vec<(String, String)>> {
-    let video = |file: &str, clip: &ClipRecord, pairs: &[Pair]| {
-        let pairs = pairs.iter().map(|(_, pair)| pair.clone()).collect();
-        Video::of(name, file, clip.positive, pairs)
+    let video = |file: &str, clip: usize, is_kept: &dyn Fn(QaKind) -> bool| {
+        let pairs = asked.iter().flat_map(|questions| &questions[clip]);
+        let pairs = pairs.filter(|(kind, _)| is_kept(*kind)).map(|(_, pair)| pair.clone()).collect();
+        let present = names.iter().filter(|name| records[clip].shows(name)).cloned().collect();
+        Video::about(names.to_vec(), file, present, pairs)
     };
-    let of = |half: Half| records.iter().zip(pairs).filter(move |(clip, _)| clip.half == half);
-    let train = Dataset { videos: of(Half::Train).map(|(clip, pairs)| video(&clip.file, clip, pairs)).collect() };
-    let test = Dataset { videos: of(Half::Test).map(|(clip, pairs)| video(&clip.file, clip, pairs)).collect() };
-    let mut stills: Vec<Video> = of(Half::Train)
-        .filter_map(|(clip, pairs)| {
-            // A single frame says who is there and how somebody looks, and no more.
-            let kept: Vec<Pair> =
-                pairs.iter().filter(|(kind, _)| matches!(kind, QaKind::Existence | QaKind::Appearance)).cloned().collect();
-            Some(video(clip.still.as_deref()?, clip, &kept))
-        })
-        .collect();
+    let of = |half: Half| records.iter().enumerate().filter(move |(_, clip)| clip.half == half);
+    let train = Dataset { videos: of(Half::Train).map(|(number, clip)| video(&clip.file, number, &|_| true)).collect() };
+    let test = Dataset { videos: of(Half::Test).map(|(number, clip)| video(&clip.file, number, &|_| true)).collect() };
+    // A single frame says who is there and how somebody looks, and no more.
+    let of_looks = |kind: QaKind| matches!(kind, QaKind::Existence | QaKind::Appearance);
+    let mut stills: Vec<Video> =
+        of(Half::Train).filter_map(|(number, clip)| Some(video(clip.still.as_deref()?, number, &of_looks))).collect();
     stills.sort_by(|one, other| one.path.cmp(&other.path));
     let mut files = Vec::new();
-    for (file, dataset) in dataset_files(name).into_iter().zip([train, Dataset { videos: stills }, test]) {
+    for (file, dataset) in dataset_files(names).into_iter().zip([train, Dataset { videos: stills }, test]) {
         let path = out.join(&file);
         if dataset.videos.is_empty() {
             remove(&path)?;
@@ -55,8 +53,12 @@ pub(super) fn write_datasets(
 }
 
 /// The names of the published files: training, its single frames, testing.
-pub(super) fn dataset_files(name: &SubjectName) -> [String; 3] {
-    [format!("{name}.json"), format!("{name}_short_train.json"), format!("{name}test.json")]
+pub(super) fn dataset_files(names: &[SubjectName]) -> [String; 3] {
+    let all: Vec<String> = names.iter().map(SubjectName::to_string).collect();
+    let all = all.join("_");
+    // Published files of several people are written so, and those of one without the line.
+    let test = if names.len() > 1 { "_test" } else { "test" };
+    [format!("{all}.json"), format!("{all}_short_train.json"), format!("{all}{test}.json")]
 }
 
 /// The licences stored next to a corpus, if there are any.

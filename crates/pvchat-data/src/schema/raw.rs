@@ -17,13 +17,13 @@ pub(crate) struct RawVideo {
     present: Option<Vec<SubjectName>>,
     #[serde(default, with = "slot", skip_serializing_if = "Option::is_none")]
     sks_present: Option<SubjectName>,
-    #[serde(default, with = "slot", skip_serializing)]
+    #[serde(default, with = "slot", skip_serializing_if = "Option::is_none")]
     sks_present1: Option<SubjectName>,
-    #[serde(default, with = "slot", skip_serializing)]
+    #[serde(default, with = "slot", skip_serializing_if = "Option::is_none")]
     sks_present2: Option<SubjectName>,
-    #[serde(default, with = "slot", skip_serializing)]
+    #[serde(default, with = "slot", skip_serializing_if = "Option::is_none")]
     sks_present3: Option<SubjectName>,
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     sample_type: Option<String>,
     #[serde(default, with = "blank")]
     gender: Option<Gender>,
@@ -90,28 +90,44 @@ impl RawVideo {
 
 impl From<Video> for RawVideo {
     fn from(video: Video) -> Self {
-        let is_positive = Some(video.is_positive());
-        let (mut subjects, mut present, mut sks_present) = (None, None, None);
-        if let ([only], true) = (video.subjects.as_slice(), video.present.len() <= 1) {
-            sks_present = Some(only.clone());
-        } else {
-            (subjects, present) = (Some(video.subjects), Some(video.present));
-        }
-        Self {
+        let mut raw = Self {
+            is_positive: Some(video.is_positive()),
             video_name: video.name,
             video_path: video.path,
-            subjects,
-            present,
-            sks_present,
+            subjects: None,
+            present: None,
+            sks_present: None,
             sks_present1: None,
             sks_present2: None,
             sks_present3: None,
             sample_type: None,
             gender: video.gender,
             age: video.age,
-            is_positive,
             qa_pairs: video.qa_pairs,
+        };
+        match (video.subjects.as_slice(), sample_type(&video.subjects, &video.present)) {
+            ([only], _) if video.present.len() <= 1 => raw.sks_present = Some(only.clone()),
+            (subjects, Some(kind)) => {
+                let slots = [&mut raw.sks_present1, &mut raw.sks_present2, &mut raw.sks_present3];
+                slots.into_iter().zip(subjects).for_each(|(slot, name)| *slot = Some(name.clone()));
+                raw.sample_type = Some(kind.into());
+            }
+            _ => (raw.subjects, raw.present) = (Some(video.subjects), Some(video.present)),
         }
+        raw
+    }
+}
+
+/// How published files of two and three people say who is there. `None` where they cannot: two of three, or more than three people.
+fn sample_type(subjects: &[SubjectName], present: &[SubjectName]) -> Option<&'static str> {
+    if !(2..=3).contains(&subjects.len()) {
+        return None;
+    }
+    match present {
+        [] => Some("random"),
+        [one] => ["person1", "person2", "person3"].get(subjects.iter().position(|name| name == one)?).copied(),
+        all if all == subjects => Some(if subjects.len() == 2 { "both" } else { "all" }),
+        _ => None,
     }
 }
 
