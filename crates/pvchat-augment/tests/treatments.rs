@@ -98,6 +98,10 @@ fn a_treatment_changes_what_it_names_and_nothing_of_who_is_there() {
                 Treatment::Small => before_the_wall(after) * 4 < before_the_wall(before) * 3,
                 Treatment::Covered => is_behind_posts(before, after),
                 Treatment::Crowd => before_the_wall(after) > before_the_wall(before) / 2 && after != before,
+                Treatment::Half => {
+                    let empty = treated.frames.iter().filter(|frame| before_the_wall(frame) == 0).count();
+                    (3..=4).contains(&empty) && before_the_wall(&treated.frames[4]) > 0
+                }
                 Treatment::Grey => colour(after) < 0.3 * colour(before),
                 Treatment::Dark => light(after) < 0.65 * light(before),
                 Treatment::Drawn => colour(after) < 0.95 * colour(before),

@@ -291,6 +291,13 @@ impl<'a> ExchangeMaker<'a> {
             variation.recolour = 0.0;
             variation.shift = config.variation.shift.map(|share| share / 3.0);
         }
+        if treatment == Some(Treatment::Half) {
+            for place in Treatment::empty(frames.len(), &mut own_stream) {
+                frames[place] = scene[place % scene.len()].clone();
+            }
+            // A frame without anybody could become the whole clip.
+            (variation.recolour, variation.reverse, variation.freeze, variation.resample) = (0.0, 0.0, 0.0, 0.0);
+        }
         let mut frames = PositiveMaker::new(&frames, &[], variation)?.draw(stream).frames;
         if let Some(treatment) = treatment {
             treatment.finish(&mut frames, &mut own_stream);

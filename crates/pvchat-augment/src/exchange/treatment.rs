@@ -42,6 +42,8 @@ pub enum Treatment {
     Covered,
     /// Three to five people.
     Crowd,
+    /// Nobody is there at the beginning, or at the end.
+    Half,
     /// With little or no colour.
     Grey,
     /// At 20 to 60 % of the light.
@@ -64,12 +66,12 @@ pub(super) struct Places {
 
 impl Treatment {
     /// All of them.
-    pub const ALL: [Self; 8] =
-        [Self::Small, Self::Covered, Self::Crowd, Self::Grey, Self::Dark, Self::Drawn, Self::Barred, Self::Coarse];
+    pub const ALL: [Self; 9] =
+        [Self::Small, Self::Covered, Self::Crowd, Self::Half, Self::Grey, Self::Dark, Self::Drawn, Self::Barred, Self::Coarse];
 
     /// Whether it is done while a clip is composed, not to the frames of a finished one.
     pub(super) fn is_composed(self) -> bool {
-        matches!(self, Self::Small | Self::Covered | Self::Crowd)
+        matches!(self, Self::Small | Self::Covered | Self::Crowd | Self::Half)
     }
 
     /// Draws a size for [`Small`](Self::Small).
@@ -86,11 +88,16 @@ impl Treatment {
         Places { scale: (stream.range(CROWD_SCALE[0], CROWD_SCALE[1]) * width).min(0.9), middles }
     }
 
+    /// Draws which of `count` frames show nobody. The middle one, which stands for the clip as a picture, always shows somebody.
+    pub(super) fn empty(count: usize, stream: &mut SeededStream) -> std::ops::Range<usize> {
+        if stream.chance(0.5) { 0..count / 2 } else { count / 2 + 1..count }
+    }
+
     /// Does to finished frames what is not [done while composing](Self::is_composed).
     pub(super) fn finish(self, frames: &mut [RgbImage], stream: &mut SeededStream) {
         let mut within = |[least, greatest]: [f32; 2]| stream.range(least, greatest);
         match self {
-            Self::Small | Self::Covered | Self::Crowd => {}
+            Self::Small | Self::Covered | Self::Crowd | Self::Half => {}
             Self::Grey => {
                 let left = within(COLOURFUL);
                 frames.iter_mut().flat_map(|frame| frame.pixels_mut()).for_each(|pixel| pixel.0 = paler(pixel.0, left, 0.0));
