@@ -113,7 +113,8 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     Ok(())
 }
 
-/// Prints what enrolment and learning recognise at every level, and the paired difference.
+/// Prints what enrolment and learning recognise at every level, and the paired differences: of what `pvchat learn` would keep, and
+/// of what was learned whether it is kept or not. The last three columns are of the latter.
 fn learning(pvchat: &Pvchat, arguments: &Arguments, name: &SubjectName) -> Outcome<()> {
     let options: LearnOptions = match &arguments.options {
         Some(file) => serde_json::from_slice(&std::fs::read(file).map_err(at(file))?)?,
@@ -129,18 +130,19 @@ fn learning(pvchat: &Pvchat, arguments: &Arguments, name: &SubjectName) -> Outco
         let mut candidates = Exam { characters: arguments.characters, seed: arguments.exam, level }.candidates(pvchat)?;
         accept(&mut candidates);
         let before = existence(pvchat, &candidates, &enrolled(pvchat, &candidates, name)?)?;
-        let learned: Outcome<Vec<Subject>> = candidates.iter().map(|one| people.learned(one)).collect();
-        let after = existence(pvchat, &candidates, &learned?)?;
-        let score = ExistenceScore::of(&after);
-        table.row([
-            level.name().to_string(),
-            with_interval(balanced_estimate_over(&before, character, RESAMPLES, &mut stream)),
-            with_interval(balanced_estimate_over(&after, character, RESAMPLES, &mut stream)),
-            with_interval(balanced_difference_over(&before, &after, character, RESAMPLES, &mut stream)?),
-            fraction(score.positives.rate()),
-            fraction(score.look_alikes.rate()),
-            fraction(score.random.rate()),
-        ]);
+        let subjects = candidates.iter().map(|one| people.learned(one)).collect::<Outcome<Vec<[Subject; 2]>>>()?;
+        let mut cells =
+            vec![level.name().to_string(), with_interval(balanced_estimate_over(&before, character, RESAMPLES, &mut stream))];
+        let mut score = ExistenceScore::default();
+        for checked in [0, 1] {
+            let subjects: Vec<Subject> = subjects.iter().map(|both| both[checked].clone()).collect();
+            let after = existence(pvchat, &candidates, &subjects)?;
+            cells.push(with_interval(balanced_estimate_over(&after, character, RESAMPLES, &mut stream)));
+            cells.push(with_interval(balanced_difference_over(&before, &after, character, RESAMPLES, &mut stream)?));
+            score = ExistenceScore::of(&after);
+        }
+        cells.extend([score.positives, score.look_alikes, score.random].map(|share| fraction(share.rate())));
+        table.row(cells);
         progress.inc(1);
     }
     progress.finish_and_clear();
@@ -165,34 +167,36 @@ struct LearnedPeople<'a> {
 
 struct LearnedPerson {
     reference: Vec<RgbImage>,
-    subject: Subject,
+    /// What is kept, and what was learned.
+    subjects: [Subject; 2],
     kept: bool,
     seconds: f64,
 }
 
 impl LearnedPeople<'_> {
-    /// What `pvchat learn` would keep of a character.
-    fn learned(&mut self, candidate: &Candidate) -> Outcome<Subject> {
+    /// What `pvchat learn` would keep of a character, and what was learned.
+    fn learned(&mut self, candidate: &Candidate) -> Outcome<[Subject; 2]> {
         let reference = &candidate.reference.frames;
         if let Some(known) = self.learned.iter().find(|known| known.reference == *reference) {
-            return Ok(known.subject.clone());
+            return Ok(known.subjects.clone());
         }
         let started = Instant::now();
         let learned = self.pvchat.learn(&candidate.reference, self.name, &self.options, |_| ControlFlow::Continue(()))?;
-        let (report, clips) = (&learned.report, learned.set.clips.len());
+        let (report, clips) = (learned.report, learned.set.clips.len());
         let accuracy = |checks: [SelfCheck; 2]| checks.map(|check| format!("{:.3}", check.balanced_accuracy)).join(" to ");
         eprintln!(
             "{clips} clips; right on held-back ones: {}; on untouched ones: {}",
             accuracy([report.before, report.after]),
             report.real.map_or_else(|| "-".into(), accuracy)
         );
+        let subjects = [learned.subject.clone(), report.learned.first().cloned().unwrap_or(learned.subject)];
         self.learned.push(LearnedPerson {
             reference: reference.clone(),
-            subject: learned.subject.clone(),
-            kept: learned.report.kept_learned,
+            subjects: subjects.clone(),
+            kept: report.kept_learned,
             seconds: started.elapsed().as_secs_f64(),
         });
-        Ok(learned.subject)
+        Ok(subjects)
     }
 }
 
