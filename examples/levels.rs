@@ -120,8 +120,17 @@ fn learning(pvchat: &Pvchat, arguments: &Arguments, name: &SubjectName) -> Outco
         Some(file) => serde_json::from_slice(&std::fs::read(file).map_err(at(file))?)?,
         None => LearnOptions::other_looks(),
     };
-    let columns =
-        ["level", "enrolled [95 %]", "learned [95 %]", "paired difference [95 %]", "positives", "look-alikes", "random"];
+    let columns = [
+        "level",
+        "enrolled [95 %]",
+        "kept [95 %]",
+        "paired difference [95 %]",
+        "learned, without the self-check [95 %]",
+        "paired difference [95 %]",
+        "positives",
+        "look-alikes",
+        "random",
+    ];
     let (mut table, mut stream) = (Table::new(columns), SeededStream::new(arguments.exam).derive("levels"));
     let mut people = LearnedPeople { pvchat, name, options, learned: Vec::new() };
     let levels = if arguments.only.is_empty() { &Level::ALL[..] } else { &arguments.only };
