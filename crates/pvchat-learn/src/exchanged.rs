@@ -11,24 +11,15 @@ use pvchat_data::{QaKind, QaPair, random::SeededStream};
 use pvchat_model::{subject::Subject, vilm::Vilm};
 use pvchat_train::personal::{LearnClip, LearnData, LearnRun};
 
-use crate::{Learner, Result, learner::encode_pairs};
+use crate::{
+    Learner, Result,
+    learner::{EXCHANGED, encode_pairs},
+};
 
-/// One in this many frames of the reference is held back, where clips with exchanged heads are made.
-const HELD_BACK_FRAMES: usize = 4;
-/// What clips with exchanged heads are drawn from.
-pub(crate) const EXCHANGED: &str = "exchanged";
 /// The presence from which on the enrolled subject is found so clearly that a made clip stands for an untouched one.
 const CLEARLY: f32 = 0.97;
 /// Strangers of the untouched clips.
 const REAL_STRANGERS: usize = 8;
-
-/// The frames that clips are made of, as many as the clip has, and those that are held back.
-pub(crate) fn held_back_frames(clip: &[RgbImage]) -> (Vec<RgbImage>, Vec<RgbImage>) {
-    let (made_of, held_back): (Vec<usize>, Vec<usize>) =
-        (0..clip.len()).partition(|at| at % HELD_BACK_FRAMES != HELD_BACK_FRAMES - 1);
-    let stretched = (0..clip.len()).map(|at| clip[made_of[at * made_of.len() / clip.len()]].clone()).collect();
-    (stretched, held_back.into_iter().map(|at| clip[at].clone()).collect())
-}
 
 impl Learner<'_> {
     /// Clips, every second one with the person of `clip`; none where nobody stands out in it. Those with the person in which the

@@ -17,10 +17,7 @@ use pvchat_train::{
     personal::{LearnClip, LearnConfig, LearnData, LearnProgress, LearnReport, LearnRun, SelfCheck, learn},
 };
 
-use crate::{
-    Error, LearnOptions, Result, Start,
-    exchanged::{EXCHANGED, held_back_frames},
-};
+use crate::{Error, LearnOptions, Result, Start};
 
 /// A way from one prepared clip to a subject.
 pub trait Personalizer {
@@ -94,6 +91,10 @@ const ENCODED_AT_ONCE: usize = 8;
 const DESCRIBED: usize = 16;
 /// One in this many clips is held back for the self-check.
 const HELD_BACK: usize = 4;
+/// One in this many frames of the reference is held back, where clips with exchanged heads are made.
+const HELD_BACK_FRAMES: usize = 4;
+/// What clips with exchanged heads are drawn from.
+pub(crate) const EXCHANGED: &str = "exchanged";
 
 /// What is made of one person's clip before anything is trained.
 pub(crate) struct Material {
@@ -264,6 +265,14 @@ impl Learner<'_> {
         }
         Ok(seen)
     }
+}
+
+/// The frames that clips are made of, as many as the clip has, and those that are held back.
+fn held_back_frames(clip: &[RgbImage]) -> (Vec<RgbImage>, Vec<RgbImage>) {
+    let (made_of, held_back): (Vec<usize>, Vec<usize>) =
+        (0..clip.len()).partition(|at| at % HELD_BACK_FRAMES != HELD_BACK_FRAMES - 1);
+    let stretched = (0..clip.len()).map(|at| clip[made_of[at * made_of.len() / clip.len()]].clone()).collect();
+    (stretched, held_back.into_iter().map(|at| clip[at].clone()).collect())
 }
 
 /// Balanced accuracy of guessing.
