@@ -1,22 +1,26 @@
-//! The examination of the miniature level by level: who is recognised by templates, and who by personal parameters, in clips that
-//! are harder in one way each. Then verification: everybody who is enrolled is looked for in the clips of everybody.
+//! The examination of the miniature level by level: who is recognised by templates, who by personal parameters of one look, and
+//! who after learning, in clips that are harder in one way each. Then verification: everybody who is enrolled is looked for in the
+//! clips of everybody.
 
-use std::{error::Error, process::ExitCode};
+use std::{error::Error, ops::ControlFlow, path::PathBuf, process::ExitCode, time::Instant};
 
 use clap::Parser;
+use image::RgbImage;
 use pvchat::{
-    Pvchat, Subject, SubjectName,
+    LearnOptions, Pvchat, Subject, SubjectName,
     augment::ClipKind,
     data::random::SeededStream,
     eval::{
-        accuracy::{ExistenceAnswer, ExistenceScore, balanced_estimate_over},
+        accuracy::{ExistenceAnswer, ExistenceScore, balanced_difference_over, balanced_estimate_over},
         bootstrap::Resampler,
         curve::{Judgement, calibrate, curve, equal_error},
         table::{Table, fraction, with_interval},
     },
     miniature::{exam::Counts, level::Level},
+    train::personal::SelfCheck,
 };
 use pvchat_examples::{
+    at,
     examination::{Candidate, Exam, Outcome, enrolled, existence},
     exit_code,
     progress::bar,
@@ -40,6 +44,20 @@ struct Arguments {
     /// Leaves out the levels.
     #[arg(long)]
     only_verification: bool,
+    /// Learns every character too, in place of templates and of verification.
+    #[arg(long, conflicts_with = "only_verification")]
+    learn: bool,
+    /// How to learn, as JSON (the fields of `LearnOptions`, those left out as usual), in place of `LearnOptions::other_looks`.
+    #[arg(long, value_name = "FILE", requires = "learn")]
+    options: Option<PathBuf>,
+    /// Levels to learn for, by their names as in `another-style`; all of them without any.
+    #[arg(long, value_name = "LEVEL", value_parser = level, value_delimiter = ',', requires = "learn")]
+    only: Vec<Level>,
+}
+
+/// A level by its name, as in files.
+fn level(text: &str) -> Result<Level, String> {
+    serde_json::from_value(text.into()).map_err(|error| error.to_string())
 }
 
 /// Clips of each subject of the verification.
@@ -56,6 +74,9 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Outcome<()> {
     let pvchat = Pvchat::miniature()?;
     let name: SubjectName = "Aa".parse()?;
+    if arguments.learn {
+        return learning(&pvchat, arguments, &name);
+    }
     let columns = ["level", "recognised by", "positives", "look-alikes", "random", "balanced [95 %]", "refused"];
     let (mut table, mut stream) = (Table::new(columns), SeededStream::new(arguments.exam).derive("levels"));
     let progress = bar("levels", Level::ALL.len());
@@ -90,6 +111,102 @@ fn run(arguments: &Arguments) -> Outcome<()> {
     }
     println!("{}", verification(&pvchat, arguments, &name, &mut stream)?.to_markdown());
     Ok(())
+}
+
+/// Prints what enrolment and learning recognise at every level, and the paired differences: of what `pvchat learn` would keep, and
+/// of what was learned whether it is kept or not. The last three columns are of the latter.
+fn learning(pvchat: &Pvchat, arguments: &Arguments, name: &SubjectName) -> Outcome<()> {
+    let options: LearnOptions = match &arguments.options {
+        Some(file) => serde_json::from_slice(&std::fs::read(file).map_err(at(file))?)?,
+        None => LearnOptions::other_looks(),
+    };
+    let columns = [
+        "level",
+        "enrolled [95 %]",
+        "kept [95 %]",
+        "paired difference [95 %]",
+        "learned, without the self-check [95 %]",
+        "paired difference [95 %]",
+        "positives",
+        "look-alikes",
+        "random",
+    ];
+    let (mut table, mut stream) = (Table::new(columns), SeededStream::new(arguments.exam).derive("levels"));
+    let mut people = LearnedPeople { pvchat, name, options, learned: Vec::new() };
+    let levels = if arguments.only.is_empty() { &Level::ALL[..] } else { &arguments.only };
+    let progress = bar("levels", levels.len());
+    for &level in levels {
+        let mut candidates = Exam { characters: arguments.characters, seed: arguments.exam, level }.candidates(pvchat)?;
+        accept(&mut candidates);
+        let before = existence(pvchat, &candidates, &enrolled(pvchat, &candidates, name)?)?;
+        let subjects = candidates.iter().map(|one| people.learned(one)).collect::<Outcome<Vec<[Subject; 2]>>>()?;
+        let mut cells =
+            vec![level.name().to_string(), with_interval(balanced_estimate_over(&before, character, RESAMPLES, &mut stream))];
+        let mut score = ExistenceScore::default();
+        for checked in [0, 1] {
+            let subjects: Vec<Subject> = subjects.iter().map(|both| both[checked].clone()).collect();
+            let after = existence(pvchat, &candidates, &subjects)?;
+            cells.push(with_interval(balanced_estimate_over(&after, character, RESAMPLES, &mut stream)));
+            cells.push(with_interval(balanced_difference_over(&before, &after, character, RESAMPLES, &mut stream)?));
+            score = ExistenceScore::of(&after);
+        }
+        cells.extend([score.positives, score.look_alikes, score.random].map(|share| fraction(share.rate())));
+        table.row(cells);
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    println!("{}", table.to_markdown());
+    let kept = people.learned.iter().filter(|one| one.kept).count();
+    let seconds: f64 = people.learned.iter().map(|one| one.seconds).sum();
+    println!(
+        "learned {} times in {:.0} s each; what was learned was kept {kept} times",
+        people.learned.len(),
+        seconds / people.learned.len().max(1) as f64
+    );
+    Ok(())
+}
+
+/// Characters, each learned once from a reference: most levels share it.
+struct LearnedPeople<'a> {
+    pvchat: &'a Pvchat,
+    name: &'a SubjectName,
+    options: LearnOptions,
+    learned: Vec<LearnedPerson>,
+}
+
+struct LearnedPerson {
+    reference: Vec<RgbImage>,
+    /// What is kept, and what was learned.
+    subjects: [Subject; 2],
+    kept: bool,
+    seconds: f64,
+}
+
+impl LearnedPeople<'_> {
+    /// What `pvchat learn` would keep of a character, and what was learned.
+    fn learned(&mut self, candidate: &Candidate) -> Outcome<[Subject; 2]> {
+        let reference = &candidate.reference.frames;
+        if let Some(known) = self.learned.iter().find(|known| known.reference == *reference) {
+            return Ok(known.subjects.clone());
+        }
+        let started = Instant::now();
+        let learned = self.pvchat.learn(&candidate.reference, self.name, &self.options, |_| ControlFlow::Continue(()))?;
+        let (report, clips) = (learned.report, learned.set.clips.len());
+        let accuracy = |checks: [SelfCheck; 2]| checks.map(|check| format!("{:.3}", check.balanced_accuracy)).join(" to ");
+        eprintln!(
+            "{clips} clips; right on held-back ones: {}; on untouched ones: {}",
+            accuracy([report.before, report.after]),
+            report.real.map_or_else(|| "-".into(), accuracy)
+        );
+        let subjects = [learned.subject.clone(), report.learned.first().cloned().unwrap_or(learned.subject)];
+        self.learned.push(LearnedPerson {
+            reference: reference.clone(),
+            subjects: subjects.clone(),
+            kept: report.kept_learned,
+            seconds: started.elapsed().as_secs_f64(),
+        });
+        Ok(subjects)
+    }
 }
 
 /// Clips that the base takes for footage that it was not made for are refused in use; here they are examined anyway.

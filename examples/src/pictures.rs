@@ -27,6 +27,7 @@ pub fn contact_sheet(set: &TrainingSet) -> RgbImage {
             Origin::Positive { .. } => 1,
             Origin::HardNegative { .. } => 2,
             Origin::RandomNegative { .. } => 3,
+            Origin::Exchanged { .. } | Origin::Nobody => continue,
         };
         groups[group].extend(clip.frames.get(clip.frames.len() / 2));
     }

@@ -6,6 +6,7 @@ use image::RgbImage;
 use pvchat_data::{Dataset, QaKind, QaPair, SubjectName, Video, random::SeededStream};
 use serde::Serialize;
 
+use crate::exchange::{Exchanged, Making, Treatment};
 use crate::foreground::check_sizes;
 use crate::positives::image_clip;
 use crate::questions::{Aspect, GENERIC_SUBJECTS, absent_answer, existence_answer, question, variants};
@@ -25,6 +26,15 @@ pub enum Origin {
         /// How.
         steps: Vec<Step>,
     },
+    /// Made with exchanged heads, with the person or without.
+    Exchanged {
+        /// How.
+        making: Making,
+        /// What makes it look other than the reference.
+        treatment: Option<Treatment>,
+    },
+    /// An empty place.
+    Nobody,
     /// A corpus clip with someone similar.
     HardNegative {
         /// Its place in the corpus.
@@ -40,10 +50,20 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// The clip of the corpus that it is.
+    pub fn corpus_clip(&self) -> Option<usize> {
+        match self {
+            Self::HardNegative { clip, .. } | Self::RandomNegative { clip } => Some(*clip),
+            Self::Reference | Self::Positive { .. } | Self::Exchanged { .. } | Self::Nobody => None,
+        }
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Self::Reference => "reference",
             Self::Positive { .. } => "positive",
+            Self::Exchanged { .. } => "exchanged",
+            Self::Nobody => "nobody",
             Self::HardNegative { .. } => "hard-negative",
             Self::RandomNegative { .. } => "random-negative",
         }
@@ -155,6 +175,24 @@ impl TrainingSetBuilder {
         Ok(self)
     }
 
+    /// Adds clips with exchanged heads, which are asked about existence only.
+    #[must_use]
+    pub fn exchanged(mut self, clips: Vec<Exchanged>) -> Self {
+        for Exchanged { frames, present, making, treatment, .. } in clips {
+            self.add(frames, present, Origin::Exchanged { making, treatment });
+        }
+        self
+    }
+
+    /// Adds empty places of the reference's frame size, which are asked about existence only.
+    #[must_use]
+    pub fn nobody(mut self, scenes: &[Vec<RgbImage>]) -> Self {
+        for scene in scenes {
+            self.add(scene.clone(), false, Origin::Nobody);
+        }
+        self
+    }
+
     /// Asks the questions: existence twice per clip in different wordings, one description of every aspect.
     ///
     /// Where one of yes and no would be rarer, its clips are asked for existence once more, as far as there are
@@ -177,7 +215,12 @@ impl TrainingSetBuilder {
                 let asked = question(Aspect::Existence, variant, &name);
                 clip.pairs.push(QaPair::new(QaKind::Existence, asked, existence_answer(&name, clip.positive)));
             }
-            for aspect in Aspect::DESCRIPTIONS {
+            let described = if matches!(clip.origin, Origin::Exchanged { .. } | Origin::Nobody) {
+                &[][..]
+            } else {
+                &Aspect::DESCRIPTIONS[..]
+            };
+            for &aspect in described {
                 let variant = stream.below(variants(aspect));
                 let answer = if clip.positive {
                     let answer = describe(&clip.frames, aspect).map_err(|source| Error::Describe { clip: number, source })?;

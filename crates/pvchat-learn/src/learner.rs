@@ -91,6 +91,10 @@ const ENCODED_AT_ONCE: usize = 8;
 const DESCRIBED: usize = 16;
 /// One in this many clips is held back for the self-check.
 const HELD_BACK: usize = 4;
+/// One in this many frames of the reference is held back, where clips with exchanged heads are made.
+const HELD_BACK_FRAMES: usize = 4;
+/// What clips with exchanged heads are drawn from.
+pub(crate) const EXCHANGED: &str = "exchanged";
 
 /// What is made of one person's clip before anything is trained.
 pub(crate) struct Material {
@@ -99,6 +103,8 @@ pub(crate) struct Material {
     pub(crate) maker: PositiveMaker,
     pub(crate) set: TrainingSet,
     pub(crate) rejected: usize,
+    /// Frames of the clip that nothing was made of.
+    held_back: Vec<RgbImage>,
 }
 
 impl Learner<'_> {
@@ -112,8 +118,13 @@ impl Learner<'_> {
     pub fn learn(&mut self, vilm: &Vilm, clip: &[RgbImage], name: &SubjectName) -> Result<Learned> {
         let keep = self.options.run(self.checkpoints.clone())?;
         let stream = SeededStream::new(self.options.seed).derive("learn");
-        let Material { enrolled, set, rejected, .. } = self.material(vilm, clip, name, &stream, &keep)?;
+        let exchanged = self.options.exchanged;
+        let Material { enrolled, reference, set, rejected, held_back, .. } =
+            self.material(vilm, clip, name, (&stream, exchanged), &keep)?;
         let mut data = self.encode(vilm, &set, &keep)?;
+        if exchanged > 0 {
+            self.add_real(vilm, (&set, &held_back), &reference, &mut data, (&stream, &keep))?;
+        }
         data.source = self.options.source(clip)?;
         let start = match self.options.start {
             Start::Look => enrolled.clone(),
@@ -138,13 +149,13 @@ impl Learner<'_> {
         Ok(Learned { subject, report, set, rejected })
     }
 
-    /// Makes positives, chooses negatives and asks the questions about them.
+    /// Makes positives and clips with exchanged heads, as many as asked for, chooses negatives and asks the questions about them.
     pub(crate) fn material(
         &mut self,
         vilm: &Vilm,
         clip: &[RgbImage],
         name: &SubjectName,
-        stream: &SeededStream,
+        (stream, exchanged): (&SeededStream, usize),
         keep: &LearnRun,
     ) -> Result<Material> {
         vilm.codec().check_name(name)?;
@@ -153,8 +164,9 @@ impl Learner<'_> {
         let reference = identities(&memory).swap_remove(0);
 
         self.tell(LearnEvent::MakingPositives, keep)?;
-        let maker = PositiveMaker::new(clip, self.scenes, self.options.variation.clone())?;
-        let made = maker.positives(self.options.positives, &mut stream.derive("positives"), |positives| {
+        let (made_of, held_back) = if exchanged > 0 { held_back_frames(clip) } else { (clip.to_vec(), Vec::new()) };
+        let maker = PositiveMaker::new(&made_of, self.scenes, self.options.variation.clone())?;
+        let positives = maker.positives(self.options.positives, &mut stream.derive("positives"), |positives| {
             let mut verdicts = Vec::with_capacity(positives.len());
             for chunk in positives.chunks(ENCODED_AT_ONCE) {
                 let clips: Vec<&[RgbImage]> = chunk.iter().map(|positive| positive.frames.as_slice()).collect();
@@ -166,11 +178,15 @@ impl Learner<'_> {
 
         self.tell(LearnEvent::ChoosingNegatives, keep)?;
         let negatives = choose_negatives(&reference, self.corpus, &self.options.negatives, &mut stream.derive("negatives"))?;
-        let set = TrainingSetBuilder::new(name.clone(), clip.to_vec())?
-            .positives(made.positives)
+        let nobody = if exchanged > 0 { self.scenes } else { &[] };
+        let made = self.exchanged(vilm, &made_of, (&enrolled, &reference), exchanged, &stream.derive(EXCHANGED))?;
+        let set = TrainingSetBuilder::new(name.clone(), made_of)?
+            .positives(positives.positives)
             .negatives(&negatives, self.corpus)?
+            .exchanged(made)
+            .nobody(nobody)
             .build(&mut stream.derive("questions"), describe(vilm))?;
-        Ok(Material { enrolled, reference, maker, set, rejected: made.rejected })
+        Ok(Material { enrolled, reference, maker, set, rejected: positives.rejected, held_back })
     }
 
     /// Tells the observer; an error when it asks to stop or the time is up.
@@ -193,12 +209,15 @@ impl Learner<'_> {
         let names = [set.subject.clone()];
         let mut done = (0, set.clips.len() + still.clips.len());
         for (video, clips) in [(false, &still.clips), (true, &set.clips)] {
+            let mut counts = [0; 2];
             let most = clips.iter().map(|clip| clip.pairs.len()).max().unwrap_or(0);
             let frames: Vec<&[RgbImage]> = clips.iter().map(|clip| clip.frames.as_slice()).collect();
             let seen = self.see(vilm, &frames, &mut data, &mut done, keep)?;
-            for (number, (clip, features)) in clips.iter().zip(seen).enumerate() {
+            for (clip, features) in clips.iter().zip(seen) {
                 let joint = vilm.codec().joint(&data.shown);
                 let texts = encode_pairs(vilm, joint, &clip.pairs, &names, most)?;
+                let number = counts[usize::from(clip.positive)];
+                counts[usize::from(clip.positive)] += 1;
                 sort(&mut data, video, number, LearnClip { features, asked: vec![0], present: vec![clip.positive], texts });
             }
         }
@@ -246,6 +265,14 @@ impl Learner<'_> {
         }
         Ok(seen)
     }
+}
+
+/// The frames that clips are made of, as many as the clip has, and those that are held back.
+fn held_back_frames(clip: &[RgbImage]) -> (Vec<RgbImage>, Vec<RgbImage>) {
+    let (made_of, held_back): (Vec<usize>, Vec<usize>) =
+        (0..clip.len()).partition(|at| at % HELD_BACK_FRAMES != HELD_BACK_FRAMES - 1);
+    let stretched = (0..clip.len()).map(|at| clip[made_of[at * made_of.len() / clip.len()]].clone()).collect();
+    (stretched, held_back.into_iter().map(|at| clip[at].clone()).collect())
 }
 
 /// Balanced accuracy of guessing.

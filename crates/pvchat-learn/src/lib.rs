@@ -2,6 +2,7 @@
 
 mod dataset;
 mod error;
+mod exchanged;
 mod folders;
 mod learner;
 mod looks;

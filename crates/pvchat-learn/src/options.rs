@@ -11,7 +11,7 @@ use pvchat_augment::{NegativeConfig, PositiveConfig};
 use pvchat_train::{
     checkpoint::CheckpointFolder,
     features::FeatureCache,
-    personal::{LearnConfig, LearnRun},
+    personal::{AdaptationConfig, LearnConfig, LearnRun, Trains},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -44,6 +44,12 @@ pub struct LearnOptions {
     pub variation: PositiveConfig,
     /// How negatives are chosen.
     pub negatives: NegativeConfig,
+    /// Clips with exchanged heads beside these, half of them with the person; unused where several people are learned together.
+    pub exchanged: usize,
+    /// Whose heads and bodies they are made with.
+    pub strangers: NegativeConfig,
+    /// The share of them that looks other than the reference, see [`Treatment`](pvchat_augment::exchange::Treatment).
+    pub treated: f32,
     /// Clips made of every two people who are learned together; unused where one is learned.
     pub together: usize,
     /// A made positive whose identity embedding is less similar to the clip's is drawn again.
@@ -72,6 +78,9 @@ impl Default for LearnOptions {
             positives: 31,
             variation: PositiveConfig::default(),
             negatives: NegativeConfig { hard: 24, random: 8, ..NegativeConfig::default() },
+            exchanged: 0,
+            strangers: NegativeConfig { hard: 40, random: 80, ..NegativeConfig::default() },
+            treated: 0.6,
             together: 16,
             least_similarity: 0.55,
             training: LearnConfig::default(),
@@ -84,6 +93,33 @@ impl Default for LearnOptions {
 }
 
 impl LearnOptions {
+    /// For a base that enrols, where clips may look other than the reference: dark, grey, partly hidden, with small figures or many
+    /// people. The Q-Former and adapters are trained too, on clips with exchanged heads, so that the subject can be asked about
+    /// alone only.
+    pub fn other_looks() -> Self {
+        let adaptation = AdaptationConfig {
+            lora_rate: 1e-3,
+            router_rate: 5e-4,
+            bridge_rate: 5e-4,
+            weight_decay: 0.05,
+            ..AdaptationConfig::default()
+        };
+        let training = LearnConfig {
+            trains: Trains::PersonalAndBridge,
+            image_steps: 8,
+            clip_steps: 160,
+            batch: 32,
+            questions: Some(2),
+            learning_rate: 3e-3,
+            anchor: 0.0,
+            warm_up: 10,
+            adaptation,
+            ..LearnConfig::default()
+        };
+        let negatives = NegativeConfig { hard: 48, random: 32, ..NegativeConfig::default() };
+        Self { negatives, exchanged: 1000, training, ..Self::default() }
+    }
+
     /// The folder of [`checkpoints`](Self::checkpoints), if there is to be one, held for this process while the result lives.
     ///
     /// # Errors
@@ -137,6 +173,9 @@ impl LearnOptions {
             ("positives".into(), self.positives.to_string()),
             ("variation".into(), serde_json::to_string(&self.variation).map_err(json)?),
             ("negatives".into(), serde_json::to_string(&self.negatives).map_err(json)?),
+            ("exchanged".into(), self.exchanged.to_string()),
+            ("strangers".into(), serde_json::to_string(&self.strangers).map_err(json)?),
+            ("treated".into(), self.treated.to_string()),
             ("least similarity".into(), self.least_similarity.to_string()),
         ]))
     }

@@ -60,7 +60,9 @@ impl Learner<'_> {
         let material = people
             .iter()
             .enumerate()
-            .map(|(number, (clip, name))| self.material(vilm, clip, name, &stream.derive(format_args!("person {number}")), &keep))
+            .map(|(number, (clip, name))| {
+                self.material(vilm, clip, name, (&stream.derive(format_args!("person {number}")), 0), &keep)
+            })
             .collect::<Result<Vec<Material>>>()?;
         let mut clips: Vec<Shown> = Vec::new();
         for (number, Material { set, .. }) in material.iter().enumerate() {

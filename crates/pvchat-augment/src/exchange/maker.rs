@@ -5,7 +5,7 @@ use pvchat_data::random::SeededStream;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Cast, Figure, Part, compose};
+use super::{Cast, Figure, Part, Treatment, compose};
 use crate::{Error, PositiveConfig, PositiveMaker, Result};
 
 /// Where the middle of the left one of two people is, as a share of the width; the right one mirrors it.
@@ -14,6 +14,8 @@ const LEFT: [f32; 2] = [0.25, 0.31];
 const PAIR_SCALE: [f32; 2] = [0.78, 0.95];
 /// The L1 distance in red, green and blue beyond which a pixel has changed.
 const CHANGED: i32 = 60;
+/// What a treatment draws from.
+const TREATMENT: &str = "treatment";
 /// How often a look-alike is drawn again that hardly differs, before a stranger takes its place.
 const REDRAWS: usize = 60;
 
@@ -60,6 +62,7 @@ pub enum Making {
 /// What kind of composition is made.
 #[derive(Clone, Copy)]
 enum Kind {
+    OwnClip,
     OwnBody,
     OtherBody,
     LookAlike,
@@ -76,6 +79,8 @@ pub struct Exchanged {
     pub making: Making,
     /// Whether a stranger is in the clip too.
     pub company: bool,
+    /// What makes it look other than the reference.
+    pub treatment: Option<Treatment>,
 }
 
 /// Strangers, each alone in a clip, and empty places.
@@ -141,13 +146,23 @@ impl<'a> ExchangeMaker<'a> {
     /// # Errors
     /// [`Error::FrameSize`] when reference, strangers and scenes are not of one size.
     pub fn make(&self, count: usize, stream: &SeededStream) -> Result<Vec<Exchanged>> {
-        let one = |number: usize| self.clip(number.is_multiple_of(2), &mut stream.derive(format_args!("clip {number}")));
-        (0..count).into_par_iter().map(one).collect()
+        self.treat(&(0..count).map(|number| (number, None)).collect::<Vec<_>>(), stream)
+    }
+
+    /// Makes the clips of these numbers of [`make`](Self::make) again, each with a treatment or with none.
+    ///
+    /// # Errors
+    /// As [`make`](Self::make).
+    pub fn treat(&self, clips: &[(usize, Option<Treatment>)], stream: &SeededStream) -> Result<Vec<Exchanged>> {
+        let one = |&(number, treatment): &(usize, Option<Treatment>)| {
+            self.clip(number.is_multiple_of(2), treatment, &mut stream.derive(format_args!("clip {number}")))
+        };
+        clips.par_iter().map(one).collect()
     }
 
     /// Makes one clip with the person or without. What kind it is of is drawn once, so that a look-alike that does not differ
     /// enough is followed by another look-alike, and the kinds keep their shares.
-    fn clip(&self, present: bool, stream: &mut SeededStream) -> Result<Exchanged> {
+    fn clip(&self, present: bool, treatment: Option<Treatment>, stream: &mut SeededStream) -> Result<Exchanged> {
         let config = &self.config;
         let mut left = stream.unit();
         let mut falls = |share: f32| {
@@ -155,37 +170,52 @@ impl<'a> ExchangeMaker<'a> {
             left < 0.0
         };
         let kind = match (falls(config.own_clip), falls(config.own_body), present || falls(config.strangers)) {
-            (true, ..) => return self.own_clip(present, stream),
+            (true, ..) if treatment.is_some_and(Treatment::is_composed) => Kind::OwnClip,
+            (true, ..) => return self.own_clip(present, treatment, stream),
             (_, true, _) => Kind::OwnBody,
             (.., true) => Kind::OtherBody,
             _ => Kind::LookAlike,
         };
         let company = stream.chance(config.company);
         for _ in 0..REDRAWS {
-            if let Some(made) = self.draw(present, kind, company, stream)? {
+            if let Some(made) = self.draw(present, kind, company, treatment, stream)? {
                 return Ok(made);
             }
         }
         // No stranger differs enough in any part.
-        Ok(match self.draw(present, Kind::OtherBody, company, stream)? {
+        Ok(match self.draw(present, Kind::OtherBody, company, treatment, stream)? {
             Some(made) => made,
-            None => self.own_clip(present, stream)?,
+            None => self.own_clip(present, treatment, stream)?,
         })
     }
 
     /// The person's own clip or a stranger's.
-    fn own_clip(&self, present: bool, stream: &mut SeededStream) -> Result<Exchanged> {
+    fn own_clip(&self, present: bool, treatment: Option<Treatment>, stream: &mut SeededStream) -> Result<Exchanged> {
         let figure = if present { &self.own } else { self.stranger(stream) };
-        let frames = PositiveMaker::new(&figure.frames, &self.strangers.scenes, PositiveConfig::default())?.draw(stream).frames;
-        Ok(Exchanged { frames, present, making: Making::OwnClip, company: false })
+        let mut frames =
+            PositiveMaker::new(&figure.frames, &self.strangers.scenes, PositiveConfig::default())?.draw(stream).frames;
+        if let Some(treatment) = treatment {
+            treatment.finish(&mut frames, &mut stream.derive(TREATMENT));
+        }
+        Ok(Exchanged { frames, present, making: Making::OwnClip, company: false, treatment })
     }
 
     /// Draws a composed clip; `None` where a part of the head would change too little.
-    fn draw(&self, present: bool, kind: Kind, company: bool, stream: &mut SeededStream) -> Result<Option<Exchanged>> {
+    fn draw(
+        &self,
+        present: bool,
+        kind: Kind,
+        company: bool,
+        treatment: Option<Treatment>,
+        stream: &mut SeededStream,
+    ) -> Result<Option<Exchanged>> {
         let config = &self.config;
+        // What a treatment draws changes nothing of what the clip shows without it.
+        let mut own_stream = stream.derive(TREATMENT);
         let (one, two) = (self.stranger(stream), self.stranger(stream));
         let (body, head, other) = match (kind, present) {
-            (Kind::OwnBody, true) => (&self.own, &self.own, None),
+            (Kind::OwnClip | Kind::OwnBody, true) => (&self.own, &self.own, None),
+            (Kind::OwnClip, false) => (one, one, None),
             (Kind::OwnBody, false) => (&self.own, one, None),
             (Kind::OtherBody, true) => (two, &self.own, None),
             (Kind::OtherBody, false) => (two, one, None),
@@ -194,38 +224,85 @@ impl<'a> ExchangeMaker<'a> {
                 (if stream.chance(0.5) { &self.own } else { two }, &self.own, Some((part, one)))
             }
         };
-        let making = match other {
-            Some((part, _)) => Making::LookAlike(part),
-            None if matches!(kind, Kind::OwnBody) => Making::OwnBody,
-            None => Making::OtherBody,
+        let making = match (other, kind) {
+            (Some((part, _)), _) => Making::LookAlike(part),
+            (None, Kind::OwnClip) => Making::OwnClip,
+            (None, Kind::OwnBody) => Making::OwnBody,
+            (None, _) => Making::OtherBody,
         };
         let scene = &self.strangers.scenes[stream.below(self.strangers.scenes.len())];
         let place = stream.range(LEFT[0], LEFT[1]);
         let place = if stream.chance(0.5) { place } else { 1.0 - place };
-        let scale = stream.range(PAIR_SCALE[0], PAIR_SCALE[1]);
-        let placed = company.then(|| body.placed(scale, place));
-        let cast = Cast { body: placed.as_ref().unwrap_or(body), head, other };
+        let mut scale = stream.range(PAIR_SCALE[0], PAIR_SCALE[1]);
+        // Where the others stand, and how large.
+        let mut beside = Vec::new();
+        let placed = match treatment {
+            Some(Treatment::Crowd) => {
+                let mut places = Treatment::places(&mut own_stream);
+                scale = places.scale;
+                let own = places.middles.pop().unwrap_or(0.5);
+                beside.extend(places.middles.into_iter().map(|middle| (scale, middle)));
+                Some(body.standing(scale, own))
+            }
+            Some(Treatment::Small) => {
+                let factor = Treatment::size(&mut own_stream);
+                scale = if company { scale * factor } else { factor };
+                let own = if company { place } else { own_stream.range(0.3, 0.7) };
+                beside.extend(company.then(|| (own_stream.range(PAIR_SCALE[0], PAIR_SCALE[1]) * factor, 1.0 - place)));
+                Some(body.standing(scale, own))
+            }
+            _ if company => Some(body.placed(scale, place)),
+            _ => {
+                scale = 1.0;
+                None
+            }
+        };
+        let standing = treatment.is_some_and(|treatment| matches!(treatment, Treatment::Crowd | Treatment::Small));
+        let body = placed.as_ref().unwrap_or(body);
+        let cast = Cast { body, head, other };
         let Some(mut frames) = compose(cast, scene) else { return Ok(None) };
         if other.is_some() {
             let whole = compose(Cast { other: None, ..cast }, scene).unwrap_or_default();
-            // In company a head is smaller.
-            let least = if company { config.least_change * scale * scale } else { config.least_change };
-            if changed(&frames, &whole) < least {
+            // A head that is smaller has fewer pixels.
+            if changed(&frames, &whole) < config.least_change * scale * scale {
                 return Ok(None);
             }
         }
+        let cover = |frames: &mut [RgbImage], body: &Figure, stream: &mut SeededStream| {
+            if treatment == Some(Treatment::Covered) {
+                body.cover(frames, stream);
+            }
+        };
+        cover(&mut frames, body, &mut own_stream);
         let mut variation = config.variation.clone();
-        if company {
+        if company && !standing {
+            beside.push((0.0, 1.0 - place));
+        }
+        for (size, middle) in beside {
             let (body, head) = (self.stranger(stream), self.stranger(stream));
-            let beside = body.placed(stream.range(PAIR_SCALE[0], PAIR_SCALE[1]), 1.0 - place);
+            let beside = match standing {
+                true => body.standing(size, middle),
+                false => body.placed(stream.range(PAIR_SCALE[0], PAIR_SCALE[1]), middle),
+            };
             let Some(both) = compose(Cast { body: &beside, head, other: None }, &frames) else { return Ok(None) };
             frames = both;
+            cover(&mut frames, &beside, &mut own_stream);
             // Clothes are looked for on the lone person of a clip, and there is no room to move.
             variation.recolour = 0.0;
-            variation.shift = variation.shift.map(|share| share / 3.0);
+            variation.shift = config.variation.shift.map(|share| share / 3.0);
         }
-        let frames = PositiveMaker::new(&frames, &[], variation)?.draw(stream).frames;
-        Ok(Some(Exchanged { frames, present, making, company }))
+        if treatment == Some(Treatment::Half) {
+            for place in Treatment::empty(frames.len(), &mut own_stream) {
+                frames[place] = scene[place % scene.len()].clone();
+            }
+            // A frame without anybody could become the whole clip.
+            (variation.recolour, variation.reverse, variation.freeze, variation.resample) = (0.0, 0.0, 0.0, 0.0);
+        }
+        let mut frames = PositiveMaker::new(&frames, &[], variation)?.draw(stream).frames;
+        if let Some(treatment) = treatment {
+            treatment.finish(&mut frames, &mut own_stream);
+        }
+        Ok(Some(Exchanged { frames, present, making, company, treatment }))
     }
 
     fn stranger(&self, stream: &mut SeededStream) -> &'a Figure {

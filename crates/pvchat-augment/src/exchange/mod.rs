@@ -8,6 +8,7 @@
 mod maker;
 #[cfg(test)]
 mod tests;
+mod treatment;
 
 use std::collections::HashMap;
 
@@ -22,6 +23,7 @@ use crate::{
 };
 
 pub use maker::{ExchangeConfig, ExchangeMaker, Exchanged, Making, Strangers};
+pub use treatment::Treatment;
 
 /// Masks are looked for in frames of this width: their morphology is made for it.
 const MASK_WIDTH: u32 = 64;
@@ -105,13 +107,26 @@ impl Figure {
     /// The figure scaled about the middle of the frame, with its own middle at a share of the frame's width: for clips of two.
     #[must_use]
     pub fn placed(&self, scale: f32, target: f32) -> Self {
+        self.moved_to(scale, target, 0.0)
+    }
+
+    /// The figure scaled about its lowest row, so that it stands where it stood, with its middle at a share of the frame's width.
+    #[must_use]
+    pub fn standing(&self, scale: f32, target: f32) -> Self {
+        let centre = (self.frames[0].height() as f32 - 1.0) / 2.0;
+        let feet = self.heads.iter().map(|head| head.neck + head.body).fold(0.0, f32::max);
+        self.moved_to(scale, target, (feet - centre) * (1.0 - scale))
+    }
+
+    /// Scaled about the middle of the frame, with the own middle at a share of the frame's width, and moved down by pixels.
+    fn moved_to(&self, scale: f32, target: f32, down: f32) -> Self {
         let (width, height) = self.frames[0].dimensions();
         let centre = [(width as f32 - 1.0) / 2.0, (height as f32 - 1.0) / 2.0];
         let middle = self.heads.iter().map(|head| head.middle).sum::<f32>() / self.heads.len() as f32;
         let shift = target * width as f32 - (centre[0] + (middle - centre[0]) * scale);
-        let movement = Movement::new(width, height, scale, [shift, 0.0]);
+        let movement = Movement::new(width, height, scale, [shift, down]);
         let moved = |head: &Head| Head {
-            neck: centre[1] + (head.neck - centre[1]) * scale,
+            neck: centre[1] + (head.neck - centre[1]) * scale + down,
             middle: centre[0] + (head.middle - centre[0]) * scale + shift,
             body: head.body * scale,
         };

@@ -59,6 +59,8 @@ pub struct LearnData {
     pub clips: Vec<LearnClip>,
     /// Clips for the self-check, never trained on.
     pub held_back: Vec<LearnClip>,
+    /// Untouched clips for the self-check, never trained on, and nothing that was trained on was made of them.
+    pub real: Vec<LearnClip>,
     /// The frozen encoder's output for all of them.
     pub features: FeatureCache,
     /// Shape of a clip's tokens; those with their own pictures may have another number of tokens.
@@ -121,6 +123,9 @@ pub struct LearnReport {
     pub before: SelfCheck,
     /// How the learned ones do.
     pub after: SelfCheck,
+    /// How the enrolled and the learned parameters judge untouched clips; nothing without such.
+    #[serde(default)]
+    pub real: Option<[SelfCheck; 2]>,
     /// Whether the learned parameters were kept.
     pub kept_learned: bool,
     /// The learned subjects, also where they were not kept.
@@ -140,7 +145,7 @@ pub struct SelfCheck {
 }
 
 /// Learns a person, starting from `start` (an enrolled subject), and keeps the result only if it
-/// judges the held-back clips better than `start` does.
+/// judges the held-back clips better than `start` does, and untouched ones no worse.
 ///
 /// On equal accuracy `start` stays: held-back positives are made from the one clip too and flatter
 /// the parameters that were trained on their siblings.
@@ -234,7 +239,9 @@ pub fn learn_together(
         learned.iter_mut().for_each(|subject| subject.adaptation = Some(adaptation.clone()));
     }
     let steps = task.steps;
-    let (before, after) = (check(vilm, starts, data)?, check(vilm, &learned, data)?);
+    let judge = |clips: &[LearnClip]| Ok::<_, Error>([check(vilm, starts, data, clips)?, check(vilm, &learned, data, clips)?]);
+    let [before, after] = judge(&data.held_back)?;
+    let real = if data.real.is_empty() { None } else { Some(judge(&data.real)?) };
     let last = steps.last().map_or(0.0, |step| f64::from(step.loss));
     let mut figures = vec![("steps", steps.len() as f64), ("last_loss", last)];
     // Without clips of both kinds the check says nothing.
@@ -246,10 +253,11 @@ pub fn learn_together(
     let rounded = |(name, value): (&str, f64)| (name.to_string(), (value * 1e6).round() / 1e6);
     let figures: BTreeMap<String, f64> = figures.into_iter().map(rounded).collect();
     learned.iter_mut().for_each(|subject| subject.info.training = figures.clone());
-    let kept_learned = after.balanced_accuracy > before.balanced_accuracy;
+    let no_worse = real.is_none_or(|[before, after]| after.balanced_accuracy >= before.balanced_accuracy);
+    let kept_learned = no_worse && after.balanced_accuracy > before.balanced_accuracy;
     let mut kept = if kept_learned { learned.clone() } else { starts.to_vec() };
     kept.iter_mut().for_each(|subject| subject.info.training = figures.clone());
-    Ok((kept, LearnReport { before, after, kept_learned, learned, steps }))
+    Ok((kept, LearnReport { before, after, real, kept_learned, learned, steps }))
 }
 
 /// Refuses data that nothing can be learned from.
@@ -285,8 +293,8 @@ fn check_data(starts: &[Subject], data: &LearnData, config: &LearnConfig) -> Res
     Ok(())
 }
 
-/// How well the parameters of subjects judge the held-back clips.
-fn check(vilm: &Vilm, subjects: &[Subject], data: &LearnData) -> Result<SelfCheck> {
+/// How well the parameters of subjects judge some clips of the data.
+fn check(vilm: &Vilm, subjects: &[Subject], data: &LearnData, clips: &[LearnClip]) -> Result<SelfCheck> {
     // Those who were learned together share what was trained of the base.
     let adapted = match subjects.first().filter(|one| one.adaptation.is_some()) {
         Some(one) => Some(vilm.adapted(one)?),
@@ -296,7 +304,7 @@ fn check(vilm: &Vilm, subjects: &[Subject], data: &LearnData) -> Result<SelfChec
     let own_eyes = subjects.iter().any(|one| one.adaptation.as_ref().is_some_and(|adaptation| adaptation.changes_vision()));
     let view = vilm.with_subjects(subjects);
     let mut sums = [[0.0_f32; 3]; 2];
-    for clip in &data.held_back {
+    for clip in clips {
         let memory = if own_eyes {
             let mut sight = vilm.look_upper(&vilm.parameters().vision_encoder, task::lower(&[clip], data, vilm.device())?);
             sight.shown = data.shown(clip).to_vec();
