@@ -925,7 +925,8 @@ fn looks_with_closed_eyes_are_refused_and_the_clips_stay_the_same() {
     let (name, template, clip, corpus): (SubjectName, _, _, _) =
         ("Aa".parse().unwrap(), embedding(0.0), world.clip(), world.corpus());
     let out = world.out("measured");
-    let request = Request { out: &out, options: &options, ..request(&name, &clip, &template, &corpus) };
+    let person = filmed_in(&name, &clip, &template);
+    let request = Request { out: &out, options: &options, ..request(&person, &corpus) };
     let measured = make(&request, &ByPlace, None, &mut |_| ControlFlow::Continue(())).unwrap().manifest;
 
     let closed = |manifest: &Manifest| {

@@ -389,7 +389,7 @@ fn a_key_more_in_any_object_of_a_configuration_is_refused_and_named() {
     let json = serde_json::to_value(&options).unwrap();
     assert_eq!(serde_json::from_value::<LearnOptions>(json.clone()).unwrap(), options);
     let changed = with_one_more(&json, "a_key_more");
-    assert_eq!(changed.len(), 9, "with those inside of `training`");
+    assert_eq!(changed.len(), 10, "with those inside of `training`");
     for json in changed {
         let error = serde_json::from_value::<LearnOptions>(json.clone()).expect_err(&json.to_string());
         assert!(message(&error).contains("a_key_more"), "{error}");
