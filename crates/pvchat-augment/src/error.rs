@@ -145,10 +145,12 @@ pub enum Error {
         needed: f64,
     },
     /// Nobody, or more people than a dataset can be about.
-    #[error("{people} people are to be in one dataset; give one to {}, or make several datasets", crate::filmed::MOST_PEOPLE)]
+    #[error("{people} people are to be in one dataset; give one to {most}, or make several datasets")]
     PeopleCount {
         /// How many were given.
         people: usize,
+        /// How many a dataset can be about.
+        most: usize,
     },
     /// Two people of one name.
     #[error("two people are called {name}; give each a name of their own")]

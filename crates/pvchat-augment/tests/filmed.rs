@@ -786,7 +786,7 @@ fn people_who_cannot_be_in_one_dataset_are_refused_by_name() {
     film(&world.out("cc.mp4"), Some(4.0), 12, 40);
     let refused =
         |people: &[(&str, f32)]| make_several(&world, ("data", 96), people, &mut |_| ControlFlow::Continue(())).unwrap_err();
-    assert!(matches!(refused(&[]), Error::PeopleCount { people: 0 }));
+    assert!(matches!(refused(&[]), Error::PeopleCount { people: 0, .. }));
     let four = [("Aa", 0.0), ("Bb", 200.0), ("Cc", 90.0), ("Dd", 270.0)];
     assert!(refused(&four).to_string().contains("4 people are to be in one dataset; give one to 3"));
     let twice = refused(&[("Aa", 0.0), ("Bb", 200.0), ("Aa", 90.0)]);

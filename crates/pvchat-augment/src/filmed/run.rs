@@ -135,7 +135,7 @@ impl Request<'_> {
 pub fn check_names<'a>(names: impl IntoIterator<Item = &'a SubjectName>) -> Result<()> {
     let names: Vec<&SubjectName> = names.into_iter().collect();
     if !(1..=MOST_PEOPLE).contains(&names.len()) {
-        return Err(Error::PeopleCount { people: names.len() });
+        return Err(Error::PeopleCount { people: names.len(), most: MOST_PEOPLE });
     }
     match names.iter().enumerate().find(|(number, name)| names[..*number].contains(name)) {
         Some((_, name)) => Err(Error::NameTwice { name: name.bare().into() }),
