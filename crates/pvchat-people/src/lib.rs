@@ -42,6 +42,6 @@ pub use matte::Matte;
 pub use networks::{EmbedderKind, Network};
 pub use quality::{Flaw, Limits, Quality, least_face};
 pub use recognise::{Recognised, recognise};
-pub use timeline::{Appearance, Moment, Timeline, Watch, WatchOptions};
+pub use timeline::{Appearance, Moment, Stranger, Timeline, Watch, WatchOptions};
 pub use track::{SeenFace, Sighting, Track, mean_embedding};
 pub use unit::cosine;

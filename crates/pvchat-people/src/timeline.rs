@@ -85,10 +85,13 @@ pub struct Timeline {
     pub until: f64,
 }
 
-/// The mean of a stranger's faces, in memory only, so that somebody who returns keeps the number.
-struct Stranger {
-    number: usize,
-    embedding: Vec<f32>,
+/// A stranger's face, in memory only, so that somebody who returns keeps the number.
+#[derive(Clone, Debug)]
+pub struct Stranger {
+    /// [`Appearance::stranger`].
+    pub number: usize,
+    /// The mean of the faces.
+    pub embedding: Vec<f32>,
 }
 
 /// At most this many strangers are recognised when they return.
@@ -175,15 +178,14 @@ impl<'a> Watch<'a> {
         self.timeline.frames + self.window[0]
     }
 
-    /// As [`finish`](Self::finish), with an embedding of each stranger who has one, by number.
+    /// As [`finish`](Self::finish), with the strangers who have an embedding.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device).
-    pub fn finish_with_strangers(mut self) -> Result<(Timeline, Vec<(usize, Vec<f32>)>)> {
+    pub fn finish_with_strangers(mut self) -> Result<(Timeline, Vec<Stranger>)> {
         self.end_window(f64::INFINITY)?;
         let strangers = std::mem::take(&mut self.strangers);
-        let embeddings = strangers.into_iter().map(|stranger| (stranger.number, stranger.embedding)).collect();
-        Ok((self.finish()?, embeddings))
+        Ok((self.finish()?, strangers))
     }
 
     /// Ends: everything that was seen.

@@ -205,9 +205,9 @@ impl People {
         let (mut people, mut embeddings) = (Vec::new(), Vec::new());
         let unclear = timeline.people.iter().filter(|appearance| appearance.telling_faces == 0).count();
         for appearance in timeline.people {
-            let embedding = strangers.iter().find(|(number, _)| *number == appearance.stranger);
+            let stranger = strangers.iter().find(|stranger| stranger.number == appearance.stranger);
             let largest = appearance.moments.iter().max_by(|one, other| one.bounds.area().total_cmp(&other.bounds.area()));
-            let (Some((_, embedding)), Some(largest)) = (embedding, largest) else { continue };
+            let (Some(stranger), Some(largest)) = (stranger, largest) else { continue };
             let end = |moment: &Moment| if frames_seen > 1 { lasting.end(moment.end) } else { moment.end };
             people.push(IndexedPerson {
                 moments: appearance.moments.iter().map(|moment| (millis(moment.start), millis(end(moment)))).collect(),
@@ -215,7 +215,7 @@ impl People {
                 bounds: largest.bounds,
                 good_faces: appearance.good_faces,
             });
-            embeddings.push(embedding.clone());
+            embeddings.push(stranger.embedding.clone());
         }
         Ok((people, embeddings, unclear))
     }
