@@ -1,5 +1,5 @@
 //! `pvchat dataset` with real people. Needs the models (PVCHAT_MODELS, or installed), `selfie` among them, and the clips that
-//! `pvchat_people::models` lists (PVCHAT_CLIPS, or target/clips).
+//! `pvchat_people::models` lists (PVCHAT_CLIPS, or fetched by `make models`).
 
 mod support;
 

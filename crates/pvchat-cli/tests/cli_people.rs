@@ -1,5 +1,5 @@
 //! The program with real people. Needs the models (PVCHAT_MODELS, or installed) and the clips that `pvchat_people::models`
-//! lists (PVCHAT_CLIPS, or target/clips).
+//! lists (PVCHAT_CLIPS, or fetched by `make models`).
 
 mod support;
 

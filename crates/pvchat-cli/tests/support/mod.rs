@@ -219,7 +219,7 @@ pub fn drawn(name: &str) -> String {
 
 /// A folder of clips of real people.
 pub fn clips() -> Option<PathBuf> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| project().join("target"), PathBuf::from);
-    let folder = std::env::var_os("PVCHAT_CLIPS").map_or_else(|| target.join("clips"), PathBuf::from);
+    let set = std::env::var_os("PVCHAT_CLIPS").map(PathBuf::from);
+    let folder = set.or_else(|| Some(directories::ProjectDirs::from("", "", "pvchat")?.data_dir().join("clips")))?;
     folder.canonicalize().ok()
 }
