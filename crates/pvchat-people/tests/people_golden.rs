@@ -10,11 +10,10 @@ use image::RgbImage;
 use pvchat_people::{Bounds, EmbedderKind, EyeContours, FindOptions, Finder, Matte, Network, Search, cosine};
 use safetensors::{Dtype, SafeTensors};
 
-fn models() -> PathBuf {
-    let home = || std::env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
-    let data = || std::env::var_os("XDG_DATA_HOME").map_or_else(|| home().join(".local/share"), PathBuf::from);
-    std::env::var_os("PVCHAT_MODELS").map_or_else(|| data().join("pvchat/models"), PathBuf::from)
-}
+#[path = "../../../fixtures/fetched.rs"]
+mod fetched;
+
+use fetched::{models, not_run};
 
 fn device() -> Device {
     match std::env::var("PVCHAT_TEST_DEVICE").as_deref() {
@@ -36,7 +35,7 @@ fn finder(embedder: EmbedderKind, search: Search) -> Option<Finder> {
     match Finder::open(&models(), embedder, options, &device()) {
         Ok(finder) => Some(finder),
         Err(error) => {
-            println!("not run: {error}");
+            not_run(error);
             None
         }
     }
@@ -51,7 +50,7 @@ fn files() -> Vec<PathBuf> {
     files.retain(|file| file.extension().is_some_and(|extension| extension == "safetensors"));
     files.sort();
     if files.is_empty() {
-        println!("not run: no golden files in {}", folder.display());
+        not_run(format_args!("{} has no golden files", folder.display()));
     }
     files
 }
@@ -139,7 +138,7 @@ fn every_network_gives_the_published_numbers() {
 fn the_person_matte_gives_the_published_numbers() {
     let matte = match Matte::open(&models(), &device()) {
         Ok(matte) => matte,
-        Err(error) => return println!("not run: {error}"),
+        Err(error) => return not_run(error),
     };
     for path in files() {
         let bytes = std::fs::read(&path).unwrap();
@@ -178,7 +177,7 @@ fn the_person_matte_gives_the_published_numbers() {
 fn the_outlines_of_eyes_are_the_published_ones_and_say_whether_eyes_are_open() {
     let eyes = match EyeContours::open(&models(), &device()) {
         Ok(eyes) => eyes,
-        Err(error) => return println!("not run: {error}"),
+        Err(error) => return not_run(error),
     };
     for path in files() {
         let bytes = std::fs::read(&path).unwrap();

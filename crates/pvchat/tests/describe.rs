@@ -5,7 +5,7 @@
 
 use std::{
     ops::ControlFlow,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex},
 };
 
@@ -17,6 +17,9 @@ use pvchat::{
     questions::{Context, Refusal},
     video::{SamplingPlan, VideoReader, write_clip},
 };
+
+#[path = "../../../fixtures/fetched.rs"]
+mod fetched;
 
 /// Two men, each alone.
 const CLIPS: [&str; 2] = ["carphone_pristine.mp4", "cap13_edit2.mp4"];
@@ -91,11 +94,6 @@ struct Scene {
     _folder: tempfile::TempDir,
 }
 
-fn data() -> PathBuf {
-    let home = || std::env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
-    std::env::var_os("XDG_DATA_HOME").map_or_else(|| home().join(".local/share"), PathBuf::from).join("pvchat")
-}
-
 fn pictures(clip: &Path) -> Vec<RgbImage> {
     let mut reader = VideoReader::open(clip).unwrap();
     let frames = reader.sample(&SamplingPlan::Indices((0..FRAMES).map(|at| 6 * at).collect())).unwrap().frames;
@@ -108,18 +106,13 @@ fn pictures(clip: &Path) -> Vec<RgbImage> {
 
 /// Aa and Bb are enrolled from a picture each, Cc is one who is not in it.
 fn scene() -> Option<Scene> {
-    let models = std::env::var_os("PVCHAT_MODELS").map_or_else(|| data().join("models"), PathBuf::from);
-    let clips = std::env::var_os("PVCHAT_CLIPS").map_or_else(|| data().join("clips"), PathBuf::from);
+    let clips = fetched::clips();
     let [one, other] = CLIPS.map(|name| clips.join(name));
     let folder = tempfile::tempdir().unwrap();
     let (subjects, device) = (folder.path().join("people"), device::default_device().unwrap());
-    let people = People::open(&models, subjects, PeopleOptions::default(), &device);
-    let people = people.map_err(|error| println!("not run: {error}")).ok()?;
-    if !one.exists() || !other.exists() {
-        println!("not run: it needs {} and {}", one.display(), other.display());
-        return None;
-    }
-    let (one, other) = (pictures(&one), pictures(&other));
+    let people = People::open(&fetched::models(), subjects, PeopleOptions::default(), &device);
+    let people = people.map_err(fetched::not_run).ok()?;
+    let (one, other) = (pictures(fetched::fetched(&one)?), pictures(fetched::fetched(&other)?));
     let third = VideoReader::open(clips.join("franck.mp4")).unwrap().frame_at(20.0).unwrap().image;
     for (name, picture) in [("Aa", &one[0]), ("Bb", &other[0]), ("Cc", &third)] {
         let file = folder.path().join(format!("{name}.png"));

@@ -18,14 +18,8 @@ use pvchat::{
     video::{SamplingPlan, VideoReader, write_clip},
 };
 
-fn data() -> PathBuf {
-    let home = || std::env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
-    std::env::var_os("XDG_DATA_HOME").map_or_else(|| home().join(".local/share"), PathBuf::from).join("pvchat")
-}
-
-fn models() -> PathBuf {
-    std::env::var_os("PVCHAT_MODELS").map_or_else(|| data().join("models"), PathBuf::from)
-}
+#[path = "../../../fixtures/fetched.rs"]
+mod fetched;
 
 fn open(models: &Path, subjects: &Path) -> pvchat::Result<People> {
     People::open(models, subjects, PeopleOptions::default(), &device::default_device().unwrap())
@@ -33,18 +27,13 @@ fn open(models: &Path, subjects: &Path) -> pvchat::Result<People> {
 
 /// The people with the models; `None`, and a line that says so, where they are not installed.
 fn people(subjects: &Path) -> Option<People> {
-    open(&models(), subjects).map_err(|error| println!("not run: {error}")).ok()
+    open(&fetched::models(), subjects).map_err(fetched::not_run).ok()
 }
 
 /// A frame of the demo's clip with a face in it.
 fn picture() -> Option<RgbImage> {
-    let clips = std::env::var_os("PVCHAT_CLIPS").map_or_else(|| data().join("clips"), PathBuf::from);
-    let clip = clips.join("carphone_pristine.mp4");
-    if !clip.exists() {
-        println!("not run: {} does not exist", clip.display());
-        return None;
-    }
-    VideoReader::open(clip).unwrap().sample(&SamplingPlan::Indices(vec![0])).unwrap().frames.pop()
+    let clip = fetched::clips().join("carphone_pristine.mp4");
+    VideoReader::open(fetched::fetched(&clip)?).unwrap().sample(&SamplingPlan::Indices(vec![0])).unwrap().frames.pop()
 }
 
 fn carry_on(_: pvchat::WatchProgress) -> ControlFlow<()> {
@@ -66,7 +55,8 @@ fn models_that_are_absent_truncated_or_changed_are_refused_with_the_command() {
         return;
     }
     for name in ["mtcnn", "blazeface", "mobilefacenet"] {
-        fs::copy(models().join(format!("{name}.safetensors")), folder.path().join(format!("{name}.safetensors"))).unwrap();
+        fs::copy(fetched::models().join(format!("{name}.safetensors")), folder.path().join(format!("{name}.safetensors")))
+            .unwrap();
     }
     assert!(open(folder.path(), folder.path()).is_ok());
     let file = folder.path().join("mobilefacenet.safetensors");

@@ -20,6 +20,9 @@ use pvchat::{
 };
 use serde_json::{Value, json};
 
+#[path = "../../../../fixtures/fetched.rs"]
+pub mod fetched;
+
 /// A home folder: nothing of the user's is read or written.
 pub struct Home {
     folder: tempfile::TempDir,
@@ -54,13 +57,15 @@ impl Home {
         Self { folder: tempfile::tempdir().unwrap(), models: None }
     }
 
-    /// With the models that are installed; nothing where there are none.
+    /// With the models that are installed; nothing where they are absent.
+    #[track_caller]
     pub fn with_models() -> Option<Self> {
-        let set = std::env::var_os("PVCHAT_MODELS").map(PathBuf::from);
-        let default = || Some(directories::ProjectDirs::from("", "", "pvchat")?.data_dir().join("models"));
+        let models = fetched::models();
+        for model in ["mobilefacenet.safetensors", "selfie.safetensors"] {
+            fetched::fetched(&models.join(model))?;
+        }
         // The program runs in another folder.
-        let models = set.or_else(default)?.canonicalize().ok()?;
-        models.join("mobilefacenet.safetensors").exists().then(|| Self { models: Some(models), ..Self::new() })
+        Some(Self { models: Some(models.canonicalize().unwrap()), ..Self::new() })
     }
 
     pub fn path(&self) -> &Path {
@@ -217,9 +222,18 @@ pub fn drawn(name: &str) -> String {
     project().join("fixtures/clips").join(name).to_str().unwrap().into()
 }
 
-/// A folder of clips of real people.
-pub fn clips() -> Option<PathBuf> {
-    let set = std::env::var_os("PVCHAT_CLIPS").map(PathBuf::from);
-    let folder = set.or_else(|| Some(directories::ProjectDirs::from("", "", "pvchat")?.data_dir().join("clips")))?;
-    folder.canonicalize().ok()
+/// The folder of clips of real people.
+pub fn clips() -> PathBuf {
+    let folder = fetched::clips();
+    folder.canonicalize().unwrap_or(folder)
+}
+
+/// A home with models, and the folder of clips of real people; `None` where the models or one of these clips is not installed.
+#[track_caller]
+pub fn real(needed: &[&str]) -> Option<(Home, PathBuf)> {
+    let (home, clips) = (Home::with_models()?, clips());
+    for clip in needed {
+        fetched::fetched(&clips.join(clip))?;
+    }
+    Some((home, clips))
 }

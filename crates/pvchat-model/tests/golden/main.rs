@@ -3,6 +3,8 @@
 //! Sizes and constants come from the files' own metadata; `PVCHAT_GOLDEN` names another directory of such files. What only
 //! holds of our files (the published constants, a silent router) is asked of those in `fixtures/golden`.
 
+#[path = "../../../../fixtures/fetched.rs"]
+mod fetched;
 mod support;
 
 // One module per subject:

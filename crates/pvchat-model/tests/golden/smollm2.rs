@@ -18,6 +18,7 @@ use pvchat_nn::{
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use crate::fetched;
 use crate::support::{Golden, VALUE, assert_all_close, devices, directory};
 
 /// The golden numbers, and what of them is text.
@@ -36,14 +37,8 @@ struct Case {
 
 /// The folder of the model; `None`, and a line that says so, where it is not installed.
 pub fn folder() -> Option<PathBuf> {
-    let home = || std::env::var_os("HOME").map_or_else(PathBuf::new, PathBuf::from);
-    let data = || std::env::var_os("XDG_DATA_HOME").map_or_else(|| home().join(".local/share"), PathBuf::from);
-    let models = std::env::var_os("PVCHAT_MODELS").map_or_else(|| data().join("pvchat/models"), PathBuf::from);
-    let folder = models.join("smollm2-135m-instruct");
-    if !folder.join("config.json").is_file() {
-        eprintln!("not run: {} has no model; `make models` fetches it, PVCHAT_MODELS names another place", folder.display());
-        return None;
-    }
+    let folder = fetched::models().join("smollm2-135m-instruct");
+    fetched::fetched(&folder.join("config.json"))?;
     Some(folder)
 }
 
