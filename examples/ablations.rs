@@ -132,8 +132,8 @@ fn run() -> Outcome<()> {
             let by = |matching| Design { matching, ..Design::default() };
             compare(
                 &[
-                    ("cosine of identity embeddings, as shipped", by(Matching::Identity)),
-                    ("products of the tokens with read-outs", by(Matching::Tokens)),
+                    ("products of the tokens with what is seen, as shipped", by(Matching::Tokens)),
+                    ("cosine of identity embeddings", by(Matching::Identity)),
                     ("attention alone", by(Matching::Attention)),
                 ],
                 &budget,

@@ -46,8 +46,8 @@ struct Arguments {
     /// Seed of the characters.
     #[arg(long, default_value_t = 2026)]
     exam: u64,
-    /// Also runs the controls (untrained tokens, another person's subject, another subject's name, no video, the question
-    /// alone) and fails when one of them is not clearly worse than what was learned.
+    /// Also runs the controls (untrained tokens, tokens zeroed or exchanged, another person's subject, another subject's name, no
+    /// video, the question alone) and fails when one of them is not clearly worse than what was learned.
     #[arg(long)]
     controls: bool,
     /// The folder of a base model; the embedded one when left out.

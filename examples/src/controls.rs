@@ -20,7 +20,12 @@ use crate::examination::{Candidate, Outcome, answered, existence};
 pub fn controls(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]) -> Outcome<Vec<(String, Vec<ExistenceAnswer>)>> {
     let mut others = subjects.to_vec();
     others.rotate_left(1);
+    let without_tokens = subjects.iter().map(zeroed).collect::<Outcome<Vec<_>>>()?;
+    let others_tokens =
+        subjects.iter().zip(&others).map(|(own, other)| with_tokens_of(own, other)).collect::<Outcome<Vec<_>>>()?;
     Ok([
+        ("tokens and rows zeroed", existence(pvchat, candidates, &without_tokens)?),
+        ("another's tokens and rows", existence(pvchat, candidates, &others_tokens)?),
         ("untrained tokens", existence(pvchat, candidates, &untrained(subjects))?),
         ("shuffled identities", existence(pvchat, candidates, &others)?),
         ("another subject's name", another_name(pvchat, candidates, subjects, &others)?),

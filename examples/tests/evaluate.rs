@@ -53,7 +53,16 @@ fn what_does_not_beat_every_control_fails_with_their_names() {
     let output = evaluate(&["--base", folder.path().to_str().unwrap()]);
     let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(!output.status.success(), "{said}");
-    for control in ["untrained tokens", "shuffled identities", "another subject's name", "no video", "question only"] {
+    let controls = [
+        "untrained tokens",
+        "tokens and rows zeroed",
+        "another's tokens and rows",
+        "shuffled identities",
+        "another subject's name",
+        "no video",
+        "question only",
+    ];
+    for control in controls {
         for text in [&said, &error] {
             let failed = text.lines().find(|line| line.contains("FAILED: not clearly better than "));
             assert!(failed.is_some_and(|line| line.contains(control)), "{control}: {said}\n{error}");

@@ -39,7 +39,7 @@ impl Default for Design {
             people: true,
             routing: ROUTING,
             personal_tokens: 16,
-            matching: Matching::default(),
+            matching: Matching::Tokens,
             objective,
             norm: NormPlacement::Pre,
             activation: Activation::Relu,

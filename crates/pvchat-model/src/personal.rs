@@ -38,7 +38,8 @@ pub enum Matching {
     /// By the cosine of the subject's identity embedding and those of the clip's people.
     #[default]
     Identity,
-    /// By products of the tokens themselves with what the encoder read off the clip's people: no identity embedding decides.
+    /// By products of the tokens themselves with what the encoder saw of the clip's people. The subject's identity embedding is
+    /// not used.
     Tokens,
     /// Not at all: attention has to find it.
     Attention,
@@ -68,8 +69,8 @@ pub struct PersonalTensors {
 const IDENTITY_SCALE: f32 = 4.0;
 /// Centres of the bumps that a similarity is spread over.
 const BUMPS: usize = 9;
-/// Width in which tokens and read-outs are multiplied.
-const KEY_WIDTH: usize = 32;
+/// Width of the space in which tokens are multiplied with what was seen of the clip's people.
+const KEY_WIDTH: usize = 64;
 /// Scale of these products, which lie within ±1.
 const PRODUCT_SCALE: f32 = 4.0;
 
@@ -84,7 +85,7 @@ pub struct PersonalBridge {
     match_out: Option<Linear>,
     /// For [`Matching::Tokens`].
     token_key: Option<Linear>,
-    readout_key: Option<Linear>,
+    people_key: Option<Linear>,
     slot_tokens: Param<Tensor<2>>,
     slot_words: Param<Tensor<2>>,
     slot_heads: Param<Tensor<2>>,
@@ -104,23 +105,30 @@ impl PersonalBridge {
             init::normal_param(&mut stream.derive(label), [config.slots, width], deviation, device)
         };
         let seen = config.readout_width + config.identity_width;
-        let products = match config.matching {
+        let compared = match config.matching {
             Matching::Identity => Some(BUMPS),
-            Matching::Tokens => Some(tokens),
+            Matching::Tokens => Some(BUMPS + tokens),
             Matching::Attention => None,
         };
-        let key = |label: &str, inputs: usize| {
-            (config.matching == Matching::Tokens).then(|| linear(label, inputs, KEY_WIDTH, false, 1.0))
-        };
+        let identity_projection = linear("identity_projection", config.identity_width, width, false, 1.0);
+        let keys = (config.matching == Matching::Tokens).then(|| {
+            let token_key = linear("token_key", width, KEY_WIDTH, false, 1.0);
+            let mut people_key = linear("people_key", config.readout_width, KEY_WIDTH, false, 0.1);
+            // Both sides begin alike, so that the products begin near the similarity of the identities that tokens were made from.
+            let of_identity = identity_projection.weight.val().matmul(token_key.weight.val());
+            people_key.weight = Param::from_tensor(Tensor::cat(vec![people_key.weight.val(), of_identity], 0).detach());
+            (token_key, people_key)
+        });
+        let (token_key, people_key) = keys.unzip();
         Self {
-            identity_projection: linear("identity_projection", config.identity_width, width, false, 1.0),
+            identity_projection,
             amortiser_in: linear("amortiser_in", seen, config.hidden, true, 1.0),
             amortiser_out: linear("amortiser_out", config.hidden, tokens * width, true, 0.3),
             row: linear("row", seen, hidden, true, 0.1),
-            match_in: products.map(|products| linear("match_in", config.people * products, config.hidden, true, 1.0)),
-            match_out: products.map(|_| linear("match_out", config.hidden, width, true, 1.0)),
-            token_key: key("token_key", width),
-            readout_key: key("readout_key", config.readout_width),
+            match_in: compared.map(|figures| linear("match_in", config.people * figures, config.hidden, true, 1.0)),
+            match_out: compared.map(|_| linear("match_out", config.hidden, width, true, 1.0)),
+            token_key,
+            people_key,
             slot_tokens: slots("slot_tokens", width, 0.3),
             slot_words: slots("slot_words", hidden, 0.1),
             slot_heads: slots("slot_heads", hidden, 0.1),
@@ -169,13 +177,17 @@ impl PersonalBridge {
         let [batch, subjects, tokens, width] = personal.tokens.dims();
         let mut added = rows_of(&self.slot_tokens, slots);
         if let (Some(match_in), Some(match_out)) = (&self.match_in, &self.match_out) {
-            let alike = match (&self.token_key, &self.readout_key) {
-                (Some(token_key), Some(readout_key)) => {
-                    let tokens = unit(token_key.forward(personal.tokens.clone().flatten::<3>(1, 2)));
-                    let products = tokens.matmul(unit(readout_key.forward(readouts)).swap_dims(1, 2));
-                    (products * PRODUCT_SCALE).reshape([batch as i32, subjects as i32, -1])
+            let alike = match (&self.token_key, &self.people_key) {
+                (Some(token_key), Some(people_key)) => {
+                    let seen = Tensor::cat(vec![readouts, identity * IDENTITY_SCALE], 2);
+                    let asked = token_key.forward(personal.tokens.clone().flatten::<3>(1, 2));
+                    let products = unit(asked).matmul(unit(people_key.forward(seen)).swap_dims(1, 2));
+                    let products = products.reshape([batch, subjects, tokens, self.people]);
+                    let mean = products.clone().mean_dim(2).squeeze_dim(2);
+                    let each = products.reshape([batch, subjects, tokens * self.people]) * PRODUCT_SCALE;
+                    Tensor::cat(vec![self.bumps(mean), each], 2)
                 }
-                _ => self.bumps(personal.identity.clone(), identity),
+                _ => self.bumps(personal.identity.clone().matmul(identity.swap_dims(1, 2))),
             };
             added = added + match_out.forward(relu(match_in.forward(alike)));
         }
@@ -183,10 +195,9 @@ impl PersonalBridge {
         all.reshape([batch, subjects * tokens, width])
     }
 
-    /// Each subject's similarity to each person of the clip, spread over bumps: attention need not find out by itself how near
-    /// is near enough.
-    fn bumps(&self, subjects: Tensor<3>, people: Tensor<3>) -> Tensor<3> {
-        let similarity = subjects.matmul(people.swap_dims(1, 2));
+    /// Each subject's similarity to each person of the clip `[batch, subjects, people]`, spread over bumps: attention need not find
+    /// out by itself how near is near enough.
+    fn bumps(&self, similarity: Tensor<3>) -> Tensor<3> {
         let [batch, subjects, _] = similarity.dims();
         let centres: Vec<f32> = (0..BUMPS).map(|bump| 0.2 + 0.1 * bump as f32).collect();
         let centres = Tensor::<1>::from_floats(centres.as_slice(), &similarity.device()).reshape([1, 1, 1, BUMPS]);
@@ -203,7 +214,7 @@ impl PersonalBridge {
     }
 }
 
-/// Of length one, along the last dimension.
+/// Of length one, along the last dimension; what is zero stays zero.
 fn unit(rows: Tensor<3>) -> Tensor<3> {
     let length = (rows.clone().square().sum_dim(2) + 1e-6).sqrt();
     rows / length
