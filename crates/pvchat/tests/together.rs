@@ -151,7 +151,7 @@ fn features_that_do_not_fit_into_memory_change_nothing() {
 
 #[test]
 fn activations_that_are_computed_again_change_nothing() {
-    let ([one, _], [name, ..]) = (two(804), names());
+    let ([one, _], [name, ..]) = (two(803), names());
     for trains in [Trains::Composable, Trains::PersonalAndBridge, Trains::PersonalBridgeAndVision] {
         let learn = |activation_checkpointing: bool| {
             let mut options = options();
