@@ -21,9 +21,15 @@ use pvchat::{
         tensor::Tolerance,
     },
     data::{QaKind, QaPair},
-    model::subject::{HEAD_ROWS, WORD_ROWS},
-    nn::packed::Precision,
-    train::personal::{AdaptationConfig, LearnConfig, Trains},
+    model::subject::{HEAD_ROWS, Subject, WORD_ROWS},
+    nn::{
+        language::{RoutedHeadsConfig, TokenKind},
+        packed::Precision,
+    },
+    train::{
+        objective::ObjectiveConfig,
+        personal::{AdaptationConfig, LearnConfig, Trains},
+    },
 };
 use sha2::{Digest, Sha256};
 use tiny_smolvlm2::{folder_drawn, published};
@@ -193,6 +199,78 @@ fn a_step_asks_no_more_questions_than_it_may_and_others_every_time() {
     assert!(differ(&asked(&answers, Some(1))));
     assert!(!differ(&asked(&answers[..1], Some(1))));
     assert_eq!(asked(&answers, Some(2)), asked(&answers, Some(2)), "the same seed draws the same questions");
+}
+
+/// For every token of clips with all of their questions, whether it is text, and the share of gates that are on there.
+fn gates(vilm: &Vilm, subject: &Subject, shots: &[Shot]) -> Vec<(bool, f64)> {
+    let model = subject.adaptation.clone().unwrap().answer(&vilm.parameters().answer).unwrap();
+    let personal = Subject::tensors(std::slice::from_ref(subject), vilm.device()).unwrap();
+    let slots = Tensor::<2, Int>::zeros([1, 1], vilm.device());
+    let mut found = Vec::new();
+    for shot in shots {
+        let sight = vilm.look_at(&shot.frames, &shot.seconds, shot.duration).unwrap();
+        let (codec, joint) = (vilm.codec(), vilm.codec().joint(&sight.shown));
+        let text = |pair: &QaPair| codec.encode_joined(joint, &pair.question, Some(&pair.answer), &[name()]).unwrap();
+        let visual = model.visual(&sight, Some((&personal, slots.clone()))).unwrap();
+        let texts = shot.pairs.iter().map(text).collect();
+        let begin = codec.prefix(&sight.shown).unwrap();
+        let losses = model.losses(&visual, &begin, &[texts], Some((&personal, slots.clone()))).unwrap();
+        assert!(losses.kinds[0].contains(&TokenKind::Padding) && losses.kinds[0].contains(&TokenKind::Visual));
+        let gates = Tensor::cat(losses.gates.iter().map(|layer| layer.gates.clone()).collect(), 2);
+        let on: Vec<f32> = gates.greater_elem(0.0).float().mean_dim(2).into_data().iter::<f32>().collect();
+        found.extend(losses.kinds[0].iter().zip(on).map(|(kind, on)| (*kind == TokenKind::Text, f64::from(on))));
+    }
+    found
+}
+
+#[test]
+fn only_tokens_whose_gates_act_are_held_to_the_target() {
+    let (_folder, pvchat) = base();
+    // One clip of each kind, so that every step is on both; their times differ, so that it takes two passes.
+    // Behind the short answers there is padding, as long as the longest.
+    let pairs = |answer: &str| -> Vec<QaPair> {
+        let pair = |more: usize| QaPair::new(QaKind::Existence, QUESTION, format!("{answer} <Aa>{}", " Yes No".repeat(more)));
+        [0, 0, 0, 40].map(pair).into()
+    };
+    let shots = [Shot { pairs: pairs("Yes"), ..shot(0, true) }, Shot { pairs: pairs("No"), ..shot(1, false) }];
+    let learn = |clip_steps: usize| {
+        let training = LearnConfig {
+            image_steps: 1,
+            clip_steps,
+            batch: 2,
+            accumulation: 1,
+            learning_rate: 0.0,
+            warm_up: 0,
+            last_rate: 1.0,
+            // Gates are pressed down from the first step on; without that all of them stay on.
+            objective: ObjectiveConfig { initial_lambda: 1.0, ..ObjectiveConfig::follow_up() },
+            adaptation: AdaptationConfig {
+                lora_rate: 0.0,
+                router_rate: 0.1,
+                routed: Some(RoutedHeadsConfig { layers: vec![0, 1], heads: vec![0, 2] }),
+                ..AdaptationConfig::default()
+            },
+            ..LearnConfig::in_decoder()
+        };
+        let options = LearnOptions { training, ..options(Trains::Personal, 1) };
+        pvchat.learn_from(&shots, &name(), &options, |_| ControlFlow::Continue(())).unwrap()
+    };
+    // What a run of some steps ends with, the next step of a longer one begins with.
+    let mut apart = 0.0_f64;
+    for steps in [6, 12] {
+        let tokens = gates(pvchat.vilm(), &learn(steps).subject, &shots);
+        let mean = |counts: &dyn Fn(bool) -> bool| {
+            let chosen: Vec<f64> = tokens.iter().filter(|(is_text, _)| counts(*is_text)).map(|(_, on)| *on).collect();
+            chosen.iter().sum::<f64>() / chosen.len() as f64
+        };
+        let (of_text, of_all) = (mean(&|is_text| is_text), mean(&|_| true));
+        let report = learn(steps + 1).report;
+        let reported = report.steps.last().unwrap().objective.modules[0].activation;
+        println!("step {}: {reported:.4} of the gates are on, {of_text:.4} in text, {of_all:.4} everywhere", steps + 2);
+        assert!((reported - of_text).abs() < 1e-6, "{reported}, in text {of_text}");
+        apart = apart.max((of_text - of_all).abs());
+    }
+    assert!(apart > 0.01, "the gates of other tokens differ");
 }
 
 #[test]
