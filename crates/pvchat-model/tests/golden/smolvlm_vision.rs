@@ -288,6 +288,16 @@ fn visual(tiny: &Tiny, case: &str, device: &Device) -> Tensor<3> {
     }
     let (pixels, mask) = tiny.frames(case, device);
     tiny.connector(device).forward(tiny.tower(device).forward(pixels, mask).unwrap()).unwrap()
+/// Hidden states of a prompt, and of all but the last token of its answer behind it.
+fn behind(model: &Decoder, prompt: Tensor<3>, attended: &[Vec<i64>], answers: &[Vec<i64>]) -> Tensor<3> {
+    let (device, count) = (prompt.device(), answers[0].len() - 1);
+    let told: Vec<i32> = answers.iter().flat_map(|answer| answer[..count].iter().map(|id| *id as i32)).collect();
+    let words = model.embed(Tensor::from_data(TensorData::new(told, [answers.len(), count]), &device));
+    let longer = |row: &Vec<i64>| row.iter().copied().chain(std::iter::repeat_n(1, count)).collect();
+    let (places, mask) = positions_and_mask(&attended.iter().map(longer).collect::<Vec<_>>(), &device);
+    model.forward(Tensor::cat(vec![prompt, words], 1), places, Some(mask), None)
+}
+
 }
 
 #[test]
@@ -316,7 +326,7 @@ fn every_state_of_the_language_model_and_the_answers_equal_the_reference() {
                     ..GenerationOptions::default()
                 };
                 let padding = attended.iter().map(|row| row.iter().take_while(|mask| **mask == 0).count()).collect();
-                let prompt = Prompt::from_embeddings(embeddings).with_left_padding(padding).unwrap();
+                let prompt = Prompt::from_embeddings(embeddings.clone()).with_left_padding(padding).unwrap();
                 let answers = generate_batch(&model, prompt, &options, |_, _| ControlFlow::Continue(())).unwrap();
                 for (answer, expected) in answers.iter().zip(&expected) {
                     let found: Vec<i64> = answer.tokens.iter().map(|token| i64::from(*token)).collect();
@@ -330,6 +340,21 @@ fn every_state_of_the_language_model_and_the_answers_equal_the_reference() {
 }
 
 /// Gradients by the names of the checkpoint, in its layout.
+                let hidden = behind(&model, embeddings, &attended, &expected);
+                let last = expected[0].len() - 1;
+                for (token, name) in [(0, "greedy_logits_first"), (last, "greedy_logits_last")] {
+                    let name = format!("outputs.{case}.{name}");
+                    let logits = model.logits(hidden.clone().narrow(1, hidden.dims()[1] - 1 - last + token, 1), None);
+                    let rows = logits.reshape([expected.len(), model.config.vocabulary]);
+                    tiny.assert_close(&name, rows, None, VALUE);
+                    // What an answer says of its tokens comes from those logits.
+                    let golden = tiny.golden.floats(&name);
+                    for (answer, row) in answers.iter().zip(golden.chunks(model.config.vocabulary)) {
+                        let sum: f32 = row.iter().map(|logit| logit.exp()).sum();
+                        let probability = row[answer.tokens[token] as usize].exp() / sum;
+                        assert_all_close(&name, &answer.probabilities[token..=token], &[probability], VALUE);
+                    }
+                }
 struct Found<'a> {
     tape: &'a burn::tensor::Gradients,
     path: Vec<String>,
