@@ -20,7 +20,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use crate::fetched;
-use crate::support::{Golden, VALUE, assert_all_close, devices, directory};
+use crate::support::{Golden, VALUE, are_ours, assert_all_close, devices, directory, is_there};
 
 /// The golden numbers, and what of them is text.
 const NUMBERS: &str = "smolvlm/smollm2_135m";
@@ -75,8 +75,11 @@ fn normalised(row: &[f32], epsilon: f64) -> Vec<f32> {
 #[test]
 fn smollm2_logits_hidden_states_answers_and_loss() {
     let Some(folder) = folder() else { return };
+    if !["json", "safetensors"].iter().all(|end| is_there(&format!("{NUMBERS}.{end}"))) {
+        return;
+    }
     let (golden, cases) = (Golden::open(NUMBERS), cases());
-    assert!(cases.len() >= 5, "{} golden prompts", cases.len());
+    assert!(!are_ours() || cases.len() >= 5, "{} golden prompts", cases.len());
     let tokenizer = llama::tokenizer(&folder).unwrap();
     for (backend, device) in devices() {
         let model = llama::open(&folder, &device).unwrap();
@@ -134,9 +137,6 @@ fn smollm2_logits_hidden_states_answers_and_loss() {
     }
 }
 
-#[test]
-fn smollm2_perplexity_of_plain_english() {
-    let Some(folder) = folder() else { return };
 /// The ids of a text that the perplexity is measured on.
 fn plain_english(folder: &Path) -> Vec<u32> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/texts/plain-english.txt");
@@ -144,6 +144,9 @@ fn plain_english(folder: &Path) -> Vec<u32> {
     llama::tokenizer(folder).unwrap().encode(text, false).unwrap().get_ids().to_vec()
 }
 
+#[test]
+fn smollm2_perplexity_of_plain_english() {
+    let Some(folder) = folder() else { return };
     let ids = plain_english(&folder);
     let labels = Labels::next_token(&[ids.iter().map(|id| i64::from(*id)).collect()]).unwrap();
     for (backend, device) in devices() {
@@ -158,9 +161,6 @@ fn plain_english(folder: &Path) -> Vec<u32> {
 /// The perplexity of the text by a forward pass in NumPy, in f32, of the same weights.
 const PERPLEXITY: f32 = 21.910_08;
 
-#[test]
-fn smollm2_vocabulary_gives_both_published_tokenizers() {
-    let Some(folder) = folder() else { return };
 /// The perplexity of a text, and the most probable id after each of its tokens.
 fn predicted(model: &Decoder, ids: &[u32]) -> (f64, Vec<usize>) {
     /// Rows whose logits are in memory at a time.
@@ -214,6 +214,9 @@ fn smollm2_with_packed_weights_predicts_nearly_the_same() {
     }
 }
 
+#[test]
+fn smollm2_vocabulary_gives_both_published_tokenizers() {
+    let Some(folder) = folder() else { return };
     let gguf = Gguf::open(&folder.join("SmolLM2-135M-Instruct.Q4_1.gguf")).unwrap();
     for (text, bytes, sha256) in [
         (tokenizer_json(&gguf), 2_104_556, "9ca9acddb6525a194ec8ac7a87f24fbba7232a9a15ffa1af0c1224fcd888e47c"),
