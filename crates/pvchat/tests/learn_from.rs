@@ -13,12 +13,12 @@ use std::{
 
 use image::{Rgb, RgbImage};
 use pvchat::{
-    Error, LearnEvent, LearnOptions, Pvchat, Shot, SubjectFolder, SubjectName, Vilm,
+    BaseDescriber, BaseFolder, Error, LearnEvent, LearnOptions, Pvchat, Shot, SubjectFolder, SubjectName, Vilm,
     augment::Nobody,
     burn::{
         module::{Module, ModuleVisitor, Param},
         prelude::*,
-        tensor::Tolerance,
+        tensor::{DType, Tolerance},
     },
     data::{QaKind, QaPair},
     model::subject::{HEAD_ROWS, Subject, WORD_ROWS},
@@ -173,6 +173,27 @@ fn an_encoder_that_is_packed_shows_the_same_and_learns_the_same() {
     assert!(expected.iter().zip(&losses).all(|(one, other)| (one - other).abs() < 1e-3 * one), "{expected:?}, {losses:?}");
     let error = open(Precision::F32).save(&folder.path().join("saved")).unwrap_err().to_string();
     assert!(error.contains("packed weights"), "{error}");
+}
+
+#[test]
+fn a_folder_is_opened_in_half_precision_to_ask_and_in_full_precision_to_learn() {
+    let folder = folder_drawn(&published(), usize::MAX, 0.6);
+    let (read, device) = (BaseFolder::read(folder.path()).unwrap(), Device::flex());
+    assert_eq!(read.open("tiny", &device).unwrap().precision(), Some(Precision::Bf16));
+    for precision in Precision::ALL {
+        assert_eq!(read.open_packed("tiny", precision, &device).unwrap().precision(), Some(precision));
+    }
+    let Shot { frames, seconds, duration, .. } = shot(1, true);
+    let tokens = |vilm: &Vilm| vilm.look_at(&frames, &seconds, duration).unwrap().tokens.into_data();
+    let whole = Vilm::open(folder.path(), &device).unwrap();
+    let half = Vilm::open_with_packed_encoder(Precision::Bf16, folder.path(), &device).unwrap();
+    for (trains, expected) in [(Trains::Personal, &half), (Trains::PersonalBridgeAndVision, &whole)] {
+        let opened = read.open_to_learn(trains, &device).unwrap();
+        let language = &opened.vilm().parameters().answer.lm;
+        assert!(language.packed().is_none() && language.norm.gamma.val().dtype() == DType::F32, "{trains}");
+        assert_eq!(tokens(opened.vilm()), tokens(expected), "{trains}");
+    }
+    assert_eq!(BaseDescriber::new(whole, "tiny").unwrap().precision(), None);
 }
 
 #[test]
