@@ -11,6 +11,7 @@
 #   make fuzz        broken video files and odd sampling plans, for FUZZ_SECONDS (120)
 #   make fuzz-guided  the same by cargo-fuzz, guided by the branches of our code, FUZZ_SECONDS for each of the two
 #   make lint        formatting, clippy, documentation, and the types of the cuda feature
+#   make package     every crate as crates.io would get it, in target/package
 #   make deny        licences, sources and known faults of the dependencies, by cargo-deny
 #   make bench       Criterion benchmarks
 #   make tables      the tables of docs/results.md that train many bases and subjects (hours; resumes where it was stopped)
@@ -34,7 +35,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 # compiled once and not once per command. `cargo run --release --example NAME` resolves to the same.
 CARGO_FLAGS := --release --workspace
 
-.PHONY: help setup models demo test test-ndarray test-vulkan test-onnx ptx soak fuzz fuzz-guided lint check-cuda deny bench moh-benchmarks moh-report smolvlm-benchmarks random-bases tables doc miniature plain
+.PHONY: help setup models demo test test-ndarray test-vulkan test-onnx ptx soak fuzz fuzz-guided lint check-cuda package deny bench moh-benchmarks moh-report smolvlm-benchmarks random-bases tables doc miniature plain
 
 help:
 	@sed -n 's/^#   make /make /p' $(firstword $(MAKEFILE_LIST))
@@ -115,6 +116,12 @@ lint: setup
 # nor a toolkit is needed. A folder of its own, because cuda would change the features of everything else.
 check-cuda: setup
 	DOCS_RS=1 CARGO_TARGET_DIR=$(TARGET)/cuda $(CARGO) clippy --release --package pvchat-nn --features cuda -- -D warnings
+
+# Without compiling them, which would compile burn once more, and offline, because asking the registry anew for each of them takes
+# minutes: what it says of the dependencies is there once the workspace was built. `cargo package --list --package NAME` says what
+# a package holds.
+package: setup
+	$(CARGO) package --workspace --exclude pvchat-examples --exclude pvchat-benches --no-verify --allow-dirty --offline
 
 # cargo-deny is compiled without optimisation: it runs for seconds. Its database of known faults is fetched from GitHub; without
 # that, as in .ci/run: make deny DENY_CHECKS="bans licenses sources".

@@ -1,4 +1,5 @@
-//! The modules of a crate form no circles: what one of them uses does not use it in turn.
+//! The modules of a crate form no circles: what one of them uses does not use it in turn. Every crate says what crates.io and
+//! docs.rs need to know, and uses what it depends on.
 //!
 //! Modules are those directly below a crate's root; inside of one, files may use each other. Uses are found in the text of the
 //! sources: paths that begin with `crate` or `super`, resolved through what the root re-exports. Tests do not count.
@@ -8,6 +9,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
+
+use serde_json::Value;
 
 /// Uses between modules: from, to, and a place where one is.
 type Uses = BTreeMap<(String, String), String>;
@@ -52,6 +55,81 @@ fn a_circle_is_found_through_groups_parents_and_exports() {
     assert!(circles(&uses(folder.path())).is_empty());
     write("c.rs", "use crate::a;");
     assert_eq!(circles(&uses(folder.path())), [["a", "b", "c"]]);
+}
+
+/// The packages in `crates`, as cargo reads their Cargo.toml.
+fn packages() -> Vec<Value> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
+    let arguments = ["metadata", "--no-deps", "--offline", "--format-version", "1", "--manifest-path"];
+    let told = std::process::Command::new(env!("CARGO")).args(arguments).arg(&workspace).output().unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let mut told: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let Value::Array(packages) = told["packages"].take() else { panic!("no packages") };
+    let is_published = |package: &Value| package["publish"].as_array().is_none_or(|registries| !registries.is_empty());
+    packages.into_iter().filter(is_published).collect()
+}
+
+/// The names in a list of texts.
+fn texts(list: &Value) -> Vec<&str> {
+    list.as_array().map_or_else(Vec::new, |list| list.iter().filter_map(Value::as_str).collect())
+}
+
+#[test]
+fn every_crate_says_what_the_registry_and_the_documentation_need() {
+    let (packages, mut lacking) = (packages(), Vec::new());
+    assert!(packages.len() > 10, "{} crates are published", packages.len());
+    for package in &packages {
+        let name = package["name"].as_str().unwrap();
+        let folder = Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap();
+        let mut needs = |what: String, is_there: bool| {
+            if !is_there {
+                lacking.push(format!("{name}: {what}"));
+            }
+        };
+        for key in ["description", "readme", "license", "repository", "rust_version"] {
+            needs(key.into(), package[key].as_str().is_some_and(|value| !value.is_empty()));
+        }
+        needs("a README of its own".into(), package["readme"] == "README.md" && folder.join("README.md").is_file());
+        for file in ["LICENSE-MIT", "LICENSE-APACHE"] {
+            needs(file.into(), folder.join(file).is_file());
+        }
+        // As many as crates.io takes, and of the form that it takes.
+        let keywords = texts(&package["keywords"]);
+        let is_keyword =
+            |word: &&str| word.len() <= 20 && word.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-');
+        needs("one to five keywords".into(), (1..=5).contains(&keywords.len()) && keywords.iter().all(is_keyword));
+        needs("one to five categories".into(), (1..=5).contains(&texts(&package["categories"]).len()));
+        let documented = &package["metadata"]["docs"]["rs"];
+        needs("metadata for docs.rs".into(), !texts(&documented["targets"]).is_empty());
+        for feature in texts(&documented["features"]) {
+            needs(format!("the feature {feature}, which docs.rs builds"), package["features"].get(feature).is_some());
+        }
+        // Another crate of the workspace is one of crates.io for whoever has this one from there.
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let is_ours = dependency["path"].is_string() && dependency["kind"].is_null();
+            needs(format!("a version of {}", dependency["name"]), !is_ours || dependency["req"] != "*");
+        }
+    }
+    assert!(lacking.is_empty(), "what is lacking:\n{}", lacking.join("\n"));
+}
+
+#[test]
+fn every_dependency_of_a_crate_is_named_in_its_sources() {
+    let mut unused = Vec::new();
+    for package in packages() {
+        let folder = Path::new(package["manifest_path"].as_str().unwrap()).parent().unwrap();
+        let mut names = BTreeSet::new();
+        for file in files(&folder.join("src")) {
+            names.extend(tokens(&fs::read_to_string(&file).unwrap()).into_iter().map(|(token, _)| token));
+        }
+        for dependency in package["dependencies"].as_array().unwrap().iter().filter(|one| one["kind"].is_null()) {
+            let name = dependency["rename"].as_str().or(dependency["name"].as_str()).unwrap();
+            if !names.contains(&name.replace('-', "_")) {
+                unused.push(format!("{}: {name}", package["name"]));
+            }
+        }
+    }
+    assert!(unused.is_empty(), "dependencies that no source names:\n{}", unused.join("\n"));
 }
 
 /// What every module below the root in `source` uses of the others.

@@ -29,6 +29,8 @@ pub const INDEX: &str = "model.safetensors.index.json";
 const PICKLED: &str = "pytorch_model.bin";
 /// The list of a large one's files.
 const PICKLED_INDEX: &str = "pytorch_model.bin.index.json";
+/// What to do about files that do not belong together.
+const FETCH_ALL: &str = "fetch all files of the checkpoint again";
 
 /// A checkpoint whose values stay on disk until [`load`](Self::load) puts them into a model, one tensor after another.
 pub struct Checkpoint {
@@ -67,7 +69,8 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`Error::Io`] when a file cannot be read; [`Error::File`] when one is damaged, when the index is not one, names
-    /// files outside the folder or tensors that are not where it says, and when two files hold the same tensor.
+    /// files outside the folder, files that are missing or tensors that are not where it says, and when two files hold the
+    /// same tensor.
     pub fn open(folder: &Path) -> Result<Self> {
         let [single, pickled] = [SINGLE, PICKLED].map(|name| folder.join(name));
         let indices = [INDEX, PICKLED_INDEX].map(|name| folder.join(name));
@@ -90,17 +93,18 @@ impl Checkpoint {
             let files = names.into_iter().map(|name| inside(&path, folder, name)).collect::<Result<Vec<_>>>()?;
             (path, files, Some(index))
         };
-        let wrong = |problem: String| Error::File {
-            file: origin.clone(),
-            problem,
-            remedy: "fetch all files of the checkpoint again".into(),
-        };
+        let wrong = |problem: String| Error::File { file: origin.clone(), problem, remedy: FETCH_ALL.into() };
         if files.is_empty() {
             return Err(wrong("lists no file".into()));
         }
         let mut homes: HashMap<String, PathBuf> = HashMap::new();
         let mut source: Option<TensorSource> = None;
         for file in &files {
+            if index.is_some() && !file.exists() {
+                let index = origin.file_name().unwrap_or_default().display();
+                let problem = format!("is missing, though {index} lists it");
+                return Err(Error::File { file: file.clone(), problem, remedy: FETCH_ALL.into() });
+            }
             let shard = if is_pickled(file) { TensorSource::open_pytorch(file)? } else { TensorSource::open(file)? };
             for name in shard.names() {
                 if let Some(other) = homes.insert(name.to_string(), file.clone()) {

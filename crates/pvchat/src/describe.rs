@@ -9,6 +9,7 @@ use std::{collections::VecDeque, path::PathBuf};
 use image::RgbImage;
 use pvchat_data::{SubjectName, text::tidy};
 use pvchat_model::{sight::Sight, vilm::Vilm};
+use pvchat_nn::{language::PackedDecoder, packed::Precision};
 use pvchat_people::{Moment, Verdict};
 
 use crate::{
@@ -118,13 +119,18 @@ impl BaseDescriber {
         Self { learned: Some(folder), ..self }
     }
 
+    /// The precision that the weights of its language model are packed in; `None` where they are not packed.
+    pub fn precision(&self) -> Option<Precision> {
+        self.vilm.parameters().answer.lm.packed().map(PackedDecoder::precision)
+    }
+
     /// The base's encodings of pictures; each is encoded once.
     fn look(&mut self, key: String, look: impl FnOnce(&Vilm) -> Result<Sight>) -> Result<Sight> {
         if let Some((_, sight)) = self.looks.iter().find(|(known, _)| *known == key) {
             return Ok(sight.clone());
         }
         // In another precision the same weights give other encodings of the pictures.
-        let precision = self.vilm.parameters().answer.lm.packed().map(|packed| packed.precision());
+        let precision = self.precision();
         let lasting = format!("{} {precision:?} {key}", self.vilm.fingerprint());
         let sight = match self.kept.as_ref().and_then(|kept| kept.read(&lasting, self.vilm.device())) {
             Some(sight) => sight,

@@ -13,17 +13,23 @@ use std::{
 
 use image::{Rgb, RgbImage};
 use pvchat::{
-    Error, LearnEvent, LearnOptions, Pvchat, Shot, SubjectFolder, SubjectName, Vilm,
+    BaseDescriber, BaseFolder, Error, LearnEvent, LearnOptions, Pvchat, Shot, SubjectFolder, SubjectName, Vilm,
     augment::Nobody,
     burn::{
         module::{Module, ModuleVisitor, Param},
         prelude::*,
-        tensor::Tolerance,
+        tensor::{DType, Tolerance},
     },
     data::{QaKind, QaPair},
-    model::subject::{HEAD_ROWS, WORD_ROWS},
-    nn::packed::Precision,
-    train::personal::{AdaptationConfig, LearnConfig, Trains},
+    model::subject::{HEAD_ROWS, Subject, WORD_ROWS},
+    nn::{
+        language::{RoutedHeadsConfig, TokenKind},
+        packed::Precision,
+    },
+    train::{
+        objective::ObjectiveConfig,
+        personal::{AdaptationConfig, LearnConfig, Trains},
+    },
 };
 use sha2::{Digest, Sha256};
 use tiny_smolvlm2::{folder_drawn, published};
@@ -170,6 +176,27 @@ fn an_encoder_that_is_packed_shows_the_same_and_learns_the_same() {
 }
 
 #[test]
+fn a_folder_is_opened_in_half_precision_to_ask_and_in_full_precision_to_learn() {
+    let folder = folder_drawn(&published(), usize::MAX, 0.6);
+    let (read, device) = (BaseFolder::read(folder.path()).unwrap(), Device::flex());
+    assert_eq!(read.open("tiny", &device).unwrap().precision(), Some(Precision::Bf16));
+    for precision in Precision::ALL {
+        assert_eq!(read.open_packed("tiny", precision, &device).unwrap().precision(), Some(precision));
+    }
+    let Shot { frames, seconds, duration, .. } = shot(1, true);
+    let tokens = |vilm: &Vilm| vilm.look_at(&frames, &seconds, duration).unwrap().tokens.into_data();
+    let whole = Vilm::open(folder.path(), &device).unwrap();
+    let half = Vilm::open_with_packed_encoder(Precision::Bf16, folder.path(), &device).unwrap();
+    for (trains, expected) in [(Trains::Personal, &half), (Trains::PersonalBridgeAndVision, &whole)] {
+        let opened = read.open_to_learn(trains, &device).unwrap();
+        let language = &opened.vilm().parameters().answer.lm;
+        assert!(language.packed().is_none() && language.norm.gamma.val().dtype() == DType::F32, "{trains}");
+        assert_eq!(tokens(opened.vilm()), tokens(expected), "{trains}");
+    }
+    assert_eq!(BaseDescriber::new(whole, "tiny").unwrap().precision(), None);
+}
+
+#[test]
 fn a_step_asks_no_more_questions_than_it_may_and_others_every_time() {
     let (_folder, pvchat) = base();
     let asked = |answers: &[&str], questions: Option<usize>| -> Vec<f32> {
@@ -193,6 +220,78 @@ fn a_step_asks_no_more_questions_than_it_may_and_others_every_time() {
     assert!(differ(&asked(&answers, Some(1))));
     assert!(!differ(&asked(&answers[..1], Some(1))));
     assert_eq!(asked(&answers, Some(2)), asked(&answers, Some(2)), "the same seed draws the same questions");
+}
+
+/// For every token of clips with all of their questions, whether it is text, and the share of gates that are on there.
+fn gates(vilm: &Vilm, subject: &Subject, shots: &[Shot]) -> Vec<(bool, f64)> {
+    let model = subject.adaptation.clone().unwrap().answer(&vilm.parameters().answer).unwrap();
+    let personal = Subject::tensors(std::slice::from_ref(subject), vilm.device()).unwrap();
+    let slots = Tensor::<2, Int>::zeros([1, 1], vilm.device());
+    let mut found = Vec::new();
+    for shot in shots {
+        let sight = vilm.look_at(&shot.frames, &shot.seconds, shot.duration).unwrap();
+        let (codec, joint) = (vilm.codec(), vilm.codec().joint(&sight.shown));
+        let text = |pair: &QaPair| codec.encode_joined(joint, &pair.question, Some(&pair.answer), &[name()]).unwrap();
+        let visual = model.visual(&sight, Some((&personal, slots.clone()))).unwrap();
+        let texts = shot.pairs.iter().map(text).collect();
+        let begin = codec.prefix(&sight.shown).unwrap();
+        let losses = model.losses(&visual, &begin, &[texts], Some((&personal, slots.clone()))).unwrap();
+        assert!(losses.kinds[0].contains(&TokenKind::Padding) && losses.kinds[0].contains(&TokenKind::Visual));
+        let gates = Tensor::cat(losses.gates.iter().map(|layer| layer.gates.clone()).collect(), 2);
+        let on: Vec<f32> = gates.greater_elem(0.0).float().mean_dim(2).into_data().iter::<f32>().collect();
+        found.extend(losses.kinds[0].iter().zip(on).map(|(kind, on)| (*kind == TokenKind::Text, f64::from(on))));
+    }
+    found
+}
+
+#[test]
+fn only_tokens_whose_gates_act_are_held_to_the_target() {
+    let (_folder, pvchat) = base();
+    // One clip of each kind, so that every step is on both; their times differ, so that it takes two passes.
+    // Behind the short answers there is padding, as long as the longest.
+    let pairs = |answer: &str| -> Vec<QaPair> {
+        let pair = |more: usize| QaPair::new(QaKind::Existence, QUESTION, format!("{answer} <Aa>{}", " Yes No".repeat(more)));
+        [0, 0, 0, 40].map(pair).into()
+    };
+    let shots = [Shot { pairs: pairs("Yes"), ..shot(0, true) }, Shot { pairs: pairs("No"), ..shot(1, false) }];
+    let learn = |clip_steps: usize| {
+        let training = LearnConfig {
+            image_steps: 1,
+            clip_steps,
+            batch: 2,
+            accumulation: 1,
+            learning_rate: 0.0,
+            warm_up: 0,
+            last_rate: 1.0,
+            // Gates are pressed down from the first step on; without that all of them stay on.
+            objective: ObjectiveConfig { initial_lambda: 1.0, ..ObjectiveConfig::follow_up() },
+            adaptation: AdaptationConfig {
+                lora_rate: 0.0,
+                router_rate: 0.1,
+                routed: Some(RoutedHeadsConfig { layers: vec![0, 1], heads: vec![0, 2] }),
+                ..AdaptationConfig::default()
+            },
+            ..LearnConfig::in_decoder()
+        };
+        let options = LearnOptions { training, ..options(Trains::Personal, 1) };
+        pvchat.learn_from(&shots, &name(), &options, |_| ControlFlow::Continue(())).unwrap()
+    };
+    // What a run of some steps ends with, the next step of a longer one begins with.
+    let mut apart = 0.0_f64;
+    for steps in [6, 12] {
+        let tokens = gates(pvchat.vilm(), &learn(steps).subject, &shots);
+        let mean = |counts: &dyn Fn(bool) -> bool| {
+            let chosen: Vec<f64> = tokens.iter().filter(|(is_text, _)| counts(*is_text)).map(|(_, on)| *on).collect();
+            chosen.iter().sum::<f64>() / chosen.len() as f64
+        };
+        let (of_text, of_all) = (mean(&|is_text| is_text), mean(&|_| true));
+        let report = learn(steps + 1).report;
+        let reported = report.steps.last().unwrap().objective.modules[0].activation;
+        println!("step {}: {reported:.4} of the gates are on, {of_text:.4} in text, {of_all:.4} everywhere", steps + 2);
+        assert!((reported - of_text).abs() < 1e-6, "{reported}, in text {of_text}");
+        apart = apart.max((of_text - of_all).abs());
+    }
+    assert!(apart > 0.01, "the gates of other tokens differ");
 }
 
 #[test]

@@ -20,6 +20,21 @@ pub fn own_directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden")
 }
 
+/// Whether the golden files are those of `fixtures/golden`; another directory may hold fewer, and other cases.
+pub fn are_ours() -> bool {
+    directory() == own_directory()
+}
+
+/// Whether the golden directory has a file. What another directory lacks is named, and not run; ours has to have it.
+pub fn is_there(file: &str) -> bool {
+    let path = directory().join(file);
+    if !are_ours() && !path.exists() {
+        println!("not run: there is no {}", path.display());
+        return false;
+    }
+    true
+}
+
 /// Every backend on the processor that is compiled in; where `PVCHAT_TEST_DEVICE` names one, only that one.
 pub fn devices() -> Vec<(&'static str, Device)> {
     let wanted = std::env::var("PVCHAT_TEST_DEVICE").ok();

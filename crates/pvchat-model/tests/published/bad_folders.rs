@@ -107,7 +107,7 @@ fn another_folder_is_none_of_a_base() {
 #[test]
 fn shards_that_are_missing_cut_short_or_not_as_the_index_says_are_named() {
     let error = refused("a missing shard", 20_000, |folder| fs::remove_file(&shards(folder)[1]).unwrap());
-    assert_says("a missing shard", &error, &["model-00002-of-"]);
+    assert_says("a missing shard", &error, &["model-00002-of-", "is missing", INDEX, "fetch all files of the checkpoint again"]);
     let error = refused("an index against its shards", 20_000, |folder| {
         changed(&folder.join(INDEX), |index| {
             let map = index["weight_map"].as_object_mut().unwrap();

@@ -67,7 +67,7 @@ fn the_index_and_the_files_must_agree() {
     std::fs::write(&files[0], kept).unwrap();
     assert!(Vilm::open(folder.path(), &Device::flex()).is_ok());
     std::fs::remove_file(&files[0]).unwrap();
-    assert!(matches!(open(folder.path()), Error::Io { file, .. } if file == files[0]));
+    assert!(matches!(open(folder.path()), Error::File { file, .. } if file == files[0]));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod bad_folders;
 mod compare;
 mod decoder_subjects;
+mod families;
 mod hostile;
 mod names;
 mod pickled;

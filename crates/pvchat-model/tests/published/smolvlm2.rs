@@ -1,6 +1,9 @@
 //! SmolVLM2: the names and shapes of the three published models, and what is saved and opened of them.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use burn::{prelude::*, tensor::FloatDType};
 use image::RgbImage;
@@ -25,28 +28,44 @@ fn asked(vilm: &Vilm) -> (Vec<f32>, String) {
     (visual.embeddings.into_data().iter::<f32>().collect(), text)
 }
 
+/// What a published model holds, as `fixtures/golden` lists it.
+#[derive(Deserialize)]
+struct Listed {
+    parameters: usize,
+    tensors: usize,
+    keys: BTreeMap<String, Key>,
+}
+
+#[derive(Deserialize)]
+struct Key {
+    shape: Vec<usize>,
+    /// How many layers have it.
+    count: usize,
+}
+
+impl Listed {
+    /// The shape of every tensor.
+    fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
+        let layers = |(name, key): (&String, &Key)| {
+            let (name, shape) = (name.clone(), key.shape.clone());
+            (0..key.count).map(move |layer| (name.replace('#', &layer.to_string()), shape.clone()))
+        };
+        self.keys.iter().flat_map(layers).collect()
+    }
+}
+
+/// By size.
+fn listed() -> BTreeMap<String, Listed> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden/smolvlm/checkpoint_keys.json");
+    let models: BTreeMap<String, Listed> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    assert_eq!(models.keys().collect::<Vec<_>>(), ["2.2b", "256m", "500m"]);
+    models
+}
+
 #[test]
 fn the_full_models_have_every_published_name_and_shape_and_no_other() {
-    #[derive(Deserialize)]
-    struct Model {
-        parameters: usize,
-        tensors: usize,
-        keys: BTreeMap<String, Key>,
-    }
-    #[derive(Deserialize)]
-    struct Key {
-        shape: Vec<usize>,
-        /// How many layers have it.
-        count: usize,
-    }
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/golden/smolvlm/checkpoint_keys.json");
-    let models: BTreeMap<String, Model> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    assert_eq!(models.len(), 3);
-    for (size, model) in models {
-        let layers = |(name, key): (String, Key)| {
-            (0..key.count).map(move |layer| (name.replace('#', &layer.to_string()), key.shape.clone()))
-        };
-        let listed: BTreeMap<String, Vec<usize>> = model.keys.into_iter().flat_map(layers).collect();
+    for (size, model) in listed() {
+        let listed = model.shapes();
         assert_eq!(listed.len(), model.tensors, "{size}");
         let config = smolvlm2::config(SmolVlm2Config::published(&size).unwrap());
         let parameters = inventory::parameters(&config.init(&SeededStream::new(0), &Device::flex()).unwrap());
@@ -54,6 +73,34 @@ fn the_full_models_have_every_published_name_and_shape_and_no_other() {
             parameters.into_iter().map(|found| ((FAMILY.names.public_name)(&found.name), found.shape)).collect();
         assert_eq!(ours, listed, "{size}");
         assert_eq!(ours.values().map(|shape| shape.iter().product::<usize>()).sum::<usize>(), model.parameters, "{size}");
+    }
+}
+
+/// The specification lies beside the directory that `PVCHAT_GOLDEN` names, or in `shared` beside the checkout.
+#[test]
+fn the_names_and_shapes_in_the_fixtures_are_those_of_the_specification() {
+    #[derive(Deserialize)]
+    struct Specified {
+        parameters: usize,
+        tensors: usize,
+        keys: BTreeMap<String, Vec<usize>>,
+    }
+    let named = std::env::var_os("PVCHAT_GOLDEN").map(PathBuf::from);
+    let beside = named.as_deref().and_then(Path::parent).map(Path::to_path_buf);
+    let shared = beside.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared"));
+    let path = shared.join("spec/smolvlm2_keys.json");
+    let Ok(text) = std::fs::read(&path) else {
+        println!("not run: there is no {}", path.display());
+        return;
+    };
+    let specified: BTreeMap<String, Specified> = serde_json::from_slice(&text).unwrap();
+    let listed = listed();
+    assert_eq!(specified.len(), listed.len());
+    for (name, model) in specified {
+        let size = name.trim_start_matches("SmolVLM2-").split('-').next().unwrap().to_lowercase();
+        let ours = listed.get(&size).unwrap_or_else(|| panic!("{name}"));
+        assert_eq!((ours.parameters, ours.tensors), (model.parameters, model.tensors), "{name}");
+        assert_eq!(ours.shapes(), model.keys, "{name}");
     }
 }
 
