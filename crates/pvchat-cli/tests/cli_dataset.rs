@@ -188,6 +188,16 @@ fn a_dataset_of_two_real_people_says_of_each_clip_who_is_there() {
 }
 
 #[test]
+fn without_a_corpus_it_is_said_what_is_missing() {
+    let Some((home, clips)) = real(&[OTHERS[0]]) else { return };
+    beginning(&clips.join(OTHERS[0]), &home.path().join("aa.mp4"), 3.0);
+    let run = home.run(&["dataset", "make", "aa.mp4", "--name", "Aa", "--out", "data", "--json"]);
+    run.ends_with(3);
+    assert_eq!(run.json()["reason"], "no_strangers", "{run:?}");
+    assert!(run.err.contains("clips of other people are missing") && run.err.contains("--corpus"), "{run:?}");
+}
+
+#[test]
 fn clips_and_names_that_do_not_fit_are_refused_before_anything_is_looked_at() {
     let home = Home::new();
     let make = |clips: &[&str], more: &[&str]| {

@@ -31,10 +31,10 @@ pub struct DatasetPerson<'a> {
 pub struct DatasetRequest<'a> {
     /// The people, one to [`filmed::MOST_PEOPLE`], each with a clip of their own.
     pub people: &'a [DatasetPerson<'a>],
-    /// A folder with footage of others.
-    pub corpus: &'a Path,
+    /// A folder with footage of others; without one, strangers are whoever else is in the clips of the people.
+    pub corpus: Option<&'a Path>,
     /// The index of that folder ([`People::index`]): it is brought up to date, and of the files that it knows those are looked at
-    /// of which clips may be made. Without one, all are.
+    /// of which clips may be made. Without one, all are. Without a folder it is not used.
     pub index: Option<&'a Path>,
     /// The folder of the dataset.
     pub out: &'a Path,
@@ -77,8 +77,8 @@ impl People {
             template: &template.embedding,
         });
         let people: Vec<PersonClip<'_>> = people.collect();
-        let index = match request.index {
-            Some(file) => Some(self.indexed(request.corpus, file, &mut observe)?),
+        let index = match request.corpus.zip(request.index) {
+            Some((corpus, file)) => Some(self.indexed(corpus, file, &mut observe)?),
             None => None,
         };
         let known = index.as_ref().map(known);

@@ -242,7 +242,8 @@ fn notes(html: &mut String, manifest: &Manifest, people: &[Person<'_>]) -> Resul
     }
     let strangers = |half: Half| {
         let negatives = manifest.clips.iter().filter(|clip| clip.half == half && !clip.positive);
-        negatives.map(|clip| clip.figure.0.as_str()).collect::<std::collections::BTreeSet<_>>()
+        // Of several in one file, the stretch says who it is.
+        negatives.map(|clip| (clip.figure.0.as_str(), clip.figure.1.map(f64::to_bits))).collect::<BTreeSet<_>>()
     };
     if !strangers(Half::Test).is_disjoint(&strangers(Half::Train)) {
         notes.push("There are too few strangers to hold some back: clips for testing show people whom training shows.".into());
@@ -366,7 +367,10 @@ fn shown(manifest: &Manifest, clip: &ClipRecord) -> String {
     let is_present = |name: &&SubjectName| clip.shows(name);
     let mut all: Vec<String> = manifest.names().iter().filter(is_present).map(|name| name.bare().to_string()).collect();
     if !clip.positive {
-        all.push(clip.figure.0.clone());
+        let file = &clip.figure.0;
+        // Without a corpus strangers are in the clips of the people.
+        let is_reference = is_reference(manifest, file);
+        all.push(if is_reference { format!("somebody else in {file}") } else { file.clone() });
     }
     let others = manifest.names().len().saturating_sub(1);
     // Of company, those are named by their files who are nobody of the dataset.
@@ -374,6 +378,12 @@ fn shown(manifest: &Manifest, clip: &ClipRecord) -> String {
         all.extend(clip.company.iter().map(|(file, _)| file.clone()));
     }
     all.join(" with ")
+}
+
+/// Whether a file is the clip of one of the people.
+fn is_reference(manifest: &Manifest, file: &str) -> bool {
+    let others = manifest.others.iter().map(|person| &person.reference);
+    std::iter::once(&manifest.reference).chain(others).any(|source| source.name == file)
 }
 
 /// What a clip was generated of.

@@ -65,8 +65,14 @@ pub fn wall(place: u32, x: u32, y: u32) -> Rgb<u8> {
 
 /// Somebody who walks to and fro, or nobody.
 pub fn film(path: &Path, who: Option<f32>, place: u32, frames: usize) {
+    film_parts(path, &[(who, place, frames)]);
+}
+
+/// One after another: who, where, and for how many frames.
+pub fn film_parts(path: &Path, parts: &[(Option<f32>, u32, usize)]) {
     let mut writer = VideoWriter::create(path, SIZE[0], SIZE[1], RATE, Quality::RateFactor(14)).unwrap();
-    for frame in 0..frames {
+    let frames = parts.iter().flat_map(|&(who, place, frames)| (0..frames).map(move |frame| (who, place, frame)));
+    for (who, place, frame) in frames {
         let middle = 96.0 + 26.0 * (frame as f32 / 7.0 + place as f32).sin();
         let picture = RgbImage::from_fn(SIZE[0], SIZE[1], |x, y| {
             let (across, down) = (x as f32 - middle, y as f32 - 50.0);
@@ -271,7 +277,7 @@ pub fn request<'a>(people: &'a [PersonClip<'a>], corpus: &'a Path) -> Request<'a
     static OPTIONS: std::sync::LazyLock<DatasetOptions> = std::sync::LazyLock::new(small);
     let out = Path::new("");
     let (options, generators) = (&*OPTIONS, Generators::default());
-    Request { people, corpus, known: None, out, options, refiner: None, generators, threads: 0 }
+    Request { people, corpus: Some(corpus), known: None, out, options, refiner: None, generators, threads: 0 }
 }
 
 pub fn small() -> DatasetOptions {
