@@ -7,7 +7,6 @@ use std::{
     fs,
     ops::ControlFlow,
     path::{Path, PathBuf},
-    process::Command,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -149,18 +148,10 @@ fn a_stopped_run_resumes_to_the_same_bytes() {
     same(&world.out("whole"), &world.out("parts"));
 }
 
-const CHILD: &str = "PVCHAT_FILMED_CHILD";
-
-/// The child of the test below: makes a dataset in the folder that it is told, until it is killed.
+/// The child of the test below.
 #[test]
 fn a_child_makes_a_dataset() {
-    let Some(folder) = std::env::var_os(CHILD).map(PathBuf::from) else { return };
-    let (name, template): (SubjectName, _) = ("Aa".parse().unwrap(), embedding(0.0));
-    let (clip, corpus, out) = (folder.join("aa.mp4"), folder.join("corpus"), folder.join("killed"));
-    let options = small();
-    let people = filmed_in(&name, &clip, &template);
-    let request = Request { out: &out, options: &options, threads: 2, ..request(&people, &corpus) };
-    make(&request, &ByColour, None, &mut |_| ControlFlow::Continue(())).unwrap();
+    support::make_if_child();
 }
 
 #[test]
@@ -179,12 +170,7 @@ fn a_killed_run_resumes_to_the_same_bytes() {
             same(&world.out("whole"), &world.out("killed"));
             fs::remove_dir_all(world.out("killed")).unwrap();
         }
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "a_child_makes_a_dataset"])
-            .env(CHILD, world.folder.path())
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = world.child(None).stdout(std::process::Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(20) + length.mul_f32(0.7 * times.unit()));
         child.kill().unwrap();
         child.wait().unwrap();

@@ -32,7 +32,7 @@ use super::{
     strangers::strangers,
     subject::Subject,
     workers::{Monitor, in_parallel},
-    writing::{licences, sweep, write_datasets},
+    writing::{datasets, json, licences, sweep, write_together},
 };
 use crate::{Error, Result};
 
@@ -316,7 +316,7 @@ pub fn make(
     let described_by = describer.as_ref().map(|describer| describer.name());
     let asked = questions(request, &records, eyes, &store, describer, &stream, &monitor, &out)?;
     monitor.begin(Stage::Writing, 1)?;
-    let files = write_datasets(&names, &records, &asked, &out)?;
+    let mut written = datasets(&names, &records, &asked)?;
     let licences = request.corpus.map(licences).unwrap_or_default();
     let record = |source: &Source, licence: Option<String>| SourceRecord {
         name: source.name.clone(),
@@ -366,14 +366,16 @@ pub fn make(
         dropped,
         blind,
         generators: generated.used,
-        files,
+        files: written.iter().map(|(name, bytes)| (name.clone(), hash(bytes))).collect(),
     };
     let shown: Vec<(&Path, [u32; 2])> =
         request.people.iter().zip(&subjects).map(|(person, subject)| (person.clip, subject.looked)).collect();
     let page = report::page(&manifest, &asked, &out, &shown)?;
-    pvchat_data::file::write_atomically(&out.join(report::REPORT), page.as_bytes())?;
     manifest.files.push((report::REPORT.into(), hash(page.as_bytes())));
-    pvchat_data::file::write_json(&out.join(MANIFEST), &manifest)?;
+    written.push((report::REPORT.into(), page.into_bytes()));
+    // The manifest is the last: it says what the others are.
+    written.push((MANIFEST.into(), json(MANIFEST, &manifest)?));
+    write_together(&out, &written)?;
     sweep(&out, &manifest)?;
     store.sweep()?;
     monitor.step(Stage::Writing, 1)?;

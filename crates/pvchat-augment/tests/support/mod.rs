@@ -8,6 +8,7 @@ use std::{
     fs,
     ops::ControlFlow,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use image::{GrayImage, Luma, Rgb, RgbImage};
@@ -197,6 +198,19 @@ pub struct World {
     pub folder: tempfile::TempDir,
 }
 
+/// Names the folder in which a child makes its dataset.
+const CHILD: &str = "PVCHAT_FILMED_CHILD";
+
+/// Makes a dataset in the folder that it is told, if this is the child of a test.
+pub fn make_if_child() {
+    let Some(folder) = std::env::var_os(CHILD).map(PathBuf::from) else { return };
+    let (name, template): (SubjectName, _) = ("Aa".parse().unwrap(), embedding(0.0));
+    let (clip, corpus, out) = (folder.join("aa.mp4"), folder.join("corpus"), folder.join("killed"));
+    let people = filmed_in(&name, &clip, &template);
+    let request = Request { out: &out, threads: 2, ..request(&people, &corpus) };
+    make(&request, &ByColour, None, &mut |_| ControlFlow::Continue(())).unwrap();
+}
+
 impl World {
     /// Somebody of hue 0 before the first wall, and strangers of other hues before others.
     pub fn new(strangers: u32) -> Self {
@@ -250,6 +264,22 @@ impl World {
 
     pub fn make(&self, name: &str, options: &DatasetOptions) -> Result<Made, Error> {
         self.make_with(&self.out(name), options, None, &mut |_| ControlFlow::Continue(()))
+    }
+
+    /// A process that makes the dataset `killed` in the test `a_child_makes_a_dataset` of the same program; with a limit, in blocks as
+    /// the shell likes (512 or 1024 bytes), on the size of the files that it may write: what a full disk does.
+    pub fn child(&self, limit: Option<u64>) -> Command {
+        let program = std::env::current_exe().unwrap();
+        let mut child = match limit {
+            Some(blocks) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"")]).arg(program);
+                shell
+            }
+            None => Command::new(program),
+        };
+        child.args(["--exact", "a_child_makes_a_dataset"]).env(CHILD, self.folder.path());
+        child
     }
 
     /// A generator whose child is the test `a_child_generates`.
