@@ -129,6 +129,46 @@ fn a_rerun_makes_nothing_and_another_option_only_what_depends_on_it() {
     assert_eq!(fs::read_dir(world.out("data/clips")).unwrap().count(), other.manifest.clips.len());
 }
 
+/// The values of an attribute in all tags of a kind; `None` where a tag lacks it.
+fn attributes<'a>(page: &'a str, tag: &str, attribute: &str) -> Vec<Option<&'a str>> {
+    let begins = format!("<{tag}");
+    let tags = page.split(begins.as_str()).skip(1).filter(|rest| rest.starts_with([' ', '>']));
+    let value = |rest: &'a str| {
+        let inside = &rest[..rest.find('>').unwrap()];
+        let value = inside.split(&format!(" {attribute}=\"")).nth(1)?;
+        value.split('"').next()
+    };
+    tags.map(value).collect()
+}
+
+#[test]
+fn the_report_can_be_used_by_keyboard_and_read_out() {
+    let world = World::new(5);
+    fs::write(world.corpus().join("broken.mp4"), b"no video").unwrap();
+    let list = [world.generator("text", "text_to_video", &[("clips", 2.into())])];
+    let manifest = world.generate("data", &list).unwrap().manifest;
+    let page = fs::read_to_string(world.out("data").join("report.html")).unwrap();
+    // Every table scrolls with the keyboard under a name of its own, and its columns have heads.
+    let regions = attributes(&page, "div", "role").into_iter().filter(|role| *role == Some("region")).count();
+    let tables = page.matches("<table>").count();
+    assert_eq!(page.matches(r#"<div class="table" tabindex="0" role="region" aria-label=""#).count(), tables);
+    assert!(tables >= 7 && regions == tables, "{tables} {regions}");
+    let names: BTreeSet<&str> = attributes(&page, "div", "aria-label").into_iter().flatten().collect();
+    assert!(names.len() == tables && names.iter().all(|name| !name.is_empty()), "{names:?}");
+    let heads = attributes(&page, "th", "scope");
+    assert!(heads.len() > 2 * tables && heads.iter().all(|scope| *scope == Some("col")), "{heads:?}");
+    // Every picture says what it is of.
+    let pictures = attributes(&page, "img", "alt");
+    assert!(pictures.len() > manifest.clips.len() && pictures.iter().all(|alt| alt.is_some_and(|alt| !alt.is_empty())));
+    // Headings go down one level at a time, and every link leads to a part of the page.
+    let levels: Vec<u32> = page.split("<h").skip(1).filter_map(|rest| rest.chars().next()?.to_digit(10)).collect();
+    assert!(levels.len() > 6 && levels[0] == 1 && levels[1..].iter().all(|level| *level > 1), "{levels:?}");
+    assert!(levels.windows(2).all(|pair| pair[1] <= pair[0] + 1), "{levels:?}");
+    let links = attributes(&page, "a", "href");
+    assert!(links.len() >= 6 && links.iter().all(|link| page.contains(&format!(r#"id="{}""#, &link.unwrap()[1..]))), "{links:?}");
+    assert!(page.contains(r#"<html lang="en">"#));
+}
+
 #[test]
 fn a_stopped_run_resumes_to_the_same_bytes() {
     let world = World::new(4);
