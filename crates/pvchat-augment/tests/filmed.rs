@@ -129,6 +129,58 @@ fn a_rerun_makes_nothing_and_another_option_only_what_depends_on_it() {
     assert_eq!(fs::read_dir(world.out("data/clips")).unwrap().count(), other.manifest.clips.len());
 }
 
+#[test]
+fn one_thread_and_three_give_the_same_bytes() {
+    let world = World::new(4);
+    let (name, template, clip, corpus) = ("Aa".parse().unwrap(), embedding(0.0), world.clip(), world.corpus());
+    let people = filmed_in(&name, &clip, &template);
+    for threads in [1, 3] {
+        let out = world.out(&threads.to_string());
+        make(&Request { out: &out, threads, ..request(&people, &corpus) }, &ByColour, None, &mut |_| ControlFlow::Continue(()))
+            .unwrap();
+    }
+    same(&world.out("1"), &world.out("3"));
+}
+
+#[test]
+fn the_counts_of_the_paper_give_its_1455_questions() {
+    struct Says;
+    impl Describe for Says {
+        fn name(&self) -> String {
+            "says".into()
+        }
+        fn describe(&mut self, _: &ShownClip<'_>, _: &str, subject: &str) -> Result<Option<String>, Failure> {
+            Ok(Some(format!("{subject} is there.")))
+        }
+    }
+    let world = World::new(4);
+    let counts = DatasetOptions::default();
+    assert_eq!((counts.positives, counts.negatives), (16, 65));
+    let options = DatasetOptions { size: 96, frames: 6, refusals: 0, test_positives: 0, test_negatives: 0, ..counts };
+    let made = world.make_with(&world.out("data"), &options, Some(&mut Says), &mut |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!(made.manifest.clips.len(), 81, "{:?}", made.manifest.dropped);
+    let of = |kind: QaKind| made.questions.get(&kind).copied();
+    assert_eq!(of(QaKind::Existence), Some([16 * 15, 65 * 15]));
+    for kind in [QaKind::Appearance, QaKind::Action, QaKind::Location] {
+        assert_eq!(of(kind), Some([16 * 5, 0]));
+    }
+    assert_eq!(Dataset::read(&world.out("data").join("<Aa>.json")).unwrap().question_count(), 1455);
+}
+
+#[test]
+fn licences_are_in_the_manifest_and_the_report() {
+    let world = World::new(3);
+    fs::write(world.corpus().join("licences.json"), r#"{ "s1.mp4": "CC BY 4.0 & more", "nowhere.mp4": "none" }"#).unwrap();
+    let options = DatasetOptions { positives: 4, negatives: 9, hard: 4, ..small() };
+    let manifest = world.make("data", &options).unwrap().manifest;
+    let of = |name: &str| manifest.corpus.iter().find(|source| source.name == name).unwrap().licence.as_deref();
+    assert_eq!((of("s1.mp4"), of("s2.mp4"), manifest.reference.licence.as_deref()), (Some("CC BY 4.0 & more"), None, None));
+    assert_eq!(manifest.models[0].licence, "none");
+    let page = fs::read_to_string(world.out("data").join("report.html")).unwrap();
+    assert!(page.contains("<td>s1.mp4</td><td>CC BY 4.0 &amp; more</td>") && page.contains("<td>s2.mp4</td><td>not stated</td>"));
+    assert!(page.contains("by-colour@1 (sees colours, none)"));
+}
+
 /// The values of an attribute in all tags of a kind; `None` where a tag lacks it.
 fn attributes<'a>(page: &'a str, tag: &str, attribute: &str) -> Vec<Option<&'a str>> {
     let begins = format!("<{tag}");
