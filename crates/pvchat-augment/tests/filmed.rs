@@ -599,6 +599,14 @@ fn a_dataset_that_was_tampered_with_is_refused_whole() {
         assert!(problems().contains("clips/link.mp4 leaves the folder"), "{}", problems());
         fs::remove_file(linked).unwrap();
     }
+    // Two clips of one name, and one file under two.
+    let clips: Vec<_> = made.manifest.clips.iter().filter(|clip| clip.half == Half::Train).collect();
+    let [name, other] = [0, 1].map(|number: usize| format!(r#""video_name": "{}""#, clips[number].name));
+    assert!(text.contains(&name) && text.contains(&other));
+    fs::write(&file, text.replace(&other, &name)).unwrap();
+    assert!(problems().contains(&format!("<Aa>.json: two videos are called {}", clips[0].name)), "{}", problems());
+    fs::write(&file, text.replace(&clips[1].file, &format!("./{}", clips[0].file))).unwrap();
+    assert!(problems().contains("is already videos["), "{}", problems());
     fs::write(&file, &text).unwrap();
     verify(&folder).unwrap();
     let clip = folder.join(&made.manifest.clips[1].file);
