@@ -115,7 +115,7 @@ fn lines(
         let person = "Aa".parse()?;
         let request = DatasetRequest {
             people: &[DatasetPerson { seen: &seen, choice: Some(Choice::Number(number)), name: &person }],
-            corpus,
+            corpus: Some(corpus),
             index: None,
             out,
             options: &options,

@@ -217,6 +217,18 @@ pub enum Error {
         /// Why files are not used, of some of them.
         reasons: String,
     },
+    /// Clips of the people that show nobody else who can be used, where there is no corpus.
+    #[error(
+        "clips of other people are missing: there is no corpus, and nobody else in {} can be used ({problem}); give a folder with footage \
+         of other people (`--corpus`)",
+        shown(clips)
+    )]
+    NoCorpus {
+        /// The clips of the people.
+        clips: Vec<PathBuf>,
+        /// What is wrong with the others in them.
+        problem: String,
+    },
     /// Too few clips passed the identity gate.
     #[error(
         "{positives} clips with the person and {negatives} of others passed the identity gate, {dropped} were dropped; at least two of \
@@ -292,6 +304,11 @@ pub enum Error {
         /// The describer's reason.
         source: Failure,
     },
+}
+
+/// Files in a sentence.
+fn shown(files: &[PathBuf]) -> String {
+    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(" and ")
 }
 
 /// What a program said, below the message.

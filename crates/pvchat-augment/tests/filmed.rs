@@ -1,306 +1,32 @@
-//! Datasets from footage, without any network: people are drawn, and the eyes that see them go by colour.
-//!
-//! A head has a strong colour whose hue is who it is, a body a weak one, a place none.
+//! Datasets of one person from footage of drawn people, without any network.
+
+mod support;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     ops::ControlFlow,
     path::{Path, PathBuf},
-    process::Command,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
-use image::{GrayImage, Luma, Rgb, RgbImage};
-use pvchat_augment::generator::{Fault, Generator, prompts};
+use image::{GrayImage, RgbImage};
 use pvchat_augment::{
     Error, Failure,
     filmed::{
-        DatasetOptions, Describe, Eyes, FaceSeen, Generators, Half, KnownFiles, KnownPerson, Making, Manifest, ModelUsed,
-        NOT_NEEDED, PersonClip, PersonSeen, Progress, Refine, Request, ShownClip, Spared, Thresholds, make, verify,
+        DatasetOptions, Describe, Eyes, Generators, Half, KnownFiles, KnownPerson, Made, Making, Manifest, ModelUsed, NOT_NEEDED,
+        PersonSeen, Refine, Request, ShownClip, Spared, Thresholds, make, verify,
     },
+    generator::{Fault, Generator, prompts},
 };
 use pvchat_data::{Dataset, QaKind, SubjectName, random::SeededStream};
 use pvchat_video::{Quality, VideoWriter};
+use support::{ByColour, RATE, World, colour, content, embedding, film, filmed_in, request, same, small, wall};
 
 #[allow(dead_code, reason = "its own main is that of the example")]
 #[path = "../../../examples/generators/reference_generator.rs"]
 mod reference_generator;
-
-const SIZE: [u32; 2] = [192, 144];
-const RATE: f64 = 8.0;
-
-/// Hue in degrees and saturation, 0 to 1.
-fn hue(pixel: [u8; 3]) -> (f32, f32, f32) {
-    let [red, green, blue] = pixel.map(f32::from);
-    let (most, least) = (red.max(green).max(blue), red.min(green).min(blue));
-    let range = most - least;
-    if range < 1.0 {
-        return (0.0, 0.0, most);
-    }
-    let sextant = if most == red {
-        ((green - blue) / range).rem_euclid(6.0)
-    } else if most == green {
-        (blue - red) / range + 2.0
-    } else {
-        (red - green) / range + 4.0
-    };
-    (60.0 * sextant, range / most, most)
-}
-
-fn colour(degrees: f32, saturation: f32, value: f32) -> Rgb<u8> {
-    let channel = |turn: f32| {
-        let place = (turn + degrees / 60.0).rem_euclid(6.0);
-        (value * (1.0 - saturation * place.min(4.0 - place).clamp(0.0, 1.0))) as u8
-    };
-    Rgb([channel(5.0), channel(3.0), channel(1.0)])
-}
-
-/// Turns of the colours of places: nothing that the eyes take for a person.
-fn wall(place: u32, x: u32, y: u32) -> Rgb<u8> {
-    let stripes = match place % 4 {
-        0 => (x / (6 + place)) % 2,
-        1 => (y / (5 + place)) % 2,
-        2 => ((x + y) / (7 + place)) % 2,
-        _ => (x / 9 + y / (6 + place)) % 2,
-    };
-    let level = 60 + 17 * (place % 8) as u8 + if stripes == 0 { 30 } else { 0 };
-    Rgb([level, level, level.saturating_add(4)])
-}
-
-/// Somebody who walks to and fro, or nobody.
-fn film(path: &Path, who: Option<f32>, place: u32, frames: usize) {
-    let mut writer = VideoWriter::create(path, SIZE[0], SIZE[1], RATE, Quality::RateFactor(14)).unwrap();
-    for frame in 0..frames {
-        let middle = 96.0 + 26.0 * (frame as f32 / 7.0 + place as f32).sin();
-        let picture = RgbImage::from_fn(SIZE[0], SIZE[1], |x, y| {
-            let (across, down) = (x as f32 - middle, y as f32 - 50.0);
-            let Some(degrees) = who else { return wall(place, x, y) };
-            if (across / 15.0).powi(2) + (down / 19.0).powi(2) <= 1.0 {
-                // Eyes and mouth, so that a head is not of one piece.
-                let dark =
-                    (down.abs() < 3.0 && (across.abs() - 6.0).abs() < 2.0) || ((down - 10.0).abs() < 1.5 && across.abs() < 5.0);
-                colour(degrees, 0.85, if dark { 150.0 } else { 230.0 })
-            } else if down > 17.0 && across.abs() < if down < 30.0 { 8.0 } else { 14.0 + 0.3 * down } {
-                colour(degrees + 180.0, 0.42, 150.0 + 5.0 * (place % 5) as f32)
-            } else {
-                wall(place, x, y)
-            }
-        });
-        writer.write(&picture).unwrap();
-    }
-    writer.finish().unwrap();
-}
-
-/// Hues that are nearly equal are nearly parallel, and 40 degrees apart is somebody else.
-fn embedding(degrees: f32) -> Vec<f32> {
-    let waves = (1..=4).flat_map(|wave| {
-        let angle = (wave as f32 * degrees).to_radians();
-        [angle.cos(), angle.sin()]
-    });
-    waves.map(|value| value / 2.0).collect()
-}
-
-/// See heads by their colour.
-struct ByColour;
-
-impl ByColour {
-    /// The heads in a picture from left to right, those of people side by side with some columns between.
-    fn heads(picture: &RgbImage) -> Vec<([f32; 4], f32)> {
-        let mut inside: Vec<(u32, u32, f32)> = picture
-            .enumerate_pixels()
-            .filter_map(|(x, y, pixel)| {
-                let (degrees, saturation, value) = hue(pixel.0);
-                (saturation > 0.6 && value > 90.0).then_some((x, y, degrees))
-            })
-            .collect();
-        inside.sort_by_key(|at| (at.0, at.1));
-        inside.chunk_by(|one, other| other.0 - one.0 <= 3).filter(|head| head.len() >= 60).map(Self::head).collect()
-    }
-
-    fn head(inside: &[(u32, u32, f32)]) -> ([f32; 4], f32) {
-        let sorted = |axis: fn(&(u32, u32, f32)) -> u32| {
-            let mut values: Vec<u32> = inside.iter().map(axis).collect();
-            values.sort_unstable();
-            // Without what strays.
-            (values[values.len() / 50] as f32, values[values.len() - 1 - values.len() / 50] as f32 + 1.0)
-        };
-        let ((left, right), (top, bottom)) = (sorted(|at| at.0), sorted(|at| at.1));
-        let (mut x, mut y) = (0.0, 0.0);
-        inside.iter().for_each(|(_, _, degrees)| {
-            x += degrees.to_radians().cos();
-            y += degrees.to_radians().sin();
-        });
-        ([left, top, right, bottom], y.atan2(x).to_degrees().rem_euclid(360.0))
-    }
-}
-
-impl Eyes for ByColour {
-    fn people(&self, frames: &[RgbImage], _: &[f64]) -> Result<Vec<PersonSeen>, Failure> {
-        let mut people: Vec<(f32, Vec<FaceSeen>)> = Vec::new();
-        let heads = frames
-            .iter()
-            .enumerate()
-            .flat_map(|(frame, picture)| Self::heads(picture).into_iter().map(move |head| (frame, head)));
-        for (frame, (bounds, degrees)) in heads {
-            let (across, down) = (bounds[2] - bounds[0], bounds[3] - bounds[1]);
-            let at = |x: f32, y: f32| [bounds[0] + x * across, bounds[1] + y * down];
-            let small = across < 14.0;
-            let face = FaceSeen {
-                frame,
-                bounds,
-                points: [at(0.3, 0.4), at(0.7, 0.4), at(0.5, 0.6), at(0.35, 0.8), at(0.65, 0.8)],
-                visible: 1.0,
-                flaws: if small { vec![format!("too small ({across:.0} pixels wide)")] } else { Vec::new() },
-            };
-            let near = |known: &&mut (f32, Vec<FaceSeen>)| {
-                let apart = (known.0 - degrees).rem_euclid(360.0);
-                apart.min(360.0 - apart) < 20.0
-            };
-            match people.iter_mut().find(near) {
-                Some((_, faces)) => faces.push(face),
-                None => people.push((degrees, vec![face])),
-            }
-        }
-        let seen = |(degrees, faces): (f32, Vec<FaceSeen>)| {
-            let is_good = faces.iter().any(|face| face.flaws.is_empty());
-            PersonSeen { embedding: is_good.then(|| embedding(degrees)), faces }
-        };
-        Ok(people.into_iter().map(seen).collect())
-    }
-
-    fn matte(&self, picture: &RgbImage) -> Result<GrayImage, Failure> {
-        Ok(GrayImage::from_fn(picture.width(), picture.height(), |x, y| {
-            Luma([if hue(picture.get_pixel(x, y).0).1 > 0.2 { 255 } else { 0 }])
-        }))
-    }
-
-    fn thresholds(&self) -> Thresholds {
-        Thresholds { same: 0.8, other: 0.6 }
-    }
-
-    fn openness(&self, _: &RgbImage, _: &[[f32; 2]; 5]) -> Result<Option<f32>, Failure> {
-        Ok(None)
-    }
-
-    fn models(&self) -> Vec<ModelUsed> {
-        vec![ModelUsed { role: "sees colours".into(), id: "by-colour@1".into(), licence: "none".into() }]
-    }
-
-    fn eye_model(&self) -> Option<ModelUsed> {
-        None
-    }
-}
-
-struct World {
-    folder: tempfile::TempDir,
-}
-
-impl World {
-    /// Somebody of hue 0 before the first wall, and strangers of other hues before others.
-    fn new(strangers: u32) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let world = Self { folder };
-        fs::create_dir(world.corpus()).unwrap();
-        film(&world.clip(), Some(0.0), 0, 80);
-        for stranger in 1..=strangers {
-            film(&world.corpus().join(format!("s{stranger}.mp4")), Some(40.0 * stranger as f32), stranger, 40);
-        }
-        film(&world.corpus().join("empty.mp4"), None, strangers + 1, 40);
-        world
-    }
-
-    fn clip(&self) -> PathBuf {
-        self.folder.path().join("aa.mp4")
-    }
-
-    fn corpus(&self) -> PathBuf {
-        self.folder.path().join("corpus")
-    }
-
-    fn out(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn make_with(
-        &self,
-        out: &Path,
-        options: &DatasetOptions,
-        describer: Option<&mut dyn Describe>,
-        observe: &mut (dyn FnMut(Progress) -> ControlFlow<()> + Send),
-    ) -> Result<pvchat_augment::filmed::Made, Error> {
-        self.make_from(out, options, Generators::default(), describer, observe)
-    }
-
-    fn make_from(
-        &self,
-        out: &Path,
-        options: &DatasetOptions,
-        generators: Generators<'_>,
-        describer: Option<&mut dyn Describe>,
-        observe: &mut (dyn FnMut(Progress) -> ControlFlow<()> + Send),
-    ) -> Result<pvchat_augment::filmed::Made, Error> {
-        let (name, template, clip, corpus): (SubjectName, _, _, _) =
-            ("Aa".parse().unwrap(), embedding(0.0), self.clip(), self.corpus());
-        let person = filmed_in(&name, &clip, &template);
-        let request = Request { out, options, generators, ..request(&person, &corpus) };
-        make(&request, &ByColour, describer, observe)
-    }
-
-    fn make(&self, name: &str, options: &DatasetOptions) -> Result<pvchat_augment::filmed::Made, Error> {
-        self.make_with(&self.out(name), options, None, &mut |_| ControlFlow::Continue(()))
-    }
-}
-
-fn filmed_in<'a>(name: &'a SubjectName, clip: &'a Path, template: &'a [f32]) -> [PersonClip<'a>; 1] {
-    [PersonClip { name, clip, template }]
-}
-
-/// A request without index and refiner; where to and how much is up to the caller.
-fn request<'a>(people: &'a [PersonClip<'a>], corpus: &'a Path) -> Request<'a> {
-    static OPTIONS: std::sync::LazyLock<DatasetOptions> = std::sync::LazyLock::new(small);
-    let out = Path::new("");
-    let (options, generators) = (&*OPTIONS, Generators::default());
-    Request { people, corpus, known: None, out, options, refiner: None, generators, threads: 0 }
-}
-
-fn small() -> DatasetOptions {
-    DatasetOptions {
-        exchanged: 1,
-        size: 96,
-        frames: 6,
-        positives: 8,
-        negatives: 24,
-        hard: 12,
-        similar_people: 3,
-        test_positives: 3,
-        test_negatives: 5,
-        ..DatasetOptions::default()
-    }
-}
-
-/// Every file of a folder with its content.
-fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let (mut all, mut open) = (BTreeMap::new(), vec![folder.to_path_buf()]);
-    while let Some(inside) = open.pop() {
-        for entry in fs::read_dir(&inside).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                open.push(path);
-            } else {
-                all.insert(path.strip_prefix(folder).unwrap().to_path_buf(), fs::read(&path).unwrap());
-            }
-        }
-    }
-    all
-}
-
-fn same(one: &Path, other: &Path) {
-    let (one, other) = (content(one), content(other));
-    assert_eq!(one.keys().collect::<Vec<_>>(), other.keys().collect::<Vec<_>>());
-    one.iter().for_each(|(name, bytes)| assert!(other[name] == *bytes, "{} differs", name.display()));
-}
 
 #[test]
 fn a_dataset_is_made_in_the_published_files_and_leaks_nothing() {
@@ -404,6 +130,98 @@ fn a_rerun_makes_nothing_and_another_option_only_what_depends_on_it() {
 }
 
 #[test]
+fn one_thread_and_three_give_the_same_bytes() {
+    let world = World::new(4);
+    let (name, template, clip, corpus) = ("Aa".parse().unwrap(), embedding(0.0), world.clip(), world.corpus());
+    let people = filmed_in(&name, &clip, &template);
+    for threads in [1, 3] {
+        let out = world.out(&threads.to_string());
+        make(&Request { out: &out, threads, ..request(&people, &corpus) }, &ByColour, None, &mut |_| ControlFlow::Continue(()))
+            .unwrap();
+    }
+    same(&world.out("1"), &world.out("3"));
+}
+
+#[test]
+fn the_counts_of_the_paper_give_its_1455_questions() {
+    struct Says;
+    impl Describe for Says {
+        fn name(&self) -> String {
+            "says".into()
+        }
+        fn describe(&mut self, _: &ShownClip<'_>, _: &str, subject: &str) -> Result<Option<String>, Failure> {
+            Ok(Some(format!("{subject} is there.")))
+        }
+    }
+    let world = World::new(4);
+    let counts = DatasetOptions::default();
+    assert_eq!((counts.positives, counts.negatives), (16, 65));
+    let options = DatasetOptions { size: 96, frames: 6, refusals: 0, test_positives: 0, test_negatives: 0, ..counts };
+    let made = world.make_with(&world.out("data"), &options, Some(&mut Says), &mut |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!(made.manifest.clips.len(), 81, "{:?}", made.manifest.dropped);
+    let of = |kind: QaKind| made.questions.get(&kind).copied();
+    assert_eq!(of(QaKind::Existence), Some([16 * 15, 65 * 15]));
+    for kind in [QaKind::Appearance, QaKind::Action, QaKind::Location] {
+        assert_eq!(of(kind), Some([16 * 5, 0]));
+    }
+    assert_eq!(Dataset::read(&world.out("data").join("<Aa>.json")).unwrap().question_count(), 1455);
+}
+
+#[test]
+fn licences_are_in_the_manifest_and_the_report() {
+    let world = World::new(3);
+    fs::write(world.corpus().join("licences.json"), r#"{ "s1.mp4": "CC BY 4.0 & more", "nowhere.mp4": "none" }"#).unwrap();
+    let options = DatasetOptions { positives: 4, negatives: 9, hard: 4, ..small() };
+    let manifest = world.make("data", &options).unwrap().manifest;
+    let of = |name: &str| manifest.corpus.iter().find(|source| source.name == name).unwrap().licence.as_deref();
+    assert_eq!((of("s1.mp4"), of("s2.mp4"), manifest.reference.licence.as_deref()), (Some("CC BY 4.0 & more"), None, None));
+    assert_eq!(manifest.models[0].licence, "none");
+    let page = fs::read_to_string(world.out("data").join("report.html")).unwrap();
+    assert!(page.contains("<td>s1.mp4</td><td>CC BY 4.0 &amp; more</td>") && page.contains("<td>s2.mp4</td><td>not stated</td>"));
+    assert!(page.contains("by-colour@1 (sees colours, none)"));
+}
+
+/// The values of an attribute in all tags of a kind; `None` where a tag lacks it.
+fn attributes<'a>(page: &'a str, tag: &str, attribute: &str) -> Vec<Option<&'a str>> {
+    let begins = format!("<{tag}");
+    let tags = page.split(begins.as_str()).skip(1).filter(|rest| rest.starts_with([' ', '>']));
+    let value = |rest: &'a str| {
+        let inside = &rest[..rest.find('>').unwrap()];
+        let value = inside.split(&format!(" {attribute}=\"")).nth(1)?;
+        value.split('"').next()
+    };
+    tags.map(value).collect()
+}
+
+#[test]
+fn the_report_can_be_used_by_keyboard_and_read_out() {
+    let world = World::new(5);
+    fs::write(world.corpus().join("broken.mp4"), b"no video").unwrap();
+    let list = [world.generator("text", "text_to_video", &[("clips", 2.into())])];
+    let manifest = world.generate("data", &list).unwrap().manifest;
+    let page = fs::read_to_string(world.out("data").join("report.html")).unwrap();
+    // Every table scrolls with the keyboard under a name of its own, and its columns have heads.
+    let regions = attributes(&page, "div", "role").into_iter().filter(|role| *role == Some("region")).count();
+    let tables = page.matches("<table>").count();
+    assert_eq!(page.matches(r#"<div class="table" tabindex="0" role="region" aria-label=""#).count(), tables);
+    assert!(tables >= 7 && regions == tables, "{tables} {regions}");
+    let names: BTreeSet<&str> = attributes(&page, "div", "aria-label").into_iter().flatten().collect();
+    assert!(names.len() == tables && names.iter().all(|name| !name.is_empty()), "{names:?}");
+    let heads = attributes(&page, "th", "scope");
+    assert!(heads.len() > 2 * tables && heads.iter().all(|scope| *scope == Some("col")), "{heads:?}");
+    // Every picture says what it is of.
+    let pictures = attributes(&page, "img", "alt");
+    assert!(pictures.len() > manifest.clips.len() && pictures.iter().all(|alt| alt.is_some_and(|alt| !alt.is_empty())));
+    // Headings go down one level at a time, and every link leads to a part of the page.
+    let levels: Vec<u32> = page.split("<h").skip(1).filter_map(|rest| rest.chars().next()?.to_digit(10)).collect();
+    assert!(levels.len() > 6 && levels[0] == 1 && levels[1..].iter().all(|level| *level > 1), "{levels:?}");
+    assert!(levels.windows(2).all(|pair| pair[1] <= pair[0] + 1), "{levels:?}");
+    let links = attributes(&page, "a", "href");
+    assert!(links.len() >= 6 && links.iter().all(|link| page.contains(&format!(r#"id="{}""#, &link.unwrap()[1..]))), "{links:?}");
+    assert!(page.contains(r#"<html lang="en">"#));
+}
+
+#[test]
 fn a_stopped_run_resumes_to_the_same_bytes() {
     let world = World::new(4);
     let options = small();
@@ -422,18 +240,10 @@ fn a_stopped_run_resumes_to_the_same_bytes() {
     same(&world.out("whole"), &world.out("parts"));
 }
 
-const CHILD: &str = "PVCHAT_FILMED_CHILD";
-
-/// The child of the test below: makes a dataset in the folder that it is told, until it is killed.
+/// The child of the test below.
 #[test]
 fn a_child_makes_a_dataset() {
-    let Some(folder) = std::env::var_os(CHILD).map(PathBuf::from) else { return };
-    let (name, template): (SubjectName, _) = ("Aa".parse().unwrap(), embedding(0.0));
-    let (clip, corpus, out) = (folder.join("aa.mp4"), folder.join("corpus"), folder.join("killed"));
-    let options = small();
-    let people = filmed_in(&name, &clip, &template);
-    let request = Request { out: &out, options: &options, threads: 2, ..request(&people, &corpus) };
-    make(&request, &ByColour, None, &mut |_| ControlFlow::Continue(())).unwrap();
+    support::make_if_child();
 }
 
 #[test]
@@ -452,12 +262,7 @@ fn a_killed_run_resumes_to_the_same_bytes() {
             same(&world.out("whole"), &world.out("killed"));
             fs::remove_dir_all(world.out("killed")).unwrap();
         }
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "a_child_makes_a_dataset"])
-            .env(CHILD, world.folder.path())
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = world.child(None).stdout(std::process::Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(20) + length.mul_f32(0.7 * times.unit()));
         child.kill().unwrap();
         child.wait().unwrap();
@@ -577,7 +382,7 @@ fn files_that_an_index_knows_are_looked_at_only_where_clips_may_be_made_of_them(
         make(&request, &ByColour, None, &mut |_| ControlFlow::Continue(())).unwrap()
     };
     let (with, without) = (make("with", Some(&known)), make("without", None));
-    let left_out = |made: &pvchat_augment::filmed::Made| -> BTreeMap<String, String> {
+    let left_out = |made: &Made| -> BTreeMap<String, String> {
         made.manifest.left_out.iter().map(|left_out| (left_out.name.clone(), left_out.reason.clone())).collect()
     };
     // Broken files are found only by looking; the index says who is in them.
@@ -640,187 +445,6 @@ fn heads_are_exchanged_both_ways_and_pass_the_gate_as_whose_they_are() {
     }
     let page = fs::read_to_string(world.out("data").join("report.html")).unwrap();
     assert!(page.contains("with the body of aa.mp4"));
-}
-
-/// A dataset of several people, by their names and colours.
-fn make_several(
-    world: &World,
-    (out, size): (&str, u32),
-    people: &[(&str, f32)],
-    observe: &mut (dyn FnMut(Progress) -> ControlFlow<()> + Send),
-) -> Result<pvchat_augment::filmed::Made, Error> {
-    let all: Vec<(SubjectName, PathBuf, Vec<f32>)> = people
-        .iter()
-        .map(|(name, degrees)| {
-            (name.parse().unwrap(), world.folder.path().join(format!("{}.mp4", name.to_lowercase())), embedding(*degrees))
-        })
-        .collect();
-    let people: Vec<PersonClip<'_>> = all.iter().map(|(name, clip, template)| PersonClip { name, clip, template }).collect();
-    let (corpus, out, options) = (world.corpus(), world.out(out), DatasetOptions { size, ..small() });
-    make(&Request { out: &out, options: &options, ..request(&people, &corpus) }, &ByColour, None, observe)
-}
-
-#[test]
-fn of_several_people_each_is_a_negative_of_the_others_and_some_clips_show_all() {
-    let world = World::new(6);
-    film(&world.out("bb.mp4"), Some(300.0), 11, 80);
-    film(&world.out("cc.mp4"), Some(270.0), 12, 80);
-    film(&world.corpus().join("again.mp4"), Some(303.0), 9, 40);
-    fs::copy(world.out("bb.mp4"), world.corpus().join("copy.mp4")).unwrap();
-    let mut go_on = |_| ControlFlow::Continue(());
-    let made = make_several(&world, ("data", 96), &[("Aa", 0.0), ("Bb", 300.0)], &mut go_on).unwrap();
-    let (manifest, folder) = (&made.manifest, world.out("data"));
-    let names: [SubjectName; 2] = ["Aa".parse().unwrap(), "Bb".parse().unwrap()];
-    assert_eq!(manifest.names(), names);
-    let reason = |name: &str| &manifest.left_out.iter().find(|left_out| left_out.name == name).unwrap().reason;
-    assert!(reason("again.mp4").starts_with("it may show Bb (") && reason("copy.mp4") == "it is the clip of Bb");
-
-    let train = || manifest.clips.iter().filter(|clip| clip.half == Half::Train);
-    for name in &names {
-        assert_eq!(train().filter(|clip| clip.shows(name)).count(), 8, "{:?}", manifest.dropped);
-    }
-    assert_eq!(train().filter(|clip| !clip.positive).count(), 24);
-    let together: Vec<_> = train().filter(|clip| names.iter().all(|name| clip.shows(name))).collect();
-    assert_eq!(together.len(), 1);
-    assert_eq!((together[0].figure.0.as_str(), together[0].company[0].0.as_str()), ("aa.mp4", "bb.mp4"));
-    // Company says nothing about who is there.
-    let in_company = |wanted: fn(&pvchat_augment::filmed::ClipRecord) -> bool| {
-        train().filter(|clip| wanted(clip) && clip.company.iter().any(|(file, _)| file.starts_with('s'))).count()
-    };
-    assert!(in_company(|clip| clip.positive) >= 1 && in_company(|clip| !clip.positive) >= 4, "{:?}", manifest.dropped);
-    for clip in &manifest.clips {
-        assert!(clip.judged.refused.is_none() && clip.judged.similarity >= 0.8, "{clip:?}");
-        let all = names.iter().all(|name| clip.shows(name));
-        assert!(all || clip.judged.to_subject < 0.6, "{clip:?}");
-        assert_eq!(clip.positive, !clip.present.is_empty());
-    }
-    // Everybody is shown in everybody's place.
-    for place in ["aa.mp4", "bb.mp4"] {
-        assert!(names.iter().all(|name| train().any(|clip| clip.place == place && clip.shows(name))), "{place}");
-        assert!(train().any(|clip| clip.place == place && !clip.positive));
-    }
-    // The colour of the drawn Bb bleeds over edges, alone in a dataset too; seams are judged of Aa.
-    let (aa, bb) = (manifest.blind, manifest.others[0].blind);
-    assert!(aa.background.is_chance() && aa.seams.is_chance() && bb.background.is_chance(), "{aa:?} {bb:?}");
-
-    // The files of the published training of two people, and no key more.
-    let verified = verify(&folder).unwrap();
-    for (file, count) in
-        [("<Aa>_<Bb>.json", 39), ("<Aa>_<Bb>_short_train.json", 39), ("<Aa>_<Bb>_test.json", manifest.clips.len() - 39)]
-    {
-        let text: serde_json::Value = serde_json::from_slice(&fs::read(folder.join(file)).unwrap()).unwrap();
-        let videos = text["videos"].as_array().unwrap();
-        assert_eq!(videos.len(), count, "{file}");
-        let keys: BTreeSet<&str> = videos[0].as_object().unwrap().keys().map(String::as_str).collect();
-        let people = ["sks_present1", "sks_present2", "sample_type"];
-        assert_eq!(
-            keys,
-            ["video_name", "video_path", "gender", "age", "is_positive", "qa_pairs"].into_iter().chain(people).collect()
-        );
-        if file == "<Aa>_<Bb>.json" {
-            let kinds: BTreeSet<&str> = videos.iter().map(|video| video["sample_type"].as_str().unwrap()).collect();
-            assert_eq!(kinds, BTreeSet::from(["both", "person1", "person2", "random"]));
-        }
-    }
-    // Each is asked about alone, and each wording equally often where somebody is and where nobody is.
-    for name in &names {
-        let mut counts: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
-        for video in &verified.train.videos {
-            let about = || video.qa_pairs.iter().filter(|pair| pair.question.contains(&name.to_string()));
-            let existence = || about().filter(|pair| pair.is_special);
-            assert_eq!((existence().count(), about().count()), (15, if video.shows(name) { 15 } else { 18 }));
-            for pair in existence() {
-                assert_eq!(pair.answer.starts_with("Yes,"), video.shows(name));
-                counts.entry(&pair.question).or_default()[usize::from(video.shows(name))] += 1;
-            }
-            let others = names.iter().filter(|other| *other != name);
-            assert!(others.into_iter().all(|other| about().all(|pair| !pair.question.contains(&other.to_string()))));
-        }
-        assert_eq!(counts.len(), 25);
-        for kind in [0, 1] {
-            let of: Vec<usize> = counts.values().map(|counts| counts[kind]).collect();
-            assert!(of.iter().max().unwrap() - of.iter().min().unwrap() <= 1, "{of:?}");
-        }
-    }
-    let page = fs::read_to_string(folder.join("report.html")).unwrap();
-    for part in [
-        "<h1>Dataset of Aa and Bb</h1>",
-        "Aa with Bb",
-        "clips for training without Bb",
-        "guessed about Bb from the seams",
-        "bb.mp4",
-    ] {
-        assert!(page.contains(part), "{part}");
-    }
-    // Again, nothing is made, and a run that was stopped anywhere ends in the same bytes.
-    let before = content(&folder);
-    assert_eq!(make_several(&world, ("data", 96), &[("Aa", 0.0), ("Bb", 300.0)], &mut go_on).unwrap().drawn, 0);
-    assert!(before == content(&folder));
-    for stop_after in [2, 15, 40] {
-        let mut seen = 0;
-        let stopped = make_several(&world, ("parts", 96), &[("Aa", 0.0), ("Bb", 300.0)], &mut |_| {
-            seen += 1;
-            if seen > stop_after { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        assert!(matches!(stopped, Err(Error::Stopped)));
-    }
-    make_several(&world, ("parts", 96), &[("Aa", 0.0), ("Bb", 300.0)], &mut go_on).unwrap();
-    same(&folder, &world.out("parts"));
-
-    let made = make_several(&world, ("three", 144), &[("Aa", 0.0), ("Bb", 300.0), ("Cc", 270.0)], &mut go_on).unwrap();
-    let names = made.manifest.names();
-    let train = || made.manifest.clips.iter().filter(|clip| clip.half == Half::Train);
-    assert!(names.iter().all(|name| train().filter(|clip| clip.shows(name)).count() == 8), "{:?}", made.manifest.dropped);
-    let all: Vec<_> = train().filter(|clip| names.iter().all(|name| clip.shows(name))).collect();
-    assert!(all.len() == 1 && all[0].company.len() == 2, "{:?}", made.manifest.dropped);
-    assert_eq!(train().count(), 3 * 7 + 1 + 24);
-    let text = fs::read_to_string(world.out("three").join("<Aa>_<Bb>_<Cc>.json")).unwrap();
-    assert!(text.contains(r#""sample_type": "all""#) && text.contains(r#""sks_present3": "<Cc>""#));
-    verify(&world.out("three")).unwrap();
-}
-
-#[test]
-fn people_who_cannot_be_in_one_dataset_are_refused_by_name() {
-    let world = World::new(3);
-    film(&world.out("bb.mp4"), Some(200.0), 11, 40);
-    film(&world.out("cc.mp4"), Some(4.0), 12, 40);
-    let refused =
-        |people: &[(&str, f32)]| make_several(&world, ("data", 96), people, &mut |_| ControlFlow::Continue(())).unwrap_err();
-    assert!(matches!(refused(&[]), Error::PeopleCount { people: 0, .. }));
-    let four = [("Aa", 0.0), ("Bb", 200.0), ("Cc", 90.0), ("Dd", 270.0)];
-    assert!(refused(&four).to_string().contains("4 people are to be in one dataset; give one to 3"));
-    let twice = refused(&[("Aa", 0.0), ("Bb", 200.0), ("Aa", 90.0)]);
-    assert!(matches!(twice, Error::NameTwice { .. }) && twice.to_string().contains("called Aa"), "{twice}");
-    let same = refused(&[("Aa", 0.0), ("Bb", 200.0), ("Cc", 4.0)]);
-    assert!(
-        matches!(same, Error::SamePerson { .. }) && same.to_string().contains("clips of Aa and Cc seem to show one person"),
-        "{same}"
-    );
-    assert!(!world.out("data").exists());
-    // Somebody else is at the end of the clip of Bb: Aa.
-    let mut writer = VideoWriter::create(world.out("bb.mp4"), SIZE[0], SIZE[1], RATE, Quality::RateFactor(14)).unwrap();
-    film(&world.out("part.mp4"), Some(200.0), 11, 40);
-    for part in ["part.mp4", "aa.mp4"] {
-        for frame in pvchat_video::VideoReader::open(world.out(part)).unwrap().frames().take(40) {
-            writer.write(&frame.unwrap().image).unwrap();
-        }
-    }
-    writer.finish().unwrap();
-    let both = refused(&[("Aa", 0.0), ("Bb", 200.0)]);
-    assert!(
-        matches!(both, Error::InBothClips { .. }) && both.to_string().starts_with("Aa seems to be in the clip of Bb too"),
-        "{both}"
-    );
-    let generator = [world.generator("text", "text_to_video", &[("clips", 2.into())])];
-    let (names, templates): ([SubjectName; 2], _) =
-        (["Aa".parse().unwrap(), "Bb".parse().unwrap()], [embedding(0.0), embedding(200.0)]);
-    let (clip, corpus) = (world.clip(), world.corpus());
-    let people = [0, 1].map(|number| PersonClip { name: &names[number], clip: &clip, template: &templates[number] });
-    let generators = Generators { list: &generator, age: None, gender: None };
-    let error = make(&Request { out: &world.out("data"), generators, ..request(&people, &corpus) }, &ByColour, None, &mut |_| {
-        ControlFlow::Continue(())
-    });
-    assert!(matches!(error, Err(Error::Generators { .. })));
 }
 
 #[test]
@@ -975,6 +599,14 @@ fn a_dataset_that_was_tampered_with_is_refused_whole() {
         assert!(problems().contains("clips/link.mp4 leaves the folder"), "{}", problems());
         fs::remove_file(linked).unwrap();
     }
+    // Two clips of one name, and one file under two.
+    let clips: Vec<_> = made.manifest.clips.iter().filter(|clip| clip.half == Half::Train).collect();
+    let [name, other] = [0, 1].map(|number: usize| format!(r#""video_name": "{}""#, clips[number].name));
+    assert!(text.contains(&name) && text.contains(&other));
+    fs::write(&file, text.replace(&other, &name)).unwrap();
+    assert!(problems().contains(&format!("<Aa>.json: two videos are called {}", clips[0].name)), "{}", problems());
+    fs::write(&file, text.replace(&clips[1].file, &format!("./{}", clips[0].file))).unwrap();
+    assert!(problems().contains("is already videos["), "{}", problems());
     fs::write(&file, &text).unwrap();
     verify(&folder).unwrap();
     let clip = folder.join(&made.manifest.clips[1].file);
@@ -1027,21 +659,7 @@ impl World {
         fs::read_to_string(self.out("list")).unwrap_or_default().lines().count()
     }
 
-    fn generator(&self, name: &str, kind: &str, more: &[(&str, serde_json::Value)]) -> Generator {
-        let list = format!("list={}", self.out("list").display());
-        let mut description = serde_json::json!({
-            "name": name,
-            "command": [std::env::current_exe().unwrap(), "--exact", "a_child_generates", "--nocapture", list],
-            "kind": kind,
-            "seconds": 120,
-        });
-        more.iter().for_each(|(key, value)| description[*key] = value.clone());
-        let file = self.out(&format!("{name}.json"));
-        fs::write(&file, description.to_string()).unwrap();
-        Generator::open(&file).unwrap()
-    }
-
-    fn generate(&self, out: &str, list: &[Generator]) -> Result<pvchat_augment::filmed::Made, Error> {
+    fn generate(&self, out: &str, list: &[Generator]) -> Result<Made, Error> {
         let generators = Generators { list, age: None, gender: None };
         self.make_from(&self.out(out), &small(), generators, None, &mut |_| ControlFlow::Continue(()))
     }

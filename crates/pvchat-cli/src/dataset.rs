@@ -44,13 +44,15 @@ Examples:
   pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data --base smolvlm2-256m
   pvchat dataset make aa.mp4 bb.mp4 --name Aa,Bb --corpus footage --out data
   pvchat dataset make party.mp4 --name Bb --person 2 --corpus footage --out bb-data --size 224
+  pvchat dataset make party.mp4 --name Bb --person 2 --out bb-data
   pvchat dataset make aa.mp4 --name Aa --corpus ~/Videos --index ~/Videos/pvchat.index --out aa-data
   pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data --base smolvlm2-256m \\
     --refine http://localhost:8000/v1 --refine-model NAME
   pvchat dataset make aa.mp4 --name Aa --corpus footage --out aa-data --generator consisid.json --age-band young
 
 The person is cut out of the clip and put into the footage of the corpus; strangers of the corpus go through the same making.
-Footage that may show the person is left out. With an index of the corpus (pvchat index) only footage of strangers who are chosen
+Footage that may show the person is left out. Without a corpus, the strangers are the other people of the clip, each of whom it must
+show alone for some seconds. With an index of the corpus (pvchat index) only footage of strangers who are chosen
 is looked at; new files are put into the index. In the folder of the dataset, report.html shows what was made and what was
 dropped; <Aa>.json, <Aa>_short_train.json and <Aa>test.json are the files that PVChat's published training reads. The same
 command again goes on with an interrupted run, and makes anew only what other options change.
@@ -93,10 +95,11 @@ pub struct MakeArguments {
     /// The person's name in the dataset; of several people, their names with commas between, in the order of the clips.
     #[arg(long = "name", value_name = "NAME", value_delimiter = ',', required = true)]
     names: Vec<SubjectName>,
-    /// A folder with footage of other people, and of empty places.
+    /// A folder with footage of other people, and of empty places. Without it, others are whoever else is seen alone in the clip.
     #[arg(long, value_name = "DIR")]
-    corpus: PathBuf,
-    /// The index of the corpus; by default pvchat.index in it, where there is one. A file that does not exist is made.
+    corpus: Option<PathBuf>,
+    /// The index of the corpus; by default pvchat.index in it, where there is one. A file that does not exist is made. Not used
+    /// without a corpus.
     #[arg(long, env = "PVCHAT_INDEX", hide_env_values = true, value_name = "FILE")]
     index: Option<PathBuf>,
     /// The folder of the dataset: a new one, or that of an earlier run.
@@ -313,7 +316,7 @@ impl MakeArguments {
             None => None,
         };
         let refiner = self.refiner()?;
-        let in_corpus = || Some(self.corpus.join(INDEX)).filter(|file| file.exists());
+        let in_corpus = || self.corpus.as_ref().map(|corpus| corpus.join(INDEX)).filter(|file| file.exists());
         let index = self.index.clone().filter(|file| !file.as_os_str().is_empty()).or_else(in_corpus);
         let begun = Instant::now();
         let seen = self.clips.iter().map(|clip| look(&people, common, clip)).collect::<Outcome<Vec<SeenPeople>>>()?;
@@ -323,7 +326,7 @@ impl MakeArguments {
         let mut stages = Stages::new(&output, begun);
         let request = DatasetRequest {
             people: &everybody,
-            corpus: &self.corpus,
+            corpus: self.corpus.as_deref(),
             index: index.as_deref(),
             out: &self.out,
             options: &options,

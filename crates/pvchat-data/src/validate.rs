@@ -3,7 +3,7 @@
 use crate::{Dataset, Error, QaKind, Result, SubjectName};
 use std::{
     collections::{HashMap, HashSet},
-    path::Path,
+    path::{Component, PathBuf},
 };
 
 pub use crate::problem::Problem;
@@ -15,14 +15,16 @@ impl Dataset {
         if self.videos.is_empty() {
             problems.push(Problem::NoVideos);
         }
-        let mut seen: HashMap<&Path, usize> = HashMap::new();
+        let mut seen: HashMap<PathBuf, usize> = HashMap::new();
         for (index, video) in self.videos.iter().enumerate() {
+            // `./a.mp4` is `a.mp4`.
+            let plain: PathBuf = video.path.components().filter(|part| *part != Component::CurDir).collect();
             if video.path.as_os_str().is_empty() {
                 problems.push(Problem::NoPath { video: index });
-            } else if let Some(&first) = seen.get(video.path.as_path()) {
+            } else if let Some(&first) = seen.get(&plain) {
                 problems.push(Problem::DuplicatePath { path: video.path.clone(), first, second: index });
             } else {
-                seen.insert(&video.path, index);
+                seen.insert(plain, index);
             }
             if video.subjects.is_empty() {
                 problems.push(Problem::NoSubject { video: index });

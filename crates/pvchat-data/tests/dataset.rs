@@ -177,6 +177,19 @@ fn the_split_is_by_video_balanced_and_a_function_of_the_seed() {
 }
 
 #[test]
+fn one_file_under_two_names_is_one_file() {
+    let of = |paths: [&str; 2]| {
+        let dataset = Dataset { videos: vec![video("Aa", paths[0], true), video("Aa", paths[1], false)] };
+        dataset.problems()
+    };
+    for paths in [["clips/a.mp4", "./clips/a.mp4"], ["./a.mp4", "a.mp4"], ["clips/./a.mp4", "clips//a.mp4"]] {
+        let path = PathBuf::from(paths[1]);
+        assert_eq!(of(paths), [Problem::DuplicatePath { path, first: 0, second: 1 }], "{paths:?}");
+    }
+    assert!(of(["a/a.mp4", "b/a.mp4"]).is_empty());
+}
+
+#[test]
 fn a_small_group_keeps_a_video_on_each_side() {
     let dataset = Dataset { videos: vec![video("Aa", "a.mp4", true), video("Aa", "b.mp4", false), video("Aa", "c.mp4", false)] };
     for share in [0.01, 0.99] {

@@ -31,10 +31,10 @@ pub struct DatasetPerson<'a> {
 pub struct DatasetRequest<'a> {
     /// The people, one to [`filmed::MOST_PEOPLE`], each with a clip of their own.
     pub people: &'a [DatasetPerson<'a>],
-    /// A folder with footage of others.
-    pub corpus: &'a Path,
+    /// A folder with footage of others; without one, strangers are whoever else is in the clips of the people.
+    pub corpus: Option<&'a Path>,
     /// The index of that folder ([`People::index`]): it is brought up to date, and of the files that it knows those are looked at
-    /// of which clips may be made. Without one, all are.
+    /// of which clips may be made. Without one, all are. Without a folder it is not used.
     pub index: Option<&'a Path>,
     /// The folder of the dataset.
     pub out: &'a Path,
@@ -77,8 +77,8 @@ impl People {
             template: &template.embedding,
         });
         let people: Vec<PersonClip<'_>> = people.collect();
-        let index = match request.index {
-            Some(file) => Some(self.indexed(request.corpus, file, &mut observe)?),
+        let index = match request.corpus.zip(request.index) {
+            Some((corpus, file)) => Some(self.indexed(corpus, file, &mut observe)?),
             None => None,
         };
         let known = index.as_ref().map(known);
@@ -234,5 +234,85 @@ impl Describe for Base<'_> {
             return Ok(None);
         }
         Ok(Some(sentence))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Says something else to each question, and confirms some of it.
+    #[derive(Debug)]
+    struct Scripted {
+        asked: Vec<String>,
+        confirms: fn(&str) -> &'static str,
+        sees_pictures: bool,
+    }
+
+    impl Describer for Scripted {
+        fn name(&self) -> &str {
+            "scripted"
+        }
+
+        fn frames(&self) -> usize {
+            2
+        }
+
+        fn sees_pictures(&self) -> bool {
+            self.sees_pictures
+        }
+
+        fn describe(&mut self, pictures: &Pictures<'_>, question: &str) -> Result<String> {
+            assert_eq!((pictures.frames.len(), pictures.person.is_some()), (2, self.sees_pictures));
+            self.asked.push(question.into());
+            if question.contains("Is that true?") {
+                return Ok((self.confirms)(question).into());
+            }
+            let mut answers = ["wear", "doing", "Where"].into_iter().zip(["a red coat", "reading", "in a garden"]);
+            let said = answers.find(|(asked, _)| question.contains(asked)).map_or("", |(_, said)| said);
+            Ok(if said.is_empty() { String::new() } else { format!("The person is {said}.") })
+        }
+    }
+
+    fn silent() -> Scripted {
+        Scripted { asked: Vec::new(), confirms: |_| "", sees_pictures: false }
+    }
+
+    /// What is kept of the answers to four questions.
+    fn kept(is_checked: bool, base: &mut Scripted) -> Vec<Option<String>> {
+        let frames = vec![RgbImage::new(8, 8); 4];
+        let seconds = [0.0, 0.5, 1.0, 1.5];
+        let clip = ShownClip { key: "k", frames: &frames, seconds: &seconds, person: &frames[0] };
+        let mut base = Base { base, is_checked };
+        let asked = ["What is <Aa> wearing?", "What is <Aa> doing?", "Where is <Aa>?", "Who is <Aa>?"];
+        asked.iter().map(|question| base.describe(&clip, question, "<Aa>").unwrap()).collect()
+    }
+
+    #[test]
+    fn sentences_that_the_base_confirms_are_kept_and_the_others_dropped() {
+        let said = ["<Aa> is a red coat.", "<Aa> is reading.", "<Aa> is in a garden."].map(|said| Some(said.to_string()));
+        for sees_pictures in [true, false] {
+            let mut base = Scripted { confirms: |_| "No.", sees_pictures, asked: Vec::new() };
+            assert_eq!(kept(false, &mut base), [&said[..], &[None]].concat(), "unchecked, everything that is said is kept");
+            assert_eq!(base.asked.len(), 4);
+
+            let confirms = |question: &str| match question {
+                question if question.contains("red coat") => "Yes, it is.",
+                question if question.contains("reading") => "No, the person sleeps.",
+                _ => "yes",
+            };
+            let mut base = Scripted { confirms, sees_pictures, asked: Vec::new() };
+            assert_eq!(kept(true, &mut base), [said[0].clone(), None, said[2].clone(), None]);
+            // What says nothing is not asked about again.
+            assert_eq!(base.asked.len(), 4 + 3, "{:?}", base.asked);
+            let person = if sees_pictures { "person in the last picture" } else { "person" };
+            assert!(base.asked[1].contains(&format!("\"The {person} is a red coat.\" Is that true?")), "{:?}", base.asked[1]);
+            assert!(base.asked.iter().all(|question| !question.contains("Aa")), "{:?}", base.asked);
+
+            let mut base = Scripted { confirms: |_| "I do not know.", sees_pictures, asked: Vec::new() };
+            assert_eq!(kept(true, &mut base), vec![None; 4]);
+        }
+        let names = [false, true].map(|is_checked| Base { base: &mut silent(), is_checked }.name());
+        assert_eq!(names, ["scripted", "scripted, each sentence confirmed by a second question"], "checked ones are made again");
     }
 }

@@ -166,7 +166,7 @@ mod tests {
         let people = [crate::filmed::PersonClip { name: &name, clip, template: &template }];
         let request = Request {
             people: &people,
-            corpus,
+            corpus: Some(corpus),
             known: Some(&known),
             out,
             options: &options,

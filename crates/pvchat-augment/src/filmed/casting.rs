@@ -97,6 +97,7 @@ pub(super) fn choose(
         let mut strangers = pool.len();
         let mut stock = Stock { people: Vec::new(), rooms: Vec::new(), hard: Vec::new(), random: Vec::new(), beside: Vec::new() };
         let mut at_home: Vec<(Setting, Option<usize>)> = Vec::new();
+        let mut problem = String::new();
         let mut take = |who: usize, cast: &mut Vec<Someone>| -> Result<Option<usize>> {
             for someone in &people.people[who] {
                 match footage.figure_problem(someone)? {
@@ -107,7 +108,9 @@ pub(super) fn choose(
                     }
                     Some(reason) => {
                         let name = footage.sources[someone.source].name.clone();
-                        if !left_out.iter().any(|known| known.name == name) {
+                        problem.clone_from(&reason);
+                        // The clips of the people are used in any case.
+                        if someone.source >= subjects.len() && !left_out.iter().any(|known| known.name == name) {
                             left_out.push(LeftOut { name, reason });
                         }
                     }
@@ -133,13 +136,7 @@ pub(super) fn choose(
             }
         }
         if stock.hard.is_empty() && stock.random.is_empty() && !is_test {
-            let reasons = left_out.iter().take(3).map(|left_out| format!("{}: {}", left_out.name, left_out.reason));
-            let reasons = reasons.collect::<Vec<_>>().join("; ");
-            return Err(Error::NobodyElse {
-                folder: request.corpus.into(),
-                files: footage.sources.len() - subjects.len(),
-                reasons,
-            });
+            return Err(request.nobody_else(footage.sources.len() - subjects.len(), left_out, &problem));
         }
         let empty = people.empty.iter().enumerate().filter(|(number, _)| people.empty.len() < 2 || (number % 2 == 1) == is_test);
         at_home.extend(empty.map(|(_, setting)| (*setting, None)));

@@ -492,7 +492,7 @@ fn soften(frame: &mut RgbImage) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filmed::assets::Spot;
+    use crate::filmed::{assets::Spot, recipe::Occluder};
     use image::{Luma, Rgb};
     use pvchat_data::random::SeededStream;
     use std::collections::BTreeSet;
@@ -605,6 +605,129 @@ mod tests {
         assert_eq!(blue(&recipe), [60, 140]);
         recipe.tempo = 1.0;
         assert_eq!(blue(&recipe), [60, 100]);
+    }
+
+    /// The mean colour of the figure in the first frame.
+    fn mean_of_figure(composed: &Composed) -> [f32; 3] {
+        let pixels = composed.frames[0].pixels().zip(composed.matte.pixels()).filter(|(_, share)| share.0[0] == 255);
+        let (mut sum, mut count) = ([0.0; 3], 0.0);
+        for (pixel, _) in pixels {
+            count += 1.0;
+            sum.iter_mut().zip(pixel.0).for_each(|(sum, value)| *sum += f32::from(value));
+        }
+        sum.map(|sum: f32| sum / count)
+    }
+
+    #[test]
+    fn light_moves_the_figure_towards_the_place() {
+        let colour = [40.0, 50.0, 90.0];
+        let frames = vec![RgbImage::from_pixel(80, 80, Rgb(colour.map(|value| value as u8))); 4];
+        let place = Place { frames, colour, ..place() };
+        let lit = |light: f32| {
+            let composed = compose(&[&figure()], &place, &Recipe { light, ..plain() }, [4, 100], 1).unwrap();
+            assert_eq!(composed.frames[0].get_pixel(2, 2).0, [40, 50, 90], "the place keeps its light");
+            mean_of_figure(&composed)
+        };
+        let apart = |mean: [f32; 3]| mean.iter().zip(colour).map(|(mean, of)| (mean - of).powi(2)).sum::<f32>().sqrt();
+        let blue = |[red, green, blue]: [f32; 3]| blue / (red + green + blue);
+        let [none, half, whole] = [0.0, 0.5, 1.0].map(lit);
+        assert!(apart(whole) < apart(half) - 10.0 && apart(half) < apart(none) - 10.0, "{none:?} {half:?} {whole:?}");
+        assert!(blue(none) < blue(half) && blue(half) < blue(whole), "{none:?} {half:?} {whole:?}");
+    }
+
+    #[test]
+    fn mirroring_the_person_leaves_the_place_and_the_other_way_round() {
+        let mut figure = figure();
+        // Something on one side of the body.
+        let patch = |x: u32, y: u32| (12..22).contains(&x) && y > 60;
+        figure.frames.iter_mut().for_each(|frame| {
+            let pixels = frame.enumerate_pixels_mut().filter(|(x, y, _)| patch(*x, *y));
+            pixels.for_each(|(_, _, pixel)| *pixel = Rgb([200, 40, 200]));
+        });
+        let mut place = place();
+        let striped = RgbImage::from_fn(80, 80, |x, _| Rgb([if x < 20 { 60 } else { 100 }; 3]));
+        place.frames = vec![striped; 4];
+        let made = |mirror: bool, place_mirror: bool| {
+            let recipe = Recipe { mirror, place_mirror, ..plain() };
+            compose(&[&figure], &place, &recipe, [4, 100], 1).unwrap().frames.remove(0)
+        };
+        let sides = |frame: &RgbImage, is: fn(&Rgb<u8>) -> bool| {
+            let all: Vec<u32> = frame.enumerate_pixels().filter(|(_, _, pixel)| is(pixel)).map(|(x, ..)| x).collect();
+            assert!(!all.is_empty());
+            2 * all.iter().sum::<u32>() < 100 * all.len() as u32
+        };
+        let is_patch = |pixel: &Rgb<u8>| pixel.0[0] > 150 && pixel.0[2] > 150;
+        let is_dark = |pixel: &Rgb<u8>| pixel.0 == [60; 3];
+        for (mirror, place_mirror) in [(false, false), (true, false), (false, true), (true, true)] {
+            let frame = made(mirror, place_mirror);
+            assert_eq!((sides(&frame, is_patch), sides(&frame, is_dark)), (!mirror, !place_mirror), "{mirror} {place_mirror}");
+        }
+        // Both together mirror the whole picture.
+        let (both, none) = (made(true, true), image::imageops::flip_horizontal(&made(false, false)));
+        assert!(both.iter().zip(none.iter()).all(|(one, other)| one.abs_diff(*other) <= 1));
+    }
+
+    #[test]
+    fn grey_gain_blur_and_noise_change_the_pixels_that_they_should() {
+        let before = alone(&figure(), &plain(), 2).frames;
+        let made = |change: fn(&mut Recipe)| {
+            let mut recipe = plain();
+            change(&mut recipe);
+            alone(&figure(), &recipe, 2).frames
+        };
+        assert_eq!(before, made(|_| ()));
+        let (face, wall) = ((50, 40), (2, 50));
+        let at = |frame: &RgbImage, (x, y): (u32, u32)| frame.get_pixel(x, y).0;
+
+        let grey = made(|recipe| recipe.grey = true);
+        assert!(grey.iter().flat_map(RgbImage::pixels).all(|pixel| pixel.0[0] == pixel.0[1] && pixel.0[1] == pixel.0[2]));
+        let [red, green, blue] = at(&before[0], face).map(f32::from);
+        assert!((f32::from(at(&grey[0], face)[0]) - (0.299 * red + 0.587 * green + 0.114 * blue)).abs() <= 1.0);
+
+        let gain = made(|recipe| recipe.gain = [1.1, 1.0, 0.8]);
+        assert_eq!((at(&before[0], wall), at(&gain[0], wall)), ([100; 3], [110, 100, 80]));
+        let dark = made(|recipe| recipe.gamma = 1.14);
+        assert!(at(&dark[0], wall).iter().all(|value| (80..95).contains(value)), "{:?}", at(&dark[0], wall));
+
+        // What is even stays, and edges are less steep.
+        let blur = made(|recipe| recipe.blur = 2);
+        assert_eq!((at(&blur[0], wall), at(&blur[0], face)), (at(&before[0], wall), at(&before[0], face)));
+        let steepest = |frame: &RgbImage| {
+            // The outermost pixels stay as they are.
+            let steps = (3..97).flat_map(|x| (3..97).map(move |y| (x, y)));
+            steps.map(|(x, y)| at(frame, (x, y))[0].abs_diff(at(frame, (x - 1, y))[0])).max().unwrap()
+        };
+        assert!(steepest(&blur[0]) + 10 < steepest(&before[0]), "{} {}", steepest(&blur[0]), steepest(&before[0]));
+
+        let noise = made(|recipe| recipe.noise = 4.0);
+        let of_wall = |frame: &RgbImage| -> Vec<f32> {
+            let columns = (0..12).flat_map(|x| (0..100).map(move |y| (x, y)));
+            columns.flat_map(|place| at(frame, place)).map(|value| f32::from(value) - 100.0).collect()
+        };
+        let (first, second) = (of_wall(&noise[0]), of_wall(&noise[1]));
+        let mean = first.iter().sum::<f32>() / first.len() as f32;
+        let deviation = (first.iter().map(|value| (value - mean).powi(2)).sum::<f32>() / first.len() as f32).sqrt();
+        assert!(mean.abs() < 0.5 && (3.6..4.4).contains(&deviation), "{mean} {deviation}");
+        assert_ne!(first, second, "noise moves");
+    }
+
+    #[test]
+    fn an_occluder_is_drawn_on_its_side_where_there_is_room() {
+        let colour = [10, 20, 30];
+        let with = |side: usize, share: f32| {
+            let recipe = Recipe { occluder: Some(Occluder { side, share, colour }), ..plain() };
+            alone(&figure(), &recipe, 1).frames.remove(0)
+        };
+        let before = alone(&figure(), &plain(), 1).frames.remove(0);
+        for (side, covers) in [(0, (2, 50)), (1, (97, 50)), (2, (2, 97))] {
+            let frame = with(side, 0.2);
+            assert_eq!(frame.get_pixel(covers.0, covers.1).0, colour);
+            let covered = frame.pixels().filter(|pixel| pixel.0 == colour).count();
+            assert_eq!(covered, 20 * 100, "side {side}");
+            assert_eq!(frame.get_pixel(50, 40), before.get_pixel(50, 40), "the face stays free");
+            // There it would cover the face.
+            assert_eq!(with(side, 0.55), before, "side {side}");
+        }
     }
 
     #[test]

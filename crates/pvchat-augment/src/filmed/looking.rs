@@ -37,10 +37,16 @@ pub(super) fn look_at_all(
         Source::new(name, person.clip)
     };
     let references = request.people.iter().map(reference).collect::<Result<Vec<Source>>>()?;
-    let files = footage_in(request.corpus)?;
-    if files.is_empty() {
-        return Err(Error::NoFootage { folder: request.corpus.into() });
-    }
+    let files = match request.corpus {
+        Some(folder) => {
+            let files = footage_in(folder)?;
+            if files.is_empty() {
+                return Err(Error::NoFootage { folder: folder.into() });
+            }
+            files
+        }
+        None => Vec::new(),
+    };
     let nothing = KnownFiles::new();
     let (files, left_out, spared) = choose(files, request.known.unwrap_or(&nothing), request, eyes.thresholds(), stream);
     let total = files.len() + references.len();
@@ -73,7 +79,7 @@ pub(super) fn look_at_all(
             Err(error) => Err(error),
         }
     })?;
-    let spared = request.known.map(|_| spared);
+    let spared = request.known.and(request.corpus).map(|_| spared);
     let mut all = Seen { sources: references, looks, left_out, spared };
     for found in found {
         match found {

@@ -242,7 +242,8 @@ fn notes(html: &mut String, manifest: &Manifest, people: &[Person<'_>]) -> Resul
     }
     let strangers = |half: Half| {
         let negatives = manifest.clips.iter().filter(|clip| clip.half == half && !clip.positive);
-        negatives.map(|clip| clip.figure.0.as_str()).collect::<std::collections::BTreeSet<_>>()
+        // Of several in one file, the stretch says who it is.
+        negatives.map(|clip| (clip.figure.0.as_str(), clip.figure.1.map(f64::to_bits))).collect::<BTreeSet<_>>()
     };
     if !strangers(Half::Test).is_disjoint(&strangers(Half::Train)) {
         notes.push("There are too few strangers to hold some back: clips for testing show people whom training shows.".into());
@@ -366,7 +367,10 @@ fn shown(manifest: &Manifest, clip: &ClipRecord) -> String {
     let is_present = |name: &&SubjectName| clip.shows(name);
     let mut all: Vec<String> = manifest.names().iter().filter(is_present).map(|name| name.bare().to_string()).collect();
     if !clip.positive {
-        all.push(clip.figure.0.clone());
+        let file = &clip.figure.0;
+        // Without a corpus strangers are in the clips of the people.
+        let is_reference = is_reference(manifest, file);
+        all.push(if is_reference { format!("somebody else in {file}") } else { file.clone() });
     }
     let others = manifest.names().len().saturating_sub(1);
     // Of company, those are named by their files who are nobody of the dataset.
@@ -374,6 +378,12 @@ fn shown(manifest: &Manifest, clip: &ClipRecord) -> String {
         all.extend(clip.company.iter().map(|(file, _)| file.clone()));
     }
     all.join(" with ")
+}
+
+/// Whether a file is the clip of one of the people.
+fn is_reference(manifest: &Manifest, file: &str) -> bool {
+    let others = manifest.others.iter().map(|person| &person.reference);
+    std::iter::once(&manifest.reference).chain(others).any(|source| source.name == file)
 }
 
 /// What a clip was generated of.
@@ -395,10 +405,10 @@ fn generators(html: &mut String, manifest: &Manifest) -> Result<()> {
     }
     html.push_str(
         "<h2 id=\"generators\">Generators</h2>\n<p class=\"faint\">Programs of others that made clips of the person and of strangers, \
-         in the same scenes and proportions. Where fewer of one kind pass the identity gate, fewer of the other are used.</p>\n\
-         <div class=\"table\"><table>\n<tr><th>generator</th><th class=\"number\">asked for, the person + others</th>\
-         <th class=\"number\">passed the gate</th><th class=\"number\">used</th></tr>\n",
+         in the same scenes and proportions. Where fewer of one kind pass the identity gate, fewer of the other are used.</p>\n",
     );
+    let columns = ["generator", "#asked for, the person + others", "#passed the gate", "#used"];
+    begin_table(html, "Clips of each generator", &columns)?;
     for used in &manifest.generators {
         let both = |[ours, theirs]: [usize; 2]| format!("{ours} + {theirs}");
         writeln!(
@@ -424,9 +434,7 @@ fn generators(html: &mut String, manifest: &Manifest) -> Result<()> {
     if known.is_empty() {
         return Ok(());
     }
-    html.push_str(
-        "<div class=\"table\"><table>\n<tr><th>generator</th><th>program</th><th>version</th><th>model</th><th>licence</th></tr>\n",
-    );
+    begin_table(html, "What generators say of themselves", &["generator", "program", "version", "model", "licence"])?;
     for said in known {
         let cells: Vec<String> = said.iter().map(|cell| format!("<td>{}</td>", escaped(cell))).collect();
         writeln!(html, "<tr>{}</tr>", cells.concat()).map_err(unwritten)?;
@@ -442,9 +450,9 @@ fn dropped(html: &mut String, manifest: &Manifest) -> Result<()> {
         return Ok(());
     }
     html.push_str(
-        "<p class=\"faint\">Clips that were made and that the identity gate refused; others were drawn in their place.</p>\n\
-         <div class=\"table\"><table>\n<tr><th>was to show</th><th>how</th><th>in</th><th class=\"number\">similarity</th><th>why</th></tr>\n",
+        "<p class=\"faint\">Clips that were made and that the identity gate refused; others were drawn in their place.</p>\n",
     );
+    begin_table(html, "Clips that were dropped", &["was to show", "how", "in", "#similarity", "why"])?;
     for dropped in &manifest.dropped {
         let who = match (dropped.positive, dropped.present.as_slice()) {
             (true, []) => manifest.subject.bare().to_string(),
@@ -472,10 +480,8 @@ fn dropped(html: &mut String, manifest: &Manifest) -> Result<()> {
 }
 
 fn questions(html: &mut String, manifest: &Manifest, asked: &[Questions], people: &[Person<'_>]) -> Result<()> {
-    html.push_str(
-        "<h2 id=\"questions\">Questions and answers</h2>\n<div class=\"table\"><table>\n<tr><th>kind</th><th class=\"number\">about \
-         positives</th><th class=\"number\">about negatives</th></tr>\n",
-    );
+    html.push_str("<h2 id=\"questions\">Questions and answers</h2>\n");
+    begin_table(html, "Questions of each kind", &["kind", "#about positives", "#about negatives"])?;
     for kind in std::iter::once(QaKind::Existence).chain(described(&manifest.options)) {
         let of = |positive: bool| {
             let pairs = people.iter().flat_map(|person| person.about(manifest, positive)).flat_map(|(_, pairs)| pairs);
@@ -503,11 +509,8 @@ fn questions(html: &mut String, manifest: &Manifest, asked: &[Questions], people
             (true, true) => format!("Samples about {0}, of clips with {0}", escaped(person.name.bare())),
             (true, false) => format!("Samples about {0}, of clips without {0}", escaped(person.name.bare())),
         };
-        writeln!(
-            html,
-            "<details><summary>{heading}</summary><div class=\"table\"><table>\n<tr><th>clip</th><th>question</th><th>answer</th></tr>"
-        )
-        .map_err(unwritten)?;
+        writeln!(html, "<details><summary>{heading}</summary>").map_err(unwritten)?;
+        begin_table(html, &heading, &["clip", "question", "answer"])?;
         for (clip, pairs) in clips.take(SAMPLES) {
             let existence = pairs.iter().filter(|(kind, _)| *kind == QaKind::Existence).take(2);
             let others = pairs.iter().filter(|(kind, _)| *kind != QaKind::Existence).take(6);
@@ -522,9 +525,8 @@ fn questions(html: &mut String, manifest: &Manifest, asked: &[Questions], people
 }
 
 fn footage(html: &mut String, manifest: &Manifest) -> Result<()> {
-    html.push_str(
-        "<h2 id=\"footage\">Footage</h2>\n<div class=\"table\"><table>\n<tr><th>file</th><th>licence</th><th>SHA-256</th></tr>\n",
-    );
+    html.push_str("<h2 id=\"footage\">Footage</h2>\n");
+    begin_table(html, "Footage that was used", &["file", "licence", "SHA-256"])?;
     let references = manifest.others.iter().map(|person| &person.reference);
     for source in std::iter::once(&manifest.reference).chain(references).chain(&manifest.corpus) {
         let licence = source.licence.as_deref().unwrap_or("not stated");
@@ -543,7 +545,8 @@ fn footage(html: &mut String, manifest: &Manifest) -> Result<()> {
         .map_err(unwritten)?;
     }
     if !manifest.left_out.is_empty() {
-        html.push_str("<p>Not used:</p>\n<div class=\"table\"><table>\n<tr><th>file</th><th>why</th></tr>\n");
+        html.push_str("<p>Not used:</p>\n");
+        begin_table(html, "Footage that was not used", &["file", "why"])?;
         for left_out in &manifest.left_out {
             writeln!(html, "<tr><td>{}</td><td>{}</td></tr>", escaped(&left_out.name), escaped(&left_out.reason))
                 .map_err(unwritten)?;
@@ -563,6 +566,18 @@ fn footage(html: &mut String, manifest: &Manifest) -> Result<()> {
         escaped(&manifest.ffmpeg)
     )
     .map_err(unwritten)
+}
+
+/// Begins a table that scrolls where it is too wide, with the keyboard too, under a name that is read out. Columns of numbers begin
+/// with `#`. `name` and columns are HTML.
+fn begin_table(html: &mut String, name: &str, columns: &[&str]) -> Result<()> {
+    let head = |column: &&str| match column.strip_prefix('#') {
+        Some(column) => format!("<th scope=\"col\" class=\"number\">{column}</th>"),
+        None => format!("<th scope=\"col\">{column}</th>"),
+    };
+    let columns: String = columns.iter().map(head).collect();
+    let scrolls = format!("<div class=\"table\" tabindex=\"0\" role=\"region\" aria-label=\"{name}\">");
+    writeln!(html, "{scrolls}<table>\n<tr>{columns}</tr>").map_err(unwritten)
 }
 
 fn jpeg(picture: &RgbImage) -> Result<String> {

@@ -32,7 +32,7 @@ use super::{
     strangers::strangers,
     subject::Subject,
     workers::{Monitor, in_parallel},
-    writing::{licences, sweep, write_datasets},
+    writing::{datasets, json, licences, sweep, write_together},
 };
 use crate::{Error, Result};
 
@@ -55,8 +55,9 @@ pub struct PersonClip<'a> {
 pub struct Request<'a> {
     /// The people, one to [`MOST_PEOPLE`]. Each has as many clips as the options say; the clips of strangers serve all.
     pub people: &'a [PersonClip<'a>],
-    /// A folder with footage of others; folders in it are looked into, links are not followed.
-    pub corpus: &'a Path,
+    /// A folder with footage of others; folders in it are looked into, links are not followed. Without one, strangers are whoever
+    /// else is seen in the clips of the people, each alone for some seconds.
+    pub corpus: Option<&'a Path>,
     /// What an index says about the corpus. Files that it knows are looked at only where clips may be made of them.
     pub known: Option<&'a KnownFiles<'a>>,
     /// The folder of the dataset: a new one, or one that an earlier run began.
@@ -105,6 +106,16 @@ impl Request<'_> {
             return Err(Error::Generators { problem: problem.into() });
         }
         Ok(())
+    }
+
+    /// Why there are no strangers: what is wrong with those in the corpus, or in the clips of the people where there is no corpus.
+    pub(super) fn nobody_else(&self, files: usize, left_out: &[LeftOut], problem: &str) -> Error {
+        let Some(folder) = self.corpus else {
+            let clips = self.people.iter().map(|person| person.clip.into()).collect();
+            return Error::NoCorpus { clips, problem: problem.into() };
+        };
+        let reasons = left_out.iter().take(3).map(|left_out| format!("{}: {}", left_out.name, left_out.reason));
+        Error::NobodyElse { folder: folder.into(), files, reasons: reasons.collect::<Vec<_>>().join("; ") }
     }
 
     /// Refuses clips in which another of the people may be seen.
@@ -193,7 +204,7 @@ pub struct Made {
 /// [`Error::Setting`] for an option, [`Error::PeopleCount`], [`Error::NameTwice`], [`Error::SamePerson`] and
 /// [`Error::InBothClips`] for people who cannot be in one dataset, [`Error::PoorSubject`], [`Error::TooShort`] and
 /// [`Error::NotCutOut`] for a clip that gives nothing, [`Error::NoFootage`] and [`Error::NobodyElse`] for the corpus,
-/// [`Error::OneClass`] where the identity gate drops too much, [`Error::Generators`] and [`Error::Generator`] for the programs that
+/// [`Error::NoCorpus`] where there is none and the clips show nobody else, [`Error::OneClass`] where the identity gate drops too much, [`Error::Generators`] and [`Error::Generator`] for the programs that
 /// generate, [`Error::NotADataset`] and [`Error::Inside`] for the folder, [`Error::Eyes`], [`Error::Describer`],
 /// [`Error::Video`], [`Error::Io`], [`Error::Stopped`] when the observer stops it.
 pub fn make(
@@ -207,9 +218,11 @@ pub fn make(
     request.generators.check(options.positives)?;
     let other = eyes.thresholds().other;
     request.check_people(other)?;
-    let corpus = fs::canonicalize(request.corpus).map_err(|source| Error::Io { path: request.corpus.into(), source })?;
-    if whole(request.out)?.starts_with(&corpus) {
-        return Err(Error::Inside { dataset: request.out.into(), corpus: request.corpus.into() });
+    if let Some(folder) = request.corpus {
+        let corpus = fs::canonicalize(folder).map_err(|source| Error::Io { path: folder.into(), source })?;
+        if whole(request.out)?.starts_with(&corpus) {
+            return Err(Error::Inside { dataset: request.out.into(), corpus: folder.into() });
+        }
     }
     begin(request.out)?;
     let out = fs::canonicalize(request.out).map_err(|source| Error::Io { path: request.out.into(), source })?;
@@ -303,8 +316,8 @@ pub fn make(
     let described_by = describer.as_ref().map(|describer| describer.name());
     let asked = questions(request, &records, eyes, &store, describer, &stream, &monitor, &out)?;
     monitor.begin(Stage::Writing, 1)?;
-    let files = write_datasets(&names, &records, &asked, &out)?;
-    let licences = licences(&corpus);
+    let mut written = datasets(&names, &records, &asked)?;
+    let licences = request.corpus.map(licences).unwrap_or_default();
     let record = |source: &Source, licence: Option<String>| SourceRecord {
         name: source.name.clone(),
         sha256: source.sha256.clone(),
@@ -353,14 +366,16 @@ pub fn make(
         dropped,
         blind,
         generators: generated.used,
-        files,
+        files: written.iter().map(|(name, bytes)| (name.clone(), hash(bytes))).collect(),
     };
     let shown: Vec<(&Path, [u32; 2])> =
         request.people.iter().zip(&subjects).map(|(person, subject)| (person.clip, subject.looked)).collect();
     let page = report::page(&manifest, &asked, &out, &shown)?;
-    pvchat_data::file::write_atomically(&out.join(report::REPORT), page.as_bytes())?;
     manifest.files.push((report::REPORT.into(), hash(page.as_bytes())));
-    pvchat_data::file::write_json(&out.join(MANIFEST), &manifest)?;
+    written.push((report::REPORT.into(), page.into_bytes()));
+    // The manifest is the last: it says what the others are.
+    written.push((MANIFEST.into(), json(MANIFEST, &manifest)?));
+    write_together(&out, &written)?;
     sweep(&out, &manifest)?;
     store.sweep()?;
     monitor.step(Stage::Writing, 1)?;

@@ -1,4 +1,5 @@
-//! The strangers: who in the corpus is surely none of the people, and which footage shows nobody.
+//! The strangers: who in the corpus, or beside the people in their own clips, is surely none of them, and which footage shows
+//! nobody.
 
 use super::{
     Eyes, LeftOut, PersonSeen, Request,
@@ -9,9 +10,9 @@ use super::{
     source::Look,
     subject::needed,
 };
-use crate::{Error, Result};
+use crate::Result;
 
-/// Everybody in the corpus who is surely none of the people, the most similar first, one entry for each appearance, and the places
+/// Everybody in the footage who is surely none of the people, the most similar first, one entry for each appearance, and the places
 /// without people.
 pub(super) struct Strangers {
     /// Each person's appearances.
@@ -24,9 +25,9 @@ pub(super) fn strangers(request: &Request<'_>, eyes: &dyn Eyes, seen: &mut Seen)
     let mut all: Vec<Someone> = Vec::new();
     let (mut empty, mut kept) = (Vec::new(), Vec::<usize>::new());
     let references = request.people.len();
+    let similarity = |embedding: &[f32]| request.nearest(embedding).1;
     for source in references..seen.sources.len() {
         let (look, name) = (&seen.looks[source], seen.sources[source].name.clone());
-        let similarity = |person: &PersonSeen| person.embedding.as_deref().map_or(-1.0, |known| request.nearest(known).1);
         let nearest = nearest(request, embeddings(look));
         if nearest.1 >= thresholds.other {
             seen.left_out.push(LeftOut { name, reason: may_show(request, nearest, thresholds) });
@@ -55,28 +56,21 @@ pub(super) fn strangers(request: &Request<'_>, eyes: &dyn Eyes, seen: &mut Seen)
             }
             continue;
         }
-        let mut found = false;
-        for (person, who) in look.people.iter().enumerate() {
-            let span = look.spans(person).into_iter().find(|span| span[1] - span[0] >= needed);
-            if let (Some(embedding), Some(span), true) = (&who.embedding, span, who.good_faces() >= 2) {
-                found = true;
-                let span = shortened(span, LONGEST);
-                all.push(Someone { source, person, span, similarity: similarity(who), embedding: embedding.clone() });
-            }
-        }
-        if !found {
+        let found = alone(look, source, needed, similarity);
+        if found.is_empty() {
             let reason = format!("nobody is seen alone and well for {needed:.1} s");
             seen.left_out.push(LeftOut { name, reason });
         }
+        all.extend(found);
+    }
+    if request.corpus.is_none() {
+        let looks = seen.looks.iter().enumerate();
+        let found = looks.flat_map(|(source, look)| alone(look, source, needed, similarity));
+        all.extend(found.filter(|someone| someone.similarity < thresholds.other));
     }
     if all.is_empty() {
-        let reasons = seen.left_out.iter().take(3).map(|left_out| format!("{}: {}", left_out.name, left_out.reason));
-        let reasons = reasons.collect::<Vec<_>>().join("; ");
-        return Err(Error::NobodyElse {
-            folder: request.corpus.into(),
-            files: seen.sources.len() - references + seen.left_out.len(),
-            reasons,
-        });
+        let files = seen.sources.len() - references + seen.left_out.len();
+        return Err(request.nobody_else(files, &seen.left_out, &format!("nobody is seen alone and well for {needed:.1} s")));
     }
     all.sort_by(|one, other| other.similarity.total_cmp(&one.similarity).then(one.source.cmp(&other.source)));
     let mut people: Vec<Vec<Someone>> = Vec::new();
@@ -89,6 +83,16 @@ pub(super) fn strangers(request: &Request<'_>, eyes: &dyn Eyes, seen: &mut Seen)
         }
     }
     Ok(Strangers { people, empty })
+}
+
+/// Everybody in a file who is seen alone and well for long enough, with the similarity to the people of the dataset.
+fn alone(look: &Look, source: usize, needed: f64, similarity: impl Fn(&[f32]) -> f32) -> Vec<Someone> {
+    let of = |(person, who): (usize, &PersonSeen)| {
+        let span = look.spans(person).into_iter().find(|span| span[1] - span[0] >= needed)?;
+        let embedding = who.embedding.clone().filter(|_| who.good_faces() >= 2)?;
+        Some(Someone { source, person, span: shortened(span, LONGEST), similarity: similarity(&embedding), embedding })
+    };
+    look.people.iter().enumerate().filter_map(of).collect()
 }
 
 /// The embeddings of the people who can be recognised.

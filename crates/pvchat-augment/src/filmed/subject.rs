@@ -34,6 +34,11 @@ impl Subject {
         let same = eyes.thresholds().same;
         let alike = |person: &PersonSeen| person.embedding.as_deref().map_or(-1.0, |known| cosine(known, asked.template));
         let people: Vec<usize> = (0..look.people.len()).filter(|&person| alike(&look.people[person]) >= same).collect();
+        // Nobody has a good face: what the faces lack says why.
+        let people = match people.is_empty() {
+            true => (0..look.people.len()).filter(|&person| look.people[person].good_faces() == 0).collect(),
+            false => people,
+        };
         let verdict = |(frame, &seconds): (usize, &f64)| {
             let mut found = people.iter().flat_map(|&person| {
                 look.people[person].faces.iter().zip(&look.measured[person]).filter(|(face, _)| face.frame == frame)

@@ -2,29 +2,26 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Write,
     path::{Path, PathBuf},
 };
 
 use pvchat_data::{Dataset, QaKind, SubjectName, Video};
+use serde::Serialize;
+use tempfile::NamedTempFile;
 
 use super::{
     ClipRecord, Half, Manifest,
     ask::Questions,
     manifest::{MANIFEST, entries, is_left_over, remove},
-    source::hash_file,
 };
-use crate::Result;
+use crate::{Error, Result};
 
 /// The file next to a corpus that lists the licences of its files: a JSON object of names and licences.
 const LICENCES: &str = "licences.json";
 
-/// Writes the datasets under the names of the published files; gives the files and their SHA-256.
-pub(super) fn write_datasets(
-    names: &[SubjectName],
-    records: &[ClipRecord],
-    asked: &[Questions],
-    out: &Path,
-) -> Result<Vec<(String, String)>> {
+/// The datasets as they are written under the names of the published files.
+pub(super) fn datasets(names: &[SubjectName], records: &[ClipRecord], asked: &[Questions]) -> Result<Vec<Written>> {
     let video = |file: &str, clip: usize, is_kept: &dyn Fn(QaKind) -> bool| {
         let pairs = asked.iter().flat_map(|questions| &questions[clip]);
         let pairs = pairs.filter(|(kind, _)| is_kept(*kind)).map(|(_, pair)| pair.clone()).collect();
@@ -41,15 +38,40 @@ pub(super) fn write_datasets(
     stills.sort_by(|one, other| one.path.cmp(&other.path));
     let mut files = Vec::new();
     for (file, dataset) in dataset_files(names).into_iter().zip([train, Dataset { videos: stills }, test]) {
-        let path = out.join(&file);
-        if dataset.videos.is_empty() {
-            remove(&path)?;
-            continue;
+        if !dataset.videos.is_empty() {
+            let bytes = json(&file, &dataset)?;
+            files.push((file, bytes));
         }
-        dataset.write(&path)?;
-        files.push((file, hash_file(&path)?.0));
     }
     Ok(files)
+}
+
+/// A file of a dataset: its name and its content.
+pub(super) type Written = (String, Vec<u8>);
+
+/// A value as indented JSON.
+pub(super) fn json(file: &str, value: &impl Serialize) -> Result<Vec<u8>> {
+    let failed = |source| pvchat_data::Error::Json { file: file.into(), place: ".".into(), source };
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(failed)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Writes files, all under temporary names first: where there is no room for all of them, those of before stay.
+pub(super) fn write_together(out: &Path, files: &[Written]) -> Result<()> {
+    let mut written = Vec::with_capacity(files.len());
+    for (name, bytes) in files {
+        let path = out.join(name);
+        let io = |source| Error::Io { path: path.clone(), source };
+        let mut file = NamedTempFile::new_in(out).map_err(io)?;
+        file.write_all(bytes).map_err(io)?;
+        file.as_file().sync_all().map_err(io)?;
+        written.push((file, path));
+    }
+    for (file, path) in written {
+        file.persist(&path).map_err(|error| Error::Io { path, source: error.error })?;
+    }
+    Ok(())
 }
 
 /// The names of the published files: training, its single frames, testing.
