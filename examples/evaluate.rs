@@ -12,7 +12,7 @@ use std::{
 
 use clap::Parser;
 use pvchat::{
-    LearnOptions, Pvchat, Subject, SubjectName,
+    Error, LearnOptions, Pvchat, Subject, SubjectName,
     data::random::SeededStream,
     eval::{
         accuracy::{ExistenceAnswer, ExistenceScore, balanced_difference, balanced_estimate},
@@ -98,15 +98,24 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         Some(file) => serde_json::from_slice(&std::fs::read(file).map_err(at(file))?)?,
         None => LearnOptions::default(),
     };
-    let (mut kept, mut examined) = (0, enrolled.clone());
+    let (mut kept, mut refused, mut examined) = (0, 0, enrolled.clone());
     for seed in 0..arguments.seeds {
         let options = LearnOptions { seed, ..options.clone() };
         let started = Instant::now();
         let mut learned = Vec::new();
         for candidate in &candidates {
-            let result = pvchat.learn(&candidate.reference, &name, &options, |_| ControlFlow::Continue(()))?;
-            kept += usize::from(result.report.kept_learned);
-            learned.push(result.subject);
+            match pvchat.learn(&candidate.reference, &name, &options, |_| ControlFlow::Continue(())) {
+                Ok(result) => {
+                    kept += usize::from(result.report.kept_learned);
+                    learned.push(result.subject);
+                }
+                // The program then says to enrol.
+                Err(Error::NotLearned { .. }) => {
+                    refused += 1;
+                    learned.push(pvchat.enrol(&candidate.reference, &name)?);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         println!("seed {seed}: {:.1} s per subject learned", started.elapsed().as_secs_f32() / candidates.len() as f32);
         rows.insert(format!("learn, seed {seed}"), existence(&pvchat, &candidates, &learned)?);
@@ -119,7 +128,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         rows.extend(controls(&pvchat, &candidates, &examined)?);
     }
     let verdicts = verdicts(&rows)?;
-    let mut figures = report(&rows, &described, kept, &candidates, &verdicts)?;
+    let mut figures = report(&rows, &described, [kept, refused], &candidates, &verdicts)?;
     if let Some(path) = &arguments.curve {
         curves(&pvchat, &candidates, &[("enrol", &enrolled), ("remember", &remembered)], path)?;
     }
@@ -197,7 +206,7 @@ fn curves(pvchat: &Pvchat, candidates: &[Candidate], ways: &[(&str, &Vec<Subject
 fn report(
     rows: &BTreeMap<String, Vec<ExistenceAnswer>>,
     described: &[(String, Vec<Described>)],
-    kept: usize,
+    [kept, refused]: [usize; 2],
     candidates: &[Candidate],
     verdicts: &[(String, Verdict)],
 ) -> Outcome<serde_json::Map<String, serde_json::Value>> {
@@ -245,7 +254,8 @@ fn report(
         let difference = balanced_difference(&enrolled, &learned, 1000, &mut stream)?;
         println!("learn, {seeds} seeds together: {}", with_interval(balanced_estimate(&learned, 1000, &mut stream)));
         println!(
-            "learn - enrol, paired: {}; learned parameters kept {kept} of {} times\n",
+            "learn - enrol, paired: {}; learned parameters kept {kept} of {} times, \
+             refused by the self-check and enrolled in place of it {refused} times\n",
             with_interval(difference),
             seeds * candidates.len()
         );
