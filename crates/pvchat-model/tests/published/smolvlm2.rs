@@ -76,7 +76,7 @@ fn the_full_models_have_every_published_name_and_shape_and_no_other() {
     }
 }
 
-/// The specification lies beside the directory that `PVCHAT_GOLDEN` names, or in `shared` beside the checkout.
+/// The specification is beside the directory that `PVCHAT_GOLDEN` names, or in `shared` beside the checkout.
 #[test]
 fn the_names_and_shapes_in_the_fixtures_are_those_of_the_specification() {
     #[derive(Deserialize)]
