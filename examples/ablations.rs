@@ -272,7 +272,7 @@ impl Learning {
         let exam = Exam { characters: self.characters, seed: self.exam, level: Level::Standard };
         let candidates = exam.candidates(&pvchat)?;
         let once = existence(&pvchat, &candidates, &enrolled(&pvchat, &candidates, &name)?)?;
-        let enrolment: Vec<ExistenceAnswer> = (0..self.seeds).flat_map(|seed| of_seed(seed, &once)).collect();
+        let enrolment: Vec<ExistenceAnswer> = (0..self.seeds).flat_map(|_| once.clone()).collect();
         let mut table = Table::new([
             "learned with",
             "loss",
@@ -335,7 +335,7 @@ impl Learning {
                 subjects.extend(report.learned);
                 bar.inc(1);
             }
-            answers.extend(of_seed(seed, &existence(pvchat, candidates, &subjects)?));
+            answers.extend(existence(pvchat, candidates, &subjects)?);
         }
         bar.finish_and_clear();
         let mean = |part: usize| figures.iter().map(|figure| figure[part]).sum::<f64>() / figures.len().max(1) as f64;
@@ -355,10 +355,6 @@ fn moved(from: &Subject, to: &Subject) -> f64 {
     let length = |values: &mut dyn Iterator<Item = f32>| values.map(|value| f64::from(value).powi(2)).sum::<f64>().sqrt();
     let way = length(&mut from.values(TOKENS).iter().zip(to.values(TOKENS)).map(|(one, other)| other - one));
     way / length(&mut from.values(TOKENS).iter().copied()).max(f64::MIN_POSITIVE)
-}
-
-fn of_seed(seed: u64, answers: &[ExistenceAnswer]) -> Vec<ExistenceAnswer> {
-    answers.iter().map(|answer| ExistenceAnswer { clip: format!("{seed} {}", answer.clip), ..answer.clone() }).collect()
 }
 
 fn estimate(answers: &[ExistenceAnswer]) -> String {

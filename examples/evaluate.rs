@@ -218,13 +218,8 @@ fn report(
         answers.iter().zip(&casts).filter(|(_, one)| **one == cast).for_each(|(answer, _)| share.add(answer.is_right()));
         share.rate()
     };
-    let learned: Vec<ExistenceAnswer> = rows
-        .iter()
-        .filter(|(name, _)| name.starts_with("learn"))
-        .flat_map(|(name, answers)| {
-            answers.iter().map(move |answer| ExistenceAnswer { clip: format!("{name} {}", answer.clip), ..answer.clone() })
-        })
-        .collect();
+    let of_learning = || rows.iter().filter(|(name, _)| name.starts_with("learn"));
+    let learned: Vec<ExistenceAnswer> = of_learning().flat_map(|(_, answers)| answers).cloned().collect();
     let mut figures = serde_json::Map::new();
     for (name, answers) in rows {
         let estimate = balanced_estimate(answers, 1000, &mut stream);
@@ -241,16 +236,8 @@ fn report(
     }
     println!("{}", table.to_markdown());
     if !learned.is_empty() {
-        let seeds = rows.keys().filter(|name| name.starts_with("learn")).count();
-        let enrolled: Vec<ExistenceAnswer> = rows
-            .iter()
-            .filter(|(name, _)| name.starts_with("learn"))
-            .flat_map(|(name, _)| {
-                rows["enrol"]
-                    .iter()
-                    .map(move |answer| ExistenceAnswer { clip: format!("{name} {}", answer.clip), ..answer.clone() })
-            })
-            .collect();
+        let seeds = of_learning().count();
+        let enrolled: Vec<ExistenceAnswer> = of_learning().flat_map(|_| &rows["enrol"]).cloned().collect();
         let difference = balanced_difference(&enrolled, &learned, 1000, &mut stream)?;
         println!("learn, {seeds} seeds together: {}", with_interval(balanced_estimate(&learned, 1000, &mut stream)));
         println!(

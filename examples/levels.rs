@@ -11,7 +11,7 @@ use pvchat::{
     augment::ClipKind,
     data::random::SeededStream,
     eval::{
-        accuracy::{ExistenceAnswer, ExistenceScore, balanced_difference_over, balanced_estimate_over},
+        accuracy::{ExistenceScore, balanced_difference, balanced_estimate},
         bootstrap::Resampler,
         curve::{Judgement, calibrate, curve, equal_error},
         table::{Table, fraction, with_interval},
@@ -92,7 +92,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         {
             let answers = existence(&pvchat, &candidates, &subjects)?;
             let score = ExistenceScore::of(&answers);
-            let estimate = balanced_estimate_over(&answers, character, RESAMPLES, &mut stream);
+            let estimate = balanced_estimate(&answers, RESAMPLES, &mut stream);
             table.row([
                 level.name().to_string(),
                 way.to_string(),
@@ -140,14 +140,13 @@ fn learning(pvchat: &Pvchat, arguments: &Arguments, name: &SubjectName) -> Outco
         accept(&mut candidates);
         let before = existence(pvchat, &candidates, &enrolled(pvchat, &candidates, name)?)?;
         let subjects = candidates.iter().map(|one| people.learned(one)).collect::<Outcome<Vec<[Subject; 2]>>>()?;
-        let mut cells =
-            vec![level.name().to_string(), with_interval(balanced_estimate_over(&before, character, RESAMPLES, &mut stream))];
+        let mut cells = vec![level.name().to_string(), with_interval(balanced_estimate(&before, RESAMPLES, &mut stream))];
         let mut score = ExistenceScore::default();
         for checked in [0, 1] {
             let subjects: Vec<Subject> = subjects.iter().map(|both| both[checked].clone()).collect();
             let after = existence(pvchat, &candidates, &subjects)?;
-            cells.push(with_interval(balanced_estimate_over(&after, character, RESAMPLES, &mut stream)));
-            cells.push(with_interval(balanced_difference_over(&before, &after, character, RESAMPLES, &mut stream)?));
+            cells.push(with_interval(balanced_estimate(&after, RESAMPLES, &mut stream)));
+            cells.push(with_interval(balanced_difference(&before, &after, RESAMPLES, &mut stream)?));
             score = ExistenceScore::of(&after);
         }
         cells.extend([score.positives, score.look_alikes, score.random].map(|share| fraction(share.rate())));
@@ -254,9 +253,4 @@ fn verification(pvchat: &Pvchat, arguments: &Arguments, name: &SubjectName, stre
         table.row(cells);
     }
     Ok(table)
-}
-
-/// Whose presence an answer is about.
-fn character(answer: &ExistenceAnswer) -> String {
-    answer.clip.split('-').next().unwrap_or_default().to_string()
 }

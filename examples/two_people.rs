@@ -284,7 +284,7 @@ impl Scores {
             self.shares.entry((way, "all".into())).or_default().entry(asked.about).or_default().add(asked.right);
             if let Some((here, found)) = asked.presence {
                 let class = if here { ClipClass::Positive } else { ClipClass::Random };
-                let answer = ExistenceAnswer { clip: format!("{group} {}", asked.clip), class, found };
+                let answer = ExistenceAnswer { subject: group.to_string(), clip: asked.clip.to_string(), class, found };
                 self.existence.entry(way).or_default().push(answer);
             }
         }

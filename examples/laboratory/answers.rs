@@ -6,7 +6,7 @@ use pvchat::{
     augment::exchange::Making,
     data::random::SeededStream,
     eval::{
-        accuracy::{ClipClass, ExistenceAnswer, ExistenceScore, balanced_difference_over, balanced_estimate_over},
+        accuracy::{ClipClass, ExistenceAnswer, ExistenceScore, balanced_difference, balanced_estimate},
         presence::Presence,
         table::{Table, fraction, with_interval},
     },
@@ -64,7 +64,7 @@ fn answers(rows: &[Row], threshold: f32) -> Vec<ExistenceAnswer> {
             Cast::Random => ClipClass::Random,
         };
         let found = if presence > threshold { Presence::Present } else { Presence::Absent };
-        ExistenceAnswer { clip: format!("{}-{number}", row.character), class, found }
+        ExistenceAnswer { subject: row.character.to_string(), clip: number.to_string(), class, found }
     };
     rows.iter()
         .flat_map(|row| row.clips.iter().enumerate().map(move |(number, (cast, presence))| (row, number, *cast, *presence)))
@@ -129,11 +129,10 @@ pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<()> {
         "seconds",
     ]);
     let mut made = Table::new(["way", "made with the character", "made look-alikes", "made strangers"]);
-    let character = |answer: &ExistenceAnswer| answer.clip.split('-').next().unwrap_or_default().to_string();
     for way in &ways {
         let rows = of(way);
         let at = threshold(&rows);
-        let estimate = balanced_estimate_over(&answers(&rows, at), character, RESAMPLES, &mut stream);
+        let estimate = balanced_estimate(&answers(&rows, at), RESAMPLES, &mut stream);
         let [positives, two, one, random] = shares(&rows, at);
         let seconds = rows.iter().map(|row| row.seconds).sum::<f64>() / rows.len() as f64;
         let seeds = rows.iter().map(|row| row.seed).collect::<std::collections::BTreeSet<_>>().len();
@@ -184,7 +183,7 @@ pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<()> {
             let both = rows.iter().filter_map(|row| Some((same(&its, row)?.clone(), row.clone())));
             let (baseline, own): (Vec<Row>, Vec<Row>) = both.unzip();
             let [baseline, own] = [answers(&baseline, threshold(&its)), answers(&own, 0.5)];
-            let difference = balanced_difference_over(&baseline, &own, character, RESAMPLES, &mut stream);
+            let difference = balanced_difference(&baseline, &own, RESAMPLES, &mut stream);
             cells.push(with_interval(difference?));
         }
         differences.row(cells);

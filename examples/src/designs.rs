@@ -220,10 +220,10 @@ fn report(designs: &[(&str, Design)], rows: &[Vec<Figures>]) -> Outcome<()> {
         "another's tokens",
     ];
     let mut table = Table::new(own.into_iter().chain(DESCRIPTION_COLUMNS));
-    let first = rows.first().map(|row| labelled(row, |figures| &figures.answers)).unwrap_or_default();
+    let first = rows.first().map(|row| of_seeds(row, |figures| &figures.answers)).unwrap_or_default();
     for ((name, design), row) in designs.iter().zip(rows) {
-        let answers = labelled(row, |figures| &figures.answers);
-        let control = |of: fn(&Figures) -> &Vec<ExistenceAnswer>| fraction(ExistenceScore::of(&labelled(row, of)).balanced());
+        let answers = of_seeds(row, |figures| &figures.answers);
+        let control = |of: fn(&Figures) -> &Vec<ExistenceAnswer>| fraction(ExistenceScore::of(&of_seeds(row, of)).balanced());
         let mut stream = SeededStream::new(7);
         let difference = balanced_difference(&first, &answers, 1000, &mut stream)?;
         let mean = |part: fn(&Figures) -> f64| fraction(Some(row.iter().map(part).sum::<f64>() / row.len().max(1) as f64));
@@ -251,11 +251,7 @@ fn report(designs: &[(&str, Design)], rows: &[Vec<Figures>]) -> Outcome<()> {
     Ok(())
 }
 
-/// The answers of every seed, distinguished by the names of their clips.
-fn labelled(row: &[Figures], of: fn(&Figures) -> &Vec<ExistenceAnswer>) -> Vec<ExistenceAnswer> {
-    let of_seed = |(seed, figures): (usize, &Figures)| {
-        let label = move |answer: &ExistenceAnswer| ExistenceAnswer { clip: format!("{seed} {}", answer.clip), ..answer.clone() };
-        of(figures).iter().map(label).collect::<Vec<_>>()
-    };
-    row.iter().enumerate().flat_map(of_seed).collect()
+/// The answers of every seed.
+fn of_seeds(row: &[Figures], of: fn(&Figures) -> &Vec<ExistenceAnswer>) -> Vec<ExistenceAnswer> {
+    row.iter().flat_map(of).cloned().collect()
 }

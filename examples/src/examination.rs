@@ -120,7 +120,7 @@ pub fn answered<T>(
                 Cast::Random => ClipClass::Random,
             };
             let found = if presence > 0.5 { Presence::Present } else { Presence::Absent };
-            answers.push(ExistenceAnswer { clip: format!("{number}-{clip}"), class, found });
+            answers.push(ExistenceAnswer { subject: number.to_string(), clip: clip.to_string(), class, found });
         }
     }
     Ok(answers)

@@ -39,7 +39,10 @@ impl fmt::Display for ClipClass {
 /// What a model answered to one existence question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExistenceAnswer {
-    /// The clip, so that its questions are resampled together and two models can be paired.
+    /// The person who was asked about. All answers about one person are resampled together: they resemble each other, and those
+    /// of several trainings are not more people.
+    pub subject: String,
+    /// The clip, so that two models can be paired.
     pub clip: String,
     /// Who is in it.
     pub class: ClipClass,
@@ -113,30 +116,17 @@ impl ExistenceScore {
     }
 }
 
-/// Balanced existence accuracy with its bootstrap interval over clips, within their classes.
+/// Balanced existence accuracy with its bootstrap interval over subjects.
 pub fn balanced_estimate(answers: &[ExistenceAnswer], resamples: usize, stream: &mut SeededStream) -> Option<Estimate> {
     let statistic = |items: &[usize]| ExistenceScore::of(items.iter().map(|&index| &answers[index])).balanced();
     resampler(answers).estimate(statistic, resamples, stream)
 }
 
-/// The same with its interval over clusters of answers, for example the characters that are asked for: clips of one character
-/// resemble each other, so that an interval over clips is too narrow for a claim about people. All classes of a cluster are
-/// drawn together, and answers of several trainings about one character belong to one cluster.
-pub fn balanced_estimate_over<C: Ord>(
-    answers: &[ExistenceAnswer],
-    cluster: impl Fn(&ExistenceAnswer) -> C,
-    resamples: usize,
-    stream: &mut SeededStream,
-) -> Option<Estimate> {
-    let statistic = |items: &[usize]| ExistenceScore::of(items.iter().map(|&index| &answers[index])).balanced();
-    Resampler::new(answers.iter().map(|answer| ((), cluster(answer)))).estimate(statistic, resamples, stream)
-}
-
 /// How much better the second model is than the first in balanced existence accuracy, on the same questions:
-/// a paired bootstrap, both models scored on the same resampled clips.
+/// a paired bootstrap, both models scored on the same resampled subjects.
 ///
 /// # Errors
-/// [`Error::Unpaired`] if the answers do not belong to the same clips in the same order.
+/// [`Error::Unpaired`] if the answers do not belong to the same subjects and clips in the same order.
 pub fn balanced_difference(
     first: &[ExistenceAnswer],
     second: &[ExistenceAnswer],
@@ -144,40 +134,21 @@ pub fn balanced_difference(
     stream: &mut SeededStream,
 ) -> Result<Option<Estimate>> {
     check_paired(first, second)?;
-    Ok(resampler(first).estimate(difference(first, second), resamples, stream))
-}
-
-/// The same with its interval over clusters of answers; see [`balanced_estimate_over`].
-///
-/// # Errors
-/// As [`balanced_difference`].
-pub fn balanced_difference_over<C: Ord>(
-    first: &[ExistenceAnswer],
-    second: &[ExistenceAnswer],
-    cluster: impl Fn(&ExistenceAnswer) -> C,
-    resamples: usize,
-    stream: &mut SeededStream,
-) -> Result<Option<Estimate>> {
-    check_paired(first, second)?;
-    let clusters = Resampler::new(first.iter().map(|answer| ((), cluster(answer))));
-    Ok(clusters.estimate(difference(first, second), resamples, stream))
-}
-
-/// The second model's balanced accuracy on some answers less that of the first.
-fn difference(first: &[ExistenceAnswer], second: &[ExistenceAnswer]) -> impl Fn(&[usize]) -> Option<f64> {
     let score =
         |answers: &[ExistenceAnswer], items: &[usize]| ExistenceScore::of(items.iter().map(|&index| &answers[index])).balanced();
-    move |items: &[usize]| Some(score(second, items)? - score(first, items)?)
+    let difference = |items: &[usize]| Some(score(second, items)? - score(first, items)?);
+    Ok(resampler(first).estimate(difference, resamples, stream))
 }
 
 fn check_paired(first: &[ExistenceAnswer], second: &[ExistenceAnswer]) -> Result<()> {
     let describe = |answer: Option<&ExistenceAnswer>| match answer {
-        Some(answer) => format!("{}, {}", answer.clip, answer.class),
+        Some(answer) => format!("{}, {}, {}", answer.subject, answer.clip, answer.class),
         None => "none".into(),
     };
     for index in 0..first.len().max(second.len()) {
         let (one, other) = (first.get(index), second.get(index));
-        if one.map(|answer| (&answer.clip, answer.class)) != other.map(|answer| (&answer.clip, answer.class)) {
+        let key = |answer: &ExistenceAnswer| (answer.subject.clone(), answer.clip.clone(), answer.class);
+        if one.map(key) != other.map(key) {
             return Err(Error::Unpaired { index, first: describe(one), second: describe(other) });
         }
     }
@@ -185,21 +156,22 @@ fn check_paired(first: &[ExistenceAnswer], second: &[ExistenceAnswer]) -> Result
 }
 
 fn resampler(answers: &[ExistenceAnswer]) -> Resampler {
-    Resampler::new(answers.iter().map(|answer| (answer.class, &answer.clip)))
+    Resampler::new(answers.iter().map(|answer| ((), &answer.subject)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// `right` of 10 answers right, 2 per clip, in each class.
+    /// `right` of 10 answers right in each class, two of them about each of five people.
     fn answers(right: [usize; 3]) -> Vec<ExistenceAnswer> {
         let mut answers = Vec::new();
         for (class, right) in ClipClass::ALL.into_iter().zip(right) {
             for index in 0..10 {
                 let truth = if class == ClipClass::Positive { Presence::Present } else { Presence::Absent };
                 let found = if index < right { truth } else { Presence::Unknown };
-                answers.push(ExistenceAnswer { clip: format!("{class} {}", index / 2), class, found });
+                let (subject, clip) = ((index / 2).to_string(), format!("{class} {index}"));
+                answers.push(ExistenceAnswer { subject, clip, class, found });
             }
         }
         answers
@@ -220,6 +192,17 @@ mod tests {
             assert_eq!(ExistenceScore::of(&constant).balanced(), Some(0.5));
         }
         assert_eq!(ExistenceScore::of(&answers([0, 0, 0])).balanced(), Some(0.0), "unknown is wrong everywhere");
+    }
+
+    #[test]
+    fn several_trainings_are_not_more_people() {
+        let once = answers([7, 5, 9]);
+        let width = |answers: &[ExistenceAnswer]| {
+            let interval = balanced_estimate(answers, 2000, &mut SeededStream::new(3)).unwrap().interval;
+            interval.high - interval.low
+        };
+        let [one, four] = [width(&once), width(&[once.clone(), once.clone(), once.clone(), once.clone()].concat())];
+        assert!((one - four).abs() < 0.01, "{one} {four}");
     }
 
     #[test]
@@ -246,8 +229,9 @@ mod tests {
         let (worse, better) = (answers([6, 4, 6]), answers([8, 6, 8]));
         let difference = balanced_difference(&worse, &better, 1000, &mut SeededStream::new(2)).unwrap().unwrap();
         assert!((difference.value - 0.2).abs() < 1e-12);
-        // One clip of five differs in each class, so a resample misses all three with probability 0.8^15.
-        let expected = 1.0 - 0.8f64.powi(15) / 2.0;
+        // The answers about two people of five differ (6 and 7 of the positives, 4 and 5 of the look-alikes), so a resample misses both
+        // with probability 0.6^5.
+        let expected = 1.0 - 0.6f64.powi(5) / 2.0;
         assert!(difference.interval.low >= 0.0 && (difference.above_zero - expected).abs() < 0.015, "{difference:?}");
         let same = balanced_difference(&worse, &worse, 50, &mut SeededStream::new(2)).unwrap().unwrap();
         assert_eq!((same.value, same.above_zero), (0.0, 0.5));

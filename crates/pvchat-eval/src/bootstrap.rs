@@ -1,6 +1,6 @@
 //! The uncertainty of a figure: Wilson intervals of shares, bootstrap intervals of anything, paired differences.
 //!
-//! All intervals hold 95 %. Questions about one clip are not independent, so the bootstrap draws whole clips.
+//! All intervals hold 95 %. Answers about one person are not independent, so that a bootstrap draws whole clusters of them.
 
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};

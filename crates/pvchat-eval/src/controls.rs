@@ -80,6 +80,7 @@ mod tests {
     fn answers(yes: impl Fn(usize) -> bool) -> Vec<ExistenceAnswer> {
         (0..60)
             .map(|number| ExistenceAnswer {
+                subject: (number / 6).to_string(),
                 clip: number.to_string(),
                 class: [ClipClass::Positive, ClipClass::LookAlike, ClipClass::Random][number % 3],
                 found: if yes(number) { Presence::Present } else { Presence::Absent },

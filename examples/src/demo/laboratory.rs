@@ -193,7 +193,7 @@ impl<'a> Exam<'a> {
             let answer = self.pvchat.ask(&self.subjects, clip, question)?;
             self.asked += 1;
             let found = presence(&answer.text, &self.subjects[0].info.name);
-            let judged = ExistenceAnswer { clip: truth.file.clone(), class: truth.class.class(), found };
+            let judged = ExistenceAnswer { subject: "Aa".into(), clip: truth.file.clone(), class: truth.class.class(), found };
             let certainty =
                 answer.presence.first().map_or(String::new(), |(_, probability)| format!(" ({:.0} %)", 100.0 * probability));
             let answer = format!("{}{certainty}", answer.text);
