@@ -225,6 +225,10 @@ impl Describer for LazyBase {
         self.folder.frames()
     }
 
+    fn frames_of(&self, seconds: f64) -> usize {
+        self.folder.frames_of(seconds)
+    }
+
     fn sees_pictures(&self) -> bool {
         self.folder.sees_pictures()
     }

@@ -225,7 +225,7 @@ fn still(vilm: &Vilm, shot: &Shot, clip: &Sight) -> Result<Sight> {
     Ok(Sight {
         tokens: clip.tokens.clone().narrow(1, frames / 2 * each, each),
         identity: clip.identity.clone(),
-        shown: vec![Shown::Picture],
+        shown: vec![Shown::WHOLE],
     })
 }
 

@@ -52,7 +52,7 @@ impl VilmParameters {
         let clips = images / tiles;
         // An encoder that sees every frame by itself gives the tokens of one picture after another.
         let shown = match config.vision.most_frames() {
-            Some(_) => vec![Shown::Picture; tiles * count / config.vision.tokens().max(1)],
+            Some(_) => vec![Shown::WHOLE; tiles * count / config.vision.tokens().max(1)],
             None => vec![Shown::Tiles(tiles)],
         };
         Sight { tokens: tokens.reshape([clips, tiles * count, width]), identity: identity.narrow(0, 0, clips), shown }

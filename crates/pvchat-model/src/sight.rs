@@ -18,17 +18,25 @@ pub enum Shown {
         /// The length of the clip in seconds.
         duration: f64,
     },
-    /// One picture by itself.
-    Picture,
+    /// One image by itself: its tiles row by row, then the whole; the whole alone where both are 0.
+    Image {
+        /// Rows of tiles.
+        rows: usize,
+        /// Tiles in a row.
+        columns: usize,
+    },
 }
 
 impl Shown {
+    /// One image that is not cut into tiles.
+    pub const WHOLE: Self = Self::Image { rows: 0, columns: 0 };
+
     /// Pictures in this stretch; a tile counts as one.
     pub fn pictures(&self) -> usize {
         match self {
             Self::Tiles(tiles) => *tiles,
             Self::Video { seconds, .. } => seconds.len(),
-            Self::Picture => 1,
+            Self::Image { rows, columns } => rows * columns + 1,
         }
     }
 }

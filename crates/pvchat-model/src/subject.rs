@@ -462,24 +462,31 @@ mod tests {
         }
     }
 
+    /// Written by commits 2e1ca68 and e64de1b: element `i` of the `k`-th tensor is `((37 i + 11 k) mod 64) / 32 - 1`, where the
+    /// tensors of the [`Adaptation`] follow the subject's own, in the order of their names.
     #[test]
-    fn files_of_the_versions_before_are_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("Aa.subject.safetensors");
-        for (version, adapted) in [(1, false), (2, true)] {
-            let subject = subject(adapted);
-            subject.save(&file).unwrap();
-            let bytes = std::fs::read(&file).unwrap();
-            let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
-            let mut info: serde_json::Value = serde_json::from_str(&header.metadata().as_ref().unwrap()[INFO]).unwrap();
-            info.as_object_mut().unwrap().remove("checksum").unwrap();
-            info["format_version"] = version.into();
-            let tensors = SafeTensors::deserialize(&bytes).unwrap();
-            let old = safetensors::serialize(tensors.tensors(), Some([(INFO.to_string(), info.to_string())].into())).unwrap();
-            std::fs::write(&file, old).unwrap();
+    fn files_that_the_versions_before_wrote_are_read() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/subjects");
+        for (version, adapted) in [(1, 0), (2, 22)] {
+            let file = fixtures.join(format!("version-{version}.safetensors"));
             let read = Subject::load(&file, "base").unwrap();
             assert_eq!(read.info.format_version, version);
-            assert_eq!(Subject { info: subject.info.clone(), ..read }, subject);
+            assert_eq!((read.info.name.to_string(), read.info.origin), ("<Aa>".into(), Origin::Learned));
+            assert_eq!(read.info.training, [("final_loss".into(), 0.375), ("steps".into(), 12.0)].into());
+            let own = [(TOKENS, [3, 4].as_slice()), (IDENTITY, &[5]), (WORD_ROW, &[6]), (HEAD_ROW, &[6])];
+            let adaptation = read.adaptation.as_deref();
+            assert_eq!((read.tensors.len(), adaptation.map_or(0, |own| own.parameters.len())), (4, adapted));
+            assert!(adaptation.is_none_or(|own| own.trains == Trains::Personal && own.lora.rank == 2));
+            let own = own.into_iter().map(|(name, shape)| {
+                assert_eq!(read.tensors[name].shape, shape, "{name}");
+                (name, &read.tensors[name])
+            });
+            let added = adaptation.into_iter().flat_map(|adaptation| &adaptation.parameters);
+            for (k, (name, tensor)) in own.chain(added.map(|(name, tensor)| (name.as_str(), tensor))).enumerate() {
+                let expected = (0..tensor.values.len()).map(|i| ((37 * i + 11 * k) % 64) as f32 / 32.0 - 1.0);
+                assert!(tensor.values.iter().copied().eq(expected), "{name}");
+                assert_eq!(tensor.shape.iter().product::<usize>(), tensor.values.len(), "{name}");
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::{
     checkpoint,
     families::VisionTower,
     personal::PersonalTensors,
+    preprocess::{ImageTiles, squares::normalised},
     prompt::{LONGEST_TEXT, Segment, TextCodec},
     sight::{Readout, Shown, Sight},
     subject::{FORMAT_VERSION, Origin, Subject, SubjectInfo},
@@ -182,6 +183,23 @@ impl Vilm {
             }
         };
         Ok(Sight { tokens, identity, shown: vec![Shown::Video { seconds: seconds.to_vec(), duration }] })
+    }
+
+    /// As [`look`](Self::look) at one image by itself, in the tiles of the model's own preprocessing. A model that sees clips only
+    /// sees a clip of it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for an image that is empty or too large.
+    pub fn look_at_image(&self, image: &RgbImage) -> Result<Sight> {
+        let Some(ImageTiles { rows, columns, pixels }) = self.config.vision.image_tiles(image)? else {
+            return self.look(&[&self.prepare(&vec![image.clone(); self.frames()])]);
+        };
+        let (tiles, side) = (rows * columns + 1, self.image_size());
+        let pixels = TensorData::new(normalised(&pixels), [1, tiles, 3, side, side]);
+        let pixels = Tensor::<5>::from_data(pixels, &self.device).swap_dims(1, 2);
+        let encoder = &self.parameters.vision_encoder;
+        let sight = self.look_upper(encoder, encoder.lower(pixels)?);
+        Ok(Sight { shown: vec![Shown::Image { rows, columns }], ..sight })
     }
 
     /// What a prompt without a clip has in front of its question.

@@ -91,9 +91,14 @@ impl BaseFolder {
         self.config.family
     }
 
-    /// How many frames of a stretch it looks at.
+    /// How many frames of a stretch it looks at, at most.
     pub fn frames(&self) -> usize {
         self.config.vision.frames()
+    }
+
+    /// How many frames it looks at of a stretch of that many seconds.
+    pub fn frames_of(&self, seconds: f64) -> usize {
+        self.config.vision.frames_of(seconds)
     }
 
     /// Whether it can look at a picture in addition to the frames.

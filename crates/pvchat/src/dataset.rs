@@ -213,17 +213,13 @@ impl Describe for Base<'_> {
     fn describe(&mut self, clip: &ShownClip<'_>, question: &str, subject: &str) -> std::result::Result<Option<String>, Failure> {
         let bare = subject.trim_matches(['<', '>']);
         let is_shown = self.base.sees_pictures();
-        let count = self.base.frames().clamp(1, clip.frames.len().max(1));
+        let duration = clip.seconds.last().copied().unwrap_or(0.0);
+        let count = self.base.frames_of(duration).clamp(1, clip.frames.len().max(1));
         let places: Vec<usize> = (0..count).map(|number| (2 * number + 1) * clip.frames.len() / (2 * count)).collect();
         let frames: Vec<RgbImage> = places.iter().filter_map(|&place| clip.frames.get(place).cloned()).collect();
         let seconds: Vec<f64> = places.iter().filter_map(|&place| clip.seconds.get(place).copied()).collect();
-        let pictures = Pictures {
-            key: clip.key,
-            frames: &frames,
-            seconds: &seconds,
-            duration: clip.seconds.last().copied().unwrap_or(0.0),
-            person: is_shown.then_some(clip.person),
-        };
+        let pictures =
+            Pictures { key: clip.key, frames: &frames, seconds: &seconds, duration, person: is_shown.then_some(clip.person) };
         let said = self.base.describe(&pictures, &phrasebook::question(question, bare, is_shown))?;
         if said.trim().is_empty() {
             return Ok(None);

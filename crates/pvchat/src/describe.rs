@@ -40,13 +40,25 @@ pub struct Pictures<'a> {
     pub person: Option<&'a RgbImage>,
 }
 
+impl Pictures<'_> {
+    /// Whether this is a photo and not footage.
+    fn is_photo(&self) -> bool {
+        self.frames.len() == 1 && self.duration == 0.0
+    }
+}
+
 /// Something that says what pictures show.
 pub trait Describer: std::fmt::Debug + Send {
     /// What it is called, in [`Described::by`].
     fn name(&self) -> &str;
 
-    /// How many frames of a stretch it looks at.
+    /// How many frames of a stretch it looks at, at most.
     fn frames(&self) -> usize;
+
+    /// How many frames it looks at of a stretch of that many seconds.
+    fn frames_of(&self, _seconds: f64) -> usize {
+        self.frames()
+    }
 
     /// Whether it can look at a picture in addition to the frames.
     fn sees_pictures(&self) -> bool;
@@ -157,13 +169,17 @@ impl Describer for BaseDescriber {
         self.vilm.frames()
     }
 
+    fn frames_of(&self, seconds: f64) -> usize {
+        self.vilm.config().vision.frames_of(seconds)
+    }
+
     fn sees_pictures(&self) -> bool {
         self.vilm.config().vision.most_frames().is_some()
     }
 
     fn describe(&mut self, pictures: &Pictures<'_>, question: &str) -> Result<String> {
         self.vilm.codec().check_question(question)?;
-        let mut sight = self.stretch(pictures)?;
+        let mut sight = if pictures.is_photo() { self.photo(pictures)? } else { self.stretch(pictures)? };
         if let Some(person) = pictures.person.filter(|_| self.sees_pictures()) {
             let look = |vilm: &Vilm| Ok(vilm.look(&[std::slice::from_ref(person)])?);
             let key = stretch_key(pictures.key, pictures.seconds, pictures.duration);
@@ -202,6 +218,12 @@ fn stretch_key(key: &str, seconds: &[f64], duration: f64) -> String {
 }
 
 impl BaseDescriber {
+    /// The base's encoding of a photo.
+    fn photo(&mut self, pictures: &Pictures<'_>) -> Result<Sight> {
+        let Pictures { key, frames: [photo], .. } = *pictures else { return self.stretch(pictures) };
+        self.look(format!("{key}, a photo"), |vilm| Ok(vilm.look_at_image(photo)?))
+    }
+
     /// The base's encoding of the frames of a stretch.
     fn stretch(&mut self, pictures: &Pictures<'_>) -> Result<Sight> {
         let Pictures { key, frames, seconds, duration, .. } = *pictures;
@@ -308,9 +330,11 @@ impl People {
             let (text, verdict) = scene.answer(&present);
             return Ok((Part { asked, text, verdict, described: None }, presence));
         }
-        let seconds = times(&presence.moments, describer.frames());
-        let frames = self.frames_at(footage, &seconds)?;
         let is_learned = describer.has_learned(name);
+        // It was learned from that many frames of each clip, however long.
+        let count = if is_learned { describer.frames() } else { describer.frames_of(length(&presence.moments)) };
+        let seconds = times(&presence.moments, count);
+        let frames = self.frames_at(footage, &seconds)?;
         let person = match longest(&presence.moments) {
             Some(moment) if !is_learned && describer.sees_pictures() => Some(body(&self.frame(footage, moment.best)?, moment)),
             _ => None,
@@ -338,7 +362,7 @@ impl People {
     /// A question that names nobody is about the footage as a whole.
     fn describe_footage(&self, footage: &Footage, question: &str, describer: &mut dyn Describer) -> Result<Part> {
         let duration = footage.duration.unwrap_or(0.0);
-        let count = describer.frames().max(1);
+        let count = describer.frames_of(duration).max(1);
         let seconds: Vec<f64> = match duration > 0.0 {
             true => (0..count).map(|at| duration * (at as f64 + 0.5) / count as f64).collect(),
             false => vec![0.0],
@@ -368,13 +392,18 @@ fn wants_description(part: &Part) -> bool {
     part.asked.kind == AskedKind::Refused(Refusal::NeedsDescription) || part.text.contains(NEEDS_DESCRIPTION)
 }
 
+/// How long the moments are together, in seconds.
+fn length(moments: &[Moment]) -> f64 {
+    moments.iter().map(|moment| (moment.end - moment.start).max(0.0)).sum()
+}
+
 fn longest(moments: &[Moment]) -> Option<&Moment> {
     moments.iter().max_by(|one, other| (one.end - one.start).total_cmp(&(other.end - other.start)))
 }
 
 /// `count` times in the moments, evenly over their whole length, in order; the best time of each where they have none.
 fn times(moments: &[Moment], count: usize) -> Vec<f64> {
-    let total: f64 = moments.iter().map(|moment| (moment.end - moment.start).max(0.0)).sum();
+    let total = length(moments);
     if total <= 0.0 {
         return moments.iter().map(|moment| moment.best).take(count.max(1)).collect();
     }

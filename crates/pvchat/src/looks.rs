@@ -87,7 +87,8 @@ mod tests {
     use super::*;
 
     fn sight(value: f32, device: &Device) -> Sight {
-        let shown = vec![Shown::Video { seconds: vec![0.5, 1.25], duration: 3.0 }, Shown::Picture, Shown::Tiles(2)];
+        let shown =
+            vec![Shown::Video { seconds: vec![0.5, 1.25], duration: 3.0 }, Shown::Image { rows: 2, columns: 3 }, Shown::Tiles(2)];
         Sight { tokens: Tensor::full([1, 4, 3], value, device), identity: Tensor::zeros([1, 0, 0], device), shown }
     }
 

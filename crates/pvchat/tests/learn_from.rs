@@ -1,6 +1,9 @@
 //! Somebody is learned from clips on a base without queries, a tiny SmolVLM2 with random weights, and asked about.
 #![cfg(feature = "flex")]
 
+#[path = "../../pvchat-model/tests/published/small.rs"]
+#[allow(dead_code)] // the tests of the model use all of it
+mod small;
 #[path = "../../pvchat-model/tests/published/tiny_smolvlm2.rs"]
 #[allow(dead_code)] // the tests of the model use all of it
 mod tiny_smolvlm2;
@@ -13,7 +16,8 @@ use std::{
 
 use image::{Rgb, RgbImage};
 use pvchat::{
-    BaseDescriber, BaseFolder, Error, LearnEvent, LearnOptions, Pvchat, Shot, SubjectFolder, SubjectName, Vilm,
+    BaseDescriber, BaseFolder, Describer, Error, LearnEvent, LearnOptions, Pictures, Pvchat, Shot, SubjectFolder, SubjectName,
+    Vilm,
     augment::Nobody,
     burn::{
         module::{Module, ModuleVisitor, Param},
@@ -36,6 +40,8 @@ use tiny_smolvlm2::{folder_drawn, published};
 
 /// What the base is asked for presence.
 const QUESTION: &str = "Is <Aa> in this video? Answer with yes or no.";
+/// A question that names nobody.
+const QUESTION_OF_ALL: &str = "What is this?";
 
 fn name() -> SubjectName {
     "Aa".parse().unwrap()
@@ -194,6 +200,58 @@ fn a_folder_is_opened_in_half_precision_to_ask_and_in_full_precision_to_learn() 
         assert_eq!(tokens(opened.vilm()), tokens(expected), "{trains}");
     }
     assert_eq!(BaseDescriber::new(whole, "tiny").unwrap().precision(), None);
+}
+
+/// The miniature's family is learned on in `plain_base`.
+#[test]
+fn somebody_is_learned_on_the_papers_base_from_the_same_clips() {
+    let folder = small::folder(3, usize::MAX);
+    let pvchat = Pvchat::new(Vilm::open(folder.path(), &Device::flex()).unwrap(), Box::new(Nobody));
+    let before = digest(pvchat.vilm());
+    let shots: Vec<Shot> = shots(4)
+        .into_iter()
+        .map(|shot| {
+            let answer = if shot.present { "\u{2581}Yes" } else { "\u{2581}No" };
+            let frames = shot.frames.iter().cycle().take(pvchat.vilm().frames()).cloned().collect::<Vec<_>>();
+            let seconds = (0..frames.len()).map(|frame| frame as f64 * shot.duration / frames.len() as f64).collect();
+            Shot { frames, seconds, pairs: vec![QaPair::new(QaKind::Existence, "Is <Aa> in this video?", answer)], ..shot }
+        })
+        .collect();
+    for trains in [Trains::Personal, Trains::PersonalAndBridge, Trains::PersonalBridgeAndVision] {
+        let learned = pvchat.learn_from(&shots, &name(), &options(trains, 20), |_| ControlFlow::Continue(())).unwrap();
+        let losses: Vec<f32> = learned.report.steps.iter().map(|step| step.loss).collect();
+        let (first, last) = (mean(&losses[..4]), mean(&losses[losses.len() - 4..]));
+        assert!(last < 0.5 * first, "{trains}: {first} to {last}");
+        assert_eq!(digest(pvchat.vilm()), before, "the base stays as it was");
+        let copy = tempfile::tempdir().unwrap();
+        let file = copy.path().join("Aa.subject.safetensors");
+        learned.subject.save(&file).unwrap();
+        assert_eq!(Subject::load(&file, pvchat.vilm().fingerprint()).unwrap(), learned.subject, "{trains}");
+    }
+}
+
+#[test]
+fn a_photo_is_described_from_its_tiles_and_footage_from_its_frames() {
+    let (folder, pvchat) = base();
+    let photo = RgbImage::from_fn(90, 60, |x, y| Rgb([(x * 2) as u8, (y * 4) as u8, (x + y) as u8]));
+    let vilm = pvchat.vilm();
+    let view = vilm.with_subjects(&[]);
+    let said = |sight| {
+        let answer = view.ask(&sight, QUESTION_OF_ALL, &view.default_options(), |_| ControlFlow::Continue(()));
+        answer.unwrap().text.trim().to_string()
+    };
+    let expected =
+        [said(vilm.look_at_image(&photo).unwrap()), said(vilm.look_at(std::slice::from_ref(&photo), &[0.0], 0.4).unwrap())];
+    assert_ne!(expected[0], expected[1]);
+    let vilm = Vilm::open(folder.path(), &Device::flex()).unwrap();
+    let mut describer = BaseDescriber::new(vilm, "tiny").unwrap();
+    for (duration, expected) in [0.0, 0.4].into_iter().zip(&expected) {
+        let frames = std::slice::from_ref(&photo);
+        let pictures = Pictures { key: "photo", frames, seconds: &[0.0], duration, person: None };
+        assert_eq!(&describer.describe(&pictures, QUESTION_OF_ALL).unwrap(), expected, "{duration} s");
+    }
+    // A frame for each second, as published.
+    assert_eq!([0.0, 2.9, 60.0].map(|seconds| describer.frames_of(seconds)), [1, 3, 8]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The vision encoders of all families, one line each, as configuration and as module.
 
 use burn::prelude::*;
+use image::RgbImage;
 use pvchat_data::random::SeededStream;
 use pvchat_nn::{
     packed::{Precision, Weights},
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Result,
     module_enum::module_enum,
+    preprocess::ImageTiles,
     vision::{Encoded, VisionEncoder},
 };
 
@@ -43,6 +45,19 @@ pub trait EncoderConfig {
 
     /// Frames per clip.
     fn frames(&self) -> usize;
+
+    /// Frames of a stretch of that many seconds, [`frames`](Self::frames) at most: for encoders that take any number.
+    fn frames_of(&self, _seconds: f64) -> usize {
+        self.frames()
+    }
+
+    /// The squares of an image by itself; `None` for encoders that see clips only.
+    ///
+    /// # Errors
+    /// As [`SquaresConfig::image_tiles`](crate::preprocess::SquaresConfig::image_tiles).
+    fn image_tiles(&self, _image: &RgbImage) -> Result<Option<ImageTiles>> {
+        Ok(None)
+    }
 
     /// Width of a token.
     fn width(&self) -> usize;

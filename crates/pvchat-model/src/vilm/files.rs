@@ -142,7 +142,7 @@ fn read_texts(folder: &Path) -> Result<(VilmConfig, TextCodec)> {
     let codec = TextCodec::open(&tokenizer, config.prompt.clone())?;
     if let Some(pictures) = &config.prompt.pictures {
         // A tokenizer without the tokens of a picture is refused here and not at the first question.
-        (pictures.prefix)(&codec, &[Shown::Picture]).map_err(|error| match error {
+        (pictures.prefix)(&codec, &[Shown::WHOLE]).map_err(|error| match error {
             Error::File { problem, remedy, .. } => Error::File { file: tokenizer, problem, remedy },
             other => other,
         })?;

@@ -428,6 +428,9 @@ fn clips_that_frames_cannot_be_chosen_of_are_errors() {
     }
     // More frames than the clip has: each once. A rate that is not known: 24 frames a second.
     assert_eq!(FrameSampling { per_second: 100.0, ..plan }.choose(3, 25.0, 0.12).unwrap(), [0, 1, 2]);
+    for (seconds, expected) in [(0.0, 1), (0.4, 1), (2.5, 2), (3.0, 3), (1e9, 64), (f64::NAN, 1), (-1.0, 1)] {
+        assert_eq!(plan.count(seconds), expected, "{seconds}");
+    }
     assert_eq!(frame_times(&[0, 36], None).unwrap(), [0.0, 1.5]);
 }
 

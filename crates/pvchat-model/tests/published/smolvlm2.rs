@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
@@ -10,8 +11,11 @@ use image::RgbImage;
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     checkpoint,
-    families::smolvlm2::{self, FAMILY, SmolVlm2Config},
+    families::smolvlm2::{self, Conversation, FAMILY, Message, Part, PromptCodec, Role, SmolVlm2Config},
+    preprocess::squares::normalised,
+    sight::Shown,
     vilm::Vilm,
+    vision::VisionEncoder,
 };
 use pvchat_nn::{language::GenerationOptions, weights::inventory};
 use serde::Deserialize;
@@ -128,6 +132,52 @@ fn a_frame_that_looks_like_an_earlier_one_is_not_encoded_again() {
         assert!(furthest < 1e-4, "{furthest}");
     }
     assert_ne!(look(&[noisy])[0], seen[0], "by itself it is another picture");
+}
+
+/// The bytes of the tiles, and prompts with tiles, are held by golden files (`smolvlm_text`); this holds that a look has both.
+#[test]
+fn an_image_by_itself_is_seen_in_tiles_and_asked_about_as_published() {
+    let folder = folder(&published(), usize::MAX);
+    let vilm = open(folder.path());
+    let image = RgbImage::from_fn(90, 60, |x, y| image::Rgb([(x * 2) as u8, (y * 4) as u8, ((x + y) % 7 * 30) as u8]));
+    let tiles = published().image.image_tiles(&image).unwrap();
+    let (rows, columns, count) = (tiles.rows, tiles.columns, tiles.rows * tiles.columns + 1);
+    assert!(rows > 1 && columns > 1);
+    let seen = vilm.look_at_image(&image).unwrap();
+    assert_eq!(seen.shown, [Shown::Image { rows, columns }]);
+    let width = seen.tokens.dims()[1] / count;
+    for (number, pixels) in tiles.pixels.chunks(3 * 32 * 32).enumerate() {
+        let pixels = TensorData::new(normalised(pixels), [1, 3, 1, 32, 32]);
+        let alone = vilm.parameters().vision_encoder.encode(Tensor::from_data(pixels, vilm.device())).unwrap();
+        let apart: f32 = (seen.tokens.clone().narrow(1, number * width, width) - alone).abs().max().into_scalar();
+        assert!(apart < 1e-4, "tile {number}: {apart}");
+    }
+    // A second image behind it, in one square.
+    let seen = seen.join(&vilm.look(&[&frames(1)]).unwrap());
+    let question = "What is this?";
+    let message = Message {
+        role: Role::User,
+        parts: vec![Part::Image { rows, columns }, Part::Image { rows: 0, columns: 0 }, Part::Text(question.into())],
+    };
+    let prompt = PromptCodec::open(&folder.path().join("tokenizer.json"), &published()).unwrap();
+    let segments = prompt.encode(&Conversation { messages: vec![message], generation_prompt: true }).unwrap();
+    let options = GenerationOptions { max_new_tokens: 8, end_token: u32::MAX, ..GenerationOptions::default() };
+    let (mut whole, mut asked) = (Vec::new(), Vec::new());
+    let answer = &vilm.parameters().answer;
+    let visual = answer.visual(&seen, None).unwrap();
+    let follow = |id| {
+        whole.push(id);
+        ControlFlow::Continue(())
+    };
+    answer.complete(Some(&visual), &segments, vilm.codec(), &options, follow).unwrap();
+    let follow = |id| {
+        asked.push(id);
+        ControlFlow::Continue(())
+    };
+    let view = vilm.with_subjects(&[]);
+    view.generate(&view.read(&seen, &[]).unwrap(), question, &options, follow).unwrap();
+    assert_eq!(asked, whole);
+    assert!(!whole.is_empty());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! SmolVLM2 among the other families: its files, its names, its prompts.
 
 use burn::prelude::Device;
+use image::RgbImage;
 use pvchat_data::random::SeededStream;
 use pvchat_nn::language::PersonalRows;
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use crate::{
     answer::AnswerConfig,
     bridge::{BridgeConfig, ConnectorConfig},
     families::{EncoderConfig, Family, Files, NameTable, VilmConfig, VisionConfig, VisionTower},
-    preprocess::Preprocessing,
+    preprocess::{ImageTiles, Preprocessing},
     prompt::{PictureText, PromptFormat, Segment, TextCodec},
     sight::Shown,
     vision::alternatives,
@@ -33,7 +34,7 @@ pub const FAMILY: Family = Family {
 };
 
 pub(crate) const NAME: &str = "smolvlm2";
-/// Frames that a clip is sampled to, where the caller names no number: what a laptop looks at in seconds.
+/// The most frames that are taken of a clip where the caller names no number: what a laptop looks at in seconds.
 pub(crate) const FRAMES: usize = 8;
 /// The most frames of a clip, the published number.
 pub(crate) const MOST_FRAMES: usize = 64;
@@ -120,7 +121,8 @@ pub fn config(published: SmolVlm2Config) -> VilmConfig {
 fn prefix(codec: &TextCodec, shown: &[Shown]) -> Result<Vec<Segment>> {
     let part = |shown: &Shown| match shown {
         Shown::Video { seconds, duration } => Part::Video { times: seconds.clone(), duration: Some(*duration) },
-        Shown::Picture | Shown::Tiles(_) => Part::Image { rows: 0, columns: 0 },
+        Shown::Image { rows, columns } => Part::Image { rows: *rows, columns: *columns },
+        Shown::Tiles(_) => Part::Image { rows: 0, columns: 0 },
     };
     let mut parts: Vec<Part> = shown.iter().map(part).collect();
     parts.push(Part::Text(String::new()));
@@ -151,7 +153,7 @@ fn prefix(codec: &TextCodec, shown: &[Shown]) -> Result<Vec<Segment>> {
 fn joint(shown: &[Shown]) -> &'static str {
     match shown.last() {
         Some(Shown::Video { .. }) => "\n\n",
-        Some(Shown::Picture | Shown::Tiles(_)) => "",
+        Some(Shown::Image { .. } | Shown::Tiles(_)) => "",
         None => " ",
     }
 }
@@ -243,6 +245,18 @@ impl EncoderConfig for SmolVlm2Config {
 
     fn frames(&self) -> usize {
         self.sampling.most.min(FRAMES)
+    }
+
+    fn frames_of(&self, seconds: f64) -> usize {
+        self.sampling.count(seconds).min(FRAMES)
+    }
+
+    fn image_tiles(&self, image: &RgbImage) -> Result<Option<ImageTiles>> {
+        let tiles = match self.split_images {
+            true => self.image.image_tiles(image)?,
+            false => ImageTiles { rows: 0, columns: 0, pixels: self.image.frame_pixels(image)? },
+        };
+        Ok(Some(tiles))
     }
 
     fn width(&self) -> usize {

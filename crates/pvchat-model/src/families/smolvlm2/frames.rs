@@ -36,6 +36,12 @@ impl FrameSampling {
         Ok(())
     }
 
+    /// How many frames are shown of a clip of that many seconds, if it has them: at least one.
+    pub fn count(&self, duration: f64) -> usize {
+        // A length that is not a number becomes 0 here.
+        ((self.per_second * duration).round_ties_even() as usize).clamp(1, self.most.max(1))
+    }
+
     /// The frames that are shown of a clip of `frames` frames, `rate` of them in a second, that lasts `duration` seconds: at
     /// least one, in order, evenly spread from the first to the last; without a second at both ends when the clip is longer
     /// than `most * per_second` and two seconds. A clip with fewer frames than asked for gives each of them once.
@@ -54,8 +60,7 @@ impl FrameSampling {
         let Some(last) = frames.checked_sub(1) else {
             return Err(Error::Config { key: "frames", value: "0".into(), remedy: "show a clip that has frames".into() });
         };
-        let most = self.most as f64;
-        let count = (self.per_second * duration).round_ties_even().clamp(1.0, most) as usize;
+        let (most, count) = (self.most as f64, self.count(duration));
         let (mut start, mut end) = (0, last);
         if duration - 2.0 * SKIPPED > most * self.per_second {
             start = ((SKIPPED * rate) as usize).min(last);
