@@ -1,4 +1,5 @@
-//! The vision encoders of all families, one line each, as configuration and as module.
+//! The list of the families, one line each, with what is made of it: [`FAMILIES`], and their vision encoders as configuration and as
+//! module.
 
 use burn::prelude::*;
 use image::RgbImage;
@@ -9,6 +10,7 @@ use pvchat_nn::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::Family;
 use crate::{
     Result,
     module_enum::module_enum,
@@ -92,14 +94,18 @@ pub trait EncoderConfig {
     fn tower(&self, stream: &mut SeededStream, device: &Device) -> Result<VisionTower>;
 }
 
-/// Makes [`VisionConfig`] and [`VisionTower`] of the list of encoders: what each is called, its sizes and the module.
-macro_rules! encoders {
-    ($($(#[$form:meta])* $variant:ident($config:ty => $encoder:ty), $about:literal;)+) => {
+/// Makes [`FAMILIES`], [`VisionConfig`] and [`VisionTower`] of the list of families: the folder, what its encoder is called, the
+/// encoder's sizes and the module.
+macro_rules! families {
+    ($($(#[$form:meta])* $family:ident: $variant:ident($config:ident => $encoder:ident), $about:literal;)+) => {
+        /// Every family, in the order in which a config.json is offered to them.
+        pub const FAMILIES: &[Family] = &[$(super::$family::FAMILY),+];
+
         /// The vision encoder of a configuration.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[allow(clippy::large_enum_variant)] // there is one per model
         pub enum VisionConfig {
-            $(#[doc = $about] $(#[$form])* $variant($config),)+
+            $(#[doc = $about] $(#[$form])* $variant(super::$family::$config),)+
         }
 
         impl std::ops::Deref for VisionConfig {
@@ -114,7 +120,7 @@ macro_rules! encoders {
         #[derive(Clone, Debug)]
         #[allow(clippy::large_enum_variant)] // there is one per model
         pub enum VisionTower {
-            $(#[doc = $about] $variant($encoder),)+
+            $(#[doc = $about] $variant(super::$family::$encoder),)+
         }
 
         impl VisionTower {
@@ -132,13 +138,13 @@ macro_rules! encoders {
 }
 
 // The attribute is the name in this project's own config.json; without one the encoder has its published form alone.
-encoders! {
+families! {
     #[serde(rename = "miniature")]
-    Miniature(super::miniature::MiniatureEncoderConfig => super::miniature::MiniatureEncoder), "The miniature's.";
+    miniature: Miniature(MiniatureEncoderConfig => MiniatureEncoder), "The miniature's.";
     #[serde(rename = "internvideo2")]
-    InternVideo2(super::internvideo2_chat::InternVideo2Config => super::internvideo2_chat::InternVideo2), "That of the paper's base.";
+    internvideo2_chat: InternVideo2(InternVideo2Config => InternVideo2), "That of the paper's base.";
     #[serde(skip)]
-    SmolVlm2(super::smolvlm2::SmolVlm2Config => super::smolvlm2::SiglipTower), "SmolVLM2's.";
+    smolvlm2: SmolVlm2(SmolVlm2Config => SiglipTower), "SmolVLM2's.";
 }
 
 impl VisionEncoder for VisionTower {

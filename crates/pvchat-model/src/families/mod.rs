@@ -1,4 +1,4 @@
-//! The published models that are known: one folder each, and one line in [`FAMILIES`].
+//! The published models that are known: one folder each, a `mod` line here, and one line in the list of `encoders.rs`.
 //!
 //! A folder holds what is particular to a model: how its config.json is read and written, the names of its tensors, and
 //! the parts that no other model has. docs/bases.md says how to add one.
@@ -15,11 +15,8 @@ mod own;
 pub mod smolvlm2;
 
 pub use config::VilmConfig;
-pub use encoders::{EncoderConfig, VisionConfig, VisionTower};
+pub use encoders::{EncoderConfig, FAMILIES, VisionConfig, VisionTower};
 use own::OwnConfig;
-
-/// Every family, in the order in which a config.json is offered to them.
-pub const FAMILIES: &[Family] = &[miniature::FAMILY, internvideo2_chat::FAMILY, smolvlm2::FAMILY];
 
 /// A small file by its name.
 pub type NamedFile = (&'static str, Vec<u8>);
