@@ -2,13 +2,14 @@
 
 use std::{
     path::{Path, PathBuf},
+    str::FromStr,
     time::Instant,
 };
 
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use pvchat::{
-    DatasetPerson, DatasetRequest, Describer, Error, INDEX, Refiner, SeenPeople, SubjectName,
+    DatasetPerson, DatasetRequest, Describer, Error, INDEX, Impression, Refiner, SeenPeople, SubjectName,
     augment::{
         filmed::{
             self, DatasetOptions, GeneratorUsed, Generators, Guess, Half, Made, NOT_NEEDED, Progress, Refine, Spared, Stage,
@@ -127,12 +128,14 @@ pub struct MakeArguments {
     /// A program that generates clips: the file that describes it. Repeat it for several.
     #[arg(long = "generator", value_name = "FILE")]
     generators: Vec<PathBuf>,
-    /// The person's age in the prompts of generators: child, young, middle-aged or elderly. Without it they say none.
+    /// The person's age in the prompts of generators: child, young, middle-aged, elderly, or ask, for what the base takes the person
+    /// for. Without it they say none.
     #[arg(long, value_name = "BAND", requires = "generators")]
-    age_band: Option<AgeBand>,
-    /// The person's gender in the prompts of generators: female or male. Without it they say none.
+    age_band: Option<Said<AgeBand>>,
+    /// The person's gender in the prompts of generators: female, male, or ask, for what the base takes the person for. Without it they
+    /// say none.
     #[arg(long, value_name = "GENDER", requires = "generators")]
-    gender: Option<Gender>,
+    gender: Option<Said<Gender>>,
     /// Seed of all random choices; the same seed gives the same dataset.
     #[arg(long, default_value_t = 0, value_name = "N")]
     seed: u64,
@@ -163,6 +166,33 @@ pub struct MakeArguments {
     /// Questions about appearance, action and location, of each kind, that each clip of others refuses.
     #[arg(long, default_value_t = DatasetOptions::default().refusals, value_name = "N")]
     refusals: usize,
+}
+
+/// What prompts say of the person: as given, or as the base sees the person.
+#[derive(Clone, Copy, Debug)]
+enum Said<T> {
+    Given(T),
+    Ask,
+}
+
+impl<T> Said<T> {
+    fn or(self, asked: Option<T>) -> Option<T> {
+        match self {
+            Self::Given(value) => Some(value),
+            Self::Ask => asked,
+        }
+    }
+}
+
+impl<T: FromStr<Err = String>> FromStr for Said<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "ask" => Ok(Self::Ask),
+            _ => Ok(Self::Given(text.parse()?)),
+        }
+    }
 }
 
 /// Every dataset has it.
@@ -268,12 +298,40 @@ impl MakeArguments {
             return Err(usage(format!("{counted}; give each clip a name, in the same order: --name Aa,Bb")));
         }
         filmed::check_names(&self.names)?;
+        if self.asks_the_base() && self.base.as_ref().is_none_or(Base::is_empty) {
+            let message = "the age band or gender `ask` is the base's guess; name one with --base, see `pvchat base list`";
+            return Err(usage(message.into()));
+        }
         if self.names.len() > 1 && self.which.choice().is_some() {
             let message =
                 "--person, --at and --box choose somebody of one clip; for several people give clips that show each alone";
             return Err(usage(message.into()));
         }
         Ok(())
+    }
+
+    fn asks_the_base(&self) -> bool {
+        matches!(self.age_band, Some(Said::Ask)) || matches!(self.gender, Some(Said::Ask))
+    }
+
+    /// What the base takes the person for, where it is to be asked.
+    fn impression(&self, output: &Output, seen: &[SeenPeople], base: Option<&mut LazyBase>) -> Outcome<Impression> {
+        let (true, [seen], Some(base)) = (self.asks_the_base(), seen, base) else { return Ok(Impression::default()) };
+        let guess = match Impression::of(seen, self.which.choice(), base) {
+            Ok(guess) => guess,
+            Err(error) => return Err(self.failure(output, std::slice::from_ref(seen), error)?),
+        };
+        let told = [guess.age.map(|age| age.to_string()), guess.gender.map(|gender| gender.to_string())];
+        let told: Vec<String> = told.into_iter().flatten().collect();
+        output.note(match told.is_empty() {
+            true => format!("{} does not say what age or gender the person has: prompts say none.", base.name()),
+            false => format!(
+                "{} takes the person for {}: prompts say so. That is a guess; --age-band and --gender set it right.",
+                base.name(),
+                told.join(", ")
+            ),
+        });
+        Ok(guess)
     }
 
     /// What went wrong in the words of this command.
@@ -322,6 +380,9 @@ impl MakeArguments {
         let seen = self.clips.iter().map(|clip| look(&people, common, clip)).collect::<Outcome<Vec<SeenPeople>>>()?;
         let everybody: Vec<DatasetPerson<'_>> =
             seen.iter().zip(&self.names).map(|(seen, name)| DatasetPerson { seen, choice: self.which.choice(), name }).collect();
+        let guess = self.impression(&output, &seen, base.as_mut())?;
+        let age = self.age_band.and_then(|age| age.or(guess.age));
+        let gender = self.gender.and_then(|gender| gender.or(guess.gender));
         let stoppable = Stoppable::begin();
         let mut stages = Stages::new(&output, begun);
         let request = DatasetRequest {
@@ -333,7 +394,7 @@ impl MakeArguments {
             is_checked: !self.unchecked,
             refiner: refiner.as_ref().map(|refiner| refiner as &dyn Refine),
             eye_contours: eye_contours.as_ref(),
-            generators: Generators { list: &generators, age: self.age_band, gender: self.gender },
+            generators: Generators { list: &generators, age, gender },
         };
         let describer = base.as_mut().map(|base| base as &mut dyn Describer);
         let made = people.make_dataset(&request, &matte, describer, |progress| {

@@ -299,6 +299,9 @@ fn a_generator_is_checked_before_anything_is_looked_at() {
     let age = make(&["--generator", "relative.json", "--age-band", "ancient"]);
     age.ends_with(2);
     assert!(age.err.contains("give child, young, middle-aged or elderly"), "{age:?}");
+    let guess = make(&["--generator", "relative.json", "--gender", "ask"]);
+    guess.ends_with(2);
+    assert!(guess.err.contains("name one with --base"), "{guess:?}");
     // Nothing is said of a person without a prompt to say it in.
     make(&["--gender", "female"]).ends_with(2);
     assert!(!home.path().join("data").exists());

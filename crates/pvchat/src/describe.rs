@@ -10,7 +10,7 @@ use image::RgbImage;
 use pvchat_data::{SubjectName, text::tidy};
 use pvchat_model::{sight::Sight, vilm::Vilm};
 use pvchat_nn::{language::PackedDecoder, packed::Precision};
-use pvchat_people::{Moment, Verdict};
+use pvchat_people::{Bounds, Moment, Verdict};
 
 use crate::{
     Described, Error, Footage, Means, Part, People, PeopleAnswer, Presence, Result, SubjectFolder,
@@ -336,7 +336,9 @@ impl People {
         let seconds = times(&presence.moments, count);
         let frames = self.frames_at(footage, &seconds)?;
         let person = match longest(&presence.moments) {
-            Some(moment) if !is_learned && describer.sees_pictures() => Some(body(&self.frame(footage, moment.best)?, moment)),
+            Some(moment) if !is_learned && describer.sees_pictures() => {
+                Some(body(&self.frame(footage, moment.best)?, &moment.bounds))
+            }
             _ => None,
         };
         let (question, means) = match &person {
@@ -421,9 +423,9 @@ fn times(moments: &[Moment], count: usize) -> Vec<f64> {
     (0..count.max(1)).map(at).collect()
 }
 
-/// The person of a moment: the face with what is next to it and below it.
-fn body(frame: &RgbImage, moment: &Moment) -> RgbImage {
-    let (bounds, [aside, above, below]) = (&moment.bounds, BODY);
+/// The person with a face: the face with what is next to it and below it.
+pub(crate) fn body(frame: &RgbImage, bounds: &Bounds) -> RgbImage {
+    let [aside, above, below] = BODY;
     let (across, down) = (bounds.width(), bounds.height());
     let clamp = |value: f32, most: u32| value.clamp(0.0, most as f32) as u32;
     let (left, right) = (clamp(bounds.left - aside * across, frame.width()), clamp(bounds.right + aside * across, frame.width()));
@@ -437,8 +439,6 @@ fn body(frame: &RgbImage, moment: &Moment) -> RgbImage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pvchat_people::Bounds;
-
     fn moment(start: f64, end: f64) -> Moment {
         Moment { start, end, best: start, bounds: Bounds::new(40.0, 20.0, 60.0, 40.0), similarity: 0.9 }
     }
@@ -453,8 +453,8 @@ mod tests {
     #[test]
     fn a_person_is_cut_out_with_the_body() {
         let frame = RgbImage::new(200, 160);
-        assert_eq!(body(&frame, &moment(0.0, 1.0)).dimensions(), (72, 142));
-        let outside = Moment { bounds: Bounds::new(900.0, 900.0, 950.0, 950.0), ..moment(0.0, 1.0) };
+        assert_eq!(body(&frame, &moment(0.0, 1.0).bounds).dimensions(), (72, 142));
+        let outside = Bounds::new(900.0, 900.0, 950.0, 950.0);
         assert_eq!(body(&frame, &outside).dimensions(), (200, 160));
     }
 }

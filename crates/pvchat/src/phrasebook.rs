@@ -109,6 +109,22 @@ pub fn answer(text: &str, name: &str) -> String {
     }
 }
 
+/// Which one of several things an answer names by one of its words; `None` for none, and for several.
+///
+/// ```
+/// use pvchat::phrasebook;
+/// let known = [(1, ["man", "boy"].as_slice()), (2, &["woman"])];
+/// assert_eq!(phrasebook::one_of("A woman.", &known), Some(2));
+/// assert_eq!(phrasebook::one_of("A man or a woman.", &known), None);
+/// ```
+pub fn one_of<T: Copy>(answer: &str, known: &[(T, &[&str])]) -> Option<T> {
+    let mut named = known.iter().filter(|(_, words)| words.iter().any(|word| replaced(answer, word, "", true) != answer));
+    match (named.next(), named.next()) {
+        (Some((one, _)), None) => Some(*one),
+        _ => None,
+    }
+}
+
 /// The text with every whole word `what` replaced; capital letters do not matter where `any_case`.
 fn replaced(text: &str, what: &str, by: &str, any_case: bool) -> String {
     let same = |part: &str| if any_case { part.eq_ignore_ascii_case(what) } else { part == what };

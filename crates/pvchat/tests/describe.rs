@@ -11,7 +11,9 @@ use std::{
 
 use image::{RgbImage, imageops};
 use pvchat::{
-    BaseDescriber, BaseFolder, Describer, Error, Footage, People, PeopleAnswer, PeopleOptions, Pictures, Pvchat, Session,
+    BaseDescriber, BaseFolder, Describer, Error, Footage, Impression, People, PeopleAnswer, PeopleOptions, Pictures, Pvchat,
+    Session,
+    augment::generator::prompts::{AgeBand, Gender},
     faces::Verdict,
     nn::device,
     questions::{Context, Refusal},
@@ -270,4 +272,42 @@ fn folders_without_a_describing_base_are_refused_with_the_remedy() {
     assert!(refused(path).contains("drawn clips only; use one for filmed footage: pvchat base list"), "{}", refused(path));
     let vilm = pvchat::Vilm::open(path, &device::default_device().unwrap()).unwrap();
     assert!(BaseDescriber::new(vilm, "miniature").unwrap_err().to_string().contains("drawn clips only"));
+}
+
+/// Answers the question about age and the one about gender.
+#[derive(Debug)]
+struct Guesses([&'static str; 2]);
+
+impl Describer for Guesses {
+    fn name(&self) -> &str {
+        "guesses"
+    }
+
+    fn frames(&self) -> usize {
+        SHOWN
+    }
+
+    fn sees_pictures(&self) -> bool {
+        true
+    }
+
+    fn describe(&mut self, pictures: &Pictures<'_>, question: &str) -> pvchat::Result<String> {
+        assert!(pictures.frames.len() == 1 && pictures.person.is_some() && question.contains("the person in the last picture"));
+        Ok(self.0[usize::from(question.contains("female or male"))].into())
+    }
+}
+
+#[test]
+fn what_a_base_takes_somebody_for_is_one_of_the_known_words_or_nothing() {
+    let Some(Scene { people, _folder, .. }) = scene() else { return };
+    let seen = people.look(&fetched::clips().join(CLIPS[0])).unwrap();
+    for (says, age, gender) in [
+        (["middle-aged", "Male."], Some(AgeBand::MiddleAged), Some(Gender::Male)),
+        (["The person in the last picture is an old man.", "A woman"], Some(AgeBand::Elderly), Some(Gender::Female)),
+        (["young or middle-aged", "female or male"], None, None),
+        (["I cannot say.", ""], None, None),
+    ] {
+        let guess = Impression::of(&seen, None, &mut Guesses(says)).unwrap();
+        assert_eq!((guess.age, guess.gender), (age, gender), "{says:?}");
+    }
 }
