@@ -134,6 +134,17 @@ fn a_dataset_of_a_real_person_is_made_checked_and_made_again() {
     let action = described["questions"].as_array().unwrap().iter().find(|one| one["kind"] == "action").cloned().unwrap();
     assert!(action["positives"].as_u64().unwrap() > 0 && action["negatives"] == 8, "{described}");
 
+    // A base with random weights learns from it whatever it can: what is held is that nothing of the dataset stands in its way.
+    let settings = serde_json::json!({ "image_steps": 1, "clip_steps": 2, "batch": 4, "questions": 2 });
+    fs::write(home.path().join("settings.json"), settings.to_string()).unwrap();
+    let learned =
+        home.run(&["learn", "--dataset", "data", "--base", &text(base.path()), "--training", "settings.json", "--json"]);
+    match learned.code {
+        Some(0) => assert_eq!(learned.json()["clips"], made["train"], "{learned:?}"),
+        _ => assert_eq!(learned.json()["reason"], "not_learned", "{learned:?}"),
+    }
+    assert!(learned.err.contains("training"), "{learned:?}");
+
     // Random weights confirm nothing that they said, and an index is made of the corpus where one is named.
     let checked = make(&["--json", "--base", &text(base.path()), "--index", "corpus.index"]);
     checked.ends_with(0);
