@@ -1,4 +1,4 @@
-//! The examination of the miniature level by level: who is recognised by templates, who by personal parameters of one look, and
+//! The examination of the miniature level by level: who is recognised by templates, who by tokens of one look, and
 //! who after learning, in clips that are harder in one way each. Then verification: everybody who is enrolled is looked for in the
 //! clips of everybody.
 
@@ -87,9 +87,7 @@ fn run(arguments: &Arguments) -> Outcome<()> {
         accept(&mut candidates);
         let remembered: Outcome<Vec<Subject>> =
             candidates.iter().map(|one| Ok(pvchat.remember(&one.reference, &name)?)).collect();
-        for (way, subjects) in
-            [("templates", remembered?), ("personal parameters of one look", enrolled(&pvchat, &candidates, &name)?)]
-        {
+        for (way, subjects) in [("templates", remembered?), ("tokens of one look", enrolled(&pvchat, &candidates, &name)?)] {
             let answers = existence(&pvchat, &candidates, &subjects)?;
             let score = ExistenceScore::of(&answers);
             let estimate = balanced_estimate(&answers, RESAMPLES, &mut stream);
@@ -226,8 +224,7 @@ fn verification(pvchat: &Pvchat, arguments: &Arguments, name: &SubjectName, stre
     columns.extend(FALSE_ACCEPTS.map(|share| format!("found at {} % false accepts [95 %]", 100.0 * share)));
     columns.push("equal error rate".into());
     let mut table = Table::new(columns);
-    for (way, subjects) in [("templates", remembered?), ("personal parameters of one look", enrolled(pvchat, &candidates, name)?)]
-    {
+    for (way, subjects) in [("templates", remembered?), ("tokens of one look", enrolled(pvchat, &candidates, name)?)] {
         let (mut judgements, mut own) = (Vec::new(), Vec::new());
         for (number, subject) in subjects.iter().enumerate() {
             for (other, candidate) in candidates.iter().enumerate() {

@@ -128,8 +128,8 @@ pub fn answered<T>(
 
 /// An answer that describes the character, with the truth.
 pub struct Described {
-    /// The clip that it is about.
-    pub clip: String,
+    /// The character who is described.
+    pub subject: String,
     /// Question, answer and true answer.
     pub item: Item,
     /// What is described, without whom.
@@ -150,7 +150,7 @@ const ASPECTS: [Aspect; 4] = [Aspect::Clothing, Aspect::Action, Aspect::Location
 pub fn describe(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]) -> Outcome<Vec<Described>> {
     let mut all = Vec::new();
     for (number, (candidate, subject)) in candidates.iter().zip(subjects).enumerate() {
-        for (clip, (seen, truth)) in candidate.clips.iter().zip(&candidate.character.clips).enumerate() {
+        for (seen, truth) in candidate.clips.iter().zip(&candidate.character.clips) {
             let Some(position) = truth.position else { continue };
             for (index, aspect) in ASPECTS.into_iter().enumerate() {
                 let name = subject.info.name.to_string();
@@ -159,8 +159,8 @@ pub fn describe(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject])
                 let described = words::description(aspect, &truth.scene, position).unwrap_or_default();
                 let reference = questions::readable(&questions::description_answer(aspect, &name, &described));
                 let item = Item { subject: subject.info.name.clone(), question, reference, answer };
-                let (clip, company) = (format!("{number}-{clip}"), truth.scene.people.len() > 1);
-                all.push(Described { clip, item, truth: described, aspect: index, company });
+                let (subject, company) = (number.to_string(), truth.scene.people.len() > 1);
+                all.push(Described { subject, item, truth: described, aspect: index, company });
             }
         }
     }

@@ -75,12 +75,12 @@ impl TextOptions {
 
 /// What is asked about, as [`Described::aspect`] counts.
 const ASPECTS: [&str; 3] = ["clothing", "action", "place"];
-/// Of the bootstrap over clips.
+/// Of the bootstrap over subjects.
 const RESAMPLES: usize = 300;
 
 impl TextScorer {
     /// Scores the descriptions of every way, all together and by what was asked about, prints the table with bootstrap intervals
-    /// over clips, and returns all of it with every score, its reason, and the judge's prompt.
+    /// over subjects, and returns all of it with every score, its reason, and the judge's prompt.
     ///
     /// # Errors
     /// What the judge and the encoder report.
@@ -135,9 +135,9 @@ struct Way {
 impl Way {
     /// BLEU-1, BERTScore, ES and DC of some of the answers, with their intervals.
     fn row(&self, answers: &[Described], chosen: &[usize]) -> Vec<String> {
-        let clips = Resampler::new(chosen.iter().map(|&at| ((), &answers[at].clip)));
+        let subjects = Resampler::new(chosen.iter().map(|&at| ((), &answers[at].subject)));
         let estimate = |statistic: &dyn Fn(&[usize]) -> Option<f64>| {
-            with_interval(clips.estimate(statistic, RESAMPLES, &mut SeededStream::new(7)))
+            with_interval(subjects.estimate(statistic, RESAMPLES, &mut SeededStream::new(7)))
         };
         let mean = |value: &dyn Fn(usize) -> f64| {
             estimate(&|drawn| {

@@ -128,12 +128,11 @@ pub struct MakeArguments {
     /// A program that generates clips: the file that describes it. Repeat it for several.
     #[arg(long = "generator", value_name = "FILE")]
     generators: Vec<PathBuf>,
-    /// The person's age in the prompts of generators: child, young, middle-aged, elderly, or ask, for what the base takes the person
-    /// for. Without it they say none.
+    /// The person's age in the prompts of generators: child, young, middle-aged, elderly, or ask: the base's guess. Without it they
+    /// say none.
     #[arg(long, value_name = "BAND", requires = "generators")]
     age_band: Option<Said<AgeBand>>,
-    /// The person's gender in the prompts of generators: female, male, or ask, for what the base takes the person for. Without it they
-    /// say none.
+    /// The person's gender in the prompts of generators: female, male, or ask: the base's guess. Without it they say none.
     #[arg(long, value_name = "GENDER", requires = "generators")]
     gender: Option<Said<Gender>>,
     /// Seed of all random choices; the same seed gives the same dataset.
@@ -168,7 +167,7 @@ pub struct MakeArguments {
     refusals: usize,
 }
 
-/// What prompts say of the person: as given, or as the base sees the person.
+/// What prompts say of the person: as given, or the base's guess.
 #[derive(Clone, Copy, Debug)]
 enum Said<T> {
     Given(T),
@@ -176,10 +175,10 @@ enum Said<T> {
 }
 
 impl<T> Said<T> {
-    fn or(self, asked: Option<T>) -> Option<T> {
+    fn given(self) -> Option<T> {
         match self {
             Self::Given(value) => Some(value),
-            Self::Ask => asked,
+            Self::Ask => None,
         }
     }
 }
@@ -190,7 +189,7 @@ impl<T: FromStr<Err = String>> FromStr for Said<T> {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "ask" => Ok(Self::Ask),
-            _ => Ok(Self::Given(text.parse()?)),
+            _ => Ok(Self::Given(text.parse().map_err(|error| format!("{error}, or `ask` for the base's guess"))?)),
         }
     }
 }
@@ -314,24 +313,44 @@ impl MakeArguments {
         matches!(self.age_band, Some(Said::Ask)) || matches!(self.gender, Some(Said::Ask))
     }
 
-    /// What the base takes the person for, where it is to be asked.
-    fn impression(&self, output: &Output, seen: &[SeenPeople], base: Option<&mut LazyBase>) -> Outcome<Impression> {
-        let (true, [seen], Some(base)) = (self.asks_the_base(), seen, base) else { return Ok(Impression::default()) };
-        let guess = match Impression::of(seen, self.which.choice(), base) {
+    /// What prompts say of the person: as given, or the base's guess where it is to be asked.
+    fn said(
+        &self,
+        output: &Output,
+        seen: &[SeenPeople],
+        base: Option<&mut LazyBase>,
+    ) -> Outcome<(Option<AgeBand>, Option<Gender>)> {
+        let (true, [seen], Some(base)) = (self.asks_the_base(), seen, base) else {
+            return Ok((self.age_band.and_then(Said::given), self.gender.and_then(Said::given)));
+        };
+        let name = base.name().to_string();
+        let mut guess = match Impression::new(seen, self.which.choice(), base) {
             Ok(guess) => guess,
             Err(error) => return Err(self.failure(output, std::slice::from_ref(seen), error)?),
         };
-        let told = [guess.age.map(|age| age.to_string()), guess.gender.map(|gender| gender.to_string())];
-        let told: Vec<String> = told.into_iter().flatten().collect();
-        output.note(match told.is_empty() {
-            true => format!("{} does not say what age or gender the person has: prompts say none.", base.name()),
-            false => format!(
-                "{} takes the person for {}: prompts say so. That is a guess; --age-band and --gender set it right.",
-                base.name(),
-                told.join(", ")
-            ),
-        });
-        Ok(guess)
+        let told = |what: &str, word: Option<String>| {
+            output.note(match word {
+                Some(word) => format!("{what}: {word}, by a guess of {name}; another word after --{what} corrects it"),
+                None => format!("{what}: {name} does not say; prompts say none"),
+            });
+        };
+        let age = match self.age_band {
+            Some(Said::Ask) => {
+                let age = guess.age()?;
+                told("age-band", age.map(|age| age.to_string()));
+                age
+            }
+            said => said.and_then(Said::given),
+        };
+        let gender = match self.gender {
+            Some(Said::Ask) => {
+                let gender = guess.gender()?;
+                told("gender", gender.map(|gender| gender.to_string()));
+                gender
+            }
+            said => said.and_then(Said::given),
+        };
+        Ok((age, gender))
     }
 
     /// What went wrong in the words of this command.
@@ -380,9 +399,7 @@ impl MakeArguments {
         let seen = self.clips.iter().map(|clip| look(&people, common, clip)).collect::<Outcome<Vec<SeenPeople>>>()?;
         let everybody: Vec<DatasetPerson<'_>> =
             seen.iter().zip(&self.names).map(|(seen, name)| DatasetPerson { seen, choice: self.which.choice(), name }).collect();
-        let guess = self.impression(&output, &seen, base.as_mut())?;
-        let age = self.age_band.and_then(|age| age.or(guess.age));
-        let gender = self.gender.and_then(|gender| gender.or(guess.gender));
+        let (age, gender) = self.said(&output, &seen, base.as_mut())?;
         let stoppable = Stoppable::begin();
         let mut stages = Stages::new(&output, begun);
         let request = DatasetRequest {

@@ -131,7 +131,7 @@ impl Arguments {
         let found = &footage.timeline.people;
         if found.is_empty() {
             let file = words::shown(&self.file);
-            let frames = match is_picture(&footage) {
+            let frames = match footage.is_photo() {
                 true => "1 picture".to_string(),
                 false => words::count(footage.timeline.frames, "frame"),
             };
@@ -169,16 +169,11 @@ fn person(appearance: &Appearance) -> PersonBody {
     }
 }
 
-/// A picture is one frame without a length.
-fn is_picture(footage: &Footage) -> bool {
-    footage.duration.is_none() && footage.timeline.frames == 1
-}
-
 /// The people as a table.
 fn told(footage: &Footage) -> String {
     let row = |appearance: &Appearance| {
         let maybe = if appearance.verdict == Verdict::NotSure { "maybe " } else { "" };
-        let when = match is_picture(footage) {
+        let when = match footage.is_photo() {
             true => {
                 let place = appearance.moments.first().map(|moment| moment.bounds.centre());
                 place.map(|[x, y]| format!("around {x:.0},{y:.0}")).unwrap_or_default()

@@ -41,7 +41,7 @@ impl Share {
 
     /// The Wilson score interval, which stays within 0..1 for few answers and extreme shares; `None` without answers.
     ///
-    /// It takes answers as independent: for several questions per clip use [`Resampler`].
+    /// It takes answers as independent: for several about one person use [`Resampler`].
     pub fn wilson(&self) -> Option<Interval> {
         let rate = self.rate()?;
         let (total, square) = (self.total as f64, DEVIATE * DEVIATE);
@@ -72,7 +72,7 @@ pub struct Resampler {
 }
 
 impl Resampler {
-    /// Groups items by stratum (for example the kind of clip) and cluster (for example the clip).
+    /// Groups items by stratum (for example the kind of clip) and cluster (for example the person).
     pub fn new<S: Ord, C: Ord>(items: impl IntoIterator<Item = (S, C)>) -> Self {
         let mut groups: BTreeMap<S, BTreeMap<C, Vec<usize>>> = BTreeMap::new();
         let mut count = 0;
@@ -96,13 +96,17 @@ impl Resampler {
 
     /// The percentile bootstrap of `statistic`, which gets item indices (some twice, some not at all).
     ///
-    /// `None` if the statistic has no value on all items, or on no resample.
+    /// `None` if the statistic has no value on all items, or on no resample, and where no stratum has two clusters: one alone says
+    /// nothing about others.
     pub fn estimate(
         &self,
         statistic: impl Fn(&[usize]) -> Option<f64>,
         resamples: usize,
         stream: &mut SeededStream,
     ) -> Option<Estimate> {
+        if self.strata.iter().all(|clusters| clusters.len() < 2) {
+            return None;
+        }
         let all: Vec<usize> = (0..self.count).collect();
         let value = statistic(&all)?;
         let mut values: Vec<f64> = (0..resamples).filter_map(|_| statistic(&self.draw(stream))).collect();

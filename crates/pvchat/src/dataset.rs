@@ -218,8 +218,14 @@ impl Describe for Base<'_> {
         let places: Vec<usize> = (0..count).map(|number| (2 * number + 1) * clip.frames.len() / (2 * count)).collect();
         let frames: Vec<RgbImage> = places.iter().filter_map(|&place| clip.frames.get(place).cloned()).collect();
         let seconds: Vec<f64> = places.iter().filter_map(|&place| clip.seconds.get(place).copied()).collect();
-        let pictures =
-            Pictures { key: clip.key, frames: &frames, seconds: &seconds, duration, person: is_shown.then_some(clip.person) };
+        let pictures = Pictures {
+            key: clip.key,
+            frames: &frames,
+            seconds: &seconds,
+            duration,
+            is_photo: false,
+            person: is_shown.then_some(clip.person),
+        };
         let said = self.base.describe(&pictures, &phrasebook::question(question, bare, is_shown))?;
         if said.trim().is_empty() {
             return Ok(None);

@@ -11,6 +11,7 @@ use pvchat_data::{SubjectName, text::tidy};
 use pvchat_model::{sight::Sight, vilm::Vilm};
 use pvchat_nn::{language::PackedDecoder, packed::Precision};
 use pvchat_people::{Bounds, Moment, Verdict};
+use sha2::{Digest, Sha256};
 
 use crate::{
     Described, Error, Footage, Means, Part, People, PeopleAnswer, Presence, Result, SubjectFolder,
@@ -28,7 +29,7 @@ const BODY: [f32; 3] = [1.3, 0.6, 5.5];
 /// Pictures to be described.
 #[derive(Clone, Copy, Debug)]
 pub struct Pictures<'a> {
-    /// Says which pictures these are: the same pictures have the same key.
+    /// Says what the frames are of, a file as it is now for example: with the times it says which frames these are.
     pub key: &'a str,
     /// Frames of the footage in the order of time.
     pub frames: &'a [RgbImage],
@@ -36,15 +37,10 @@ pub struct Pictures<'a> {
     pub seconds: &'a [f64],
     /// The length of the footage in seconds.
     pub duration: f64,
+    /// Whether it is one photo and not footage.
+    pub is_photo: bool,
     /// One person of it alone.
     pub person: Option<&'a RgbImage>,
-}
-
-impl Pictures<'_> {
-    /// Whether this is a photo and not footage.
-    fn is_photo(&self) -> bool {
-        self.frames.len() == 1 && self.duration == 0.0
-    }
 }
 
 /// Something that says what pictures show.
@@ -179,11 +175,10 @@ impl Describer for BaseDescriber {
 
     fn describe(&mut self, pictures: &Pictures<'_>, question: &str) -> Result<String> {
         self.vilm.codec().check_question(question)?;
-        let mut sight = if pictures.is_photo() { self.photo(pictures)? } else { self.stretch(pictures)? };
+        let mut sight = if pictures.is_photo { self.photo(pictures)? } else { self.stretch(pictures)? };
         if let Some(person) = pictures.person.filter(|_| self.sees_pictures()) {
             let look = |vilm: &Vilm| Ok(vilm.look(&[std::slice::from_ref(person)])?);
-            let key = stretch_key(pictures.key, pictures.seconds, pictures.duration);
-            let alone = self.look(format!("{key}, alone"), look)?;
+            let alone = self.look(format!("{}, alone {}", pictures.key, digest(person)), look)?;
             sight = sight.join(&alone);
         }
         let view = self.vilm.with_subjects(&[]);
@@ -209,6 +204,13 @@ impl Describer for BaseDescriber {
         let presence = answer.presence.first().map_or(0.0, |(_, presence)| *presence);
         Ok(LearnedAnswer { text: answer.text, presence })
     }
+}
+
+/// The picture itself: which frame shows somebody best changes with who is enrolled.
+fn digest(picture: &RgbImage) -> String {
+    let mut hash = Sha256::new_with_prefix(format!("{:?}", picture.dimensions()));
+    hash.update(picture.as_raw());
+    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Which moments a person is seen in changes with who is enrolled. An index that is read again has the last digits of its times
@@ -347,10 +349,11 @@ impl People {
             None => (phrasebook::question(question, name.bare(), false), Means::Frames),
         };
         let pictures = Pictures {
-            key: &format!("{} {} {} {}", footage.source.display(), footage.bytes, footage.modified, name.bare()),
+            key: &key(footage),
             frames: &frames,
             seconds: &seconds,
-            duration: footage.duration.unwrap_or(0.0),
+            duration: footage.end(),
+            is_photo: footage.is_photo(),
             person: person.as_ref(),
         };
         let text = match means {
@@ -363,15 +366,15 @@ impl People {
 
     /// A question that names nobody is about the footage as a whole.
     fn describe_footage(&self, footage: &Footage, question: &str, describer: &mut dyn Describer) -> Result<Part> {
-        let duration = footage.duration.unwrap_or(0.0);
+        let duration = footage.end();
         let count = describer.frames_of(duration).max(1);
         let seconds: Vec<f64> = match duration > 0.0 {
             true => (0..count).map(|at| duration * (at as f64 + 0.5) / count as f64).collect(),
             false => vec![0.0],
         };
         let frames = self.frames_at(footage, &seconds)?;
-        let key = format!("{} {} {}", footage.source.display(), footage.bytes, footage.modified);
-        let pictures = Pictures { key: &key, frames: &frames, seconds: &seconds, duration, person: None };
+        let is_photo = footage.is_photo();
+        let pictures = Pictures { key: &key(footage), frames: &frames, seconds: &seconds, duration, is_photo, person: None };
         let text = describer.describe(&pictures, question)?;
         let asked = Asked {
             kind: AskedKind::Refused(Refusal::NeedsDescription),
@@ -387,6 +390,11 @@ impl People {
     fn frames_at(&self, footage: &Footage, seconds: &[f64]) -> Result<Vec<RgbImage>> {
         seconds.iter().map(|&second| self.frame(footage, second)).collect()
     }
+}
+
+/// Says which file it is, as it is now.
+fn key(footage: &Footage) -> String {
+    format!("{} {} {}", footage.source.display(), footage.bytes, footage.modified)
 }
 
 /// Whether a part says that a base is needed.

@@ -94,6 +94,8 @@ impl Glance {
             frames: &self.frames,
             seconds: &self.seconds,
             duration: self.seconds.last().copied().unwrap_or(0.0),
+            // People are learned from clips.
+            is_photo: false,
             person: None,
         };
         let question = phrasebook::question_by_name(question, name.bare());

@@ -1,53 +1,63 @@
-//! What a base takes a person for: words for the prompts of generators, only when somebody asks for them.
+//! A base's guess of somebody's age and gender: words for the prompts of generators, only when somebody asks for them.
 
 use pvchat_augment::generator::prompts::{AgeBand, Gender};
 use pvchat_video::VideoReader;
 
 use crate::{Choice, Describer, Pictures, Result, SeenPeople, describe, phrasebook};
 
-/// What a base takes a person for, by one picture. It is a guess; nothing but the prompts of generators uses it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Impression {
-    /// The age; `None` where the base named none, or several.
-    pub age: Option<AgeBand>,
-    /// The gender; `None` where the base named none, or both.
-    pub gender: Option<Gender>,
-}
-
-/// Words by which an answer names an age. Those for children come without "girl" and "boy", which are said of adults too.
+/// Words by which an answer names an age. Those for children lack "girl" and "boy", which are said of adults too; "old" alone is a
+/// part of "25 years old".
 const AGES: [(AgeBand, &[&str]); 4] = [
     (AgeBand::Child, &["child", "kid", "baby", "toddler"]),
     (AgeBand::Young, &["young"]),
     (AgeBand::MiddleAged, &["middle-aged", "middle aged"]),
-    (AgeBand::Elderly, &["elderly", "old", "senior"]),
+    (AgeBand::Elderly, &["elderly", "an old", "senior"]),
 ];
 const GENDERS: [(Gender, &[&str]); 2] =
     [(Gender::Female, &["female", "woman", "girl", "lady"]), (Gender::Male, &["male", "man", "boy", "gentleman"])];
 
-const ASKED_AGE: &str =
-    "Is the person in the last picture a child, young, middle-aged or elderly? Answer with one of these words.";
-const ASKED_GENDER: &str = "Does the person in the last picture look female or male? Answer with one word.";
+/// What a base takes a person for, by the best frame of the person in a clip. These are guesses; nothing but the prompts of
+/// generators uses them.
+pub struct Impression<'a> {
+    describer: &'a mut dyn Describer,
+    key: String,
+    person: image::RgbImage,
+}
 
-impl Impression {
-    /// Asks a base about the best frame of somebody in a clip, and about the person in it alone.
+impl<'a> Impression<'a> {
+    /// Cuts somebody in a clip out, for a base to be asked about.
     ///
     /// # Errors
-    /// As [`People::enrol`](crate::People::enrol) for the choice of the person, [`Error::Video`](crate::Error::Video), and whatever
-    /// keeps the describer from answering.
-    pub fn of(seen: &SeenPeople, choice: Option<Choice>, describer: &mut dyn Describer) -> Result<Self> {
+    /// As [`People::enrol`](crate::People::enrol) for the choice of the person, and [`Error::Video`](crate::Error::Video).
+    pub fn new(seen: &SeenPeople, choice: Option<Choice>, describer: &'a mut dyn Describer) -> Result<Self> {
         let candidate = seen.choose(seen.candidates(), choice, "ask about footage that shows a face")?;
         let (bounds, second) = candidate.best;
         let frame = VideoReader::open(&seen.source)?.frame_at(second)?.image;
-        let person = describe::body(&frame, &bounds);
-        let pictures = Pictures {
-            key: &format!("{} {}", seen.sha256, candidate.number),
-            frames: &[frame],
-            seconds: &[second],
-            duration: if seen.is_picture { 0.0 } else { seen.duration.unwrap_or(second) },
-            person: describer.sees_pictures().then_some(&person),
-        };
-        let mut ask = |question: &str| describer.describe(&pictures, question);
-        let age = phrasebook::one_of(&ask(ASKED_AGE)?, &AGES);
-        Ok(Self { age, gender: phrasebook::one_of(&ask(ASKED_GENDER)?, &GENDERS) })
+        let key = format!("{} {}", seen.sha256, candidate.number);
+        Ok(Self { describer, key, person: describe::body(&frame, &bounds) })
+    }
+
+    /// The age; `None` where the base names none, or several.
+    ///
+    /// # Errors
+    /// Whatever keeps the describer from answering.
+    pub fn age(&mut self) -> Result<Option<AgeBand>> {
+        let question = "Is this person a child, young, middle-aged or elderly? Answer with one of these words.";
+        Ok(phrasebook::one_of(&self.ask(question)?, &AGES))
+    }
+
+    /// The gender; `None` where the base names none, or both.
+    ///
+    /// # Errors
+    /// Whatever keeps the describer from answering.
+    pub fn gender(&mut self) -> Result<Option<Gender>> {
+        Ok(phrasebook::one_of(&self.ask("Does this person look female or male? Answer with one word.")?, &GENDERS))
+    }
+
+    /// The person alone is all that the base sees, as a frame: not every base takes pictures beside frames.
+    fn ask(&mut self, question: &str) -> Result<String> {
+        let (key, frames) = (self.key.as_str(), std::slice::from_ref(&self.person));
+        let pictures = Pictures { key, frames, seconds: &[0.0], duration: 0.0, is_photo: false, person: None };
+        self.describer.describe(&pictures, question)
     }
 }

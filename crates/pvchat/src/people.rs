@@ -159,6 +159,19 @@ pub struct Footage {
     pub finished: bool,
 }
 
+impl Footage {
+    /// Whether it is a photo, and not a video whose file states no length.
+    pub fn is_photo(&self) -> bool {
+        self.duration.is_none() && self.timeline.frames == 1
+    }
+
+    /// Its length in seconds, by the last moment in which somebody is seen where the file states none; 0 for a photo.
+    pub(crate) fn end(&self) -> f64 {
+        let seen = self.timeline.people.iter().flat_map(|person| &person.moments).map(|moment| moment.end);
+        self.duration.unwrap_or_else(|| seen.fold(0.0, f64::max))
+    }
+}
+
 impl People {
     /// Opens the models in a folder ([`pvchat_people::models::get`] puts them there) and the people in another.
     ///

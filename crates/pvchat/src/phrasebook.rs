@@ -37,7 +37,7 @@ pub fn question(question: &str, name: &str, is_shown: bool) -> String {
         }
     }
     match is_shown {
-        true => format!("The last picture shows one person of the video. {asked} Answer in one sentence about that person."),
+        true => format!("The last picture shows one person alone. {asked} Answer in one sentence about that person."),
         false => asked,
     }
 }
@@ -72,7 +72,7 @@ pub fn check(sentence: &str, name: &str, is_shown: bool) -> String {
     let said = replaced(&sentence.replace(&format!("<{name}>"), name), name, person, false);
     let mut letters = said.chars();
     let said: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
-    let shown = if is_shown { "The last picture shows one person of the video. " } else { "" };
+    let shown = if is_shown { "The last picture shows one person alone. " } else { "" };
     format!("{shown}Somebody says: \"{said}\" Is that true? Answer yes or no.")
 }
 

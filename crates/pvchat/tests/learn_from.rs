@@ -246,12 +246,13 @@ fn a_photo_is_described_from_its_tiles_and_footage_from_its_frames() {
     let vilm = Vilm::open(folder.path(), &Device::flex()).unwrap();
     let mut describer = BaseDescriber::new(vilm, "tiny").unwrap();
     for (duration, expected) in [0.0, 0.4].into_iter().zip(&expected) {
+        let is_photo = duration == 0.0;
         let frames = std::slice::from_ref(&photo);
-        let pictures = Pictures { key: "photo", frames, seconds: &[0.0], duration, person: None };
+        let pictures = Pictures { key: "photo", frames, seconds: &[0.0], duration, is_photo, person: None };
         assert_eq!(&describer.describe(&pictures, QUESTION_OF_ALL).unwrap(), expected, "{duration} s");
     }
-    // A frame for each second, as published.
-    assert_eq!([0.0, 2.9, 60.0].map(|seconds| describer.frames_of(seconds)), [1, 3, 8]);
+    // A frame for each second, as published, and four at least.
+    assert_eq!([0.0, 2.9, 5.2, 60.0].map(|seconds| describer.frames_of(seconds)), [4, 4, 5, 8]);
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub const FAMILY: Family = Family {
 pub(crate) const NAME: &str = "smolvlm2";
 /// The most frames that are taken of a clip where the caller names no number: what a laptop looks at in seconds.
 pub(crate) const FRAMES: usize = 8;
+/// The fewest frames of a stretch: one a second would show no movement in a short one.
+pub(crate) const FEWEST_FRAMES: usize = 4;
 /// The most frames of a clip, the published number.
 pub(crate) const MOST_FRAMES: usize = 64;
 /// The longest answer, in tokens, as the model card has it.
@@ -248,7 +250,7 @@ impl EncoderConfig for SmolVlm2Config {
     }
 
     fn frames_of(&self, seconds: f64) -> usize {
-        self.sampling.count(seconds).min(FRAMES)
+        self.sampling.count(seconds).max(FEWEST_FRAMES).min(self.frames())
     }
 
     fn image_tiles(&self, image: &RgbImage) -> Result<Option<ImageTiles>> {
