@@ -95,7 +95,7 @@ impl Default for LearnOptions {
 impl LearnOptions {
     /// For a base that enrols, where clips may look other than the reference: partly hidden, dark, grey, drawn otherwise, with small
     /// figures or many people. Tokens and rows are trained on clips with exchanged heads too, 60 % of which are
-    /// [treated](Self::treated); it takes about seven times as long as the default.
+    /// [treated](Self::treated); it takes about five times as long as the default.
     pub fn other_looks() -> Self {
         let training = LearnConfig { image_steps: 8, clip_steps: 80, batch: 32, questions: Some(2), ..LearnConfig::default() };
         let negatives = NegativeConfig { hard: 48, random: 32, ..NegativeConfig::default() };
