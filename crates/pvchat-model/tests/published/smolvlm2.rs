@@ -134,7 +134,7 @@ fn a_frame_that_looks_like_an_earlier_one_is_not_encoded_again() {
     assert_ne!(look(&[noisy])[0], seen[0], "by itself it is another picture");
 }
 
-/// The bytes of the tiles, and prompts with tiles, are held by golden files (`smolvlm_text`); this holds that a look has both.
+/// Golden files (`smolvlm_text`) check the bytes of tiles and the text of prompts; this test checks that a look has both.
 #[test]
 fn an_image_by_itself_is_seen_in_tiles_and_asked_about_as_published() {
     let folder = folder(&published(), usize::MAX);
