@@ -194,6 +194,23 @@ impl<T: FromStr<Err = String>> FromStr for Said<T> {
     }
 }
 
+/// What an option gives, or the guess of the base of that name, which is told with the option that corrects it.
+fn given_or_guessed<T: std::fmt::Display>(
+    said: Option<Said<T>>,
+    option: &str,
+    base: &str,
+    output: &Output,
+    guess: impl FnOnce() -> pvchat::Result<Option<T>>,
+) -> Outcome<Option<T>> {
+    let Some(Said::Ask) = said else { return Ok(said.and_then(Said::given)) };
+    let guess = guess()?;
+    output.note(match &guess {
+        Some(word) => format!("{option}: {word}, by a guess of {base}; another word after --{option} corrects it"),
+        None => format!("{option}: {base} does not say; prompts say none"),
+    });
+    Ok(guess)
+}
+
 /// Every dataset has it.
 const MANIFEST: &str = "manifest.json";
 
@@ -328,28 +345,8 @@ impl MakeArguments {
             Ok(guess) => guess,
             Err(error) => return Err(self.failure(output, std::slice::from_ref(seen), error)?),
         };
-        let told = |what: &str, word: Option<String>| {
-            output.note(match word {
-                Some(word) => format!("{what}: {word}, by a guess of {name}; another word after --{what} corrects it"),
-                None => format!("{what}: {name} does not say; prompts say none"),
-            });
-        };
-        let age = match self.age_band {
-            Some(Said::Ask) => {
-                let age = guess.age()?;
-                told("age-band", age.map(|age| age.to_string()));
-                age
-            }
-            said => said.and_then(Said::given),
-        };
-        let gender = match self.gender {
-            Some(Said::Ask) => {
-                let gender = guess.gender()?;
-                told("gender", gender.map(|gender| gender.to_string()));
-                gender
-            }
-            said => said.and_then(Said::given),
-        };
+        let age = given_or_guessed(self.age_band, "age-band", &name, output, || guess.age())?;
+        let gender = given_or_guessed(self.gender, "gender", &name, output, || guess.gender())?;
         Ok((age, gender))
     }
 

@@ -51,6 +51,11 @@ pub struct ExistenceAnswer {
 }
 
 impl ExistenceAnswer {
+    /// What two models have to have been asked for their answers to be a pair.
+    fn pair(&self) -> (&str, &str, ClipClass) {
+        (&self.subject, &self.clip, self.class)
+    }
+
     /// Whether the answer is right. An answer that leaves it open is wrong.
     pub fn is_right(&self) -> bool {
         self.found == if self.class == ClipClass::Positive { Presence::Present } else { Presence::Absent }
@@ -147,8 +152,7 @@ fn check_paired(first: &[ExistenceAnswer], second: &[ExistenceAnswer]) -> Result
     };
     for index in 0..first.len().max(second.len()) {
         let (one, other) = (first.get(index), second.get(index));
-        let key = |answer: &ExistenceAnswer| (answer.subject.clone(), answer.clip.clone(), answer.class);
-        if one.map(key) != other.map(key) {
+        if one.map(ExistenceAnswer::pair) != other.map(ExistenceAnswer::pair) {
             return Err(Error::Unpaired { index, first: describe(one), second: describe(other) });
         }
     }
