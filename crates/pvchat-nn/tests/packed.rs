@@ -6,7 +6,7 @@ use pvchat_nn::{
     Error,
     packed::{
         Finish, Heads, KeyWeights, Layer, Level, Order, PackedMatrix, Precision, attention, attention_at, causal_attention_into,
-        forward_both, product, step_attention,
+        forward_both, product, step_attention, together,
     },
 };
 
@@ -163,6 +163,9 @@ fn the_number_of_threads_changes_no_bit() {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let mut out = vec![0.0; count * outputs];
                 pool.install(|| packed.forward(&rows, count, None, &mut out)).unwrap();
+                let mut awake = vec![0.0; count * outputs];
+                pool.install(|| together(|| packed.forward(&rows, count, None, &mut awake))).unwrap();
+                assert!(out == awake, "{precision:?} {count} {inputs} {outputs}, {threads} threads that stay awake");
                 out
             });
             assert!(one == two && one == three, "{precision:?} {count} {inputs} {outputs}");
@@ -412,9 +415,11 @@ fn a_token_sees_the_keys_up_to_its_own() {
                 assert!((f64::from(*found) - expected).abs() <= 1e-5, "step {sizes:?} {place}: {found}, not {expected}");
             }
         }
-        let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        let alone = alone.install(|| step_attention(&q[..heads * width], [&k, &v], [heads, kv_heads, width], None).unwrap());
-        assert_eq!(alone, step_attention(&q[..heads * width], [&k, &v], [heads, kv_heads, width], None).unwrap(), "threads");
+        let step = || step_attention(&q[..heads * width], [&k, &v], [heads, kv_heads, width], None).unwrap();
+        let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(step);
+        assert_eq!(alone, step(), "threads");
+        let three = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        assert_eq!(alone, three.install(|| together(step)), "threads that stay awake");
     }
     let parts = [Heads::side_by_side(&[0.0; 8], 0, [2, 4, 4]); 3];
     assert!(

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Decoder, Filters, KeyValueCache,
     beams::search,
-    sampling::{argmax, draw, penalise, softmax},
+    sampling::{argmax, draw, penalise, probability, softmax},
     sequences::Sequences,
 };
 use crate::{Error, Result};
@@ -303,7 +303,7 @@ fn choose_one_by_one(
                 continue;
             }
             answer.tokens.push(token);
-            answer.probabilities.push(softmax(&logits[row])[index]);
+            answer.probabilities.push(probability(&logits[row], index));
             seen[row].insert(token);
             next[row] = token;
             if on_token(row, token).is_break() {

@@ -9,7 +9,7 @@ use crate::{
     Error, Result,
     packed::{
         BlockMemory, Finish, Heads, KeyWeights, Norm, Order, PackedMatrix, Precision, Weights, causal_attention_into, numbers,
-        step_attention,
+        share_rows, step_attention, together,
     },
     trace::Trace,
 };
@@ -288,25 +288,28 @@ impl PackedDecoder {
         let room = planned * self.config.kv_heads * self.config.head_dim;
         sequences.iter_mut().for_each(|sequence| make_own(sequence, room));
         let mut memory = BlockMemory::default();
-        for (index, layer) in self.layers.iter().enumerate() {
-            for (row, state) in states.iter_mut().enumerate() {
-                let rotations = rotations.get(row).or(rotations.first());
-                let mask = mask.as_ref().map(|mask| {
-                    let each = tokens * keys;
-                    &mask[if mask.len() > each { row * each..(row + 1) * each } else { 0..each }]
-                });
-                let cache = &mut Arc::make_mut(&mut sequences[row])[index];
-                let router = layers.get(index).and_then(|layer| layer.self_attn.routed.as_ref());
-                let kinds = kinds.as_ref().and_then(|kinds| kinds.get(row).or(kinds.first()));
-                let routed = router.zip(kinds).map(|(router, kinds)| Routed { router, kinds, device: &device });
-                // Nothing reads the last layer's output for tokens whose hidden states are not requested.
-                let of_layer = if index + 1 == self.layers.len() { wanted } else { Wanted::HiddenStates };
-                self.layer(layer, state, rotations, mask, routed, held, cache, &mut memory, of_layer)?;
-            }
-            if trace.is_on() {
-                trace.show(format_args!("text.layer{index}"), &tensor_of(&states, [tokens, hidden], &device));
-            }
-        }
+        together(|| {
+            self.layers.iter().enumerate().try_for_each(|(index, layer)| {
+                for (row, state) in states.iter_mut().enumerate() {
+                    let rotations = rotations.get(row).or(rotations.first());
+                    let mask = mask.as_ref().map(|mask| {
+                        let each = tokens * keys;
+                        &mask[if mask.len() > each { row * each..(row + 1) * each } else { 0..each }]
+                    });
+                    let cache = &mut Arc::make_mut(&mut sequences[row])[index];
+                    let router = layers.get(index).and_then(|layer| layer.self_attn.routed.as_ref());
+                    let kinds = kinds.as_ref().and_then(|kinds| kinds.get(row).or(kinds.first()));
+                    let routed = router.zip(kinds).map(|(router, kinds)| Routed { router, kinds, device: &device });
+                    // Nothing reads the last layer's output for tokens whose hidden states are not requested.
+                    let of_layer = if index + 1 == self.layers.len() { wanted } else { Wanted::HiddenStates };
+                    self.layer(layer, state, rotations, mask, routed, held, cache, &mut memory, of_layer)?;
+                }
+                if trace.is_on() {
+                    trace.show(format_args!("text.layer{index}"), &tensor_of(&states, [tokens, hidden], &device));
+                }
+                Ok(())
+            })
+        })?;
         cache.advance(tokens);
         Ok(states)
     }
@@ -333,10 +336,12 @@ impl PackedDecoder {
         layer.projections.forward_into(normalised, tokens, Finish::Nothing, all)?;
         // What was cut off the cache is still there.
         [&mut *keys, &mut *values].into_iter().for_each(|numbers| numbers.truncate(held * shared));
-        for (token, all) in all.chunks_exact_mut(row).enumerate() {
-            if let Some(rotations) = rotations {
+        if let Some(rotations) = rotations {
+            share_rows(all, row, |token, all| {
                 all[..own + shared].chunks_exact_mut(head_dim).for_each(|head| rotations.turn(token, head));
-            }
+            });
+        }
+        for all in all.chunks_exact(row) {
             keys.extend_from_slice(&all[own..own + shared]);
             values.extend_from_slice(&all[own + shared..]);
         }

@@ -8,7 +8,10 @@ use std::collections::BTreeSet;
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    simd::{exponentials, largest},
+};
 
 /// What is left of a distribution to draw from, applied in the order of the fields.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,15 +105,23 @@ pub fn log_softmax(scores: &[f32]) -> Vec<f32> {
     scores.iter().map(|score| (f64::from(*score) - normaliser) as f32).collect()
 }
 
+/// The probability of one of the scores.
+pub fn probability(scores: &[f32], index: usize) -> f32 {
+    let highest = largest(scores);
+    let mut sum = 0.0;
+    let mut block = [0.0; 1024];
+    for scores in scores.chunks(block.len()) {
+        let block = &mut block[..scores.len()];
+        block.copy_from_slice(scores);
+        sum += f64::from(exponentials(block, highest));
+    }
+    (f64::from(scores[index] - highest).exp() / sum) as f32
+}
+
 /// The index of the highest score; the first of equals.
 pub fn argmax(scores: &[f32]) -> usize {
-    let mut best = 0;
-    for (index, score) in scores.iter().enumerate() {
-        if *score > scores[best] || scores[best].is_nan() {
-            best = index;
-        }
-    }
-    best
+    let highest = largest(scores);
+    scores.iter().position(|score| *score == highest).unwrap_or(0)
 }
 
 /// An index drawn with the given probabilities (their sum may differ a little from 1).

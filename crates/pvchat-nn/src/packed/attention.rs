@@ -3,11 +3,10 @@
 
 use std::mem::MaybeUninit;
 
-use rayon::prelude::*;
-
 use super::{
     Level, Precision, bf16, f32,
     memory::{Line, Shared, with_memory},
+    team::share,
     tile::{Kernel, PANEL, with_rows},
     vector::{LANES, Lanes, Vector},
 };
@@ -191,7 +190,7 @@ fn attend(
     let parts = tasks.div_ceil(batch * kv_heads).min(tokens.div_ceil(routine.rows));
     let part = tokens.div_ceil(parts).next_multiple_of(routine.rows);
     let parts = tokens.div_ceil(part);
-    (0..batch * kv_heads * parts).into_par_iter().with_max_len(1).for_each(|task| {
+    share(batch * kv_heads * parts, |task| {
         let (head, first) = (task % (batch * kv_heads), (parts - 1 - task / (batch * kv_heads)) * part);
         let part = first..(first + part).min(tokens);
         // A token does not see those behind it.

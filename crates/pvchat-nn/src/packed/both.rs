@@ -1,10 +1,9 @@
 //! Products with two layers, one after the other.
 
-use rayon::prelude::*;
-
 use super::{
     Finish, Level, PackedMatrix,
     memory::{Shared, with_memory},
+    team::share,
 };
 use crate::{Error, Result};
 
@@ -66,9 +65,10 @@ pub fn forward_both_into([first, second]: [Layer<'_>; 2], rows: &[f32], count: u
         let block = count.div_ceil(blocks).next_multiple_of(tile);
         let result = Shared(result.as_mut_ptr().cast::<f32>());
         let bytes = [0, 1].map(|index| block.next_multiple_of(tile) * (routines[index].row_bytes)(products[index].inputs));
-        rows.par_chunks(block * first.weight.inputs).enumerate().for_each(|(number, rows)| {
-            let count = rows.len() / first.weight.inputs;
-            let numbers = number * block..number * block + count;
+        share(count.div_ceil(block), |number| {
+            let numbers = number * block..count.min((number + 1) * block);
+            let rows = &rows[numbers.start * first.weight.inputs..numbers.end * first.weight.inputs];
+            let count = numbers.len();
             with_memory(bytes[0].max(bytes[1]) + block * between * 4, |memory| {
                 let middle = memory.as_mut_ptr().cast::<f32>();
                 let arranged = middle.wrapping_add(block * between).cast::<u8>();

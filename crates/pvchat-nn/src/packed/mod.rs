@@ -10,6 +10,7 @@
 //! | `matrix.rs` | packed weights, and their products |
 //! | `both.rs` | products with two layers, one after the other |
 //! | `product.rs`, `memory.rs` | how the threads share a product; the memory that they compute in |
+//! | `team.rs` | threads that stay awake between steps |
 //! | `level.rs` | which instructions the processor has |
 //! | `vector.rs` | sixteen numbers in its registers |
 //! | `tile.rs` | a few rows times a panel |
@@ -38,6 +39,7 @@ mod norm;
 mod precision;
 mod product;
 mod step;
+mod team;
 #[cfg(feature = "flex")]
 mod tensor;
 mod tile;
@@ -53,6 +55,7 @@ pub use memory::BlockMemory;
 pub use norm::{Norm, numbers};
 pub use precision::Precision;
 pub use step::step_attention;
+pub use team::{share_rows, together};
 #[cfg(feature = "flex")]
 pub use tensor::product;
 pub use weights::{Order, Weights};

@@ -1,15 +1,11 @@
 //! Norms of rows, with their parameters in plain memory.
 
-use burn::{module::Param, nn::RmsNorm, prelude::*};
-use rayon::prelude::*;
-
+use super::share_rows;
 use crate::{
     operations::LayerNorm,
     rows::{Settings, forward_row},
 };
-
-/// Numbers that one task takes at least.
-const TASK: usize = 1 << 14;
+use burn::{module::Param, nn::RmsNorm, prelude::*};
 
 /// A layer norm or a root-mean-square norm of rows.
 #[derive(Clone, Debug)]
@@ -44,16 +40,9 @@ impl Norm {
     pub fn forward_into(&self, rows: &[f32], to: &mut Vec<f32>) {
         let width = self.gamma.len().max(1);
         to.resize(rows.len(), 0.0);
-        let size = TASK.div_ceil(width) * width;
-        let task = |(to, from): (&mut [f32], &[f32])| {
-            for (to, from) in to.chunks_exact_mut(width).zip(from.chunks_exact(width)) {
-                forward_row(from, &self.gamma, &self.beta, to, self.settings);
-            }
-        };
-        match rows.len() <= size {
-            true => task((to, rows)),
-            false => to.par_chunks_mut(size).zip(rows.par_chunks(size)).for_each(task),
-        }
+        share_rows(to, width, |row, to| {
+            forward_row(&rows[row * width..(row + 1) * width], &self.gamma, &self.beta, to, self.settings);
+        });
     }
 }
 

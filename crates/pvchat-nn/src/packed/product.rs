@@ -2,10 +2,9 @@
 
 use std::{mem::MaybeUninit, ops::Range};
 
-use rayon::prelude::*;
-
 use super::{
     memory::{Shared, with_memory},
+    team::share,
     tile::{Product, Routine},
 };
 
@@ -14,10 +13,14 @@ use super::{
 const BLOCK_BYTES: usize = 1 << 18;
 /// Rearranged rows of at most this many bytes are shared by all threads: they are in the cache that all cores share.
 const SHARED_BYTES: usize = 1 << 22;
-/// Bytes of weights of which the products with a few rows are worth the start of a task.
-const TASK_BYTES: usize = 1 << 17;
-/// Tasks for each thread, so that one that is slow for a while holds up nobody.
-const TASKS: usize = 4;
+/// Bytes of weights of which the products with a few rows are worth a task.
+const TASK_BYTES: usize = 1 << 15;
+/// Tiles of rows that one task rearranges.
+const TILES: usize = 8;
+/// Tasks for each thread, so that one that is slow for a while holds up nobody; fewer where the weights are used once, because memory
+/// is read faster in long pieces.
+const TASKS: usize = 16;
+const LONG_TASKS: usize = 4;
 
 impl Product<'_> {
     /// By this thread.
@@ -52,10 +55,11 @@ impl Product<'_> {
             let most = (BLOCK_BYTES / row_bytes).max(routine.rows);
             let blocks = count.div_ceil(most).next_multiple_of(threads);
             let block = count.div_ceil(blocks).next_multiple_of(routine.rows);
-            rows.par_chunks(block * self.inputs).enumerate().for_each(|(number, rows)| {
+            share(count.div_ceil(block), |number| {
+                let numbers = number * block..count.min((number + 1) * block);
+                let rows = &rows[numbers.start * self.inputs..numbers.end * self.inputs];
                 with_memory(block * row_bytes, |memory| {
-                    let first = number * block;
-                    let (numbers, out) = (first..first + rows.len() / self.inputs, out.at(first * self.outputs));
+                    let out = out.at(numbers.start * self.outputs);
                     // SAFETY: the memory holds a block of whole tiles; each task writes its own rows.
                     unsafe { self.compute_alone(routine, rows, numbers, memory.as_mut_ptr().cast(), out) };
                 });
@@ -71,16 +75,18 @@ impl Product<'_> {
                 return;
             }
             let tile_bytes = routine.rows * row_bytes;
-            rows.par_chunks(routine.rows * self.inputs).enumerate().with_min_len(8).for_each(|(tile, rows)| {
+            let part = TILES * routine.rows;
+            share(count.div_ceil(part), |number| {
+                let rows = &rows[number * part * self.inputs..count.min((number + 1) * part) * self.inputs];
                 // SAFETY: each task writes its own tiles of the memory, which holds all.
-                unsafe { (routine.arrange)(rows, self.inputs, arranged.at(tile * tile_bytes)) }
+                unsafe { (routine.arrange)(rows, self.inputs, arranged.at(number * TILES * tile_bytes)) }
             });
-            let worth = (self.panels.len() * count.div_ceil(routine.rows) / TASK_BYTES).max(threads);
-            let tasks = worth.min(TASKS * threads);
-            let panel_tasks = panels.min(tasks);
             let tiles = count.div_ceil(routine.rows);
+            let worth = (self.panels.len() * tiles / TASK_BYTES).max(threads);
+            let tasks = worth.min(threads * if tiles > 1 { TASKS } else { LONG_TASKS });
+            let panel_tasks = panels.min(tasks);
             let row_tasks = tasks.div_ceil(panel_tasks).min(tiles);
-            (0..panel_tasks * row_tasks).into_par_iter().with_max_len(1).for_each(|task| {
+            share(panel_tasks * row_tasks, |task| {
                 let (panel_task, row_task) = (task / row_tasks, task % row_tasks);
                 let part = |of: usize, task: usize, tasks: usize| of * task / tasks..of * (task + 1) / tasks;
                 let tiles = part(tiles, row_task, row_tasks);

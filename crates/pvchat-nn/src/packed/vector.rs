@@ -29,6 +29,8 @@ pub(super) trait Vector: Copy {
     /// Sixteen numbers must be readable there, in any alignment.
     unsafe fn load_halves(from: *const u8) -> Self;
     fn lanes(self) -> Lanes;
+    /// The sum of the numbers: of both halves, of their halves, and so on.
+    fn sum(self) -> f32;
     fn multiply(self, other: Self) -> Self;
     /// `self + x y`.
     fn multiply_add(self, x: Self, y: Self) -> Self;
@@ -69,6 +71,18 @@ impl Vector for Lanes {
     #[inline(always)]
     fn lanes(self) -> Lanes {
         self
+    }
+
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        let (mut eight, mut four) = ([0.0; 8], [0.0; 4]);
+        for lane in 0..8 {
+            eight[lane] = self[lane] + self[lane + 8];
+        }
+        for lane in 0..4 {
+            four[lane] = eight[lane] + eight[lane + 4];
+        }
+        (four[0] + four[2]) + (four[1] + four[3])
     }
 
     #[inline(always)]
@@ -210,6 +224,11 @@ pub(super) mod x86 {
         }
 
         #[inline(always)]
+        fn sum(self) -> f32 {
+            unsafe { _mm512_reduce_add_ps(self.0) }
+        }
+
+        #[inline(always)]
         fn multiply(self, other: Self) -> Self {
             unsafe { Self(_mm512_mul_ps(self.0, other.0)) }
         }
@@ -283,6 +302,16 @@ pub(super) mod x86 {
                 _mm256_storeu_ps(lanes.as_mut_ptr().add(8), self.0[1]);
             }
             lanes
+        }
+
+        #[inline(always)]
+        fn sum(self) -> f32 {
+            unsafe {
+                let eight = _mm256_add_ps(self.0[0], self.0[1]);
+                let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
+                let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+                _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+            }
         }
 
         #[inline(always)]

@@ -4,6 +4,7 @@ use burn::prelude::*;
 use pvchat_nn::{
     packed::{
         BlockMemory, Finish, Heads, Layer, Norm, PackedMatrix, Precision, Weights, attention_into, forward_both_into, numbers,
+        together,
     },
     trace::Trace,
 };
@@ -102,14 +103,17 @@ impl PackedTower {
         let mut states = embedded.inner().into_data().convert::<f32>().try_to_vec::<f32>().unwrap_or_default();
         let tensor = |states: &[f32]| Tensor::<3>::from_data(TensorData::new(states.to_vec(), sizes), &device);
         let mut memory = BlockMemory::default();
-        for (index, block) in self.blocks.iter().enumerate() {
-            for frame in states.chunks_mut(tokens * width) {
-                self.block(block, frame, [tokens, width], &mut memory)?;
-            }
-            if trace.is_on() {
-                trace.show(format_args!("vision.layer{index}"), &tensor(&states));
-            }
-        }
+        together(|| {
+            self.blocks.iter().enumerate().try_for_each(|(index, block)| {
+                for frame in states.chunks_mut(tokens * width) {
+                    self.block(block, frame, [tokens, width], &mut memory)?;
+                }
+                if trace.is_on() {
+                    trace.show(format_args!("vision.layer{index}"), &tensor(&states));
+                }
+                Ok::<_, Error>(())
+            })
+        })?;
         let tokens = Tensor::from_data(TensorData::new(self.last_norm.forward(&states), sizes), &device);
         trace.show(format_args!("vision.last_hidden_state"), &tokens);
         Ok(tokens)
