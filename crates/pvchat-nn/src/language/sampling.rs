@@ -105,9 +105,12 @@ pub fn log_softmax(scores: &[f32]) -> Vec<f32> {
     scores.iter().map(|score| (f64::from(*score) - normaliser) as f32).collect()
 }
 
-/// The probability of one of the scores.
+/// The probability of one of the scores; 0 where none is a number above minus infinity.
 pub fn probability(scores: &[f32], index: usize) -> f32 {
     let highest = largest(scores);
+    if highest == f32::NEG_INFINITY {
+        return 0.0;
+    }
     let mut sum = 0.0;
     let mut block = [0.0; 1024];
     for scores in scores.chunks(block.len()) {
@@ -118,7 +121,7 @@ pub fn probability(scores: &[f32], index: usize) -> f32 {
     (f64::from(scores[index] - highest).exp() / sum) as f32
 }
 
-/// The index of the highest score; the first of equals.
+/// The index of the highest score; the first of equals. NaN is passed over, and of nothing else it is 0.
 pub fn argmax(scores: &[f32]) -> usize {
     let highest = largest(scores);
     scores.iter().position(|score| *score == highest).unwrap_or(0)

@@ -1,11 +1,12 @@
 //! Norms of rows, with their parameters in plain memory.
 
+use burn::{module::Param, nn::RmsNorm, prelude::*};
+
 use super::share_rows;
 use crate::{
     operations::LayerNorm,
     rows::{Settings, forward_row},
 };
-use burn::{module::Param, nn::RmsNorm, prelude::*};
 
 /// A layer norm or a root-mean-square norm of rows.
 #[derive(Clone, Debug)]

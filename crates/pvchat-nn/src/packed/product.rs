@@ -4,7 +4,7 @@ use std::{mem::MaybeUninit, ops::Range};
 
 use super::{
     memory::{Shared, with_memory},
-    team::share,
+    team::{has_helpers, share},
     tile::{Product, Routine},
 };
 
@@ -13,13 +13,13 @@ use super::{
 const BLOCK_BYTES: usize = 1 << 18;
 /// Rearranged rows of at most this many bytes are shared by all threads: they are in the cache that all cores share.
 const SHARED_BYTES: usize = 1 << 22;
-/// Bytes of weights of which the products with a few rows are worth a task.
-const TASK_BYTES: usize = 1 << 15;
+/// Bytes of weights of which the products with a few rows are worth a task, for a thread that is awake and for one that sleeps.
+const TASK_BYTES: [usize; 2] = [1 << 15, 1 << 17];
 /// Tiles of rows that one task rearranges.
 const TILES: usize = 8;
-/// Tasks for each thread, so that one that is slow for a while holds up nobody; fewer where the weights are used once, because memory
-/// is read faster in long pieces.
+/// Tasks for each thread, so that one that is slow for a while holds up nobody.
 const TASKS: usize = 16;
+/// The same where the weights are used once: memory is read faster in long pieces.
 const LONG_TASKS: usize = 4;
 
 impl Product<'_> {
@@ -68,7 +68,9 @@ impl Product<'_> {
         }
         with_memory(all_bytes, |memory| {
             let arranged = Shared(memory.as_mut_ptr().cast::<u8>());
-            let is_worth_it = threads > 1 && self.panels.len() * count.div_ceil(routine.rows) >= 2 * TASK_BYTES;
+            let tiles = count.div_ceil(routine.rows);
+            let task_bytes = TASK_BYTES[usize::from(!has_helpers())];
+            let is_worth_it = threads > 1 && self.panels.len() * tiles >= 2 * task_bytes;
             if !is_worth_it {
                 // SAFETY: the memory holds all rows; nobody else writes.
                 unsafe { self.compute_alone(routine, rows, 0..count, arranged.at(0), out.at(0)) };
@@ -81,8 +83,7 @@ impl Product<'_> {
                 // SAFETY: each task writes its own tiles of the memory, which holds all.
                 unsafe { (routine.arrange)(rows, self.inputs, arranged.at(number * TILES * tile_bytes)) }
             });
-            let tiles = count.div_ceil(routine.rows);
-            let worth = (self.panels.len() * tiles / TASK_BYTES).max(threads);
+            let worth = (self.panels.len() * tiles / task_bytes).max(threads);
             let tasks = worth.min(threads * if tiles > 1 { TASKS } else { LONG_TASKS });
             let panel_tasks = panels.min(tasks);
             let row_tasks = tasks.div_ceil(panel_tasks).min(tiles);

@@ -15,7 +15,7 @@ use crate::{
 
 /// Keys that one task takes: the order of all sums depends on it and not on the number of threads.
 const BLOCK: usize = 128;
-/// Values that all heads mix before the next.
+/// Rows of values that every head mixes before any goes on.
 const VALUES: usize = 16;
 /// Vectors of a head that are mixed together.
 const VECTORS: usize = 4;
@@ -145,6 +145,9 @@ unsafe fn attend_by<V: Vector>(block: &Block<'_>, out: &mut [f32]) {
 }
 
 /// The sum of the products of two rows.
+///
+/// # Safety
+/// The processor must have the instructions of the vectors.
 #[inline(always)]
 unsafe fn product_sum<V: Vector>(one: &[f32], other: &[f32]) -> f32 {
     let ((ones, rest), (others, other_rest)) = (one.as_chunks::<LANES>(), other.as_chunks::<LANES>());
@@ -160,7 +163,10 @@ unsafe fn product_sum<V: Vector>(one: &[f32], other: &[f32]) -> f32 {
     all
 }
 
-/// Adds the first numbers of rows, each times its share, to `out`, which counts as zeros if this is the `first` time.
+/// Adds the first `out.len()` numbers of each row, times its share, to `out`; `is_first` clears it before.
+///
+/// # Safety
+/// As [`product_sum`].
 #[inline(always)]
 unsafe fn mix<V: Vector>(shares: &[f32], rows: &[f32], row: usize, out: &mut [f32], is_first: bool) {
     if is_first {

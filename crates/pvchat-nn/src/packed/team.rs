@@ -5,47 +5,57 @@
 //! free takes; the caller never waits for a helper that has not begun a task, so a helper that the system runs late costs nothing.
 
 use std::{
+    any::Any,
     cell::Cell,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     ptr,
-    sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering},
+    },
 };
 
 use rayon::prelude::*;
 
 use super::memory::Shared;
 
-/// Turns of a loop that a thread waits before it lets others run.
+/// How many times a waiting thread spins before it starts to yield.
 const PATIENCE: u32 = 1 << 12;
-/// Numbers that one task takes at least.
+/// The fewest numbers that are worth a task.
 const TASK_NUMBERS: usize = 1 << 14;
 /// The lower half of [`Team::claims`].
-const LEFT: u64 = u32::MAX as u64;
+const UNCLAIMED: u64 = u32::MAX as u64;
 
-/// A step's task by its number, and what it computes with.
+/// Whether there is a team. Two would hold all threads of rayon: whoever then waited for one of those would wait forever.
+static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Computes one task of a step: what the step computes with, and the number of the task.
 type Run = unsafe fn(*const (), usize);
 
 #[derive(Default)]
 struct Team {
-    /// The number of the step in the upper half, its tasks that nobody has taken in the lower one. A helper takes a task by an
-    /// exchange of the whole word, so it cannot take one of a step whose [`run`](Self::run) it has not read.
+    /// The number of the step in the upper half, the count of its unclaimed tasks in the lower half. A helper claims a task by an
+    /// exchange of the whole word, so it cannot claim one of a step whose [`run`](Self::run) it has not read.
     claims: AtomicU64,
-    /// A [`Run`], written only while no task is left.
+    /// A [`Run`]; like the next two written only while no task is unclaimed.
     run: AtomicPtr<()>,
     context: AtomicPtr<()>,
     tasks: AtomicUsize,
     /// Tasks of the step that are not finished.
     unfinished: AtomicUsize,
+    /// What a task of the step panicked with.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
     is_over: AtomicBool,
 }
 
-/// What a thread is to the steps that it comes to.
+/// How a thread runs the steps that it reaches.
 #[derive(Clone, Copy)]
 enum Role {
-    /// Rayon shares them.
+    /// Rayon divides them.
     Alone,
-    /// It calls others to help.
+    /// It calls its helpers.
     Caller(*const Team),
-    /// It computes a task, or waits for one: steps within are its own.
+    /// It runs all tasks by itself: it is within a task, or waits for one.
     Member,
 }
 
@@ -68,21 +78,38 @@ impl Drop for Acting {
     }
 }
 
-/// What `compute` returns; rayon's threads stay awake until then and share its products and norms and its attention.
+/// Sets the flag when it is dropped, also by a panic.
+struct Set<'a>(&'a AtomicBool, bool);
+
+impl Drop for Set<'_> {
+    fn drop(&mut self) {
+        self.0.store(self.1, Ordering::Release);
+    }
+}
+
+/// Runs `compute` while rayon's threads stay awake to share its products, norms and attention. While one computation has them,
+/// others run as they would without this function.
 pub fn together<R>(compute: impl FnOnce() -> R) -> R {
-    if !matches!(ROLE.get(), Role::Alone) {
+    if !matches!(ROLE.get(), Role::Alone) || IS_TAKEN.swap(true, Ordering::Acquire) {
         return compute();
     }
+    let _free = Set(&IS_TAKEN, false);
     let team = Team::default();
+    // So that this thread, while the scope waits for its helpers, helps nobody else.
+    let _acting = Acting::as_a(Role::Member);
     rayon::in_place_scope(|scope| {
         for _ in 1..rayon::current_num_threads() {
             scope.spawn(|_| team.help());
         }
-        // Dropped also when `compute` panics.
-        let _over = Over(&team);
+        let _over = Set(&team.is_over, true);
         let _acting = Acting::as_a(Role::Caller(&raw const team));
         compute()
     })
+}
+
+/// Whether helpers are awake, so that small tasks are worth it.
+pub(super) fn has_helpers() -> bool {
+    matches!(ROLE.get(), Role::Caller(_))
 }
 
 /// Runs tasks number `0..tasks`, in any order, by the threads that there are.
@@ -91,13 +118,15 @@ pub(super) fn share(tasks: usize, task: impl Fn(usize) + Sync) {
         Role::Alone if tasks > 1 => (0..tasks).into_par_iter().with_max_len(1).for_each(&task),
         // SAFETY: the team outlives the role, which only its caller has.
         Role::Caller(team) if tasks > 1 => unsafe { &*team }.share(tasks, &task),
-        _ => (0..tasks).for_each(&task),
+        _ => (0..tasks).for_each(task),
     }
 }
 
-/// Runs `change` on each row of `rows [.., width]` with its number, by the threads that there are.
+/// Runs `change` on each row of `rows [.., width]` with its number, by the threads that there are. What follows the last whole row
+/// stays as it is; of width zero there are no rows.
 pub fn share_rows(rows: &mut [f32], width: usize, change: impl Fn(usize, &mut [f32]) + Sync) {
-    let (count, each) = (rows.len() / width, TASK_NUMBERS.div_ceil(width));
+    let count = rows.len().checked_div(width).unwrap_or(0);
+    let each = TASK_NUMBERS.div_ceil(width.max(1));
     let rows = Shared(rows.as_mut_ptr());
     share(count.div_ceil(each), |task| {
         for row in task * each..count.min((task + 1) * each) {
@@ -107,68 +136,62 @@ pub fn share_rows(rows: &mut [f32], width: usize, change: impl Fn(usize, &mut [f
     });
 }
 
-/// Ends the work of the helpers.
-struct Over<'a>(&'a Team);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.is_over.store(true, Ordering::Release);
-    }
-}
-
-/// Counts a task as finished, also when it panics.
-struct Finished<'a>(&'a Team);
-
-impl Drop for Finished<'_> {
-    fn drop(&mut self) {
-        self.0.unfinished.fetch_sub(1, Ordering::Release);
-    }
-}
-
 impl Team {
+    /// Panics when a task does, after all others.
     fn share<F: Fn(usize) + Sync>(&self, tasks: usize, task: &F) {
         unsafe fn run<F: Fn(usize)>(context: *const (), number: usize) {
             // SAFETY: `share` returns only when all tasks are finished.
             unsafe { (*context.cast::<F>())(number) }
         }
-        assert!(tasks as u64 <= LEFT, "a step of more than 4 billion tasks");
+        assert!(tasks as u64 <= UNCLAIMED, "a step of more than 4 billion tasks");
         self.run.store(run::<F> as *mut (), Ordering::Relaxed);
         self.context.store(ptr::from_ref(task).cast_mut().cast(), Ordering::Relaxed);
         self.tasks.store(tasks, Ordering::Relaxed);
         self.unfinished.store(tasks, Ordering::Relaxed);
         let step = (self.claims.load(Ordering::Relaxed) >> 32).wrapping_add(1);
         self.claims.store(step << 32 | tasks as u64, Ordering::Release);
-        let _all = All(self);
-        let _acting = Acting::as_a(Role::Member);
-        while self.take() {}
+        let acting = Acting::as_a(Role::Member);
+        while self.compute_one() {}
+        let mut waited = 0;
+        while self.unfinished.load(Ordering::Acquire) > 0 {
+            wait(&mut waited);
+        }
+        drop(acting);
+        let panic = self.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
     }
 
-    /// Computes a task, if there is one.
-    fn take(&self) -> bool {
+    /// Computes a task, if one is unclaimed.
+    fn compute_one(&self) -> bool {
         let claims = self.claims.load(Ordering::Acquire);
-        let left = claims & LEFT;
-        if left == 0 {
+        let unclaimed = claims & UNCLAIMED;
+        if unclaimed == 0 {
             return false;
         }
         let (run, context) = (self.run.load(Ordering::Relaxed), self.context.load(Ordering::Relaxed));
-        let number = self.tasks.load(Ordering::Relaxed).wrapping_sub(left as usize);
+        let number = self.tasks.load(Ordering::Relaxed).wrapping_sub(unclaimed as usize);
         if self.claims.compare_exchange_weak(claims, claims - 1, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-            let _finished = Finished(self);
-            // SAFETY: the exchange shows that a task of this step was left all the while, so what was read is of this step.
-            unsafe { std::mem::transmute::<*mut (), Run>(run)(context, number) };
+            // SAFETY: the exchange shows that a task of this step was unclaimed all the while, so what was read is of this step.
+            let compute = || unsafe { std::mem::transmute::<*mut (), Run>(run)(context, number) };
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(compute)) {
+                *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+            }
+            self.unfinished.fetch_sub(1, Ordering::Release);
         }
         true
     }
 
     fn help(&self) {
-        // A thread that waits for something else may come here, even the caller.
+        // Rayon may run this on a thread that waits for something else, even on the caller.
         if !matches!(ROLE.get(), Role::Alone) {
             return;
         }
         let _acting = Acting::as_a(Role::Member);
         let mut waited = 0;
         while !self.is_over.load(Ordering::Acquire) {
-            match self.take() {
+            match self.compute_one() {
                 true => waited = 0,
                 false => wait(&mut waited),
             }
@@ -176,23 +199,8 @@ impl Team {
     }
 }
 
-/// Waits until every task of a step is finished, also when one of the caller's own panics: others still compute with what it holds.
-struct All<'a>(&'a Team);
-
-impl Drop for All<'_> {
-    fn drop(&mut self) {
-        let team = self.0;
-        // What nobody has taken is not computed after a panic.
-        let left = team.claims.fetch_and(!LEFT, Ordering::AcqRel) & LEFT;
-        let mut waited = 0;
-        while team.unfinished.load(Ordering::Acquire) > left as usize {
-            wait(&mut waited);
-        }
-    }
-}
-
 fn wait(waited: &mut u32) {
-    *waited += 1;
+    *waited = waited.saturating_add(1);
     match *waited < PATIENCE {
         true => std::hint::spin_loop(),
         false => std::thread::yield_now(),
@@ -201,8 +209,6 @@ fn wait(waited: &mut u32) {
 
 #[cfg(test)]
 mod tests {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-
     use super::*;
 
     fn pool(threads: usize) -> rayon::ThreadPool {
@@ -242,6 +248,19 @@ mod tests {
                 });
             });
         });
+        // Callers that are not rayon's need a thread of it for themselves.
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        together(|| {
+                            steps(20);
+                            assert_eq!((0..1000).into_par_iter().sum::<usize>(), 499_500);
+                        });
+                    }
+                });
+            }
+        });
     }
 
     #[test]
@@ -250,10 +269,16 @@ mod tests {
         for round in 0..200 {
             let within = |bad: usize| {
                 catch_unwind(AssertUnwindSafe(|| {
-                    pool.install(|| together(|| share(12, |task| assert_ne!(task, bad, "the task that fails"))));
+                    pool.install(|| {
+                        together(|| {
+                            share(12, |task| assert_ne!(task, bad, "the task that fails"));
+                            assert_eq!(bad, 12, "the step has panicked");
+                        });
+                    });
                 }))
             };
-            assert!(within(round % 12).is_err());
+            let panic = within(round % 12).unwrap_err();
+            assert!(panic.downcast_ref::<String>().is_some_and(|text| text.contains("the task that fails")));
             assert!(within(12).is_ok());
         }
         let outcome = catch_unwind(AssertUnwindSafe(|| pool.install(|| together(|| panic!("the caller fails")))));
