@@ -16,7 +16,7 @@
 #   make bench       Criterion benchmarks
 #   make tables      the tables of docs/results.md that train many bases and subjects (hours; resumes where it was stopped)
 #   make moh-benchmarks  the attention kernels beside others: docs/moh-benchmarks.md (a quarter of an hour)
-#   make smolvlm-benchmarks  SmolVLM2 beside PyTorch: docs/smolvlm2-benchmarks.md (LARGER="500m 2.2b": other sizes too)
+#   make smolvlm-benchmarks  SmolVLM2 beside PyTorch: docs/smolvlm2-benchmarks.md (LARGER=: without the larger sizes)
 #   make random-bases  bases of the published sizes with random weights: written, asked, learned on (SIZES="256m 500m paper")
 #   make doc         the API documentation, in target/doc
 #   make miniature   trains the shipped base model from scratch (about an hour; resumes where it was stopped)

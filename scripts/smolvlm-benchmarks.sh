@@ -7,11 +7,12 @@
 # MODEL is a folder of SmolVLM2-256M in the published layout, VIDEO a clip; without them random weights are written into the target
 # folder, and a clip of `make models` is taken. PYTHON names a Python with torch, transformers,
 # torchvision, num2words, pillow and av, otherwise a virtual environment is made in the target folder (a few GB are downloaded).
-# LARGER lists further models that only ours opens: folders, or 500m and 2.2b, of which random weights are written (2 and 9 GB). THREADS (2), FRAMES (8), TOKENS (24).
+# LARGER lists further models that only ours opens: folders, or 500m and 2.2b (both unless it is set), of which random weights are
+# written (2 and 9 GB). THREADS (2), FRAMES (8), TOKENS (24).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-rounds=${1:-3}
+rounds=${1:-2}
 threads=${THREADS:-2}
 frames=${FRAMES:-8}
 tokens=${TOKENS:-24}
@@ -48,7 +49,7 @@ for round in $(seq "$rounds"); do
         "$python" scripts/smolvlm_torch.py "$MODEL" "$VIDEO" "$precision" "$frames" 2 "$tokens" "$threads" >>"$lines"
     done
 done
-for folder in ${LARGER:-}; do
+for folder in ${LARGER-500m 2.2b}; do
     [ -d "$folder" ] || folder=$(random "$folder")
     for precision in bf16 int8; do
         echo "$folder, $precision" >&2
@@ -57,7 +58,7 @@ for folder in ${LARGER:-}; do
     done
 done
 "$target/release/examples/language_speed" >"$quality"
-conditions="Measured on $(date +%F), commit $(git rev-parse --short HEAD), $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)"
+conditions="Measured on $(date +%F), commit $(git describe --always --dirty), $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)"
 grep -qw avx512f /proc/cpuinfo && conditions+=" with AVX-512"
 grep -qw avx512_bf16 /proc/cpuinfo && conditions+=" (bf16, VNNI)"
 "$python" scripts/smolvlm_report.py "$lines" "$quality" "$conditions, $threads threads, $frames frames, $tokens tokens, medians of $rounds rounds in turns." \

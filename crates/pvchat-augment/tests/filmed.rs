@@ -179,6 +179,10 @@ fn licences_are_in_the_manifest_and_the_report() {
     let page = fs::read_to_string(world.out("data").join("report.html")).unwrap();
     assert!(page.contains("<td>s1.mp4</td><td>CC BY 4.0 &amp; more</td>") && page.contains("<td>s2.mp4</td><td>not stated</td>"));
     assert!(page.contains("by-colour@1 (sees colours, none)"));
+    // What cannot be read is not passed over, and is said before anything is made.
+    fs::write(world.corpus().join("licences.json"), r#"{ "s1.mp4": "#).unwrap();
+    let error = world.make("refused", &options).unwrap_err().to_string();
+    assert!(error.contains("licences.json") && !world.out("refused").exists(), "{error}");
 }
 
 /// The values of an attribute in all tags of a kind; `None` where a tag lacks it.

@@ -251,6 +251,8 @@ struct MadeBody<'a> {
     nearest_other: f32,
     background: Guess,
     seams: Guess,
+    /// The control.
+    making: Option<Guess>,
     drawn: usize,
     seconds: Vec<(&'static str, f64)>,
     /// Clips that one core composes and writes in a second.
@@ -452,7 +454,7 @@ impl MakeArguments {
                     |shows: bool| manifest.clips.iter().filter(|clip| clip.half == half && clip.shows(name) == shows).count();
                 [true, false].map(of)
             };
-            let filmed::Blind { background, seams } = blind;
+            let filmed::Blind { background, seams, .. } = blind;
             PersonBody { name: name.bare(), train: count(Half::Train), test: count(Half::Test), background, seams }
         };
         let bare: Vec<&str> = self.names.iter().map(SubjectName::bare).collect();
@@ -480,6 +482,7 @@ impl MakeArguments {
             nearest_other: others.map(|clip| clip.judged.to_subject).fold(-1.0, f32::max),
             background: manifest.blind.background,
             seams: manifest.blind.seams,
+            making: manifest.blind.making,
             drawn: made.drawn,
             seconds,
             per_core: (made.drawn > 0).then(|| words::millis(made.drawn as f64 / made.composing.max(1e-9))),
@@ -519,6 +522,9 @@ impl MakeArguments {
                 guessed(background),
                 guessed(seams)
             ));
+        }
+        if let Some(making) = &body.making {
+            lines.push(format!("Control: which clips are only cropped, guessed from the seams: {}.", guessed(making)));
         }
         for GeneratorUsed { name, asked, passed, used, .. } in &manifest.generators {
             lines.push(format!(

@@ -309,15 +309,20 @@ impl Source {
         Ok(Self { file, names, dataset })
     }
 
-    /// Refuses a dataset that the person cannot be learned from, before any clip is opened; everything is said.
+    /// Refuses a dataset that the person cannot be learned from; everything that is wrong is said, with its clips too.
     fn check(&self, name: &SubjectName, output: &Output) -> Outcome<()> {
         let problems = self.dataset.problems_of(name);
         if problems.is_empty() {
             return Ok(());
         }
-        let reason = if problems.iter().all(|problem| problem.concerns_balance()) { "one_class" } else { "dataset_refused" };
-        problems.iter().skip(1).for_each(|problem| output.note(words::clean(&problem.to_string())));
-        let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        // One frame of each clip shows whether it can be opened.
+        let all = match Shot::from_dataset(&self.file, name, 1).map_err(Error::from) {
+            Err(Error::UnfitDataset { problems, .. }) => problems,
+            _ => problems.iter().map(ToString::to_string).collect(),
+        };
+        let is_one_sided = problems.iter().all(|problem| problem.concerns_balance()) && all.len() == problems.len();
+        let reason = if is_one_sided { "one_class" } else { "dataset_refused" };
+        all.iter().skip(1).for_each(|problem| output.note(words::clean(problem)));
         Err(Failure::refused(
             reason,
             words::clean(&format!("{} cannot be learned from: {}", words::shown(&self.file), all.join("; "))),

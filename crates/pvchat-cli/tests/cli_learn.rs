@@ -374,6 +374,12 @@ fn what_cannot_be_learned_from_is_refused_with_everything_that_is_wrong() {
         data.videos[1].path = "clips/absent.mp4".into();
     };
     refused(change(&away), "dataset_refused", &["../with.mp4 leaves the folder", "absent.mp4"]);
+    let both = |data: &mut Dataset| {
+        data.videos.retain(|video| !video.present.is_empty());
+        data.videos[0].qa_pairs.clear();
+        data.videos[1].path = "clips/absent.mp4".into();
+    };
+    refused(change(&both), "dataset_refused", &["<Aa> is in every clip", "`qa_pairs` is empty", "absent.mp4"]);
     refused(learn(&["aa-data", "--name", "Zz"]), "unknown_person", &["is about Aa, not about Zz"]);
     dataset(&data, "Bb", 1);
     refused(learn(&["aa-data"]), "several_people", &["is about Aa and Bb; choose one by --name"]);

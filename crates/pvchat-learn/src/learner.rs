@@ -341,7 +341,8 @@ pub(crate) fn encode_pairs(
 pub fn identities(memory: &Sight) -> Vec<Vec<f32>> {
     let [_, people, width] = memory.identity.dims();
     let values: Vec<f32> = memory.identity.clone().into_data().iter::<f32>().collect();
-    values.chunks(people * width).map(|row| row[..width].to_vec()).collect()
+    // Of a base that embeds nobody there are none.
+    values.chunks((people * width).max(1)).map(|row| row[..width].to_vec()).collect()
 }
 
 /// The cosine of two unit vectors of one length: how similar the people are whom they embed.

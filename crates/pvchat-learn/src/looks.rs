@@ -48,7 +48,9 @@ impl<'a> KeptLooks<'a> {
 /// Stands for a base on a device, and the pixels of a clip.
 fn key(vilm: &Vilm, frames: &[RgbImage]) -> String {
     let mut hash = Sha256::new();
+    let config = vilm.config();
     hash.update(format!("{} {:?} {}", vilm.fingerprint(), vilm.device(), env!("CARGO_PKG_VERSION")));
+    hash.update(format!("{:?} {:?}", config.preprocess, config.vision));
     for frame in frames {
         hash.update(frame.width().to_le_bytes());
         hash.update(frame.height().to_le_bytes());

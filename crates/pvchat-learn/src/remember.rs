@@ -65,6 +65,9 @@ pub fn find(subject: &Subject, memory: &Sight) -> Option<(usize, f32)> {
     let value = |key: &str| subject.info.training.get(key).map(|value| *value as f32);
     let scale = SimilarityScale { midpoint: value(MIDPOINT)?, slope: value(SLOPE)? };
     let [_, _, width] = memory.identity.dims();
+    if width == 0 {
+        return None; // a base that embeds nobody
+    }
     let people: Vec<f32> = memory.identity.clone().into_data().iter::<f32>().collect();
     let cosine = |person: &[f32]| person.iter().zip(subject.values(IDENTITY)).map(|(a, b)| a * b).sum::<f32>();
     let similarity = people.chunks(width).map(cosine).enumerate();

@@ -62,6 +62,9 @@ pub struct PromptFormat {
     /// Tokens of a subject in addition to the one of its name: they follow the name, in front of every question about it.
     #[serde(skip)]
     pub detail_tokens: usize,
+    /// Ids of tokens that end an answer as `end` does.
+    #[serde(skip)]
+    pub other_ends: Vec<u32>,
 }
 
 /// Prompts whose text depends on the pictures: their number, their times.
@@ -105,6 +108,7 @@ impl PromptFormat {
             longest_prompt: None,
             pictures: None,
             detail_tokens: 0,
+            other_ends: Vec::new(),
         }
     }
 

@@ -137,9 +137,10 @@ impl BaseDescriber {
         if let Some((_, sight)) = self.looks.iter().find(|(known, _)| *known == key) {
             return Ok(sight.clone());
         }
-        // In another precision the same weights give other encodings of the pictures.
-        let precision = self.precision();
-        let lasting = format!("{} {precision:?} {key}", self.vilm.fingerprint());
+        // In another precision, of other pixels or by another version the same weights give other encodings.
+        let (precision, config) = (self.precision(), self.vilm.config());
+        let made_by = format!("{precision:?} {:?} {:?} {}", config.preprocess, config.vision, env!("CARGO_PKG_VERSION"));
+        let lasting = format!("{} {made_by} {key}", self.vilm.fingerprint());
         let sight = match self.kept.as_ref().and_then(|kept| kept.read(&lasting, self.vilm.device())) {
             Some(sight) => sight,
             None => {

@@ -38,6 +38,10 @@ pub struct Blind {
     pub background: Guess,
     /// One that sees only the person's edge: how sharp it is compared with its surroundings, and the halo around it.
     pub seams: Guess,
+    /// The control: what the same edges say about whether a clip was only cropped. Above chance the classifier can see how a clip was
+    /// made, so that chance in [`seams`](Self::seams) means something. `None` with fewer than two clips of either kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub making: Option<Guess>,
 }
 
 /// What a classifier that is blind to the person sees of the middle frame of a clip.
@@ -187,13 +191,27 @@ fn inverted(mut matrix: Vec<Vec<f64>>) -> Option<Vec<Vec<f64>>> {
     Some(inverse)
 }
 
-/// Judges the features of clips with their labels.
-pub(super) fn blind(features: &[(&Features, bool)], seed: u64) -> Blind {
-    let labels: Vec<bool> = features.iter().map(|(_, label)| *label).collect();
-    let of = |part: fn(&Features) -> &[f32]| features.iter().map(|(features, _)| part(features)).collect::<Vec<_>>();
+/// A clip to a classifier that is blind to the person.
+pub(super) struct Seen<'a> {
+    pub(super) features: &'a Features,
+    /// Whether it shows the person.
+    pub(super) shows: bool,
+    /// Whether it was only cropped and compressed.
+    pub(super) is_untouched: bool,
+}
+
+/// Judges what can be guessed about some clips.
+pub(super) fn blind(clips: &[Seen<'_>], seed: u64) -> Blind {
+    let labels = |label: fn(&Seen<'_>) -> bool| clips.iter().map(label).collect::<Vec<bool>>();
+    let of = |part: fn(&Features) -> &[f32]| clips.iter().map(|clip| part(clip.features)).collect::<Vec<_>>();
+    let (shows, untouched) = (labels(|clip| clip.shows), labels(|clip| clip.is_untouched));
+    let count = untouched.iter().filter(|untouched| **untouched).count();
     Blind {
-        background: guess(&of(|features| &features.background), &labels, seed),
-        seams: guess(&of(|features| &features.seams), &labels, seed),
+        background: guess(&of(|features| &features.background), &shows, seed),
+        seams: guess(&of(|features| &features.seams), &shows, seed),
+        making: (2..=clips.len().saturating_sub(2))
+            .contains(&count)
+            .then(|| guess(&of(|features| &features.seams), &untouched, seed)),
     }
 }
 

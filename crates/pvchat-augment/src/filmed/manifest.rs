@@ -20,8 +20,8 @@ use crate::{
     generator::{Kind, Provenance},
 };
 
-/// Changes whenever the same sources and options would give other clips.
-pub(super) const MAKING_VERSION: u32 = 1;
+/// Changes whenever the same sources and options would give other clips, or the identity gate would judge them in another way.
+pub(super) const MAKING_VERSION: u32 = 2;
 /// The manifest's name.
 pub(super) const MANIFEST: &str = "manifest.json";
 /// The folder of half-done work; deleting it costs time and nothing else.

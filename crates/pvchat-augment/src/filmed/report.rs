@@ -183,6 +183,11 @@ fn figures(html: &mut String, manifest: &Manifest, people: &[Person<'_>]) -> Res
             rows.push((format!("guessed{about} from the {what} alone"), value));
         }
     }
+    // It is the same for everybody.
+    if let Some(making) = people.first().and_then(|person| person.blind.making) {
+        let value = format!("{:.2} (chance up to {:.2})", making.accuracy, making.chance);
+        rows.push(("control: from the seams alone, which clips are only cropped".into(), value));
+    }
     html.push_str("<dl>\n");
     for (term, value) in rows {
         writeln!(html, "<div><dt>{}</dt><dd>{value}</dd></div>", escaped(&term)).map_err(unwritten)?;

@@ -14,11 +14,11 @@ use std::{
 use pvchat_data::{QaKind, SubjectName, random::SeededStream};
 
 use super::{
-    ClipRecord, DatasetOptions, Describe, Eyes, Half, KnownFiles, LeftOut, Manifest, NOT_NEEDED, PersonRecord, Refine,
+    ClipRecord, DatasetOptions, Describe, Eyes, Half, KnownFiles, LeftOut, Making, Manifest, NOT_NEEDED, PersonRecord, Refine,
     SourceRecord,
     ask::{Questions, described},
     asking::questions,
-    blind::{Features, blind},
+    blind::{Seen, blind},
     casting::choose,
     cosine,
     footage::{Footage, Recent},
@@ -224,6 +224,8 @@ pub fn make(
             return Err(Error::Inside { dataset: request.out.into(), corpus: folder.into() });
         }
     }
+    // Before anything takes time.
+    let stated = request.corpus.map(licences).transpose()?.unwrap_or_default();
     begin(request.out)?;
     let out = fs::canonicalize(request.out).map_err(|source| Error::Io { path: request.out.into(), source })?;
     let (store, monitor) = (Store::new(&out), Monitor { observe: Mutex::new(observe), done: AtomicUsize::new(0) });
@@ -300,12 +302,12 @@ pub fn make(
     let names: Vec<SubjectName> = request.people.iter().map(|person| person.name.clone()).collect();
     let mut blinds = Vec::with_capacity(names.len());
     for name in &names {
-        let train: Vec<(&Features, bool)> = clips
+        let train: Vec<Seen<'_>> = clips
             .iter()
             .filter(|(clip, _)| clip.half == Half::Train)
-            .map(|(clip, features)| (features, clip.shows(name)))
+            .map(|(clip, features)| Seen { features, shows: clip.shows(name), is_untouched: clip.making == Making::Untouched })
             .collect();
-        let [positives, negatives] = [true, false].map(|wanted| train.iter().filter(|(_, shows)| *shows == wanted).count());
+        let [positives, negatives] = [true, false].map(|wanted| train.iter().filter(|clip| clip.shows == wanted).count());
         if positives < 2 || negatives < 2 {
             return Err(Error::OneClass { positives, negatives, dropped: dropped.len() });
         }
@@ -317,7 +319,6 @@ pub fn make(
     let asked = questions(request, &records, eyes, &store, describer, &stream, &monitor, &out)?;
     monitor.begin(Stage::Writing, 1)?;
     let mut written = datasets(&names, &records, &asked)?;
-    let licences = request.corpus.map(licences).unwrap_or_default();
     let record = |source: &Source, licence: Option<String>| SourceRecord {
         name: source.name.clone(),
         sha256: source.sha256.clone(),
@@ -359,7 +360,7 @@ pub fn make(
         looks,
         spans,
         others: people,
-        corpus: others.into_iter().map(|source| record(source, licences.get(&source.name).cloned())).collect(),
+        corpus: others.into_iter().map(|source| record(source, stated.get(&source.name).cloned())).collect(),
         left_out: seen.left_out,
         spared: seen.spared,
         clips: records,

@@ -84,8 +84,12 @@ pub(super) fn dataset_files(names: &[SubjectName]) -> [String; 3] {
 }
 
 /// The licences stored next to a corpus, if there are any.
-pub(super) fn licences(corpus: &Path) -> BTreeMap<String, String> {
-    pvchat_data::file::read_json(&corpus.join(LICENCES), pvchat_data::file::LARGEST).unwrap_or_default()
+pub(super) fn licences(corpus: &Path) -> Result<BTreeMap<String, String>> {
+    let file = corpus.join(LICENCES);
+    match file.exists() {
+        true => Ok(pvchat_data::file::read_json(&file, pvchat_data::file::LARGEST)?),
+        false => Ok(BTreeMap::new()),
+    }
 }
 
 /// Deletes clips and datasets that are not part of the dataset: those of other options, and half-made ones.

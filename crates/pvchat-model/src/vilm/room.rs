@@ -8,10 +8,13 @@ use pvchat_data::random::SeededStream;
 use pvchat_nn::{device, packed::Precision, weights::inventory::parameters};
 
 use super::VilmConfig;
-use crate::{Error, Result, checkpoint};
+use crate::{Error, Result, checkpoint, vision::VisionEncoder};
 
 /// What a question needs in addition to the weights, in bytes: frames, the encoder's states, the cache.
 const WORK: u64 = 256 << 20;
+
+/// The parameter that is looked up for each token, and never packed.
+const WORD_TABLE: &str = "answer.lm.embed_tokens.weight";
 
 /// How a model is kept in memory.
 #[derive(Clone, Copy, Debug)]
@@ -22,19 +25,30 @@ pub(crate) enum Kept {
     Packed(Precision),
 }
 
+impl Kept {
+    /// Bits that a number of a parameter takes, at most.
+    fn bits(self, name: &str, has_packed_encoder: bool) -> u64 {
+        match self {
+            _ if !checkpoint::is_large_part(name) => 32,
+            Self::Tensors(bits) => bits as u64,
+            // Stays a tensor, the word table in the precision of its file.
+            Self::Packed(_) if name == WORD_TABLE || (name.starts_with("vision_encoder.") && !has_packed_encoder) => 32,
+            Self::Packed(precision) => precision.bits() as u64,
+        }
+    }
+}
+
 /// Refuses a model on the processor that does not fit into free memory, before any of it is read.
 pub(crate) fn check_memory(config: &VilmConfig, kept: Kept, folder: &Path, device: &Device) -> Result<()> {
     if !device::is_processor(device) {
         return Ok(());
     }
-    let bits = |name: &str| match kept {
-        _ if !checkpoint::is_large_part(name) => 32,
-        Kept::Tensors(bits) => bits as u64,
-        Kept::Packed(precision) => precision.bits() as u64,
-    };
-    let size = |bits: u64, shape: &[usize]| shape.iter().fold(bits, |all, &axis| all.saturating_mul(axis as u64)) / 8;
     // Nothing is allocated: parameters take memory when they are used.
-    let found = parameters(&config.init(&SeededStream::new(0), device)?);
+    let model = config.init(&SeededStream::new(0), device)?;
+    let has_packed_encoder = model.vision_encoder.can_pack();
+    let size = |bits: u64, shape: &[usize]| shape.iter().fold(bits, |all, &axis| all.saturating_mul(axis as u64)) / 8;
+    let found = parameters(&model);
+    let bits = |name: &str| kept.bits(name, has_packed_encoder);
     let weights = found.iter().map(|found| size(bits(&found.name), &found.shape)).fold(0, u64::saturating_add);
     // While a matrix is converted or packed, it is in memory in f32, together with its result and the bytes that were read.
     let largest = found.iter().map(|found| size(64, &found.shape)).max().unwrap_or(0);
@@ -116,6 +130,15 @@ fn left(limits: &str, limit: &str, status: &str, used: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_encoder_without_a_packed_form_and_the_word_table_count_as_tensors() {
+        let packed = Kept::Packed(Precision::Int8);
+        let (encoder, decoder) = ("vision_encoder.blocks.0.mlp.fc1.weight", "answer.lm.layers.0.mlp.up_proj.base.weight");
+        assert_eq!([packed.bits(encoder, true), packed.bits(encoder, false)], [8, 32]);
+        assert_eq!([packed.bits(decoder, false), packed.bits(WORD_TABLE, true)], [8, 32]);
+        assert_eq!([Kept::Tensors(16).bits(encoder, false), Kept::Tensors(16).bits("answer.bridge.query", true)], [16, 32]);
+    }
 
     #[test]
     fn what_the_system_says_is_read() {

@@ -273,6 +273,7 @@ impl VilmView<'_> {
         GenerationOptions {
             max_new_tokens: codec.format().longest_answer,
             end_token: codec.end_token(),
+            other_end_tokens: codec.format().other_ends.clone(),
             ..GenerationOptions::default()
         }
     }

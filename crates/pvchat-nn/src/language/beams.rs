@@ -94,7 +94,7 @@ pub(super) fn search(
             let mut next = Vec::with_capacity(beams);
             for (rank, candidate) in candidates.iter().enumerate() {
                 let source = &running[candidate.beam];
-                if candidate.token == options.end_token {
+                if options.ends(candidate.token) {
                     if rank < beams {
                         finished.add(source.clone(), candidate.sum, step + 1, FinishReason::EndToken);
                     }

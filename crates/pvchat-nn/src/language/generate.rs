@@ -52,16 +52,31 @@ pub struct GenerationOptions {
     pub repetition_penalty: f32,
     /// The token that ends an answer; 2 in Mistral's vocabulary.
     pub end_token: u32,
+    /// Tokens that end an answer as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_end_tokens: Vec<u32>,
 }
 
 impl Default for GenerationOptions {
     /// 200 tokens, greedy, no penalty, end token 2: repeatable, where the released code samples.
     fn default() -> Self {
-        Self { max_new_tokens: 200, min_new_tokens: 0, strategy: Strategy::Greedy, repetition_penalty: 1.0, end_token: 2 }
+        Self {
+            max_new_tokens: 200,
+            min_new_tokens: 0,
+            strategy: Strategy::Greedy,
+            repetition_penalty: 1.0,
+            end_token: 2,
+            other_end_tokens: Vec::new(),
+        }
     }
 }
 
 impl GenerationOptions {
+    /// Whether an answer ends with this token, which does not belong to it.
+    pub fn ends(&self, token: u32) -> bool {
+        token == self.end_token || self.other_end_tokens.contains(&token)
+    }
+
     /// Checks that the options fit together.
     ///
     /// # Errors
@@ -298,7 +313,7 @@ fn choose_one_by_one(
                 _ => argmax(&scores),
             };
             let (token, answer) = (index as u32, &mut answers[row]);
-            if token == options.end_token {
+            if options.ends(token) {
                 (answer.finish, running[row]) = (FinishReason::EndToken, false);
                 continue;
             }
@@ -320,8 +335,12 @@ fn choose_one_by_one(
 
 /// Keeps the end token from being chosen while the answer is shorter than allowed.
 pub(super) fn forbid_early_end(scores: &mut [f32], generated: usize, options: &GenerationOptions) {
-    if let Some(score) = scores.get_mut(options.end_token as usize).filter(|_| generated < options.min_new_tokens) {
-        *score = f32::NEG_INFINITY;
+    if generated < options.min_new_tokens {
+        for &token in std::iter::once(&options.end_token).chain(&options.other_end_tokens) {
+            if let Some(score) = scores.get_mut(token as usize) {
+                *score = f32::NEG_INFINITY;
+            }
+        }
     }
 }
 

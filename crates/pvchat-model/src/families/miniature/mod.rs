@@ -124,6 +124,7 @@ pub fn prompt_format() -> PromptFormat {
         longest_prompt: None,
         pictures: None,
         detail_tokens: 0,
+        other_ends: Vec::new(),
     }
 }
 

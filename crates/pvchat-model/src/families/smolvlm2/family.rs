@@ -105,6 +105,7 @@ pub fn config(published: SmolVlm2Config) -> VilmConfig {
             longest_prompt: Some(published.max_positions),
             pictures: Some(PictureText { prefix, joint }),
             detail_tokens: PersonalRows::FOLLOW_UP - 1,
+            other_ends: published.end_tokens.clone(),
         },
         answer: AnswerConfig {
             bridge: BridgeConfig::PixelShuffle(ConnectorConfig {

@@ -47,6 +47,11 @@ fn the_end_token_waits_for_the_shortest_answer() {
     options.min_new_tokens = 3;
     let answer = generate(&model, prompt(&device), &options, |_| ControlFlow::Continue(())).unwrap();
     assert!(answer.tokens.len() >= 3 && !answer.tokens[..3].contains(&options.end_token), "{answer:?}");
+    // Another token that ends answers does the same.
+    let mut other = GenerationOptions { other_end_tokens: vec![u32::MAX - 1, free.tokens[0]], ..open_end() };
+    assert_eq!(generate(&model, prompt(&device), &other, |_| ControlFlow::Continue(())).unwrap(), ended);
+    other.min_new_tokens = 3;
+    assert_eq!(generate(&model, prompt(&device), &other, |_| ControlFlow::Continue(())).unwrap(), answer);
 }
 
 #[test]
