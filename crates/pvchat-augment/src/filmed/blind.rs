@@ -234,6 +234,27 @@ mod tests {
     }
 
     #[test]
+    fn the_control_asks_the_seams_how_a_clip_was_made() {
+        let mut stream = SeededStream::new(7);
+        let untouched = |number: usize| number.is_multiple_of(8);
+        let features: Vec<Features> = (0..64)
+            .map(|number| {
+                let seams = (0..6).map(|_| stream.normal() + if untouched(number) { 3.0 } else { 0.0 }).collect();
+                Features { background: (0..6).map(|_| stream.normal()).collect(), seams }
+            })
+            .collect();
+        let judged = |most: usize| {
+            let seen =
+                |(number, features)| Seen { features, shows: number % 4 == 1, is_untouched: number < most && untouched(number) };
+            blind(&features.iter().enumerate().map(seen).collect::<Vec<_>>(), 1)
+        };
+        let Blind { background, seams, making } = judged(64);
+        assert!(background.is_chance() && seams.is_chance(), "{background:?} {seams:?}");
+        assert!(making.is_some_and(|making| !making.is_chance() && making.accuracy > 0.8), "{making:?}");
+        assert_eq!(judged(8).making, None, "one clip that is only cropped");
+    }
+
+    #[test]
     fn the_person_is_not_seen() {
         let matte = GrayImage::from_fn(60, 60, |x, _| Luma([if (20..40).contains(&x) { 255 } else { 0 }]));
         let picture = |colour: [u8; 3]| {

@@ -108,7 +108,7 @@ fn routine_for(level: Level) -> Routine {
     }
 }
 
-/// Writes, for each head, the weighted sum of the values, the largest score and the sum of the exponentials.
+/// Writes, for each head, the weighted sum of the values, the largest score and the sum of the exponentials over zeros.
 ///
 /// # Safety
 /// The processor must have the instructions of the vectors.
@@ -139,7 +139,7 @@ unsafe fn attend_by<V: Vector>(block: &Block<'_>, out: &mut [f32]) {
         for (head, (shares, out)) in scores.chunks_exact(keys).zip(out.chunks_exact_mut(out_row)).enumerate() {
             let shares = &shares[number * VALUES..][..v.len() / row];
             // SAFETY: as the caller promises.
-            unsafe { mix::<V>(shares, &v[head / group * width..], row, &mut out[..width], number == 0) };
+            unsafe { mix::<V>(shares, &v[head / group * width..], row, &mut out[..width]) };
         }
     }
 }
@@ -163,15 +163,12 @@ unsafe fn product_sum<V: Vector>(one: &[f32], other: &[f32]) -> f32 {
     all
 }
 
-/// Adds the first `out.len()` numbers of each row, times its share, to `out`; `is_first` clears it before.
+/// Adds the first `out.len()` numbers of each row, times its share, to `out`.
 ///
 /// # Safety
 /// As [`product_sum`].
 #[inline(always)]
-unsafe fn mix<V: Vector>(shares: &[f32], rows: &[f32], row: usize, out: &mut [f32], is_first: bool) {
-    if is_first {
-        out.fill(0.0);
-    }
+unsafe fn mix<V: Vector>(shares: &[f32], rows: &[f32], row: usize, out: &mut [f32]) {
     let width = out.len();
     let (blocks, rest) = out.as_chunks_mut::<{ VECTORS * LANES }>();
     for (number, out) in blocks.iter_mut().enumerate() {
