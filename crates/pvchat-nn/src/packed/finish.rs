@@ -19,6 +19,21 @@ pub enum Finish<'a> {
 }
 
 impl Finish<'_> {
+    /// Asks for what [`apply`](Self::apply) will need.
+    #[inline(always)]
+    pub(super) fn prefetch(self, place: usize, width: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if let Self::Add(others) = self {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            for first in (0..width).step_by(LANES) {
+                // SAFETY: a hint, which reads nothing and takes any address.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(others.as_ptr().wrapping_add(place + first).cast()) };
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (place, width);
+    }
+
     /// For `width` numbers, of which the first is number `place` of the result.
     #[inline(always)]
     pub(super) fn apply<V: Vector>(self, numbers: &mut [f32; PANEL], place: usize, width: usize) {

@@ -168,12 +168,15 @@ unsafe fn multiply_tile<K: Kernel, const M: usize>(
     panel: usize,
     out: *mut f32,
 ) {
-    // SAFETY: as the caller promises.
-    let sums = unsafe { K::tile::<M>(product.inputs, arranged, product.panels.as_ptr().add(panel * product.panel_bytes)) };
     let width = if product.is_gated { LANES } else { PANEL };
     let first = panel * width;
     let width = width.min(product.outputs - first);
     let height = rows.len();
+    let place = |row: usize| (rows.start + row) * product.outputs + first;
+    // What is added lies a row apart in memory, where the processor does not foresee it: it is fetched while the sums are made.
+    (0..height).for_each(|row| product.finish.prefetch(place(row), width));
+    // SAFETY: as the caller promises.
+    let sums = unsafe { K::tile::<M>(product.inputs, arranged, product.panels.as_ptr().add(panel * product.panel_bytes)) };
     for (row, sums) in sums.iter().enumerate() {
         let mut numbers = [0.0; PANEL];
         if product.is_gated {
@@ -186,14 +189,14 @@ unsafe fn multiply_tile<K: Kernel, const M: usize>(
             if let Some(bias) = product.bias {
                 numbers.iter_mut().zip(&bias[first..first + width]).for_each(|(sum, bias)| *sum += bias);
             }
-            product.finish.apply::<K::Vector>(&mut numbers, (rows.start + row) * product.outputs + first, width);
+            product.finish.apply::<K::Vector>(&mut numbers, place(row), width);
             // SAFETY: as the caller promises.
             unsafe {
                 let out = out.add(row * product.outputs + first);
-                if width == PANEL {
-                    out.cast::<[f32; PANEL]>().write_unaligned(numbers);
-                } else {
-                    out.copy_from_nonoverlapping(numbers.as_ptr(), width);
+                match width {
+                    PANEL => out.cast::<[f32; PANEL]>().write_unaligned(numbers),
+                    LANES => out.copy_from_nonoverlapping(numbers.as_ptr(), LANES),
+                    _ => out.copy_from_nonoverlapping(numbers.as_ptr(), width),
                 }
             }
         }
