@@ -8,12 +8,13 @@ use pvchat_augment::{
     questions::{Aspect, existence_answer, question},
 };
 use pvchat_data::{QaKind, QaPair, random::SeededStream};
-use pvchat_model::{subject::Subject, vilm::Vilm};
+use pvchat_model::subject::Subject;
 use pvchat_train::personal::{LearnClip, LearnData, LearnRun};
 
 use crate::{
     Learner, Result,
     learner::{EXCHANGED, encode_pairs},
+    looks::Looks,
 };
 
 /// The presence from which on the enrolled subject is found so clearly that a made clip stands for an untouched one.
@@ -26,7 +27,7 @@ impl Learner<'_> {
     /// enrolled subject is not clearly found before they are treated are left out: their head was not cut out well.
     pub(crate) fn exchanged(
         &self,
-        vilm: &Vilm,
+        looks: &mut Looks<'_>,
         clip: &[RgbImage],
         (enrolled, reference): (&Subject, &[f32]),
         count: usize,
@@ -42,10 +43,10 @@ impl Learner<'_> {
 
         let making = stream.derive("making");
         let plain = maker.make(count, &making)?;
-        let view = vilm.with_subjects(std::slice::from_ref(enrolled));
+        let view = looks.vilm.with_subjects(std::slice::from_ref(enrolled));
         let mut kept = Vec::with_capacity(count);
         for (number, made) in plain.iter().enumerate() {
-            if made.present && view.presence(&view.read(&vilm.look(&[&made.frames])?, &[enrolled])?, 0)? < CLEARLY {
+            if made.present && view.presence(&view.read(&looks.at_one(&made.frames)?, &[enrolled])?, 0)? < CLEARLY {
                 continue;
             }
             let mut stream = stream.derive(format_args!("treatment {number}"));
@@ -68,12 +69,13 @@ impl Learner<'_> {
     /// made of.
     pub(crate) fn add_real(
         &mut self,
-        vilm: &Vilm,
+        looks: &mut Looks<'_>,
         (set, frames): (&TrainingSet, &[RgbImage]),
         reference: &[f32],
         data: &mut LearnData,
         (stream, keep): (&SeededStream, &LearnRun),
     ) -> Result<()> {
+        let vilm = looks.vilm;
         let mut used: Vec<usize> = set.clips.iter().filter_map(|clip| clip.origin.corpus_clip()).collect();
         used.extend(self.strangers(reference, &stream.derive(EXCHANGED))?);
         let counts = NegativeConfig { hard: used.len() + REAL_STRANGERS, random: 0, ..self.options.negatives.clone() };
@@ -86,7 +88,7 @@ impl Learner<'_> {
         }
         let frames: Vec<&[RgbImage]> = clips.iter().map(|(frames, _)| frames.as_slice()).collect();
         let mut done = (0, frames.len());
-        let seen = self.see(vilm, &frames, data, &mut done, keep)?;
+        let seen = self.see(looks, &frames, data, &mut done, keep)?;
         let (name, names) = (set.subject.to_string(), [set.subject.clone()]);
         for (features, (_, present)) in seen.into_iter().zip(&clips) {
             let asked = question(Aspect::Existence, 0, &name);

@@ -13,11 +13,14 @@ use pvchat_model::{
 };
 use pvchat_train::{
     checkpoint::CheckpointFolder,
-    features::{ClipFeatures, FeatureId},
+    features::FeatureId,
     personal::{LearnClip, LearnConfig, LearnData, LearnProgress, LearnReport, LearnRun, SelfCheck, learn},
 };
 
-use crate::{Error, LearnOptions, Result, Start};
+use crate::{
+    Error, LearnOptions, Result, Start,
+    looks::{ENCODED_AT_ONCE, Look, Looks},
+};
 
 /// A way from one prepared clip to a subject.
 pub trait Personalizer {
@@ -85,8 +88,6 @@ impl Personalizer for Learner<'_> {
     }
 }
 
-/// Clips that are encoded at a time.
-const ENCODED_AT_ONCE: usize = 8;
 /// Positives that are described.
 const DESCRIBED: usize = 16;
 /// One in this many clips is held back for the self-check.
@@ -119,11 +120,12 @@ impl Learner<'_> {
         let keep = self.options.run(self.checkpoints.clone())?;
         let stream = SeededStream::new(self.options.seed).derive("learn");
         let exchanged = self.options.exchanged;
+        let mut looks = Looks::new(vilm, self.options.training.trains.trains_vision());
         let Material { enrolled, reference, set, rejected, held_back, .. } =
-            self.material(vilm, clip, name, (&stream, exchanged), &keep)?;
-        let mut data = self.encode(vilm, &set, &keep)?;
+            self.material(&mut looks, clip, name, (&stream, exchanged), &keep)?;
+        let mut data = self.encode(&mut looks, &set, &keep)?;
         if exchanged > 0 {
-            self.add_real(vilm, (&set, &held_back), &reference, &mut data, (&stream, &keep))?;
+            self.add_real(&mut looks, (&set, &held_back), &reference, &mut data, (&stream, &keep))?;
         }
         data.source = self.options.source(clip)?;
         let start = match self.options.start {
@@ -152,14 +154,15 @@ impl Learner<'_> {
     /// Makes positives and clips with exchanged heads, as many as asked for, chooses negatives and asks the questions about them.
     pub(crate) fn material(
         &mut self,
-        vilm: &Vilm,
+        looks: &mut Looks<'_>,
         clip: &[RgbImage],
         name: &SubjectName,
         (stream, exchanged): (&SeededStream, usize),
         keep: &LearnRun,
     ) -> Result<Material> {
+        let vilm = looks.vilm;
         vilm.codec().check_name(name)?;
-        let memory = vilm.look(&[clip])?;
+        let memory = looks.at_one(clip)?;
         let enrolled = vilm.enrol(&memory, 0, name)?;
         let reference = identities(&memory).swap_remove(0);
 
@@ -167,25 +170,21 @@ impl Learner<'_> {
         let (made_of, held_back) = if exchanged > 0 { held_back_frames(clip) } else { (clip.to_vec(), Vec::new()) };
         let maker = PositiveMaker::new(&made_of, self.scenes, self.options.variation.clone())?;
         let positives = maker.positives(self.options.positives, &mut stream.derive("positives"), |positives| {
-            let mut verdicts = Vec::with_capacity(positives.len());
-            for chunk in positives.chunks(ENCODED_AT_ONCE) {
-                let clips: Vec<&[RgbImage]> = chunk.iter().map(|positive| positive.frames.as_slice()).collect();
-                let seen = identities(&vilm.look(&clips)?);
-                verdicts.extend(seen.iter().map(|identity| cosine(identity, &reference) >= self.options.least_similarity));
-            }
-            Ok(verdicts)
+            let clips: Vec<&[RgbImage]> = positives.iter().map(|positive| positive.frames.as_slice()).collect();
+            let is_similar = |look: &Look| cosine(&identities(&look.sight)[0], &reference) >= self.options.least_similarity;
+            Ok(looks.at(&clips)?.iter().map(is_similar).collect())
         })?;
 
         self.tell(LearnEvent::ChoosingNegatives, keep)?;
         let negatives = choose_negatives(&reference, self.corpus, &self.options.negatives, &mut stream.derive("negatives"))?;
         let nobody = if exchanged > 0 { self.scenes } else { &[] };
-        let made = self.exchanged(vilm, &made_of, (&enrolled, &reference), exchanged, &stream.derive(EXCHANGED))?;
+        let made = self.exchanged(looks, &made_of, (&enrolled, &reference), exchanged, &stream.derive(EXCHANGED))?;
         let set = TrainingSetBuilder::new(name.clone(), made_of)?
             .positives(positives.positives)
             .negatives(&negatives, self.corpus)?
             .exchanged(made)
             .nobody(nobody)
-            .build(&mut stream.derive("questions"), describe(vilm))?;
+            .build(&mut stream.derive("questions"), describe(looks))?;
         Ok(Material { enrolled, reference, maker, set, rejected: positives.rejected, held_back })
     }
 
@@ -203,7 +202,8 @@ impl Learner<'_> {
     }
 
     /// Encodes all clips once and sorts them into stages and the self-check.
-    fn encode(&mut self, vilm: &Vilm, set: &TrainingSet, keep: &LearnRun) -> Result<LearnData> {
+    fn encode(&mut self, looks: &mut Looks<'_>, set: &TrainingSet, keep: &LearnRun) -> Result<LearnData> {
+        let vilm = looks.vilm;
         let still = set.still();
         let mut data = LearnData { features: self.options.features(keep)?, ..LearnData::default() };
         let names = [set.subject.clone()];
@@ -212,7 +212,7 @@ impl Learner<'_> {
             let mut counts = [0; 2];
             let most = clips.iter().map(|clip| clip.pairs.len()).max().unwrap_or(0);
             let frames: Vec<&[RgbImage]> = clips.iter().map(|clip| clip.frames.as_slice()).collect();
-            let seen = self.see(vilm, &frames, &mut data, &mut done, keep)?;
+            let seen = self.see(looks, &frames, &mut data, &mut done, keep)?;
             for (clip, features) in clips.iter().zip(seen) {
                 let joint = vilm.codec().joint(&data.shown);
                 let texts = encode_pairs(vilm, joint, &clip.pairs, &names, most)?;
@@ -224,41 +224,21 @@ impl Learner<'_> {
         Ok(data)
     }
 
-    /// Encodes clips once and puts the result into `data`; `done` counts them for the observer.
+    /// Encodes clips that were not encoded before and puts the result into `data`; `done` counts them for the observer.
     ///
     /// Where the upper part of the encoder is trained, the output of the lower part is kept too, for that part to start from.
     pub(crate) fn see(
         &mut self,
-        vilm: &Vilm,
+        looks: &mut Looks<'_>,
         clips: &[&[RgbImage]],
         data: &mut LearnData,
         done: &mut (usize, usize),
         keep: &LearnRun,
     ) -> Result<Vec<FeatureId>> {
-        let keeps_lower = self.options.training.trains.trains_vision();
         let mut seen = Vec::with_capacity(clips.len());
         for chunk in clips.chunks(ENCODED_AT_ONCE) {
-            let memory = vilm.look(chunk)?;
-            let mut lower = Vec::new();
-            if keeps_lower {
-                let values = vilm.lower(chunk)?;
-                data.lower_shape = [values.dims()[1], values.dims()[2]];
-                lower = values.into_data().iter::<f32>().collect();
-            }
-            let lower_size = lower.len() / chunk.len();
-            data.token_shape = [memory.tokens.dims()[1], memory.tokens.dims()[2]];
-            data.identity_shape = [memory.identity.dims()[1], memory.identity.dims()[2]];
-            data.shown = memory.shown.clone();
-            // Encoders that know no people give no values at all.
-            let rows = |values: Vec<f32>, shape: [usize; 2]| {
-                let size = shape[0] * shape[1];
-                (0..chunk.len()).map(|clip| values[clip * size..(clip + 1) * size].to_vec()).collect::<Vec<_>>()
-            };
-            let tokens = rows(memory.tokens.into_data().iter::<f32>().collect(), data.token_shape);
-            let identity = rows(memory.identity.into_data().iter::<f32>().collect(), data.identity_shape);
-            for (place, (tokens, identity)) in tokens.into_iter().zip(identity).enumerate() {
-                let lower = lower[place * lower_size..(place + 1) * lower_size].to_vec();
-                seen.push(data.features.insert(ClipFeatures { tokens, identity, lower })?);
+            for Look { sight, lower } in looks.take(chunk)? {
+                seen.push(data.insert(sight, lower)?);
             }
             done.0 += chunk.len();
             self.tell(LearnEvent::Encoding(done.0, done.1), keep)?;
@@ -301,7 +281,10 @@ pub(crate) fn sort(data: &mut LearnData, video: bool, number: usize, clip: Learn
 
 /// Describes "the person" of made clips in the words of the frozen base, for the name to be put in
 /// its place. The first clips are described; of the others only existence is asked.
-fn describe(vilm: &Vilm) -> impl FnMut(&[RgbImage], Aspect) -> std::result::Result<Option<String>, Failure> + '_ {
+fn describe<'l>(
+    looks: &'l mut Looks<'_>,
+) -> impl FnMut(&[RgbImage], Aspect) -> std::result::Result<Option<String>, Failure> + 'l {
+    let vilm = looks.vilm;
     let view = vilm.with_subjects(&[]);
     let mut described = 0;
     let mut last: Option<(*const RgbImage, Reading)> = None;
@@ -311,7 +294,7 @@ fn describe(vilm: &Vilm) -> impl FnMut(&[RgbImage], Aspect) -> std::result::Resu
             _ if described == DESCRIBED => return Ok(None),
             _ => {
                 described += 1;
-                view.read(&vilm.look(&[frames])?, &[])?
+                view.read(&looks.at_one(frames)?, &[])?
             }
         };
         let question = questions::question(aspect, 0, questions::GENERIC_SUBJECTS[0]);
@@ -348,4 +331,23 @@ pub fn identities(memory: &Sight) -> Vec<Vec<f32>> {
 /// The cosine of two unit vectors of one length: how similar the people are whom they embed.
 pub fn cosine(one: &[f32], other: &[f32]) -> f32 {
     one.iter().zip(other).map(|(a, b)| a * b).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::prelude::*;
+    use pvchat_model::sight::{Shown, Sight};
+
+    use super::*;
+
+    #[test]
+    fn a_base_that_embeds_nobody_gives_no_identities() {
+        let sight = |people: usize, width: usize| Sight {
+            tokens: Tensor::zeros([2, 3, 4], &Device::flex()),
+            identity: Tensor::ones([2, people, width], &Device::flex()),
+            shown: vec![Shown::Tiles(1)],
+        };
+        assert!(identities(&sight(0, 0)).is_empty() && identities(&sight(2, 0)).is_empty());
+        assert_eq!(identities(&sight(2, 3)), [[1.0; 3]; 2]);
+    }
 }

@@ -1,6 +1,5 @@
 //! Learning from clips that the caller has: footage with the person and footage of others, for any base.
 
-use burn::prelude::*;
 use image::RgbImage;
 use pvchat_augment::{image_clip, questions};
 use pvchat_data::{QaKind, QaPair, SubjectName, random::SeededStream};
@@ -10,16 +9,13 @@ use pvchat_model::{
     subject::{Origin, Subject},
     vilm::Vilm,
 };
-use pvchat_train::{
-    features::{ClipFeatures, FeatureId},
-    personal::{LearnClip, LearnConfig, LearnData, LearnReport, LearnRun, learn, learn_together},
-};
+use pvchat_train::personal::{LearnClip, LearnConfig, LearnData, LearnReport, LearnRun, learn, learn_together};
 use pvchat_video::Clip;
 
 use crate::{
     LearnEvent, Learner, Result,
     learner::{encode_pairs, refuse_chance, sort},
-    looks::KeptLooks,
+    looks::{KeptLooks, Look, Looks},
 };
 
 /// A clip to learn somebody from.
@@ -96,13 +92,14 @@ impl Learner<'_> {
             }
             .into());
         }
-        let mut data = self.look_at_shots(vilm, &[(name, shots)], &keep)?;
-        data.source = self.options.source(shots.iter().flat_map(|shot| &shot.frames))?;
+        let mut looks = Looks::new(vilm, trains.trains_vision());
         let enrols = vilm.config().answer.personal().is_some();
         let start = match shots.iter().find(|shot| shot.present) {
-            Some(shot) if enrols => vilm.enrol(&look(vilm, shot)?, 0, name)?,
+            Some(shot) if enrols => vilm.enrol(&looks.at_one(&shot.frames)?, 0, name)?,
             _ => vilm.blank_subject(name, &stream.derive("start"))?,
         };
+        let mut data = self.look_at_shots(&mut looks, &[(name, shots)], &keep)?;
+        data.source = self.options.source(shots.iter().flat_map(|shot| &shot.frames))?;
         let observe = &mut self.observe;
         let config = LearnConfig { seed: stream.derive("training").next_seed(), ..self.options.training.clone() };
         let (mut subject, mut report) =
@@ -135,7 +132,8 @@ impl Learner<'_> {
             let (value, remedy) = ("a base that enrols".into(), "use `learn_together`".into());
             return Err(pvchat_train::Error::Config { key: "base", value, remedy }.into());
         }
-        let mut data = self.look_at_shots(vilm, people, &keep)?;
+        let mut looks = Looks::new(vilm, self.options.training.trains.trains_vision());
+        let mut data = self.look_at_shots(&mut looks, people, &keep)?;
         data.source = self.options.source(people.iter().flat_map(|(_, shots)| *shots).flat_map(|shot| &shot.frames))?;
         let start = |(number, (name, _)): (usize, &(&SubjectName, &[Shot]))| {
             vilm.blank_subject(name, &stream.derive(format_args!("start {number}")))
@@ -152,10 +150,11 @@ impl Learner<'_> {
     }
 
     /// Looks at every clip once and sorts the clips into stages and the self-check.
-    fn look_at_shots(&mut self, vilm: &Vilm, people: &[(&SubjectName, &[Shot])], keep: &LearnRun) -> Result<LearnData> {
+    fn look_at_shots(&mut self, looks: &mut Looks<'_>, people: &[(&SubjectName, &[Shot])], keep: &LearnRun) -> Result<LearnData> {
+        let vilm = looks.vilm;
         let mut data = LearnData { features: self.options.features(keep)?, ..LearnData::default() };
         let free_wording = vilm.config().family()?.free_wording;
-        let looks = KeptLooks::new(keep.checkpoints.as_ref().filter(|_| sees_single_frames(vilm)));
+        let kept = KeptLooks::new(keep.checkpoints.as_ref().filter(|_| sees_single_frames(vilm)));
         let all =
             people.iter().enumerate().flat_map(|(number, (name, shots))| shots.iter().map(move |shot| (number, *name, shot)));
         let count = people.iter().map(|(_, shots)| shots.len()).sum();
@@ -166,21 +165,19 @@ impl Learner<'_> {
             // Published files say of questions about existence only that they are special.
             let of_looks = |pair: &&QaPair| matches!(pair.known_kind(), Some(QaKind::Existence | QaKind::Appearance));
             let still_pairs: Vec<QaPair> = pairs.iter().filter(of_looks).cloned().collect();
-            let sight = look_once(vilm, shot, &looks)?;
-            let still = still(vilm, shot, &sight)?;
+            let [clip, still] = match sees_single_frames(vilm) {
+                true => frames_apart(vilm, shot, &kept)?,
+                false => [looks.take(&[&shot.frames])?.swap_remove(0), looks.take(&[&repeated(shot)])?.swap_remove(0)],
+            };
             let number = counts[usize::from(shot.present)];
             counts[usize::from(shot.present)] += 1;
-            for (video, sight, pairs) in [(false, still, still_pairs), (true, sight, pairs)] {
+            for (video, Look { sight, lower }, pairs) in [(false, still, still_pairs), (true, clip, pairs)] {
                 if pairs.is_empty() {
                     continue;
                 }
                 let joint = vilm.codec().joint(&sight.shown);
                 let texts = encode_pairs(vilm, joint, &pairs, &names, pairs.len())?;
-                let lower = match self.options.training.trains.trains_vision() {
-                    true => Some(vilm.lower(&[&if video { shot.frames.clone() } else { repeated(shot) }])?),
-                    false => None,
-                };
-                let features = insert(&mut data, sight, lower)?;
+                let features = data.insert(sight, lower)?;
                 sort(&mut data, video, number, LearnClip { features, asked: vec![person], present: vec![shot.present], texts });
             }
             self.tell(LearnEvent::Encoding(done + 1, count), keep)?;
@@ -194,61 +191,20 @@ fn sees_single_frames(vilm: &Vilm) -> bool {
     vilm.config().vision.most_frames().is_some()
 }
 
-fn look(vilm: &Vilm, shot: &Shot) -> Result<Sight> {
-    match sees_single_frames(vilm) {
-        true => Ok(vilm.look_at(&shot.frames, &shot.seconds, shot.duration)?),
-        false => Ok(vilm.look(&[&shot.frames])?),
-    }
-}
-
-/// [`look`], or what is kept of an earlier one.
-fn look_once(vilm: &Vilm, shot: &Shot, looks: &KeptLooks<'_>) -> Result<Sight> {
-    let mut sight = looks.of(vilm, &shot.frames, || look(vilm, shot))?;
-    if sees_single_frames(vilm) {
-        sight.shown = vec![Shown::Video { seconds: shot.seconds.clone(), duration: shot.duration }];
-    }
-    Ok(sight)
+/// A clip, and its middle frame alone, of a base whose encoder sees every frame by itself: the second is a part of the first.
+fn frames_apart(vilm: &Vilm, shot: &Shot, kept: &KeptLooks<'_>) -> Result<[Look; 2]> {
+    let mut clip = kept.of(vilm, &shot.frames, || Ok(vilm.look_at(&shot.frames, &shot.seconds, shot.duration)?))?;
+    clip.shown = vec![Shown::Video { seconds: shot.seconds.clone(), duration: shot.duration }];
+    let frames = shot.frames.len().max(1);
+    let each = clip.tokens.dims()[1] / frames;
+    let tokens = clip.tokens.clone().narrow(1, frames / 2 * each, each);
+    let still = Sight { tokens, identity: clip.identity.clone(), shown: vec![Shown::WHOLE] };
+    Ok([clip, still].map(|sight| Look { sight, lower: None }))
 }
 
 /// The middle frame in place of the clip.
 fn repeated(shot: &Shot) -> Vec<RgbImage> {
     image_clip(&shot.frames, shot.frames.len())
-}
-
-/// The encoder's output for the middle frame alone: a part of that for the clip, if the encoder processes every frame separately.
-fn still(vilm: &Vilm, shot: &Shot, clip: &Sight) -> Result<Sight> {
-    if !sees_single_frames(vilm) {
-        return Ok(vilm.look(&[&repeated(shot)])?);
-    }
-    let (frames, [_, count, _]) = (shot.frames.len().max(1), clip.tokens.dims());
-    let each = count / frames;
-    Ok(Sight {
-        tokens: clip.tokens.clone().narrow(1, frames / 2 * each, each),
-        identity: clip.identity.clone(),
-        shown: vec![Shown::WHOLE],
-    })
-}
-
-/// Puts what the encoder made of one clip, and its lower part where that is needed, into the data.
-fn insert(data: &mut LearnData, sight: Sight, lower: Option<Tensor<3>>) -> Result<FeatureId> {
-    let shape = |tensor: &Tensor<3>| [tensor.dims()[1], tensor.dims()[2]];
-    let values = |tensor: Tensor<3>| tensor.into_data().iter::<f32>().collect::<Vec<f32>>();
-    (data.token_shape, data.identity_shape) = (shape(&sight.tokens), shape(&sight.identity));
-    if let Some(lower) = &lower {
-        data.lower_shape = shape(lower);
-    }
-    let features = ClipFeatures {
-        tokens: values(sight.tokens),
-        identity: values(sight.identity),
-        lower: lower.map(values).unwrap_or_default(),
-    };
-    let features = data.features.insert(features)?;
-    match data.shown.is_empty() {
-        true => data.shown = sight.shown,
-        false if data.shown != sight.shown => drop(data.own_shown.insert(features, sight.shown)),
-        false => {}
-    }
-    Ok(features)
 }
 
 #[cfg(test)]

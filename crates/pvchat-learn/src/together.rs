@@ -16,6 +16,7 @@ use pvchat_train::personal::{LearnClip, LearnConfig, LearnData, LearnReport, Lea
 use crate::{
     Error, LearnEvent, Learner, Result,
     learner::{Material, cosine, refuse_chance, sort},
+    looks::Looks,
 };
 
 /// People who were learned together, and how it came about.
@@ -57,11 +58,12 @@ impl Learner<'_> {
         check_people(vilm, &names)?;
         let keep = self.options.run(self.checkpoints.clone())?;
         let stream = SeededStream::new(self.options.seed).derive("learn together");
+        let mut looks = Looks::new(vilm, self.options.training.trains.trains_vision());
         let material = people
             .iter()
             .enumerate()
             .map(|(number, (clip, name))| {
-                self.material(vilm, clip, name, (&stream.derive(format_args!("person {number}")), 0), &keep)
+                self.material(&mut looks, clip, name, (&stream.derive(format_args!("person {number}")), 0), &keep)
             })
             .collect::<Result<Vec<Material>>>()?;
         let mut clips: Vec<Shown> = Vec::new();
@@ -76,11 +78,11 @@ impl Learner<'_> {
         for first in 0..material.len() {
             for second in first + 1..material.len() {
                 let mut stream = stream.derive(format_args!("together {first} {second}"));
-                clips.extend(self.together(vilm, &material, [first, second], &mut stream)?);
+                clips.extend(self.together(&mut looks, &material, [first, second], &mut stream)?);
             }
         }
         let together = clips.len() - alone;
-        let mut data = self.encode_together(vilm, &clips, &names, &stream, &keep)?;
+        let mut data = self.encode_together(&mut looks, &clips, &names, &stream, &keep)?;
         for (number, (clip, _)) in people.iter().enumerate() {
             let source = self.options.source(*clip)?;
             data.source.extend(source.into_iter().map(|(key, value)| (format!("{key} {number}"), value)));
@@ -102,15 +104,21 @@ impl Learner<'_> {
     }
 
     /// Clips that show two of the people, in which the encoder recognises both.
-    fn together(&self, vilm: &Vilm, material: &[Material], pair: [usize; 2], stream: &mut SeededStream) -> Result<Vec<Shown>> {
-        let view = vilm.with_subjects(&[]);
+    fn together(
+        &self,
+        looks: &mut Looks<'_>,
+        material: &[Material],
+        pair: [usize; 2],
+        stream: &mut SeededStream,
+    ) -> Result<Vec<Shown>> {
+        let view = looks.vilm.with_subjects(&[]);
         let mut made = Vec::with_capacity(self.options.together);
         for _ in 0..self.options.together * TRIES {
             if made.len() == self.options.together {
                 break;
             }
             let Some(clip) = side_by_side(pair.map(|number| &material[number].maker), self.scenes, stream) else { break };
-            let memory = vilm.look(&[&clip.frames])?;
+            let memory = looks.at_one(&clip.frames)?;
             let similar = |number: usize| {
                 let position = usize::from(clip.left != number);
                 cosine(&person(&memory, position), &material[pair[number]].reference) >= self.options.least_similarity
@@ -144,13 +152,13 @@ impl Learner<'_> {
     /// Encodes every clip once and asks about every cast of people in it.
     fn encode_together(
         &mut self,
-        vilm: &Vilm,
+        looks: &mut Looks<'_>,
         clips: &[Shown],
         names: &[SubjectName],
         stream: &SeededStream,
         keep: &LearnRun,
     ) -> Result<LearnData> {
-        let casts = casts(names.len());
+        let (vilm, casts) = (looks.vilm, casts(names.len()));
         let mut data = LearnData { features: self.options.features(keep)?, ..LearnData::default() };
         let mut done = (0, 2 * clips.len());
         for video in [false, true] {
@@ -161,7 +169,7 @@ impl Learner<'_> {
                 stills = clips.iter().map(|clip| pvchat_augment::image_clip(&clip.frames, clip.frames.len())).collect();
                 stills.iter().map(Vec::as_slice).collect()
             };
-            let seen = self.see(vilm, &frames, &mut data, &mut done, keep)?;
+            let seen = self.see(looks, &frames, &mut data, &mut done, keep)?;
             for (number, (clip, features)) in clips.iter().zip(seen).enumerate() {
                 let mut stream = stream.derive(format_args!("questions {number} {video}"));
                 for cast in &casts {

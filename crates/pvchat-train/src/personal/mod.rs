@@ -13,11 +13,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use burn::module::Module;
+use burn::{module::Module, prelude::*};
 use pvchat_data::random::SeededStream;
 use pvchat_model::{
     prompt::EncodedText,
-    sight::Shown,
+    sight::{Shown, Sight},
     subject::{Origin, Subject},
     vilm::Vilm,
 };
@@ -30,7 +30,7 @@ pub use pvchat_model::adaptation::Trains;
 use crate::{
     Error, Result,
     checkpoint::CheckpointFolder,
-    features::{FeatureCache, FeatureId},
+    features::{ClipFeatures, FeatureCache, FeatureId},
     objective::{Objective, ObjectiveReport},
     run::{RunConfig, run},
 };
@@ -81,6 +81,31 @@ impl LearnData {
     /// What precedes a question about a clip.
     pub fn shown(&self, clip: &LearnClip) -> &[Shown] {
         self.own_shown.get(&clip.features).unwrap_or(&self.shown)
+    }
+
+    /// Takes in what the encoder gives for one clip, and the output of its lower part where the upper part is trained from it.
+    ///
+    /// # Errors
+    /// As [`FeatureCache::insert`].
+    pub fn insert(&mut self, sight: Sight, lower: Option<Tensor<3>>) -> Result<FeatureId> {
+        let shape = |tensor: &Tensor<3>| [tensor.dims()[1], tensor.dims()[2]];
+        let values = |tensor: Tensor<3>| tensor.into_data().iter::<f32>().collect::<Vec<f32>>();
+        (self.token_shape, self.identity_shape) = (shape(&sight.tokens), shape(&sight.identity));
+        if let Some(lower) = &lower {
+            self.lower_shape = shape(lower);
+        }
+        let features = ClipFeatures {
+            tokens: values(sight.tokens),
+            identity: values(sight.identity),
+            lower: lower.map(values).unwrap_or_default(),
+        };
+        let features = self.features.insert(features)?;
+        match self.shown.is_empty() {
+            true => self.shown = sight.shown,
+            false if self.shown != sight.shown => drop(self.own_shown.insert(features, sight.shown)),
+            false => {}
+        }
+        Ok(features)
     }
 }
 
