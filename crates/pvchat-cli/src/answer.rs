@@ -10,9 +10,13 @@ use pvchat::{
 use serde::Serialize;
 
 use crate::{
+    bases::hub,
     failure::{Exit, Failure},
     words,
 };
+
+/// The base that answers name where one is needed.
+const USUAL_BASE: &str = "smolvlm2-256m";
 
 /// By what it is known who is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -69,7 +73,7 @@ pub struct AnswerBody<'a> {
     question: &'a str,
     /// By what it is known who is there: `faces`, or `learned`, and then no face was compared.
     by: By,
-    text: &'a str,
+    text: String,
     /// Whether it is so, for questions about that.
     verdict: Option<Verdict>,
     presence: Vec<PresenceBody<'a>>,
@@ -104,11 +108,17 @@ impl<'a> AnswerBody<'a> {
             similarity: (by == By::Faces && is_told(presence)).then_some(presence.similarity),
             moments: presence.moments.iter().map(MomentOf::from).collect(),
         });
-        let PeopleAnswer { text, verdict, others, refused, .. } = answer;
+        let PeopleAnswer { verdict, others, refused, .. } = answer;
         let refused = refused.as_ref().map(reason);
         let described = described(answer);
+        let text = text(answer);
         Self { file, question, by, text, verdict: *verdict, presence: presence.collect(), others: *others, refused, described }
     }
+}
+
+/// What is answered, the command that fetches a base in the form that works here.
+fn text(answer: &PeopleAnswer) -> String {
+    answer.text.replace(&format!("pvchat base get {USUAL_BASE}"), &hub::get_command(USUAL_BASE))
 }
 
 fn described(answer: &PeopleAnswer) -> Vec<&Described> {
@@ -117,7 +127,7 @@ fn described(answer: &PeopleAnswer) -> Vec<&Described> {
 
 /// An answer in words, with the base that described something.
 pub fn told(answer: &PeopleAnswer, known_by: By) -> String {
-    let mut lines = vec![words::clean(&answer.text)];
+    let mut lines = vec![words::clean(&text(answer))];
     for Described { by, seconds, means, .. } in described(answer) {
         let (first, last) = (seconds.first().copied().unwrap_or_default(), seconds.last().copied().unwrap_or_default());
         let learned = if *means == Means::Learned { ", which has learned the person," } else { "" };
@@ -154,7 +164,7 @@ pub fn exit(answer: &PeopleAnswer) -> Result<Exit, Failure> {
     let is_refused = |part: &Part| part.described.is_none() && matches!(part.asked.kind, AskedKind::Refused(_));
     match (&answer.refused, answer.verdict) {
         (Some(refusal), None) if answer.parts.iter().all(is_refused) => {
-            Err(Failure::refused(reason(refusal), words::clean(&answer.text)))
+            Err(Failure::refused(reason(refusal), words::clean(&text(answer))))
         }
         (Some(_), _) => Ok(Exit::Refused),
         (None, Some(Verdict::NotSure)) => Ok(Exit::NotSure),

@@ -53,6 +53,16 @@ pub enum Bits {
     Four,
 }
 
+impl From<Bits> for Precision {
+    fn from(bits: Bits) -> Self {
+        match bits {
+            Bits::Sixteen => Self::Bf16,
+            Bits::Eight => Self::Int8,
+            Bits::Four => Self::Int4,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Listed {
     hub: Hub,
@@ -152,8 +162,7 @@ impl LazyBase {
         let packed = |precision, device: &_| self.folder.open_packed(self.name.clone(), precision, device);
         let opened = self.reading(|device| match self.bits {
             Bits::Sixteen => self.folder.open(self.name.clone(), device),
-            Bits::Eight => packed(Precision::Int8, device),
-            Bits::Four => packed(Precision::Int4, device),
+            bits @ (Bits::Eight | Bits::Four) => packed(bits.into(), device),
         })?;
         let opened = opened.with_learned(self.learned.clone());
         Ok(match &self.looks {

@@ -8,8 +8,8 @@ use std::{
 use pvchat::{
     Pvchat,
     faces::models::{self, State},
-    model::compare::{Deviation, TOLERANCE, compare, first_deviating},
-    nn::device,
+    model::compare::{Deviation, compare, first_deviating, tolerance},
+    nn::{device, packed::Precision},
     video,
 };
 use serde::Serialize;
@@ -20,7 +20,7 @@ use crate::{
         hub::{self, Hub},
     },
     common::{Common, Embedder},
-    describer,
+    describer::{self, Bits},
     failure::{Exit, Outcome},
     models::state,
     words,
@@ -31,6 +31,7 @@ Examples:
   pvchat doctor
   pvchat doctor --json
   pvchat doctor --compare states.safetensors --base smolvlm2-256m
+  pvchat doctor --compare states.safetensors --base smolvlm2-256m --bits 8
 
 A file for --compare holds, for each CASE, inputs.CASE.input_ids, attention_mask, pixel_values and pixel_attention_mask, and the
 states outputs.CASE.STATE that another program computed: vision.embeddings, vision.layer0, ..., vision.last_hidden_state; then
@@ -50,6 +51,9 @@ pub struct Arguments {
     /// The base that is compared: a name of `pvchat base list`, or a folder in the published layout.
     #[arg(long, value_name = "BASE", requires = "compare")]
     base: Option<Base>,
+    /// Compares the base with its weights packed to so many bits, as `ask` reads them, in place of all 32.
+    #[arg(long, requires = "compare")]
+    bits: Option<Bits>,
 }
 
 /// Something that was looked at.
@@ -82,7 +86,7 @@ struct DoctorBody<'a> {
 impl Arguments {
     pub fn run(&self, common: &Common) -> Outcome<Exit> {
         if let (Some(dump), Some(base)) = (&self.compare, &self.base) {
-            return compared(common, base, dump);
+            return compared(common, base, dump, self.bits.map(Precision::from));
         }
         let system = format!("{} on {} {}", env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
         let mut checks = vec![
@@ -249,7 +253,7 @@ impl<'a> StateBody<'a> {
 }
 
 /// The states of a base and those of another program; the first that deviates is marked.
-fn compared(common: &Common, base: &Base, dump: &Path) -> Outcome<Exit> {
+fn compared(common: &Common, base: &Base, dump: &Path, precision: Option<Precision>) -> Outcome<Exit> {
     let listed = match base.known()? {
         Some(_) => describer::choose(common, Some(base))?,
         None => None,
@@ -259,10 +263,11 @@ fn compared(common: &Common, base: &Base, dump: &Path) -> Outcome<Exit> {
         None => base.folder()?,
     };
     let device = device::default_device().map_err(pvchat::model::Error::from)?;
-    let deviations = compare(base, dump, &device)?;
-    let first = first_deviating(&deviations);
+    let deviations = compare(base, dump, precision, &device)?;
+    let tolerance = tolerance(precision);
+    let first = first_deviating(&deviations, tolerance);
     let row = |deviation: &Deviation| {
-        let mark = if first == Some(deviation) { format!("<- the first above {TOLERANCE:.0e}") } else { String::new() };
+        let mark = if first == Some(deviation) { format!("<- the first above {tolerance:.0e}") } else { String::new() };
         let Deviation { case, state, largest, relative } = deviation;
         vec![words::clean(case), state.clone(), format!("{largest:.1e}"), format!("{relative:.1e}"), mark]
     };
@@ -271,7 +276,7 @@ fn compared(common: &Common, base: &Base, dump: &Path) -> Outcome<Exit> {
     let body = ComparisonBody {
         base,
         file: dump,
-        tolerance: TOLERANCE,
+        tolerance,
         first: first.map(StateBody::of),
         states: deviations.iter().map(StateBody::of).collect(),
     };

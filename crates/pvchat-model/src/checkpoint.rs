@@ -14,7 +14,7 @@ use burn::tensor::FloatDType;
 use pvchat_nn::{packed::Precision, weights::TensorSource};
 use sha2::{Digest, Sha256};
 
-pub(crate) use load::is_large_part;
+pub(crate) use load::{in_tower, is_large_part};
 pub use save::{Planned, save, write};
 
 use crate::{Error, Result};

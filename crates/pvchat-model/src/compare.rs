@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 use burn::{prelude::*, store::bridge};
 use pvchat_data::random::SeededStream;
-use pvchat_nn::{trace::Trace, weights::TensorSource};
+use pvchat_nn::{packed::Precision, trace::Trace, weights::TensorSource};
 
 use crate::{
     Error, Result,
@@ -35,8 +35,15 @@ use crate::{
 /// Stands for a visual token in the ids of a prompt.
 const VISUAL: u32 = u32::MAX;
 
-/// A relative deviation above which a state is no longer the same computation in another order.
-pub const TOLERANCE: f64 = 1e-3;
+/// The relative deviation above which a state is no longer the same computation in another order, or with weights packed like that.
+pub fn tolerance(precision: Option<Precision>) -> f64 {
+    match precision {
+        None | Some(Precision::F32) => 1e-3,
+        Some(Precision::Bf16) => 3e-2,
+        Some(Precision::Int8) => 1e-1,
+        Some(Precision::Int4) => 5e-1,
+    }
+}
 
 /// How far a state is from the other program's.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,17 +59,19 @@ pub struct Deviation {
 }
 
 /// Compares the states of a base with those in `dump`: case by case, in each in the order of computation. Weights are read as
-/// f32.
+/// f32, or [packed](crate::vilm::Vilm::open_packed) in `precision`, as they are asked.
 ///
 /// # Errors
 /// As [`Vilm::open`](crate::vilm::Vilm::open) for the base, whose tokenizer is not needed. [`Error::File`] for a file without a
 /// state of this base, or whose tensors do not fit it or each other.
-pub fn compare(base: &Path, dump: &Path, device: &Device) -> Result<Vec<Deviation>> {
+pub fn compare(base: &Path, dump: &Path, precision: Option<Precision>, device: &Device) -> Result<Vec<Deviation>> {
     let dump = Dump { file: dump.to_path_buf(), source: TensorSource::open(dump)? };
     let config = VilmConfig::open(base)?;
-    check_memory(&config, Kept::Tensors(32), base, device)?;
+    check_memory(&config, precision.map_or(Kept::Tensors(32), Kept::Packed), base, device)?;
     let mut parameters = config.init(&SeededStream::new(0), device)?;
-    Checkpoint::open(base)?.load(&mut parameters, config.family()?.names)?;
+    let checkpoint = Checkpoint::open(base)?;
+    let checkpoint = precision.into_iter().fold(checkpoint, Checkpoint::packed);
+    checkpoint.load_model(&mut parameters, config.family()?.names)?;
     let base = Watched { config: &config, parameters: &parameters };
     let mut deviations = Vec::new();
     for case in dump.cases(&parameters.states()) {
@@ -74,9 +83,9 @@ pub fn compare(base: &Path, dump: &Path, device: &Device) -> Result<Vec<Deviatio
     }
 }
 
-/// The first state that is further away than [`TOLERANCE`].
-pub fn first_deviating(deviations: &[Deviation]) -> Option<&Deviation> {
-    deviations.iter().find(|deviation| deviation.relative > TOLERANCE)
+/// The first state that is further away than `tolerance`.
+pub fn first_deviating(deviations: &[Deviation], tolerance: f64) -> Option<&Deviation> {
+    deviations.iter().find(|deviation| deviation.relative > tolerance)
 }
 
 /// The model whose states are shown.

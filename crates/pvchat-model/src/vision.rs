@@ -90,8 +90,8 @@ pub trait VisionEncoder {
     /// Number of tokens of a clip with that many frames.
     fn tokens(&self, frames: usize) -> usize;
 
-    /// Whether its weights can be packed.
-    fn can_pack(&self) -> bool {
+    /// Whether [`pack`](Self::pack) asks for the parameter of this name; of none where the weights cannot be packed.
+    fn packs(&self, _parameter: &str) -> bool {
         false
     }
 

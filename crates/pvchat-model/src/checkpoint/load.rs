@@ -19,10 +19,24 @@ use super::{
     Checkpoint, Loaded, Packing,
     values::{Damaged, finite, rows},
 };
-use crate::{Error, Result, error::ShapeMismatch, families::NameTable, parameters::VilmParameters, vision::VisionEncoder};
+use crate::{
+    Error, Result,
+    error::ShapeMismatch,
+    families::{NameTable, VisionTower},
+    parameters::VilmParameters,
+    vision::VisionEncoder,
+};
 
 /// The most rows of subjects that a word table is believed to have grown by.
 const MOST_SUBJECT_ROWS: usize = 1024;
+
+/// Where the vision encoder is among the parameters of a model.
+const TOWER: &str = "vision_encoder.";
+
+/// Whether the encoder packs this parameter of the model.
+pub(crate) fn in_tower(tower: &VisionTower, name: &str) -> bool {
+    name.strip_prefix(TOWER).is_some_and(|own| tower.packs(own))
+}
 
 impl Checkpoint {
     /// Fills a model, as [`load`](Self::load), packing what is to be [packed](Self::packed).
@@ -54,12 +68,11 @@ impl Checkpoint {
     fn load_packed(&self, module: &mut VilmParameters, names: &NameTable, packing: Packing) -> Result<Loaded> {
         let Packing { precision, encoder_only } = packing;
         let (loaded, chosen, damaged) = self.choose(module, names)?;
-        let has_tower = module.vision_encoder.can_pack();
         let of_bridge = module.answer.bridge.packable().filter(|_| !encoder_only).map(|name| format!("answer.{name}"));
         let is_packed = |name: &str| {
-            let in_tower = has_tower && name.starts_with("vision_encoder.encoder.layers.") && !name.contains("norm");
+            let in_tower = in_tower(&module.vision_encoder, name);
             let in_decoder = name.starts_with("answer.lm.") && name.ends_with(".base.weight");
-            (in_decoder && !encoder_only) || (in_tower && name.ends_with(".weight")) || of_bridge.as_deref() == Some(name)
+            (in_decoder && !encoder_only) || in_tower || of_bridge.as_deref() == Some(name)
         };
         let (matrices, others): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|tensor| is_packed(&tensor.name));
         let (table, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|tensor| !encoder_only && tensor.name == GROWING[0]);
@@ -68,8 +81,8 @@ impl Checkpoint {
             self.pack_decoder(module, precision, (&matrices, table), &damaged)?;
         }
         let get = |name: String| self.weights(&matrices, &name, &damaged);
-        if has_tower {
-            module.vision_encoder.pack(precision, &mut |name| get(format!("vision_encoder.{name}")))?;
+        if matrices.iter().any(|matrix| in_tower(&module.vision_encoder, &matrix.name)) {
+            module.vision_encoder.pack(precision, &mut |name| get(format!("{TOWER}{name}")))?;
         }
         if let Some(name) = &of_bridge {
             module.answer.bridge.pack(precision, &get(name.clone())?)?;

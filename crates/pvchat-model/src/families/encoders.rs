@@ -172,8 +172,8 @@ impl VisionEncoder for VisionTower {
         self.encoder().tokens(frames)
     }
 
-    fn can_pack(&self) -> bool {
-        self.encoder().can_pack()
+    fn packs(&self, parameter: &str) -> bool {
+        self.encoder().packs(parameter)
     }
 
     fn is_packed(&self) -> bool {

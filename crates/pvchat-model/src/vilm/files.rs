@@ -154,14 +154,22 @@ impl VilmConfig {
     /// Reads the config.json of a folder, of any family, with the small files next to it.
     ///
     /// # Errors
-    /// As [`read`](Self::read), and [`Error::Io`] for files that cannot be read.
+    /// As [`read`](Self::read), with [`Error::File`] that names the file in place of [`Error::Config`]; [`Error::Io`] for files that
+    /// cannot be read.
     pub fn open(folder: &Path) -> Result<Self> {
         let read = |name: &str| read_regular(&folder.join(name), LARGEST_TEXT_FILE, "use the file that came with the weights");
         let beside = |name: &str| match folder.join(name).exists() {
             true => Ok(Some(read(name)?)),
             false => Ok(None),
         };
-        let name = folder.join(CONFIG).display().to_string();
-        Self::read(&Files { name: &name, config: &read(CONFIG)?, beside: &beside })
+        let file = folder.join(CONFIG);
+        let name = file.display().to_string();
+        Self::read(&Files { name: &name, config: &read(CONFIG)?, beside: &beside }).map_err(|error| match error {
+            Error::Config { key, value, remedy } => {
+                let problem = format!("cannot be used: {key} = {value}, here or in a file next to it");
+                Error::File { file, problem, remedy }
+            }
+            other => other,
+        })
     }
 }

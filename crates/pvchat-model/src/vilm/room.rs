@@ -8,7 +8,7 @@ use pvchat_data::random::SeededStream;
 use pvchat_nn::{device, packed::Precision, weights::inventory::parameters};
 
 use super::VilmConfig;
-use crate::{Error, Result, checkpoint, vision::VisionEncoder};
+use crate::{Error, Result, checkpoint, families::VisionTower};
 
 /// What a question needs in addition to the weights, in bytes: frames, the encoder's states, the cache.
 const WORK: u64 = 256 << 20;
@@ -27,12 +27,16 @@ pub(crate) enum Kept {
 
 impl Kept {
     /// Bits that a number of a parameter takes, at most.
-    fn bits(self, name: &str, has_packed_encoder: bool) -> u64 {
+    fn bits(self, name: &str, tower: &VisionTower) -> u64 {
         match self {
             _ if !checkpoint::is_large_part(name) => 32,
             Self::Tensors(bits) => bits as u64,
             // Stays a tensor, the word table in the precision of its file.
-            Self::Packed(_) if name == WORD_TABLE || (name.starts_with("vision_encoder.") && !has_packed_encoder) => 32,
+            Self::Packed(_)
+                if name == WORD_TABLE || (name.starts_with("vision_encoder.") && !checkpoint::in_tower(tower, name)) =>
+            {
+                32
+            }
             Self::Packed(precision) => precision.bits() as u64,
         }
     }
@@ -45,10 +49,9 @@ pub(crate) fn check_memory(config: &VilmConfig, kept: Kept, folder: &Path, devic
     }
     // Nothing is allocated: parameters take memory when they are used.
     let model = config.init(&SeededStream::new(0), device)?;
-    let has_packed_encoder = model.vision_encoder.can_pack();
     let size = |bits: u64, shape: &[usize]| shape.iter().fold(bits, |all, &axis| all.saturating_mul(axis as u64)) / 8;
     let found = parameters(&model);
-    let bits = |name: &str| kept.bits(name, has_packed_encoder);
+    let bits = |name: &str| kept.bits(name, &model.vision_encoder);
     let weights = found.iter().map(|found| size(bits(&found.name), &found.shape)).fold(0, u64::saturating_add);
     // While a matrix is converted or packed, it is in memory in f32, together with its result and the bytes that were read.
     let largest = found.iter().map(|found| size(64, &found.shape)).max().unwrap_or(0);
@@ -129,15 +132,25 @@ fn left(limits: &str, limit: &str, status: &str, used: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use pvchat_nn::moh::Routing;
+
     use super::*;
+    use crate::families::{
+        miniature,
+        smolvlm2::{self, SmolVlm2Config},
+    };
 
     #[test]
     fn an_encoder_without_a_packed_form_and_the_word_table_count_as_tensors() {
+        let tower = |config: VilmConfig| config.init(&SeededStream::new(0), &Device::flex()).unwrap().vision_encoder;
+        let packs = tower(smolvlm2::config(SmolVlm2Config::published("256m").unwrap()));
+        let does_not = tower(miniature::config(100, Routing::Dense));
         let packed = Kept::Packed(Precision::Int8);
-        let (encoder, decoder) = ("vision_encoder.blocks.0.mlp.fc1.weight", "answer.lm.layers.0.mlp.up_proj.base.weight");
-        assert_eq!([packed.bits(encoder, true), packed.bits(encoder, false)], [8, 32]);
-        assert_eq!([packed.bits(decoder, false), packed.bits(WORD_TABLE, true)], [8, 32]);
-        assert_eq!([Kept::Tensors(16).bits(encoder, false), Kept::Tensors(16).bits("answer.bridge.query", true)], [16, 32]);
+        let (encoder, decoder) = ("vision_encoder.encoder.layers.0.mlp.fc1.weight", "answer.lm.layers.0.mlp.up_proj.base.weight");
+        assert_eq!([packed.bits(encoder, &packs), packed.bits(encoder, &does_not)], [8, 32]);
+        assert_eq!(packed.bits("vision_encoder.encoder.layers.0.layer_norm1.weight", &packs), 32);
+        assert_eq!([packed.bits(decoder, &does_not), packed.bits(WORD_TABLE, &packs)], [8, 32]);
+        assert_eq!([Kept::Tensors(16).bits(encoder, &packs), Kept::Tensors(16).bits("answer.bridge.query", &packs)], [16, 32]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use pvchat_data::random::SeededStream;
 use pvchat_model::{
     bridge::Bridge,
     checkpoint,
-    compare::{TOLERANCE, compare, first_deviating},
+    compare::{compare, first_deviating, tolerance},
     families::{VilmConfig, miniature},
     parameters::VilmParameters,
     sight::{Shown, Sight},
@@ -109,14 +109,14 @@ fn bases_with_a_q_former_are_compared_and_a_changed_weight_is_found_in_its_part(
         let dump = folder.path().join("states.safetensors");
         let states = write_dump(&dump, &config, &parameters);
         write_base(folder.path(), &config, &parameters);
-        let found = compare(folder.path(), &dump, &Device::flex()).unwrap();
+        let found = compare(folder.path(), &dump, None, &Device::flex()).unwrap();
         assert_eq!(found.iter().map(|found| found.state.clone()).collect::<Vec<_>>(), states, "{}", config.family);
-        assert!(found.iter().all(|found| found.relative < TOLERANCE / 10.0), "{found:?}");
+        assert!(found.iter().all(|found| found.relative < tolerance(None) / 10.0), "{found:?}");
 
         let Bridge::QFormer(bridge) = &mut parameters.answer.bridge else { panic!("another bridge") };
         bridge.project_up.weight = Param::from_tensor(bridge.project_up.weight.val() * 1.5);
         write_base(folder.path(), &config, &parameters);
-        let found = compare(folder.path(), &dump, &Device::flex()).unwrap();
-        assert_eq!(first_deviating(&found).unwrap().state, "project_up", "{}", config.family);
+        let found = compare(folder.path(), &dump, None, &Device::flex()).unwrap();
+        assert_eq!(first_deviating(&found, tolerance(None)).unwrap().state, "project_up", "{}", config.family);
     }
 }

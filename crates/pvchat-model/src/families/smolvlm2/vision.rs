@@ -499,6 +499,8 @@ impl VisionEncoder for SiglipTower {
             let kept = Tensor::<1, Int>::from_data(TensorData::new(kept.clone(), [kept.len()]), &mask.device());
             mask.reshape([all, height, width]).select(0, kept).not_equal_elem(0.0)
         });
+        // Packed weights take no mask, and one that hides nothing is none.
+        let mask = mask.filter(|mask| !mask.clone().all().into_scalar::<bool>());
         Ok(self.upper(self.forward_traced(pixels, mask, trace)?))
     }
 
@@ -510,8 +512,8 @@ impl VisionEncoder for SiglipTower {
         frames * self.embeddings.position_embedding.weight.lazy_shape()[0]
     }
 
-    fn can_pack(&self) -> bool {
-        true
+    fn packs(&self, parameter: &str) -> bool {
+        parameter.starts_with("encoder.layers.") && parameter.ends_with(".weight") && !parameter.contains("norm")
     }
 
     fn is_packed(&self) -> bool {
