@@ -1,6 +1,6 @@
 //! What makes a dataset unfit for training, all problems at once.
 
-use crate::{Dataset, Error, QaKind, Result, SubjectName};
+use crate::{Dataset, Error, QaKind, Result, SubjectName, Video};
 use std::{
     collections::{HashMap, HashSet},
     path::{Component, PathBuf},
@@ -11,12 +11,24 @@ pub use crate::problem::Problem;
 impl Dataset {
     /// Everything that speaks against training on this dataset, in the order of the videos.
     pub fn problems(&self) -> Vec<Problem> {
+        self.problems_in(|_| true, &self.subjects())
+    }
+
+    /// Everything that speaks against learning one of the subjects: [`problems`](Self::problems) of the videos about that subject,
+    /// without a missing class of another.
+    pub fn problems_of(&self, subject: &SubjectName) -> Vec<Problem> {
+        self.problems_in(|video| video.subjects.contains(subject), std::slice::from_ref(subject))
+    }
+
+    /// Problems of the videos that are `asked` for, and of the classes of these subjects.
+    fn problems_in(&self, asked: impl Fn(&Video) -> bool, subjects: &[SubjectName]) -> Vec<Problem> {
+        let videos = || self.videos.iter().enumerate().filter(|(_, video)| asked(video));
         let mut problems = Vec::new();
-        if self.videos.is_empty() {
+        if videos().next().is_none() {
             problems.push(Problem::NoVideos);
         }
         let mut seen: HashMap<PathBuf, usize> = HashMap::new();
-        for (index, video) in self.videos.iter().enumerate() {
+        for (index, video) in videos() {
             // `./a.mp4` is `a.mp4`.
             let plain: PathBuf = video.path.components().filter(|part| *part != Component::CurDir).collect();
             if video.path.as_os_str().is_empty() {
@@ -50,27 +62,16 @@ impl Dataset {
                 }
             }
         }
-        for subject in self.subjects() {
-            let shown = self.videos.iter().filter(|video| video.shows(&subject)).count();
-            let about = self.videos.iter().filter(|video| video.subjects.contains(&subject)).count();
+        for subject in subjects {
+            let shown = videos().filter(|(_, video)| video.shows(subject)).count();
+            let about = videos().filter(|(_, video)| video.subjects.contains(subject)).count();
             if shown == 0 {
-                problems.push(Problem::NoPositive { subject });
+                problems.push(Problem::NoPositive { subject: subject.clone() });
             } else if shown == about {
-                problems.push(Problem::NoNegative { subject });
+                problems.push(Problem::NoNegative { subject: subject.clone() });
             }
         }
         problems
-    }
-
-    /// Everything that speaks against learning one of the subjects: [`problems`](Self::problems) of the videos about that subject,
-    /// without a missing class of another.
-    pub fn problems_of(&self, subject: &SubjectName) -> Vec<Problem> {
-        let videos = self.videos.iter().filter(|video| video.subjects.contains(subject)).cloned().collect();
-        let is_of_another = |problem: &Problem| match problem {
-            Problem::NoPositive { subject: of } | Problem::NoNegative { subject: of } => of != subject,
-            _ => false,
-        };
-        Self { videos }.problems().into_iter().filter(|problem| !is_of_another(problem)).collect()
     }
 
     /// Refuses a dataset with any problem but a missing class: fit for testing.

@@ -142,6 +142,16 @@ fn every_problem_is_found_and_named() {
     assert_eq!(Dataset::default().problems(), vec![Problem::NoVideos]);
 }
 
+/// A message names the place in the file, whoever else is in it.
+#[test]
+fn problems_of_one_subject_are_named_by_their_place_among_all() {
+    let empty = Video { qa_pairs: vec![], ..video("Bo", "c.mp4", true) };
+    let dataset = Dataset { videos: vec![video("Aa", "a.mp4", true), video("Aa", "b.mp4", true), empty] };
+    let of = |subject: &str| dataset.problems_of(&name(subject));
+    assert_eq!(of("Bo"), [Problem::NoQuestions { video: 2 }, Problem::NoNegative { subject: name("Bo") }]);
+    assert_eq!(of("Aa"), [Problem::NoNegative { subject: name("Aa") }]);
+}
+
 #[test]
 fn one_class_alone_is_fit_for_testing_only() {
     for (present, expected) in
