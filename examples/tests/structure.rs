@@ -90,6 +90,9 @@ fn every_crate_says_what_the_registry_and_the_documentation_need() {
             needs(key.into(), package[key].as_str().is_some_and(|value| !value.is_empty()));
         }
         needs("a README of its own".into(), package["readme"] == "README.md" && folder.join("README.md").is_file());
+        let root = fs::read_to_string(folder.join("src/lib.rs"));
+        let is_page = root.is_ok_and(|root| root.starts_with("#![doc = include_str!(\"../README.md\")]"));
+        needs("its README as the page of docs.rs".into(), is_page || !folder.join("src/lib.rs").is_file());
         for file in ["LICENSE-MIT", "LICENSE-APACHE"] {
             needs(file.into(), folder.join(file).is_file());
         }
@@ -111,6 +114,28 @@ fn every_crate_says_what_the_registry_and_the_documentation_need() {
         }
     }
     assert!(lacking.is_empty(), "what is lacking:\n{}", lacking.join("\n"));
+}
+
+/// What is particular to a base is in its folder of `families`; the miniature's world and its program have crates of their own.
+#[test]
+fn no_generic_crate_asks_which_base_it_is() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+    let families = ["smolvlm2", "internvideo2_chat", "miniature"].map(|name| format!("\"{name}\""));
+    let mut asking = Vec::new();
+    for entry in fs::read_dir(&crates).unwrap() {
+        let folder = entry.unwrap().path();
+        if ["pvchat-miniature", "pvchat-cli"].iter().any(|own| folder.ends_with(own)) {
+            continue;
+        }
+        for file in files(&folder.join("src")) {
+            let text = fs::read_to_string(&file).unwrap();
+            let is_family = file.components().any(|part| part.as_os_str() == "families");
+            let lines = text.lines().filter(|line| !line.trim_start().starts_with("//") && !line.contains("feature = "));
+            let named = lines.filter(|line| families.iter().any(|name| line.contains(name)) || line.contains(".family =="));
+            asking.extend(named.filter(|_| !is_family).map(|line| format!("{}: {}", file.display(), line.trim())));
+        }
+    }
+    assert!(asking.is_empty(), "these lines ask which base it is:\n{}", asking.join("\n"));
 }
 
 #[test]

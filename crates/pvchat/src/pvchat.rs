@@ -174,8 +174,8 @@ impl Pvchat {
     /// [`Error::Video`], which names the file and what to do.
     pub fn clip(&self, path: &Path) -> Result<SeenClip> {
         let clip = Clip::open(path, self.vilm.frames())?;
-        let mut seen = self.see(&clip.frames)?;
-        (seen.indices, seen.times, seen.source) = (clip.indices, clip.times, Some(path.to_path_buf()));
+        let mut seen = self.seen(&clip.frames, clip.times)?;
+        (seen.indices, seen.source) = (clip.indices, Some(path.to_path_buf()));
         Ok(seen)
     }
 
@@ -184,12 +184,20 @@ impl Pvchat {
     /// # Errors
     /// [`Error::Model`] for another number of frames.
     pub fn see(&self, frames: &[RgbImage]) -> Result<SeenClip> {
+        self.seen(frames, Vec::new())
+    }
+
+    /// Encodes frames, of which a base that uses times is told those that are known.
+    fn seen(&self, frames: &[RgbImage], times: Vec<f64>) -> Result<SeenClip> {
         let frames = self.vilm.prepare(frames);
-        let memory = self.vilm.look(&[&frames])?;
+        let memory = match times.last() {
+            Some(&last) => self.vilm.look_at(&frames, &times, last)?,
+            None => self.vilm.look(&[&frames])?,
+        };
         let halves = self.halves(&frames)?;
         let indices = (0..frames.len()).collect();
         let kind = self.kind(&memory);
-        Ok(SeenClip { frames, memory, indices, times: Vec::new(), source: None, kind, halves })
+        Ok(SeenClip { frames, memory, indices, times, source: None, kind, halves })
     }
 
     /// What kind of clip it is that the encoder looked at; unknown for bases that know no people.

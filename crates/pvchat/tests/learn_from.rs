@@ -11,6 +11,7 @@ mod tiny_smolvlm2;
 use std::{
     fs,
     ops::ControlFlow,
+    path::Path,
     time::{Duration, UNIX_EPOCH},
 };
 
@@ -22,10 +23,13 @@ use pvchat::{
     burn::{
         module::{Module, ModuleVisitor, Param},
         prelude::*,
-        tensor::{DType, Tolerance},
+        tensor::{DType, FloatDType, Tolerance},
     },
     data::{QaKind, QaPair},
-    model::subject::{HEAD_ROWS, Subject, WORD_ROWS},
+    model::{
+        sight::{Shown, Sight},
+        subject::{HEAD_ROWS, Subject, WORD_ROWS},
+    },
     nn::{
         language::{RoutedHeadsConfig, TokenKind},
         packed::Precision,
@@ -159,6 +163,65 @@ fn somebody_is_learned_from_clips_and_asked_about() {
     let sight = pvchat.vilm().look_at(&shot(9, true).frames, &[0.0, 1.0], 1.0).unwrap();
     let error = view.read(&sight, &[&other]).unwrap_err().to_string();
     assert!(error.contains("as this base has"), "{error}");
+}
+
+/// In half precision a number near one half moves by steps of 0.002 only, so that steps this small would be lost.
+#[test]
+fn what_trains_beside_a_decoder_in_half_precision_is_kept_in_full_precision() {
+    let (folder, _) = base();
+    let half = Pvchat::new(Vilm::open_in(FloatDType::BF16, folder.path(), &Device::flex()).unwrap(), Box::new(Nobody));
+    let weight = half.vilm().parameters().answer.lm.layers[0].mlp.up_proj.base.weight.val();
+    assert_eq!(weight.dtype(), DType::BF16);
+    let mut options = options(Trains::Personal, 2);
+    options.training.learning_rate = 1e-5;
+    (options.training.adaptation.lora_rate, options.training.adaptation.router_rate) = (1e-5, 1e-5);
+    let learned = half.learn_from(&shots(3), &name(), &options, |_| ControlFlow::Continue(())).unwrap().report.learned;
+    options.training.learning_rate = 0.0;
+    (options.training.adaptation.lora_rate, options.training.adaptation.router_rate) = (0.0, 0.0);
+    let start = half.learn_from(&shots(3), &name(), &options, |_| ControlFlow::Continue(())).unwrap().report.learned;
+    let moved = |after: &[f32], before: &[f32]| {
+        let small = after.iter().zip(before).filter(|(after, before)| after != before && (*after - *before).abs() < 1e-4).count();
+        assert_eq!(small, after.iter().zip(before).filter(|(after, before)| after != before).count());
+        small as f64 / after.len() as f64
+    };
+    for rows in [WORD_ROWS, HEAD_ROWS] {
+        let share = moved(&learned[0].tensors[rows].values, &start[0].tensors[rows].values);
+        assert!(share > 0.1, "{share} of {rows} moved");
+    }
+    let [after, before] = [&learned, &start].map(|subjects| &subjects[0].adaptation.as_ref().unwrap().parameters);
+    let shares: Vec<(&String, f64)> =
+        after.iter().map(|(name, values)| (name, moved(&values.values, &before[name].values))).collect();
+    for part in [".routed.", ".lora."] {
+        assert!(shares.iter().any(|(name, share)| name.contains(part) && *share > 0.5), "{part}: {shares:?}");
+    }
+}
+
+#[test]
+fn a_base_that_uses_times_is_told_those_of_a_clip() {
+    let (_folder, pvchat) = base();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/clips/clip-00.mp4");
+    let clip = pvchat.clip(&file).unwrap();
+    let duration = *clip.times.last().unwrap();
+    assert!(duration > 0.5, "{:?}", clip.times);
+    assert_eq!(clip.memory.shown, [Shown::Video { seconds: clip.times.clone(), duration }]);
+    let answer = pvchat.ask(&[], &clip, QUESTION_OF_ALL).unwrap();
+    let view = pvchat.vilm().with_subjects(&[]);
+    let asked = |sight: &Sight| {
+        let options = view.default_options();
+        view.ask(sight, QUESTION_OF_ALL, &options, |_| ControlFlow::Continue(())).unwrap().text
+    };
+    let sight = pvchat.vilm().look_at(&clip.frames, &clip.times, duration).unwrap();
+    assert_eq!(answer.text, asked(&sight));
+    let pictures = Sight { shown: vec![Shown::WHOLE; clip.frames.len()], ..sight };
+    assert_ne!(answer.text, asked(&pictures), "the times say something to this base");
+}
+
+#[test]
+fn learning_from_one_clip_needs_a_base_that_enrols_and_says_what_does_not() {
+    let (_folder, pvchat) = base();
+    let clip = pvchat.see(&shot(1, true).frames).unwrap();
+    let error = pvchat.learn(&clip, &name(), &LearnOptions::default(), |_| ControlFlow::Continue(())).unwrap_err();
+    assert!(error.to_string().contains("can only learn people by training"), "{error}");
 }
 
 #[test]
