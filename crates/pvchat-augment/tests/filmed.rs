@@ -149,7 +149,7 @@ fn the_counts_of_the_paper_give_its_1455_questions() {
         fn name(&self) -> String {
             "says".into()
         }
-        fn describe(&mut self, _: &ShownClip<'_>, _: &str, subject: &str) -> Result<Option<String>, Failure> {
+        fn describe(&mut self, _: &ShownClip<'_>, _: QaKind, _: &str, subject: &str) -> Result<Option<String>, Failure> {
             Ok(Some(format!("{subject} is there.")))
         }
     }
@@ -282,7 +282,7 @@ fn positives_are_described_and_sentences_without_the_person_are_left_out() {
         fn name(&self) -> String {
             "says".into()
         }
-        fn describe(&mut self, clip: &ShownClip<'_>, _: &str, subject: &str) -> Result<Option<String>, Failure> {
+        fn describe(&mut self, clip: &ShownClip<'_>, _: QaKind, _: &str, subject: &str) -> Result<Option<String>, Failure> {
             self.0 += 1;
             assert!(clip.person.width() <= clip.frames[0].width() && clip.frames.len() == 6);
             Ok(Some(if self.0.is_multiple_of(3) { "Nothing.".into() } else { format!("{subject} is number {}.", self.0) }))
@@ -320,7 +320,7 @@ fn descriptions_are_rewritten_where_the_facts_stay_and_emotion_is_a_fifth_kind()
         fn name(&self) -> String {
             "says".into()
         }
-        fn describe(&mut self, _: &ShownClip<'_>, question: &str, subject: &str) -> Result<Option<String>, Failure> {
+        fn describe(&mut self, _: &ShownClip<'_>, _: QaKind, question: &str, subject: &str) -> Result<Option<String>, Failure> {
             let end = if question.contains("wear") { "he is dressed in red" } else { "he waves" };
             Ok(Some(format!("{subject} is there and {end}.")))
         }

@@ -10,7 +10,7 @@ use pvchat_augment::{
         PersonSeen, Progress, Refine, Request, ShownClip, Stage, Thresholds,
     },
 };
-use pvchat_data::SubjectName;
+use pvchat_data::{QaKind, SubjectName};
 use pvchat_people::{Calibration, EyeContours, FaceIndex, Finder, IndexedFile, Matte, Track, mean_embedding, models};
 
 use crate::{Choice, Describer, People, Pictures, Result, SeenPeople, phrasebook};
@@ -210,21 +210,41 @@ impl Describe for Base<'_> {
         format!("{}{checked}", self.base.name())
     }
 
-    fn describe(&mut self, clip: &ShownClip<'_>, question: &str, subject: &str) -> std::result::Result<Option<String>, Failure> {
+    fn describe(
+        &mut self,
+        clip: &ShownClip<'_>,
+        kind: QaKind,
+        question: &str,
+        subject: &str,
+    ) -> std::result::Result<Option<String>, Failure> {
         let bare = subject.trim_matches(['<', '>']);
-        let is_shown = self.base.sees_pictures();
+        // What a person looks like is said of the person alone, so that nobody else is described; an action needs the frames, and a
+        // place is not in the crop.
+        let is_alone = matches!(kind, QaKind::Appearance | QaKind::Emotion);
+        let is_shown = self.base.sees_pictures() && !is_alone;
         let duration = clip.seconds.last().copied().unwrap_or(0.0);
         let count = self.base.frames_of(duration).clamp(1, clip.frames.len().max(1));
         let places: Vec<usize> = (0..count).map(|number| (2 * number + 1) * clip.frames.len() / (2 * count)).collect();
         let frames: Vec<RgbImage> = places.iter().filter_map(|&place| clip.frames.get(place).cloned()).collect();
         let seconds: Vec<f64> = places.iter().filter_map(|&place| clip.seconds.get(place).copied()).collect();
-        let pictures = Pictures {
-            key: clip.key,
-            frames: &frames,
-            seconds: &seconds,
-            duration,
-            is_photo: false,
-            person: is_shown.then_some(clip.person),
+        let key = format!("{}, the person alone", clip.key);
+        let pictures = match is_alone {
+            true => Pictures {
+                key: &key,
+                frames: std::slice::from_ref(clip.person),
+                seconds: &[0.0],
+                duration: 0.0,
+                is_photo: true,
+                person: None,
+            },
+            false => Pictures {
+                key: clip.key,
+                frames: &frames,
+                seconds: &seconds,
+                duration,
+                is_photo: false,
+                person: is_shown.then_some(clip.person),
+            },
         };
         let said = self.base.describe(&pictures, &phrasebook::question(question, bare, is_shown))?;
         if said.trim().is_empty() {
@@ -265,7 +285,11 @@ mod tests {
         }
 
         fn describe(&mut self, pictures: &Pictures<'_>, question: &str) -> Result<String> {
-            assert_eq!((pictures.frames.len(), pictures.person.is_some()), (2, self.sees_pictures));
+            // What is worn is said of the person alone.
+            let is_alone = question.contains("wear") || question.contains("red coat");
+            let expected = if is_alone { (1, false, true) } else { (2, self.sees_pictures, false) };
+            assert_eq!((pictures.frames.len(), pictures.person.is_some(), pictures.is_photo), expected, "{question}");
+            assert_eq!(pictures.frames[0].width(), if is_alone { 4 } else { 8 });
             self.asked.push(question.into());
             if question.contains("Is that true?") {
                 return Ok((self.confirms)(question).into());
@@ -284,10 +308,16 @@ mod tests {
     fn kept(is_checked: bool, base: &mut Scripted) -> Vec<Option<String>> {
         let frames = vec![RgbImage::new(8, 8); 4];
         let seconds = [0.0, 0.5, 1.0, 1.5];
-        let clip = ShownClip { key: "k", frames: &frames, seconds: &seconds, person: &frames[0] };
+        let person = RgbImage::new(4, 8);
+        let clip = ShownClip { key: "k", frames: &frames, seconds: &seconds, person: &person };
         let mut base = Base { base, is_checked };
-        let asked = ["What is <Aa> wearing?", "What is <Aa> doing?", "Where is <Aa>?", "Who is <Aa>?"];
-        asked.iter().map(|question| base.describe(&clip, question, "<Aa>").unwrap()).collect()
+        let asked = [
+            (QaKind::Appearance, "What is <Aa> wearing?"),
+            (QaKind::Action, "What is <Aa> doing?"),
+            (QaKind::Location, "Where is <Aa>?"),
+            (QaKind::Action, "Who is <Aa>?"),
+        ];
+        asked.iter().map(|(kind, question)| base.describe(&clip, *kind, question, "<Aa>").unwrap()).collect()
     }
 
     #[test]
@@ -307,8 +337,9 @@ mod tests {
             assert_eq!(kept(true, &mut base), [said[0].clone(), None, said[2].clone(), None]);
             // What says nothing is not asked about again.
             assert_eq!(base.asked.len(), 4 + 3, "{:?}", base.asked);
+            assert!(base.asked[1].contains("\"The person is a red coat.\" Is that true?"), "{:?}", base.asked[1]);
             let person = if sees_pictures { "person in the last picture" } else { "person" };
-            assert!(base.asked[1].contains(&format!("\"The {person} is a red coat.\" Is that true?")), "{:?}", base.asked[1]);
+            assert!(base.asked[3].contains(&format!("\"The {person} is reading.\" Is that true?")), "{:?}", base.asked[3]);
             assert!(base.asked.iter().all(|question| !question.contains("Aa")), "{:?}", base.asked);
 
             let mut base = Scripted { confirms: |_| "I do not know.", sees_pictures, asked: Vec::new() };

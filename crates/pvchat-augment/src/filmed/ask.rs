@@ -28,8 +28,8 @@ pub(super) type Pair = (QaKind, QaPair);
 /// The questions about one of the people, of each clip.
 pub(super) type Questions = Vec<Vec<Pair>>;
 
-/// Answers a question about the clip in a place, in a whole sentence.
-pub(super) type Describing<'a> = &'a mut dyn FnMut(usize, &str) -> Result<Option<String>>;
+/// Answers a question of a kind about the clip in a place, in a whole sentence.
+pub(super) type Describing<'a> = &'a mut dyn FnMut(usize, QaKind, &str) -> Result<Option<String>>;
 
 /// Deals numbers below `total` so that each comes equally often, and none twice for one clip.
 struct Deck {
@@ -80,7 +80,7 @@ pub(super) fn ask(
                     for (question, reply) in asked.into_iter().zip(replied) {
                         let question = named(wordings(kind)[question], subject);
                         let answer = match &mut describe {
-                            Some(describe) if is_positive && kind != QaKind::Existence => describe(place, &question)?,
+                            Some(describe) if is_positive && kind != QaKind::Existence => describe(place, kind, &question)?,
                             _ => Some(answer(kind, is_positive, reply, subject)),
                         };
                         if let Some(answer) = answer {
@@ -108,7 +108,7 @@ mod tests {
             .enumerate()
             .map(|(number, name)| Asked { name, half: Half::Train, is_positive: number % 5 == 0 })
             .collect();
-        let mut says = |_: usize, question: &str| Ok(Some(format!("described: {question}")));
+        let mut says = |_: usize, _: QaKind, question: &str| Ok(Some(format!("described: {question}")));
         let describe = describe.then_some(&mut says as Describing<'_>);
         let pairs = ask(&clips, "<Aa>", &DatasetOptions::default(), &SeededStream::new(4), describe).unwrap();
         (names, pairs)

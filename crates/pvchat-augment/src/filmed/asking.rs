@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use image::{RgbImage, imageops};
-use pvchat_data::random::SeededStream;
+use pvchat_data::{QaKind, random::SeededStream};
 
 use super::{
     ClipRecord, Describe, Eyes, FaceSeen, PersonClip, PersonSeen, Refine, Request, ShownClip, Stage,
@@ -57,9 +57,9 @@ pub(super) fn questions(
         };
         let name = describer.name();
         let mut shown: Option<(usize, Vec<RgbImage>, Vec<f64>, RgbImage)> = None;
-        let mut describe = |place: usize, question: &str| {
+        let mut describe = |place: usize, kind: QaKind, question: &str| {
             let clip = &records[place];
-            let key = format!("{MAKING_VERSION} {} {name} {subject} {question}", clip.key);
+            let key = format!("{MAKING_VERSION} {} {name} {subject} {kind} {question}", clip.key);
             let answer = store.get(
                 "answers",
                 &key,
@@ -72,7 +72,7 @@ pub(super) fn questions(
                     }
                     let Some((_, frames, seconds, person)) = &shown else { return Ok(None) };
                     let clip = ShownClip { key: &clip.key, frames, seconds, person };
-                    let said = describer.describe(&clip, question, &subject).map_err(Error::Describer)?;
+                    let said = describer.describe(&clip, kind, question, &subject).map_err(Error::Describer)?;
                     // A sentence that does not name the person would teach nothing about it.
                     Ok(said.map(|said| said.trim().to_string()).filter(|said| said.contains(&subject)))
                 },

@@ -14,6 +14,8 @@ pub(super) struct Composed {
     pub(super) matte: GrayImage,
 }
 
+/// A figure is softened at most so often: that makes a blur of three pixels.
+const MOST_PASSES: f32 = 18.0;
 /// The least and greatest width of a face as a share of the picture, where the figure allows it.
 const FACE: [f32; 2] = [0.14, 0.42];
 /// Clothes begin between these shares of a face's height below the chin.
@@ -157,6 +159,8 @@ struct Layer<'a> {
     target: [f32; 2],
     mirror: bool,
     light: [f32; 3],
+    /// The least blur, as a share of the width of the face.
+    blur: f32,
 }
 
 /// The square of a figure's footage that brings the face to about this place of several, the first from the left; `None` where edges
@@ -210,9 +214,11 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
     }
 }
 
-/// Puts figures into a place: one where the place's own person was, several side by side. Or why they do not fit, in words.
+/// Puts figures into a place: one where the place's own person was, several side by side. Or why they do not fit, in words. None is
+/// sharper than `blur` says ([`Figure::blur`]).
 pub(super) fn compose(
     figures: &[&Figure],
+    blur: f32,
     place: &Place,
     recipe: &Recipe,
     [rate, size]: [u32; 2],
@@ -257,7 +263,7 @@ pub(super) fn compose(
     };
     let layers = figures.iter().zip(frames).zip(placed).map(|((figure, frames), (window, target, mirror))| {
         let light = relight(figure.colour, place.colour, recipe.light);
-        Layer { figure, frames, window, target, mirror, light }
+        Layer { figure, frames, window, target, mirror, light, blur }
     });
     let layers: Vec<Layer<'_>> = layers.collect();
     let tone = Tone::new(recipe);
@@ -277,10 +283,13 @@ pub(super) fn compose(
         for (y, pixels) in result.chunks_exact_mut(3 * side).enumerate() {
             for (x, pixel) in pixels.chunks_exact_mut(3).enumerate() {
                 let mut colour = mixed(behind, behind_columns[x], behind_rows[y]);
-                for Drawn { layer, picture, collar, columns, rows, shares, .. } in &people {
+                for Drawn { layer, picture, blurred, collar, columns, rows, shares, .. } in &people {
                     let (share, row) = (shares[y * side + x], rows[y]);
                     if share > 0.0 {
-                        let mut person = mixed(picture, columns[x], row);
+                        let mut person = match blurred {
+                            Some(blurred) => blurred.get_pixel(x as u32, y as u32).0.map(f32::from),
+                            None => mixed(picture, columns[x], row),
+                        };
                         if let Some(dye) = recipe.clothes
                             && row.first as f32 > collar[0]
                         {
@@ -313,6 +322,8 @@ pub(super) fn compose(
 struct Drawn<'a> {
     layer: &'a Layer<'a>,
     picture: &'a RgbImage,
+    /// The made picture full of it, where it is blurred.
+    blurred: Option<RgbImage>,
     /// Where clothes begin, in rows of the figure's picture.
     collar: [f32; 2],
     columns: Vec<Tap>,
@@ -333,12 +344,21 @@ impl Layer<'_> {
         let (columns, rows) =
             (taps(side, window.left, window.side, width, self.mirror), taps(side, window.top, window.side, height, false));
         let shares = outline(matte, &columns, &rows);
+        // A pass of softening adds half a squared pixel to the variance of the blur.
+        let face_width = (face[2] - face[0]) * side as f32 / window.side;
+        let variance = (self.blur.powi(2) - self.figure.blur.powi(2)) * face_width.powi(2);
+        let passes = (2.0 * variance).round().clamp(0.0, MOST_PASSES) as usize;
+        let blurred = (passes > 0).then(|| {
+            let mut blurred = sampled(picture, &columns, &rows);
+            (0..passes).for_each(|_| soften(&mut blurred));
+            blurred
+        });
         let to_picture = |edge: f32, begin: f32| (edge - begin) / window.side;
         let (left, right) = (to_picture(face[0], window.left), to_picture(face[2], window.left));
         let across = if self.mirror { [1.0 - right, 1.0 - left] } else { [left, right] };
         let down = [to_picture(face[1], window.top), to_picture(face[3], window.top)];
         let face = [across[0], down[0], across[1], down[1]];
-        Drawn { layer: self, picture, collar, columns, rows, shares, face }
+        Drawn { layer: self, picture, blurred, collar, columns, rows, shares, face }
     }
 }
 
@@ -349,17 +369,22 @@ pub(super) fn untouched(square: &Square, start: f32, [rate, size]: [u32; 2], cou
     let frame = |number: usize| {
         let frame = &square.frames[frame_at(&square.seconds, begin + number as f64 / f64::from(rate))];
         let side = frame.width() as usize;
-        let columns = taps(size as usize, 0.0, side as f32, side, false);
-        let mut result = RgbImage::new(size, size);
-        for (y, pixels) in result.chunks_exact_mut(3 * size as usize).enumerate() {
-            for (x, pixel) in pixels.chunks_exact_mut(3).enumerate() {
-                let colour = mixed(frame, columns[x], columns[y]);
-                pixel.iter_mut().zip(colour).for_each(|(to, value)| *to = (value + 0.5) as u8);
-            }
-        }
-        result
+        let taps = taps(size as usize, 0.0, side as f32, side, false);
+        sampled(frame, &taps, &taps)
     };
     (0..count).map(frame).collect()
+}
+
+/// A picture of the points of another.
+fn sampled(picture: &RgbImage, columns: &[Tap], rows: &[Tap]) -> RgbImage {
+    let mut result = RgbImage::new(columns.len() as u32, rows.len() as u32);
+    for (row, pixels) in rows.iter().zip(result.chunks_exact_mut(3 * columns.len())) {
+        for (column, pixel) in columns.iter().zip(pixels.chunks_exact_mut(3)) {
+            let colour = mixed(picture, *column, *row);
+            pixel.iter_mut().zip(colour).for_each(|(to, value)| *to = (value + 0.5) as u8);
+        }
+    }
+    result
 }
 
 /// A colour between four neighbours.
@@ -492,7 +517,10 @@ fn soften(frame: &mut RgbImage) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filmed::{assets::Spot, recipe::Occluder};
+    use crate::filmed::{
+        assets::{Spot, blur},
+        recipe::Occluder,
+    };
     use image::{Luma, Rgb};
     use pvchat_data::random::SeededStream;
     use std::collections::BTreeSet;
@@ -520,6 +548,7 @@ mod tests {
             cut: [false, false, false, true],
             colour: [100.0; 3],
             skin: [60.0, 200.0, 60.0],
+            blur: 0.02,
         }
     }
 
@@ -541,7 +570,47 @@ mod tests {
     }
 
     fn alone(figure: &Figure, recipe: &Recipe, count: usize) -> Composed {
-        compose(&[figure], &place(), recipe, [4, 100], count).unwrap()
+        compose(&[figure], 0.0, &place(), recipe, [4, 100], count).unwrap()
+    }
+
+    /// A person in stripes, filmed at four times the size and blurred like that.
+    fn striped(deviation: f32) -> Figure {
+        let plain = figure();
+        let frame = RgbImage::from_fn(480, 400, |x, y| {
+            let Rgb(colour) = *plain.frames[0].get_pixel(x / 4, y / 4);
+            let is_stripe = colour[0] > 9 && (x / 24 + y / 24) % 2 == 0;
+            Rgb(if is_stripe { [30; 3] } else { colour })
+        });
+        let frame = image::imageops::blur(&frame, deviation);
+        let scaled = image::imageops::resize(&plain.mattes[0], 480, 400, image::imageops::FilterType::Nearest);
+        let face = plain.faces[0].map(|edge| 4.0 * edge);
+        let blur = blur(&frame, &scaled, &face);
+        Figure { frames: vec![frame; 4], mattes: vec![scaled; 4], faces: vec![face; 4], blur, ..plain }
+    }
+
+    /// However sharp the footage is, two people in made clips are as sharp as the more blurred one of them.
+    #[test]
+    fn nobody_is_sharper_than_whom_a_clip_is_made_like() {
+        let (sharp, blurred) = (striped(1.0), striped(5.0));
+        // The deviation as a share of a face of 80 pixels.
+        assert!(
+            (0.005..0.025).contains(&sharp.blur) && (0.045..0.085).contains(&blurred.blur),
+            "{} {}",
+            sharp.blur,
+            blurred.blur
+        );
+        let made = |figure: &Figure, least: f32| {
+            let place = Place { spot: Spot { centre: [0.5, 0.4], face: 0.3 }, ..place() };
+            let composed = compose(&[figure], least, &place, &plain(), [4, 200], 1).unwrap();
+            let all =
+                GrayImage::from_fn(200, 200, |x, y| Luma([if composed.matte.get_pixel(x, y).0[0] == 255 { 255 } else { 0 }]));
+            blur(&composed.frames[0], &all, &[0.0, 0.0, 60.0, 60.0])
+        };
+        let own = [&sharp, &blurred].map(|figure| made(figure, 0.0));
+        assert!(own[1] > 2.0 * own[0], "{own:?}");
+        let like = [made(&sharp, blurred.blur), made(&blurred, sharp.blur)];
+        assert!((like[0] / like[1] - 1.0).abs() < 0.2, "{like:?}");
+        assert_eq!(like[1], own[1], "nothing becomes sharper");
     }
 
     #[test]
@@ -624,7 +693,7 @@ mod tests {
         let frames = vec![RgbImage::from_pixel(80, 80, Rgb(colour.map(|value| value as u8))); 4];
         let place = Place { frames, colour, ..place() };
         let lit = |light: f32| {
-            let composed = compose(&[&figure()], &place, &Recipe { light, ..plain() }, [4, 100], 1).unwrap();
+            let composed = compose(&[&figure()], 0.0, &place, &Recipe { light, ..plain() }, [4, 100], 1).unwrap();
             assert_eq!(composed.frames[0].get_pixel(2, 2).0, [40, 50, 90], "the place keeps its light");
             mean_of_figure(&composed)
         };
@@ -649,7 +718,7 @@ mod tests {
         place.frames = vec![striped; 4];
         let made = |mirror: bool, place_mirror: bool| {
             let recipe = Recipe { mirror, place_mirror, ..plain() };
-            compose(&[&figure], &place, &recipe, [4, 100], 1).unwrap().frames.remove(0)
+            compose(&[&figure], 0.0, &place, &recipe, [4, 100], 1).unwrap().frames.remove(0)
         };
         let sides = |frame: &RgbImage, is: fn(&Rgb<u8>) -> bool| {
             let all: Vec<u32> = frame.enumerate_pixels().filter(|(_, _, pixel)| is(pixel)).map(|(x, ..)| x).collect();
@@ -740,7 +809,7 @@ mod tests {
         let mut sides = BTreeSet::new();
         for seed in 0..8 {
             let recipe = Recipe { seed, mirror: seed % 3 == 0, ..plain() };
-            let composed = compose(&[&figure(), &other], &place(), &recipe, [4, 100], 2).unwrap();
+            let composed = compose(&[&figure(), &other], 0.0, &place(), &recipe, [4, 100], 2).unwrap();
             let middle = |channel: usize| {
                 let all = composed.frames[0].enumerate_pixels();
                 let face: Vec<u32> =
@@ -760,7 +829,7 @@ mod tests {
         close.frames.iter_mut().for_each(|frame| *frame = image::imageops::crop_imm(frame, 0, 0, 60, 100).to_image());
         close.mattes.iter_mut().for_each(|matte| *matte = image::imageops::crop_imm(matte, 0, 0, 60, 100).to_image());
         assert_eq!((company_problem(&figure(), 2), company_problem(&close, 2).is_some()), (None, true));
-        assert!(compose(&[&figure(), &close], &place(), &plain(), [4, 100], 2).is_err());
+        assert!(compose(&[&figure(), &close], 0.0, &place(), &plain(), [4, 100], 2).is_err());
         // One side can be turned outwards.
         close.cut = [false, false, true, true];
         assert_eq!(company_problem(&close, 2), None);

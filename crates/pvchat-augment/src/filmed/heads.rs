@@ -2,7 +2,7 @@
 
 use image::{GrayImage, RgbImage};
 
-use super::assets::{Figure, Unusable};
+use super::assets::{Figure, Unusable, blur};
 
 /// Where a head ends, in distances of the eyes' middle from the mouth's: below the eyes in the middle of the face, how much less
 /// far down beside it (times the square of the distance from the middle), and to each side.
@@ -161,6 +161,7 @@ pub(super) fn exchanged(head: &Figure, body: &Figure) -> Result<Figure, Unusable
         cut: body.cut,
         colour: body.colour,
         skin: body.skin,
+        blur: 0.0,
     };
     for frame in 0..count {
         let (ours, theirs) = (&head.points[frame], &body.points[frame]);
@@ -170,6 +171,10 @@ pub(super) fn exchanged(head: &Figure, body: &Figure) -> Result<Figure, Unusable
         let (picture, matte) = joined(head, body, frame, &to_head, &place, light);
         figure.frames.push(picture);
         figure.mattes.push(matte);
+    }
+    let middle = count / 2;
+    if let (Some(frame), Some(matte)) = (figure.frames.get(middle), figure.mattes.get(middle)) {
+        figure.blur = blur(frame, matte, &figure.faces[middle]);
     }
     Ok(figure)
 }
@@ -274,6 +279,7 @@ mod tests {
             cut: [false, false, false, true],
             colour: [100.0; 3],
             skin: head.map(f32::from),
+            blur: 0.02,
         }
     }
 

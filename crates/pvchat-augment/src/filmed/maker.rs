@@ -63,6 +63,9 @@ pub(super) struct Drawing<'a> {
     pub(super) figure: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
+    /// Whose footage it is to be no sharper than.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    like: Option<String>,
     place: Option<String>,
     recipe: &'a Recipe,
     frames: usize,
@@ -98,6 +101,9 @@ struct Cast<'a> {
     body: Option<&'a Someone>,
     /// Who stands beside.
     company: Vec<&'a Someone>,
+    /// Whose footage all of them are to be no sharper than: a stranger for one of the people, one of the people for a stranger, so
+    /// that both are equally sharp and sharpness does not say who is seen.
+    like: Option<&'a Someone>,
     /// Which of the people are among all of these.
     present: Vec<usize>,
 }
@@ -115,7 +121,7 @@ impl Maker<'_> {
                 Room::Own(person) => stage.people[person].own,
                 Room::Other(room) => Some(stage.rooms[room]),
             };
-            let Some(cast) = self.cast(stage, slot, attempt) else { break };
+            let Some(cast) = self.cast(stage, slot, attempt, &stream) else { break };
             let Cast { making, who, body, company, .. } = &cast;
             let place = match making {
                 Making::Untouched | Making::Generated => None,
@@ -129,6 +135,7 @@ impl Maker<'_> {
             drawing.making = *making;
             drawing.figure = footage.figure_key(who);
             drawing.body = body.map(|body| footage.figure_key(body));
+            drawing.like = cast.like.map(|like| footage.figure_key(like));
             drawing.place = place.map(|place| footage.place_key(&place));
             let kept = self.keep(&drawing, || self.frames(&cast, place, &recipe))?;
             let of = |who: &Someone| (footage.sources[who.source].name.clone(), who.span);
@@ -149,7 +156,7 @@ impl Maker<'_> {
     }
 
     /// Who takes part in a clip at an attempt. What the gate refuses too often is made in a simpler way.
-    fn cast(&self, stage: &HalfStage, slot: &Slot, attempt: usize) -> Option<Cast<'_>> {
+    fn cast(&self, stage: &HalfStage, slot: &Slot, attempt: usize, stream: &SeededStream) -> Option<Cast<'_>> {
         let (stock, attempts) = (&stage.stock, self.request.options.attempts);
         let is_late = attempt >= attempts - attempts / 3;
         let making = match slot.making {
@@ -207,8 +214,15 @@ impl Maker<'_> {
             shows => shows.into_iter().collect(),
         };
         let is_hard = slot.shows.is_none() && stock.hard.contains(&who);
+        let like: Vec<usize> = match (making, slot.shows) {
+            (Making::Untouched | Making::Generated, _) => Vec::new(),
+            (_, Some(_)) => stock.hard.iter().chain(&stock.random).copied().collect(),
+            (_, None) => stage.people.iter().flat_map(|person| &person.figures).copied().collect(),
+        };
+        let mut stream = stream.derive(format!("like {attempt}"));
+        let like = (!like.is_empty()).then(|| &self.cast[like[stream.below(like.len())]]);
         let company = company.into_iter().map(|who| &self.cast[who]).collect();
-        Some(Cast { making, who: &self.cast[who], is_hard, body, company, present })
+        Some(Cast { making, who: &self.cast[who], is_hard, body, company, like, present })
     }
 
     /// Everything that a drawing of these figures follows from, which is meant to show these of the people.
@@ -237,6 +251,7 @@ impl Maker<'_> {
             making: Making::Untouched,
             figure: String::new(),
             body: None,
+            like: None,
             place: None,
             recipe,
             frames: self.request.options.frames,
@@ -267,7 +282,12 @@ impl Maker<'_> {
     }
 
     /// The frames of a clip of somebody, with somebody else's body or company where they are given.
-    fn frames(&self, Cast { who, body, company, .. }: &Cast<'_>, place: Option<Setting>, recipe: &Recipe) -> Result<Frames> {
+    fn frames(
+        &self,
+        Cast { who, body, company, like, .. }: &Cast<'_>,
+        place: Option<Setting>,
+        recipe: &Recipe,
+    ) -> Result<Frames> {
         let (footage, options) = (self.footage, self.request.options);
         let unusable = |problem: String| Error::NotCutOut { clip: footage.sources[who.source].path.clone(), problem };
         let Some(setting) = place else {
@@ -289,9 +309,13 @@ impl Maker<'_> {
         for other in company {
             figures.push(footage.figure(other)?.map_err(unusable)?);
         }
+        let blur = match like {
+            Some(like) => footage.figure(like)?.map_err(unusable)?.blur,
+            None => 0.0,
+        };
         let place = footage.place(&setting)?.map_err(unusable)?;
         let figures: Vec<&Figure> = figures.iter().map(|figure| figure.as_ref()).collect();
-        let composed = self.timed(|| compose(&figures, &place, recipe, footage.sizes(), options.frames));
+        let composed = self.timed(|| compose(&figures, blur, &place, recipe, footage.sizes(), options.frames));
         Ok(composed.map(|Composed { frames, matte }| (frames, Some(matte))))
     }
 

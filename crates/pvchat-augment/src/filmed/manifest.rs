@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Changes whenever the same sources and options would give other clips, or the identity gate would judge them in another way.
-pub(super) const MAKING_VERSION: u32 = 2;
+pub(super) const MAKING_VERSION: u32 = 3;
 /// The manifest's name.
 pub(super) const MANIFEST: &str = "manifest.json";
 /// The folder of half-done work; deleting it costs time and nothing else.

@@ -41,6 +41,7 @@ mod workers;
 mod writing;
 
 use image::{GrayImage, RgbImage};
+use pvchat_data::QaKind;
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
@@ -156,7 +157,7 @@ pub struct ShownClip<'a> {
     pub frames: &'a [RgbImage],
     /// Their times in seconds.
     pub seconds: &'a [f64],
-    /// The person alone, so that company is not described.
+    /// The person alone, with the body: questions about looks are answered from it, so that company is not described.
     pub person: &'a RgbImage,
 }
 
@@ -165,12 +166,12 @@ pub trait Describe {
     /// Its name in the manifest; if the name changes, all descriptions are made again.
     fn name(&self) -> String;
 
-    /// Answers a question about the person of a clip in a whole sentence; `subject` is the name in the question, and the answer
-    /// calls the person that. `None` for a question that it cannot answer.
+    /// Answers a question of this kind about the person of a clip in a whole sentence; `subject` is the name in the question, and
+    /// the answer calls the person that. `None` for a question that it cannot answer.
     ///
     /// # Errors
     /// Whatever keeps it from answering.
-    fn describe(&mut self, clip: &ShownClip<'_>, question: &str, subject: &str) -> Result<Option<String>, Failure>;
+    fn describe(&mut self, clip: &ShownClip<'_>, kind: QaKind, question: &str, subject: &str) -> Result<Option<String>, Failure>;
 }
 
 /// What rewrites descriptions. What it gives is kept only where the facts stay the same.
