@@ -12,7 +12,7 @@ use pvchat::{
 use pvchat_examples::{
     exit_code,
     kept::Kept,
-    report::{copied_bytes_per_second, peak_memory_mib},
+    report::{copied_bytes_per_second, peak_memory_mib, resident_memory_mib},
 };
 use serde_json::{Value, json};
 
@@ -72,7 +72,7 @@ fn summary(mut seconds: Vec<f64>) -> Value {
 fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let vilm = arguments.precision.open(&arguments.model)?;
-    let (load_seconds, loaded_mib) = (start.elapsed().as_secs_f64(), peak_memory_mib());
+    let (load_seconds, loaded_mib, resident_mib) = (start.elapsed().as_secs_f64(), peak_memory_mib(), resident_memory_mib());
     let clip = Clip::open(&arguments.video, arguments.frames)?;
     let duration = clip.times.last().copied().unwrap_or(0.0);
     let repeats = arguments.repeats;
@@ -120,7 +120,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let report = json!({
         "program": "pvchat",
         "precision": format!("{:?}", arguments.precision).to_lowercase(),
-        "threads": std::thread::available_parallelism().map_or(1, usize::from),
+        "threads": rayon::current_num_threads(),
         "frames": arguments.frames,
         "visual_tokens": visual_tokens,
         "load_seconds": load_seconds,
@@ -130,6 +130,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         "read": read,
         "first_token": summary(firsts),
         "decode_step": summary(steps),
+        "resident_mib_loaded": resident_mib,
         "peak_mib_loaded": loaded_mib,
         "peak_mib_looked": looked_mib,
         "peak_mib": peak_memory_mib(),

@@ -31,7 +31,7 @@ runs = {}
 for run in (run for run in lines if "larger" not in run):
     found = stages(run)
     found["whole"] = found["look"] + found["prompt"] + tokens * found["step"]
-    found |= {"load": run["load_seconds"], "peak": run["peak_mib"], "opened": run["peak_mib_loaded"], "first": median(run, "first_token")}
+    found |= {"load": run["load_seconds"], "peak": run["peak_mib"], "opened": run["peak_mib_loaded"], "resident": run["resident_mib_loaded"], "first": median(run, "first_token")}
     if run.get("decoder_bytes"):
         found["share"] = (run["decoder_bytes"] + run["cache_bytes"]) / found["step"] / run["copied_bytes_per_second"]
     runs.setdefault((run["program"], run["precision"]), []).append(found)
@@ -47,13 +47,13 @@ A question about a clip: `look` prepares the frames and runs the vision encoder 
 tokens to the first token of the answer (connector, prompt of about 660 tokens, question); then one token after another. What was
 looked at and read is kept: a second question about the same clip begins at *next question*, the time to its first token.
 
-| program | weights | open | look | read | next question | tokens per second | whole answer | peak while opening | peak memory |
-|---|---|---:|---:|---:|---:|---:|---:|---:|---:|""")
+| program | weights | open | look | read | next question | tokens per second | whole answer | open in memory | peak while opening | peak memory |
+|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|""")
 for (program, precision), found in medians.items():
     name = "pvchat" if program == "pvchat" else f"transformers {versions['transformers']}, PyTorch {versions['torch'].split('+')[0]}"
     first = f"{found['first']:.3f} s" if found["first"] else ""
     print(f"| {name} | {TITLES[precision]} | {found['load']:.1f} s | {found['look']:.2f} s | {found['prompt']:.2f} s | {first} | "
-          f"{1 / found['step']:.1f} | {found['whole']:.2f} s | {found['opened']:.0f} MiB | {found['peak']:.0f} MiB |")
+          f"{1 / found['step']:.1f} | {found['whole']:.2f} s | {found['resident']:.0f} MiB | {found['opened']:.0f} MiB | {found['peak']:.0f} MiB |")
 print("""
 How many times as fast as transformers in the better of its two precisions, stage by stage; the median of the ratios of the rounds.
 
@@ -82,13 +82,13 @@ if larger:
 
 Random weights in the published layout, one run each.
 
-| model | weights | open | look | read | tokens per second | whole answer | peak while opening | peak memory |
-|---|---|---:|---:|---:|---:|---:|---:|---:|""")
+| model | weights | open | look | read | tokens per second | whole answer | open in memory | peak while opening | peak memory |
+|---|---|---:|---:|---:|---:|---:|---:|---:|---:|""")
     for run in larger:
         found = stages(run)
         whole = found["look"] + found["prompt"] + tokens * found["step"]
         print(f"| {run['larger']} | {TITLES[run['precision']]} | {run['load_seconds']:.1f} s | {found['look']:.1f} s | "
-              f"{found['prompt']:.2f} s | {1 / found['step']:.1f} | {whole:.1f} s | {run['peak_mib_loaded']:.0f} MiB | {run['peak_mib']:.0f} MiB |")
+              f"{found['prompt']:.2f} s | {1 / found['step']:.1f} | {whole:.1f} s | {run['resident_mib_loaded']:.0f} MiB | {run['peak_mib_loaded']:.0f} MiB | {run['peak_mib']:.0f} MiB |")
 print("""
 ## What fewer bits cost
 

@@ -28,6 +28,11 @@ def peak_mib():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def resident_mib():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS:")) / 1024
+
+
 def timed(stage, count):
     seconds = []
     for _ in range(count):
@@ -42,6 +47,7 @@ dtype = {"f32": torch.float32, "bf16": torch.bfloat16}[kind]
 model = transformers.AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa").eval()
 processor = transformers.AutoProcessor.from_pretrained(folder)
 report = {"program": "transformers", "precision": kind, "load_seconds": time.perf_counter() - start, "peak_mib_loaded": peak_mib()}
+report["resident_mib_loaded"] = resident_mib()
 report |= {"torch": torch.__version__, "transformers": transformers.__version__}
 
 with av.open(video) as container:

@@ -14,6 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use image::{
+    Rgb, RgbImage,
+    imageops::{self, FilterType},
+};
 use pvchat::video::{SamplingPlan, VideoReader, write_clip};
 use support::{Home, ended, real, tiny_base};
 
@@ -291,6 +295,58 @@ fn what_cannot_be_made_ends_with_the_reason() {
     let inside = home.run(&["dataset", "make", &clip, "--name", "Aa", "--corpus", "empty", "--out", "empty"]);
     assert!(inside.err.contains("empty is the corpus itself"), "{inside:?}");
     home.run(&["dataset", "check", "nowhere"]).ends_with(1);
+}
+
+/// Nobody, and two people of whom one has to be chosen: by number, by a point in the face, by a box around it.
+#[test]
+fn of_several_people_one_is_chosen_and_nobody_is_no_person() {
+    let Some((home, clips)) = real(&[PERSON[0], OTHERS[0], OTHERS[1]]) else { return };
+    let corpus = home.path().join("corpus");
+    fs::create_dir(&corpus).unwrap();
+    beginning(&clips.join(OTHERS[1]), &corpus.join(OTHERS[1]), 3.0);
+    let make = |clip: &str, more: &[&str]| {
+        let counts = ["--size", "128", "--frames", "4", "--positives", "2", "--negatives", "2"];
+        let none = ["--test-positives", "0", "--test-negatives", "0", "--corpus", "corpus", "--out", "data", "--json"];
+        home.run(&[&["dataset", "make", clip, "--name", "Aa"], &counts[..], &none, more].concat())
+    };
+    let wall = vec![RgbImage::from_pixel(160, 120, Rgb([200, 198, 190])); 24];
+    write_clip(&home.path().join("wall.mp4"), &wall, 12.0).unwrap();
+    let run = make("wall.mp4", &[]);
+    run.ends_with(3);
+    assert_eq!(run.json()["reason"], "nobody_found", "{run:?}");
+
+    // One after the other, each in a half of the picture.
+    let frames = |file: &str, left: i64| {
+        let mut reader = VideoReader::open(clips.join(file)).unwrap();
+        let times = (0..24).map(|frame| f64::from(frame) / 12.0).collect();
+        let frames = reader.sample(&SamplingPlan::Times(times)).unwrap().frames;
+        let beside = |frame: &RgbImage| {
+            let mut whole = RgbImage::new(704, 288);
+            imageops::replace(&mut whole, &imageops::resize(frame, 352, 288, FilterType::Triangle), left, 0);
+            whole
+        };
+        frames.iter().map(beside).collect::<Vec<_>>()
+    };
+    let both = [frames(PERSON[0], 0), frames(OTHERS[0], 352)].concat();
+    write_clip(&home.path().join("both.mp4"), &both, 12.0).unwrap();
+    let run = make("both.mp4", &[]);
+    run.ends_with(3);
+    assert_eq!(run.json()["reason"], "several_people", "{run:?}");
+    assert!(run.err.contains("--person"), "{run:?}");
+    assert!(!home.path().join("data").exists(), "what is refused leaves nothing");
+    let clips_of = |more: &[&str]| {
+        let run = make("both.mp4", more);
+        run.ends_with(0);
+        let file = fs::read(home.path().join("data/manifest.json")).unwrap();
+        let manifest: serde_json::Value = serde_json::from_slice(&file).unwrap();
+        fs::remove_dir_all(home.path().join("data")).unwrap();
+        manifest["clips"].to_string()
+    };
+    let numbered = ["1", "2"].map(|number| clips_of(&["--person", number]));
+    assert_ne!(numbered[0], numbered[1]);
+    let boxed = clips_of(&["--box", "0,0,351,287"]);
+    assert!(numbered.contains(&boxed));
+    assert_eq!(clips_of(&["--box", "352,0,703,287"]), numbered[usize::from(boxed == numbered[0])]);
 }
 
 #[test]
