@@ -275,6 +275,38 @@ fn a_killed_run_resumes_to_the_same_bytes() {
     same(&world.out("whole"), &world.out("killed"));
 }
 
+/// The same with a generator, whose process may outlive the killed one, and with descriptions.
+#[test]
+fn a_killed_run_with_a_generator_and_descriptions_resumes_to_the_same_bytes() {
+    let world = World::new(4);
+    let list = [world.generator("text", "text_to_video", &[("clips", 3.into()), ("batch", 2.into())])];
+    assert!(world.out(support::CHILDS_GENERATOR).exists());
+    let make = |out: &str| {
+        let generators = Generators { list: &list, age: None, gender: None };
+        let keep_going = &mut |_| ControlFlow::Continue(());
+        world.make_from(&world.out(out), &small(), generators, Some(&mut support::Repeats), keep_going).unwrap()
+    };
+    let begun = std::time::Instant::now();
+    let whole = make("whole");
+    assert!(whole.manifest.clips.iter().any(|clip| clip.making == Making::Generated));
+    let length = begun.elapsed();
+    let kills: u32 = std::env::var("PVCHAT_KILLS").map_or(6, |kills| kills.parse().unwrap());
+    let mut times = SeededStream::new(8);
+    for number in 0..kills {
+        if number % 3 == 0 && number > 0 {
+            make("killed");
+            same(&world.out("whole"), &world.out("killed"));
+            fs::remove_dir_all(world.out("killed")).unwrap();
+        }
+        let mut child = world.child(None).stdout(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(20) + length.mul_f32(0.9 * times.unit()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    make("killed");
+    same(&world.out("whole"), &world.out("killed"));
+}
+
 #[test]
 fn positives_are_described_and_sentences_without_the_person_are_left_out() {
     struct Says(usize);

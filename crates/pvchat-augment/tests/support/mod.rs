@@ -16,11 +16,11 @@ use pvchat_augment::{
     Error, Failure,
     filmed::{
         DatasetOptions, Describe, Eyes, FaceSeen, Generators, Made, ModelUsed, PersonClip, PersonSeen, Progress, Request,
-        Thresholds, make,
+        ShownClip, Thresholds, make,
     },
     generator::Generator,
 };
-use pvchat_data::SubjectName;
+use pvchat_data::{QaKind, SubjectName};
 use pvchat_video::{Quality, VideoWriter};
 
 pub const SIZE: [u32; 2] = [192, 144];
@@ -201,14 +201,35 @@ pub struct World {
 /// Names the folder in which a child makes its dataset.
 const CHILD: &str = "PVCHAT_FILMED_CHILD";
 
+/// Says the same of the same clip.
+pub struct Repeats;
+
+impl Describe for Repeats {
+    fn name(&self) -> String {
+        "repeats".into()
+    }
+
+    fn describe(&mut self, clip: &ShownClip<'_>, kind: QaKind, _: &str, subject: &str) -> Result<Option<String>, Failure> {
+        Ok(Some(format!("{subject} is the {kind} of {}.", clip.key)))
+    }
+}
+
+/// The file of the generator that a child asks, where there is one; then the child describes clips, too.
+pub const CHILDS_GENERATOR: &str = "text.json";
+
 /// Makes a dataset in the folder that it is told, if this is the child of a test.
 pub fn make_if_child() {
     let Some(folder) = std::env::var_os(CHILD).map(PathBuf::from) else { return };
     let (name, template): (SubjectName, _) = ("Aa".parse().unwrap(), embedding(0.0));
     let (clip, corpus, out) = (folder.join("aa.mp4"), folder.join("corpus"), folder.join("killed"));
     let people = filmed_in(&name, &clip, &template);
-    let request = Request { out: &out, threads: 2, ..request(&people, &corpus) };
-    make(&request, &ByColour, None, &mut |_| ControlFlow::Continue(())).unwrap();
+    let file = folder.join(CHILDS_GENERATOR);
+    let generators: Vec<Generator> = file.exists().then(|| Generator::open(&file).unwrap()).into_iter().collect();
+    let mut repeats = Repeats;
+    let describer = generators.first().map(|_| &mut repeats as &mut dyn Describe);
+    let generators = Generators { list: &generators, age: None, gender: None };
+    let request = Request { out: &out, threads: 2, generators, ..request(&people, &corpus) };
+    make(&request, &ByColour, describer, &mut |_| ControlFlow::Continue(())).unwrap();
 }
 
 impl World {
