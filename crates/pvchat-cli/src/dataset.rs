@@ -33,6 +33,7 @@ use crate::{
     enrol::{Which, look},
     failure::{Exit, Failure, Outcome},
     interrupt::Stoppable,
+    learn::Source,
     output::Output,
     progress::{Lines, spinner},
     words,
@@ -217,8 +218,9 @@ const MANIFEST: &str = "manifest.json";
 /// What is checked.
 #[derive(Args)]
 pub struct CheckArguments {
-    /// The folder of a dataset.
-    folder: PathBuf,
+    /// The folder of a dataset, or a file of the published schema.
+    #[arg(value_name = "DATASET")]
+    dataset: PathBuf,
 }
 
 impl Command {
@@ -664,14 +666,14 @@ struct CheckedBody<'a> {
 impl CheckArguments {
     fn run(&self, common: &Common) -> Outcome<Exit> {
         let output = common.output();
-        Failure::unless_folder(&self.folder)?;
-        if !self.folder.join(MANIFEST).exists() {
-            let folder = words::shown(&self.folder);
-            let message =
-                format!("{folder} is no dataset, it holds no {MANIFEST}; give a folder that `pvchat dataset make` wrote");
-            return Err(Failure::refused("dataset_refused", message));
+        if self.dataset.is_file() {
+            return self.published(&output);
         }
-        let verified = filmed::verify(&self.folder);
+        Failure::unless_folder(&self.dataset)?;
+        if !self.dataset.join(MANIFEST).exists() {
+            return self.published(&output);
+        }
+        let verified = filmed::verify(&self.dataset);
         if let Err(pvchat::augment::Error::Unfit { problems, .. }) = &verified {
             problems.iter().skip(1).for_each(|problem| output.note(words::clean(problem)));
         }
@@ -679,7 +681,7 @@ impl CheckArguments {
         let videos = |dataset: &Option<pvchat::data::Dataset>| dataset.as_ref().map_or(0, |dataset| dataset.videos.len());
         let names = verified.manifest.names();
         let body = CheckedBody {
-            folder: &self.folder,
+            folder: &self.dataset,
             name: words::list(&names.iter().map(SubjectName::bare).collect::<Vec<_>>()),
             train: verified.train.videos.len(),
             short_train: videos(&verified.short_train),
@@ -688,11 +690,36 @@ impl CheckArguments {
         };
         let text = format!(
             "{}: {} with {} about {}; {} for testing. Every file is there and intact.",
-            words::shown(&self.folder),
+            words::shown(&self.dataset),
             words::count(body.train, "clip"),
             words::count(body.questions, "question"),
             body.name,
             words::count(body.test, "clip")
+        );
+        output.result("dataset_checked", &body, text)?;
+        Ok(Exit::Answered)
+    }
+
+    /// Files of the published schema that `pvchat dataset make` did not write: whether they can be learned from.
+    fn published(&self, output: &Output) -> Outcome<Exit> {
+        let source = Source::find(&self.dataset, None)?;
+        for name in &source.names {
+            source.check(name, output)?;
+        }
+        let body = CheckedBody {
+            folder: &source.file,
+            name: words::list(&source.names.iter().map(SubjectName::bare).collect::<Vec<_>>()),
+            train: source.dataset.videos.len(),
+            short_train: 0,
+            test: 0,
+            questions: source.dataset.question_count(),
+        };
+        let text = format!(
+            "{}: {} with {} about {}. Every clip can be opened, and there are clips with and without everybody.",
+            words::shown(&source.file),
+            words::count(body.train, "clip"),
+            words::count(body.questions, "question"),
+            body.name,
         );
         output.result("dataset_checked", &body, text)?;
         Ok(Exit::Answered)

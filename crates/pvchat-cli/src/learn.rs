@@ -131,7 +131,7 @@ impl Arguments {
         let Some(base) = describer::choose(common, self.base.as_ref())? else { return Err(describer::none()) };
         let source = Source::find(dataset, self.name.as_ref())?;
         let training = self.training_of(&base)?;
-        source.names.iter().try_for_each(|name| source.check(name, &output))?;
+        source.names.iter().try_for_each(|name| source.check_file(name, &output))?;
         let folder = base.learned();
         let names = to_learn(&source.names, folder, &output);
         let shots_of = |name: &SubjectName| -> Outcome<(Vec<Shot>, (&'static str, f64))> {
@@ -263,15 +263,15 @@ fn to_learn(names: &[SubjectName], folder: &SubjectFolder, output: &Output) -> V
 }
 
 /// A dataset file, and who is learned from it.
-struct Source {
-    file: PathBuf,
-    names: Vec<SubjectName>,
-    dataset: Dataset,
+pub struct Source {
+    pub file: PathBuf,
+    pub names: Vec<SubjectName>,
+    pub dataset: Dataset,
 }
 
 impl Source {
     /// The file that is given, or that in a folder: the only one, or the one that is about the person of that name.
-    fn find(path: &Path, name: Option<&SubjectName>) -> Outcome<Self> {
+    pub fn find(path: &Path, name: Option<&SubjectName>) -> Outcome<Self> {
         let mut files: Vec<(PathBuf, Vec<SubjectName>)> = Vec::new();
         if path.is_dir() {
             let entries = fs::read_dir(path).map_err(|error| Failure::file(path, &error))?;
@@ -309,17 +309,25 @@ impl Source {
         Ok(Self { file, names, dataset })
     }
 
-    /// Refuses a dataset that the person cannot be learned from; everything that is wrong is said, with its clips too.
-    fn check(&self, name: &SubjectName, output: &Output) -> Outcome<()> {
-        let problems = self.dataset.problems_of(name);
-        if problems.is_empty() {
-            return Ok(());
+    /// Refuses a dataset whose file the person cannot be learned from; everything that is wrong is said, with its clips too.
+    pub fn check_file(&self, name: &SubjectName, output: &Output) -> Outcome<()> {
+        match self.dataset.problems_of(name).is_empty() {
+            true => Ok(()),
+            false => self.check(name, output),
         }
+    }
+
+    /// Refuses a dataset that the person cannot be learned from, by its file or its clips; everything that is wrong is said.
+    pub fn check(&self, name: &SubjectName, output: &Output) -> Outcome<()> {
+        let problems = self.dataset.problems_of(name);
         // One frame of each clip shows whether it can be opened.
         let all = match Shot::from_dataset(&self.file, name, 1).map_err(Error::from) {
             Err(Error::UnfitDataset { problems, .. }) => problems,
             _ => problems.iter().map(ToString::to_string).collect(),
         };
+        if all.is_empty() {
+            return Ok(());
+        }
         let is_one_sided = problems.iter().all(|problem| problem.concerns_balance()) && all.len() == problems.len();
         let reason = if is_one_sided { "one_class" } else { "dataset_refused" };
         all.iter().skip(1).for_each(|problem| output.note(words::clean(problem)));

@@ -278,6 +278,33 @@ fn two_people(folder: &Path, is_mixed_up: bool) {
     Dataset { videos }.write(&folder.join("<Aa>_<Bb>.json")).unwrap();
 }
 
+/// Files of the published schema that others wrote, without our manifest, are checked as well.
+#[test]
+fn a_published_file_is_checked_with_every_clip() {
+    let home = home(1);
+    let folder = home.path().join("data-of-others");
+    two_people(&folder, false);
+    for what in ["data-of-others", "data-of-others/<Aa>_<Bb>.json"] {
+        let run = home.run(&["dataset", "check", what]);
+        run.ends_with(0);
+        assert!(run.out.contains("24 clips with 48 questions about Aa and Bb"), "{run:?}");
+    }
+    let clip = folder.join("clips/05.mp4");
+    let bytes = fs::read(&clip).unwrap();
+    fs::write(&clip, &bytes[..bytes.len() / 3]).unwrap();
+    fs::remove_file(folder.join("clips/07.mp4")).unwrap();
+    let run = home.run(&["dataset", "check", "data-of-others", "--json"]);
+    run.ends_with(3);
+    assert_eq!(run.json()["reason"], "dataset_refused", "{run:?}");
+    assert!(run.err.contains("05.mp4") && run.err.contains("07.mp4"), "{run:?}");
+    let one_class = Dataset { videos: Dataset::read(&folder.join("<Aa>_<Bb>.json")).unwrap().videos.split_off(22) };
+    fs::write(&clip, &bytes).unwrap();
+    one_class.write(&folder.join("<Aa>_<Bb>.json")).unwrap();
+    let run = home.run(&["dataset", "check", "data-of-others", "--json"]);
+    run.ends_with(3);
+    assert_eq!(run.json()["reason"], "one_class", "{run:?}");
+}
+
 const LEARN_ALL: [&str; 7] = ["learn", "--dataset", "two-data", "--base", "tiny", "--training", "settings.json"];
 
 #[test]
