@@ -798,6 +798,13 @@ fn somebody_else_in_generated_clips_is_dropped_and_others_take_their_place() {
         |positive: bool| made.manifest.clips.iter().filter(|clip| clip.half == Half::Train && clip.positive == positive).count();
     assert_eq!([count(true), count(false)], [8, 24], "{:?}", made.manifest.dropped);
     verify(&world.out("data")).unwrap();
+    // Every one of them can be looked at, and a second run, which judges none of them again, shows the same.
+    let page = fs::read_to_string(world.out("data/report.html")).unwrap();
+    let pictures = page.matches("alt=\"three frames of the dropped clip\" src=\"data:image/jpeg;base64,").count();
+    assert_eq!(pictures, made.manifest.dropped.iter().filter(|dropped| dropped.judged.frames > 0).count());
+    assert!(pictures >= 24, "{pictures}");
+    world.generate("data", &list).unwrap();
+    assert_eq!(fs::read_to_string(world.out("data/report.html")).unwrap(), page);
 }
 
 #[test]

@@ -20,6 +20,7 @@ use super::{
     gate,
     manifest::{MAKING_VERSION, Outcome, remove},
     plan::{Company, Room, Slot},
+    report::strip,
     source::{Bound, Span, hash, hash_file, read},
     workers::busy,
 };
@@ -142,9 +143,9 @@ impl Maker<'_> {
             let figure = of(who);
             let place = place.map_or_else(|| figure.0.clone(), |place| footage.sources[place.source].name.clone());
             if kept.outcome.judged.refused.is_some() {
-                let (judged, present) = (kept.outcome.judged, drawing.present);
+                let (Outcome { judged, picture, .. }, present) = (kept.outcome, drawing.present);
                 let (positive, figure, making) = (slot.shows.is_some(), figure.0, *making);
-                dropped.push(Dropped { half, positive, present, making, figure, place, attempt, judged });
+                dropped.push(Dropped { half, positive, present, making, figure, place, attempt, judged, picture });
                 continue;
             }
             let (mut record, features) = kept.record(&drawing, cast.is_hard, figure, place, attempt);
@@ -334,7 +335,7 @@ impl Maker<'_> {
             Ok(drawn) => drawn,
             Err(problem) => {
                 let judged = Judged { similarity: -1.0, to_subject: -1.0, frames: 0, seen: 0, refused: Some(problem) };
-                return Ok(Outcome { judged, sha256: String::new(), still_sha256: None, features: Features::default() });
+                return Ok(Outcome::refused(judged, None));
             }
         };
         let rate = f64::from(options.rate);
@@ -344,7 +345,7 @@ impl Maker<'_> {
         let judged = self.judge(drawing, &frames, &seconds)?;
         if judged.refused.is_some() {
             remove(file)?;
-            return Ok(Outcome { judged, sha256: String::new(), still_sha256: None, features: Features::default() });
+            return Ok(Outcome::refused(judged, Some(strip(&frames)?)));
         }
         let middle = &frames[frames.len() / 2];
         let matte: GrayImage = match matte {
@@ -359,7 +360,7 @@ impl Maker<'_> {
             }
             None => None,
         };
-        Ok(Outcome { judged, sha256: hash_file(file)?.0, still_sha256, features })
+        Ok(Outcome { judged, sha256: hash_file(file)?.0, still_sha256, features, picture: None })
     }
 
     fn judge(&self, drawing: &Drawing<'_>, frames: &[RgbImage], seconds: &[f64]) -> Result<Judged> {

@@ -249,6 +249,9 @@ pub struct Dropped {
     pub attempt: usize,
     /// What the identity gate saw, with the reason.
     pub judged: Judged,
+    /// Some of its frames, for the report; the clip itself is not kept.
+    #[serde(skip)]
+    pub(super) picture: Option<String>,
 }
 
 /// What became of one drawing of a clip; kept, so that a resumed run need not make it again.
@@ -259,6 +262,16 @@ pub(super) struct Outcome {
     pub(super) sha256: String,
     pub(super) still_sha256: Option<String>,
     pub(super) features: Features,
+    /// Some frames of a clip that was dropped, see [`strip`](super::report::strip).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) picture: Option<String>,
+}
+
+impl Outcome {
+    /// Of a clip that is dropped.
+    pub(super) fn refused(judged: Judged, picture: Option<String>) -> Self {
+        Self { judged, sha256: String::new(), still_sha256: None, features: Features::default(), picture }
+    }
 }
 
 /// Keeps half-done work under the hash of what it follows from.

@@ -322,15 +322,21 @@ fn around(frame: &RgbImage, face: Option<[f32; 4]>) -> RgbImage {
     imageops::thumbnail(&part, THUMBNAIL, THUMBNAIL)
 }
 
+/// Some frames of a clip side by side, as an address that holds the picture.
+pub(super) fn strip(frames: &[RgbImage]) -> Result<String> {
+    let mut strip = RgbImage::new(THUMBNAIL * SHOWN as u32 + 4 * (SHOWN as u32 - 1), THUMBNAIL);
+    for number in 0..SHOWN {
+        if let Some(frame) = frames.get((2 * number + 1) * frames.len() / (2 * SHOWN)) {
+            let small = imageops::thumbnail(frame, THUMBNAIL, THUMBNAIL);
+            imageops::replace(&mut strip, &small, number as i64 * i64::from(THUMBNAIL + 4), 0);
+        }
+    }
+    jpeg(&strip)
+}
+
 fn sheet(html: &mut String, manifest: &Manifest, clip: &ClipRecord, out: &Path) -> Result<()> {
     let options = &manifest.options;
     let (frames, _) = read_clip(&out.join(&clip.file), f64::from(options.rate), options.size)?;
-    let mut strip = RgbImage::new(THUMBNAIL * SHOWN as u32 + 4 * (SHOWN as u32 - 1), THUMBNAIL);
-    for number in 0..SHOWN {
-        let frame = &frames[(2 * number + 1) * frames.len() / (2 * SHOWN)];
-        let small = imageops::thumbnail(frame, THUMBNAIL, THUMBNAIL);
-        imageops::replace(&mut strip, &small, number as i64 * i64::from(THUMBNAIL + 4), 0);
-    }
     let half = if clip.half == Half::Test { ", for testing" } else { "" };
     let making = match clip.making {
         Making::Untouched => "untouched".to_string(),
@@ -359,7 +365,7 @@ fn sheet(html: &mut String, manifest: &Manifest, clip: &ClipRecord, out: &Path) 
         html,
         "<li><img alt=\"three frames of clip {}\" src=\"{}\">{}, {}{half}<br><span class=\"faint\">{similarity}<br>{}</span>{prompt}</li>",
         clip.name,
-        jpeg(&strip)?,
+        strip(&frames)?,
         escaped(&who),
         escaped(&making),
         clip.name
@@ -457,7 +463,7 @@ fn dropped(html: &mut String, manifest: &Manifest) -> Result<()> {
     html.push_str(
         "<p class=\"faint\">Clips that were made and that the identity gate refused; others were drawn in their place.</p>\n",
     );
-    begin_table(html, "Clips that were dropped", &["was to show", "how", "in", "#similarity", "why"])?;
+    begin_table(html, "Clips that were dropped", &["looks like", "was to show", "how", "in", "#similarity", "why"])?;
     for dropped in &manifest.dropped {
         let who = match (dropped.positive, dropped.present.as_slice()) {
             (true, []) => manifest.subject.bare().to_string(),
@@ -466,7 +472,11 @@ fn dropped(html: &mut String, manifest: &Manifest) -> Result<()> {
         };
         writeln!(
             html,
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"number\">{:.2}</td><td>{}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td class=\"number\">{:.2}</td><td>{}</td></tr>",
+            match &dropped.picture {
+                Some(picture) => format!("<img alt=\"three frames of the dropped clip\" src=\"{picture}\">"),
+                None => "not drawn".into(),
+            },
             escaped(&who),
             match dropped.making {
                 Making::Untouched => "untouched",
