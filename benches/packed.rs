@@ -13,7 +13,7 @@ use pvchat_data::random::SeededStream;
 use pvchat_nn::{
     init,
     moh::kernel::{View, fused_attention},
-    packed::{Finish, Heads, Layer, PackedMatrix, Precision, attention, forward_both},
+    packed::{Finish, Heads, KeyWeights, Layer, PackedMatrix, Precision, attention, causal_attention_into, forward_both},
 };
 
 #[global_allocator]
@@ -58,6 +58,30 @@ fn measure_attention(criterion: &mut Criterion, device: &Device) {
     group.finish();
 }
 
+/// Reading a prompt of 666 tokens in one layer, 512 of them visual, as the base and with heads that routers weigh: the weights are
+/// applied in the same pass.
+fn measure_routed(criterion: &mut Criterion) {
+    let sizes @ [heads, kv_heads, tokens, width] = [9, 3, 666, 64];
+    let row = (heads + 2 * kv_heads) * width;
+    let all = numbers("prompt", tokens * row);
+    let parts = [0, heads, heads + kv_heads].map(|head| Heads::side_by_side(&all, head * width, [tokens, row, width]));
+    let weights: Vec<f32> = numbers("weights", tokens * heads).into_iter().map(f32::abs).collect();
+    let keys: Vec<bool> = (0..tokens).map(|token| (40..552).contains(&token)).collect();
+    let mut group = criterion.benchmark_group("prompt, attention of a layer");
+    group.sample_size(20).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
+    let mut out = Vec::new();
+    for precision in [Precision::F32, Precision::Bf16] {
+        for (name, weighed) in [("as the base", None), ("routed heads", Some(KeyWeights { weights: &weights, keys: &keys }))] {
+            group.bench_function(format!("{name}, {precision:?}"), |bencher| {
+                bencher.iter(|| {
+                    causal_attention_into(parts, sizes, tokens, weighed, precision, &mut out).expect("sizes that fit");
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
 /// Both layers of the encoder's perceptron with everything around their products.
 fn measure_perceptron(criterion: &mut Criterion) {
     let [count, width, between] = [8192, 768, 3072];
@@ -91,6 +115,7 @@ fn main() {
     drop((from, to));
     measure_attention(&mut criterion, &device);
     measure_perceptron(&mut criterion);
+    measure_routed(&mut criterion);
     for (name, [count, inputs, outputs]) in SIZES {
         let mut group = criterion.benchmark_group(name);
         group.sample_size(10).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(2));
