@@ -14,6 +14,8 @@ pub(super) struct Composed {
     pub(super) matte: GrayImage,
 }
 
+/// The blur of a picture that is shrunk, in pixels.
+const LEAST_BLUR: f32 = 0.5;
 /// A figure is softened at most so often: that makes a blur of three pixels.
 const MOST_PASSES: f32 = 18.0;
 /// The least and greatest width of a face as a share of the picture, where the figure allows it.
@@ -93,6 +95,12 @@ impl Window {
         window
     }
 
+    /// How blurred a figure with a face of that width is when this square fills a picture of `side` pixels: the standard deviation in
+    /// pixels of that picture, which sampling itself blurs.
+    fn blur(&self, figure: &Figure, face: f32, side: usize) -> f32 {
+        (figure.blur * face * side as f32 / self.side).max(LEAST_BLUR)
+    }
+
     /// A smaller square inside, around a point of the picture.
     fn closer(&self, zoom: f32, [x, y]: [f32; 2]) -> Self {
         let cut = self.side * (1.0 - zoom);
@@ -159,7 +167,7 @@ struct Layer<'a> {
     target: [f32; 2],
     mirror: bool,
     light: [f32; 3],
-    /// The least blur, as a share of the width of the face.
+    /// The least blur, in pixels of the made picture.
     blur: f32,
 }
 
@@ -214,11 +222,11 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
     }
 }
 
-/// Puts figures into a place: one where the place's own person was, several side by side. Or why they do not fit, in words. None is
-/// sharper than `blur` says ([`Figure::blur`]).
+/// Puts figures into a place: one where the place's own person was, several side by side. Or why they do not fit, in words. None
+/// is sharper than the figure that they are to be `like` would be in their place.
 pub(super) fn compose(
     figures: &[&Figure],
-    blur: f32,
+    like: Option<&Figure>,
     place: &Place,
     recipe: &Recipe,
     [rate, size]: [u32; 2],
@@ -261,6 +269,12 @@ pub(super) fn compose(
             orders.iter().find_map(placed).ok_or("the bodies do not fit beside each other")?
         }
     };
+    let blur = like.map_or(0.0, |like| {
+        let frames: Vec<usize> = (0..like.frames.len()).collect();
+        let window = Window::around(like, &frames, share, target);
+        let faces = like.faces.iter().map(|face| face[2] - face[0]).sum::<f32>() / like.faces.len().max(1) as f32;
+        window.blur(like, faces, side)
+    });
     let layers = figures.iter().zip(frames).zip(placed).map(|((figure, frames), (window, target, mirror))| {
         let light = relight(figure.colour, place.colour, recipe.light);
         Layer { figure, frames, window, target, mirror, light, blur }
@@ -345,8 +359,7 @@ impl Layer<'_> {
             (taps(side, window.left, window.side, width, self.mirror), taps(side, window.top, window.side, height, false));
         let shares = outline(matte, &columns, &rows);
         // A pass of softening adds half a squared pixel to the variance of the blur.
-        let face_width = (face[2] - face[0]) * side as f32 / window.side;
-        let variance = (self.blur.powi(2) - self.figure.blur.powi(2)) * face_width.powi(2);
+        let variance = self.blur.powi(2) - window.blur(self.figure, face[2] - face[0], side).powi(2);
         let passes = (2.0 * variance).round().clamp(0.0, MOST_PASSES) as usize;
         let blurred = (passes > 0).then(|| {
             let mut blurred = sampled(picture, &columns, &rows);
@@ -570,7 +583,7 @@ mod tests {
     }
 
     fn alone(figure: &Figure, recipe: &Recipe, count: usize) -> Composed {
-        compose(&[figure], 0.0, &place(), recipe, [4, 100], count).unwrap()
+        compose(&[figure], None, &place(), recipe, [4, 100], count).unwrap()
     }
 
     /// A person in stripes, filmed at four times the size and blurred like that.
@@ -599,16 +612,16 @@ mod tests {
             sharp.blur,
             blurred.blur
         );
-        let made = |figure: &Figure, least: f32| {
+        let made = |figure: &Figure, like: Option<&Figure>| {
             let place = Place { spot: Spot { centre: [0.5, 0.4], face: 0.3 }, ..place() };
-            let composed = compose(&[figure], least, &place, &plain(), [4, 200], 1).unwrap();
+            let composed = compose(&[figure], like, &place, &plain(), [4, 200], 1).unwrap();
             let all =
                 GrayImage::from_fn(200, 200, |x, y| Luma([if composed.matte.get_pixel(x, y).0[0] == 255 { 255 } else { 0 }]));
             blur(&composed.frames[0], &all, &[0.0, 0.0, 60.0, 60.0])
         };
-        let own = [&sharp, &blurred].map(|figure| made(figure, 0.0));
+        let own = [&sharp, &blurred].map(|figure| made(figure, None));
         assert!(own[1] > 2.0 * own[0], "{own:?}");
-        let like = [made(&sharp, blurred.blur), made(&blurred, sharp.blur)];
+        let like = [made(&sharp, Some(&blurred)), made(&blurred, Some(&sharp))];
         assert!((like[0] / like[1] - 1.0).abs() < 0.2, "{like:?}");
         assert_eq!(like[1], own[1], "nothing becomes sharper");
     }
@@ -693,7 +706,7 @@ mod tests {
         let frames = vec![RgbImage::from_pixel(80, 80, Rgb(colour.map(|value| value as u8))); 4];
         let place = Place { frames, colour, ..place() };
         let lit = |light: f32| {
-            let composed = compose(&[&figure()], 0.0, &place, &Recipe { light, ..plain() }, [4, 100], 1).unwrap();
+            let composed = compose(&[&figure()], None, &place, &Recipe { light, ..plain() }, [4, 100], 1).unwrap();
             assert_eq!(composed.frames[0].get_pixel(2, 2).0, [40, 50, 90], "the place keeps its light");
             mean_of_figure(&composed)
         };
@@ -718,7 +731,7 @@ mod tests {
         place.frames = vec![striped; 4];
         let made = |mirror: bool, place_mirror: bool| {
             let recipe = Recipe { mirror, place_mirror, ..plain() };
-            compose(&[&figure], 0.0, &place, &recipe, [4, 100], 1).unwrap().frames.remove(0)
+            compose(&[&figure], None, &place, &recipe, [4, 100], 1).unwrap().frames.remove(0)
         };
         let sides = |frame: &RgbImage, is: fn(&Rgb<u8>) -> bool| {
             let all: Vec<u32> = frame.enumerate_pixels().filter(|(_, _, pixel)| is(pixel)).map(|(x, ..)| x).collect();
@@ -809,7 +822,7 @@ mod tests {
         let mut sides = BTreeSet::new();
         for seed in 0..8 {
             let recipe = Recipe { seed, mirror: seed % 3 == 0, ..plain() };
-            let composed = compose(&[&figure(), &other], 0.0, &place(), &recipe, [4, 100], 2).unwrap();
+            let composed = compose(&[&figure(), &other], None, &place(), &recipe, [4, 100], 2).unwrap();
             let middle = |channel: usize| {
                 let all = composed.frames[0].enumerate_pixels();
                 let face: Vec<u32> =
@@ -829,7 +842,7 @@ mod tests {
         close.frames.iter_mut().for_each(|frame| *frame = image::imageops::crop_imm(frame, 0, 0, 60, 100).to_image());
         close.mattes.iter_mut().for_each(|matte| *matte = image::imageops::crop_imm(matte, 0, 0, 60, 100).to_image());
         assert_eq!((company_problem(&figure(), 2), company_problem(&close, 2).is_some()), (None, true));
-        assert!(compose(&[&figure(), &close], 0.0, &place(), &plain(), [4, 100], 2).is_err());
+        assert!(compose(&[&figure(), &close], None, &place(), &plain(), [4, 100], 2).is_err());
         // One side can be turned outwards.
         close.cut = [false, false, true, true];
         assert_eq!(company_problem(&close, 2), None);

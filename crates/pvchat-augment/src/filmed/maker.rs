@@ -64,7 +64,7 @@ pub(super) struct Drawing<'a> {
     pub(super) figure: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<String>,
-    /// Whose footage it is to be no sharper than.
+    /// Than whose footage it is to be no sharper.
     #[serde(skip_serializing_if = "Option::is_none")]
     like: Option<String>,
     place: Option<String>,
@@ -102,8 +102,8 @@ struct Cast<'a> {
     body: Option<&'a Someone>,
     /// Who stands beside.
     company: Vec<&'a Someone>,
-    /// Whose footage all of them are to be no sharper than: a stranger for one of the people, one of the people for a stranger, so
-    /// that both are equally sharp and sharpness does not say who is seen.
+    /// Than whom all of them are to be no sharper: a stranger for one of the people, one of the people for a stranger, so that both
+    /// are equally sharp and sharpness does not say who is seen.
     like: Option<&'a Someone>,
     /// Which of the people are among all of these.
     present: Vec<usize>,
@@ -310,13 +310,13 @@ impl Maker<'_> {
         for other in company {
             figures.push(footage.figure(other)?.map_err(unusable)?);
         }
-        let blur = match like {
-            Some(like) => footage.figure(like)?.map_err(unusable)?.blur,
-            None => 0.0,
+        let like = match like {
+            Some(like) => Some(footage.figure(like)?.map_err(unusable)?),
+            None => None,
         };
         let place = footage.place(&setting)?.map_err(unusable)?;
         let figures: Vec<&Figure> = figures.iter().map(|figure| figure.as_ref()).collect();
-        let composed = self.timed(|| compose(&figures, blur, &place, recipe, footage.sizes(), options.frames));
+        let composed = self.timed(|| compose(&figures, like.as_deref(), &place, recipe, footage.sizes(), options.frames));
         Ok(composed.map(|Composed { frames, matte }| (frames, Some(matte))))
     }
 
