@@ -250,6 +250,26 @@ fn a_child_makes_a_dataset() {
     support::make_if_child();
 }
 
+/// Kills so many children that make the dataset `killed`, each at a random time of at most `longest`, and compares what resuming
+/// makes with `whole`.
+fn kill_children(world: &World, (kills, seed): (u32, u64), longest: Duration, resume: &dyn Fn()) {
+    let mut times = SeededStream::new(seed);
+    for number in 0..kills {
+        // Every third time it begins anew, so that early kills are tried as often as late ones.
+        if number % 3 == 0 && number > 0 {
+            resume();
+            same(&world.out("whole"), &world.out("killed"));
+            fs::remove_dir_all(world.out("killed")).unwrap();
+        }
+        let mut child = world.child(None).stdout(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(20) + longest.mul_f32(times.unit()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    resume();
+    same(&world.out("whole"), &world.out("killed"));
+}
+
 #[test]
 fn a_killed_run_resumes_to_the_same_bytes() {
     let world = World::new(4);
@@ -258,21 +278,7 @@ fn a_killed_run_resumes_to_the_same_bytes() {
     let length = begun.elapsed();
     // More of them at random times by hand: PVCHAT_KILLS=100.
     let kills: u32 = std::env::var("PVCHAT_KILLS").map_or(10, |kills| kills.parse().unwrap());
-    let mut times = SeededStream::new(7);
-    for number in 0..kills {
-        // Every third time it begins anew, so that early kills are tried as often as late ones.
-        if number % 3 == 0 && number > 0 {
-            world.make("killed", &small()).unwrap();
-            same(&world.out("whole"), &world.out("killed"));
-            fs::remove_dir_all(world.out("killed")).unwrap();
-        }
-        let mut child = world.child(None).stdout(std::process::Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(20) + length.mul_f32(0.7 * times.unit()));
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    world.make("killed", &small()).unwrap();
-    same(&world.out("whole"), &world.out("killed"));
+    kill_children(&world, (kills, 7), length.mul_f32(0.7), &|| drop(world.make("killed", &small()).unwrap()));
 }
 
 /// The same with a generator, whose process may outlive the killed one, and with descriptions.
@@ -291,20 +297,7 @@ fn a_killed_run_with_a_generator_and_descriptions_resumes_to_the_same_bytes() {
     assert!(whole.manifest.clips.iter().any(|clip| clip.making == Making::Generated));
     let length = begun.elapsed();
     let kills: u32 = std::env::var("PVCHAT_KILLS").map_or(6, |kills| kills.parse().unwrap());
-    let mut times = SeededStream::new(8);
-    for number in 0..kills {
-        if number % 3 == 0 && number > 0 {
-            make("killed");
-            same(&world.out("whole"), &world.out("killed"));
-            fs::remove_dir_all(world.out("killed")).unwrap();
-        }
-        let mut child = world.child(None).stdout(std::process::Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(20) + length.mul_f32(0.9 * times.unit()));
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-    make("killed");
-    same(&world.out("whole"), &world.out("killed"));
+    kill_children(&world, (kills, 8), length.mul_f32(0.9), &|| drop(make("killed")));
 }
 
 #[test]

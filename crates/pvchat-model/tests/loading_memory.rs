@@ -1,46 +1,18 @@
 //! Opening a model takes hardly more memory than the model that is opened: its weights are read one after another.
 #![cfg(feature = "flex")]
 
+mod counted;
 #[path = "published/tiny_smolvlm2.rs"]
 #[allow(dead_code)] // the tests of published forms use all of it
 mod tiny_smolvlm2;
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
-};
+use std::{path::Path, sync::atomic::Ordering};
 
 use burn::{prelude::*, tensor::FloatDType};
+use counted::{LIVE, PEAK};
 use pvchat_model::vilm::Vilm;
 use pvchat_nn::packed::Precision;
 use tiny_smolvlm2::{folder_drawn, published};
-
-/// Bytes in use, and the most that were since somebody last looked.
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-/// The system's allocator, counted.
-struct Counted;
-
-// SAFETY: every call goes to the system's allocator with the same arguments; the counters do not touch the memory.
-unsafe impl GlobalAlloc for Counted {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let live = LIVE.fetch_add(layout.size(), Ordering::Relaxed) + layout.size();
-        PEAK.fetch_max(live, Ordering::Relaxed);
-        // SAFETY: the caller's promises about `layout` are those that the system's allocator wants.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: `pointer` came from `alloc` above with this layout, so from the system's allocator.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counted = Counted;
 
 /// What an opened model takes, and what opening it took at the most, in bytes.
 fn opened(open: impl Fn(&Path) -> Vilm, folder: &Path) -> (usize, usize) {
