@@ -310,7 +310,7 @@ fn of_several_people_one_is_chosen_and_nobody_is_no_person() {
         home.run(&[&["dataset", "make", clip, "--name", "Aa"], &counts[..], &none, more].concat())
     };
     let wall = vec![RgbImage::from_pixel(160, 120, Rgb([200, 198, 190])); 24];
-    write_clip(&home.path().join("wall.mp4"), &wall, 12.0).unwrap();
+    write_clip(home.path().join("wall.mp4"), &wall, 12.0).unwrap();
     let run = make("wall.mp4", &[]);
     run.ends_with(3);
     assert_eq!(run.json()["reason"], "nobody_found", "{run:?}");
@@ -328,7 +328,7 @@ fn of_several_people_one_is_chosen_and_nobody_is_no_person() {
         frames.iter().map(beside).collect::<Vec<_>>()
     };
     let both = [frames(PERSON[0], 0), frames(OTHERS[0], 352)].concat();
-    write_clip(&home.path().join("both.mp4"), &both, 12.0).unwrap();
+    write_clip(home.path().join("both.mp4"), &both, 12.0).unwrap();
     let run = make("both.mp4", &[]);
     run.ends_with(3);
     assert_eq!(run.json()["reason"], "several_people", "{run:?}");
