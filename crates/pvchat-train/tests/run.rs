@@ -315,3 +315,12 @@ fn a_group_is_frozen_before_its_first_step_and_the_optimiser_begins_with_it_ther
     let folder = tempfile::tempdir().unwrap();
     assert_eq!(late_steps(Some(folder.path())), steps, "stopped and resumed after every step");
 }
+
+/// A run that is resumed writes the same state as one that was not stopped, down to the last digit of its reports.
+#[test]
+fn numbers_in_the_state_of_a_run_come_back_exactly() {
+    for text in ["1.0512710963760241e-8", "1.0598442151006717", "0.9483511882291897", "0.0038563877313691174"] {
+        let number: f64 = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&number).unwrap(), text);
+    }
+}
