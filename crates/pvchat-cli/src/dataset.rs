@@ -666,7 +666,7 @@ struct CheckedBody<'a> {
 impl CheckArguments {
     fn run(&self, common: &Common) -> Outcome<Exit> {
         let output = common.output();
-        if self.dataset.is_file() {
+        if self.dataset.is_file() && self.dataset.extension().is_some_and(|extension| extension == "json") {
             return self.published(&output);
         }
         Failure::unless_folder(&self.dataset)?;

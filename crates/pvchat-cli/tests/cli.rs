@@ -187,7 +187,11 @@ fn wrong_folders_are_refused_with_the_remedy() {
         (&["index", "empty", "--delete"], 3, "there is no index empty/pvchat.index; nothing is deleted\n"),
         (&["dataset", "check", "a.mp4"], 3, no_folder),
         (&["dataset", "check", "nowhere"], 1, nowhere),
-        (&["dataset", "check", "empty"], 3, "no manifest.json; give a folder that `pvchat dataset make` wrote\n"),
+        (
+            &["dataset", "check", "empty"],
+            3,
+            "empty holds no dataset; make one: pvchat dataset make CLIP --name Aa --corpus DIR --out DIR\n",
+        ),
         (&["subjects", "import", "nowhere"], 1, nowhere),
     ] {
         let run = home.run(arguments);
