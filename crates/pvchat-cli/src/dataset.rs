@@ -29,11 +29,11 @@ use serde::Serialize;
 use crate::{
     bases::Base,
     common::Common,
+    dataset_file::Source,
     describer::{self, LazyBase},
     enrol::{Which, look},
     failure::{Exit, Failure, Outcome},
     interrupt::Stoppable,
-    learn::Source,
     output::Output,
     progress::{Lines, spinner},
     words,

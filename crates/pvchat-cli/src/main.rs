@@ -8,6 +8,7 @@ mod common;
 mod completions;
 mod conversation;
 mod dataset;
+mod dataset_file;
 mod demo;
 mod describer;
 mod doctor;
