@@ -250,8 +250,8 @@ fn a_child_makes_a_dataset() {
     support::make_if_child();
 }
 
-/// Kills so many children that make the dataset `killed`, each at a random time of at most `longest`, and compares what resuming
-/// makes with `whole`.
+/// Starts a child that makes the dataset `killed` and kills it at a random time of at most `longest`, `kills` times; compares what
+/// resuming makes with `whole`.
 fn kill_children(world: &World, (kills, seed): (u32, u64), longest: Duration, resume: &dyn Fn()) {
     let mut times = SeededStream::new(seed);
     for number in 0..kills {

@@ -45,7 +45,7 @@ impl Source {
             }
             (None, [one]) => one.clone(),
             (None, files) => {
-                let message = format!("{shown} is about {}; choose one by --name", about(files));
+                let message = format!("{shown} is about {}; choose one by --name, or give its file", about(files));
                 return Err(Failure::refused("several_people", message));
             }
             (Some(name), files) => match files.iter().find(|(_, names)| names.contains(name)) {
@@ -74,6 +74,7 @@ impl Source {
         // One frame of each clip shows whether it can be opened.
         let all = match Shot::from_dataset(&self.file, name, 1).map_err(Error::from) {
             Err(Error::UnfitDataset { problems, .. }) => problems,
+            Err(error) if problems.is_empty() => return Err(error.into()),
             _ => problems.iter().map(ToString::to_string).collect(),
         };
         if all.is_empty() {

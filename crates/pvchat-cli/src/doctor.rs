@@ -51,7 +51,7 @@ pub struct Arguments {
     /// The base that is compared: a name of `pvchat base list`, or a folder in the published layout.
     #[arg(long, value_name = "BASE", requires = "compare")]
     base: Option<Base>,
-    /// Compares the base with its weights packed to so many bits, as `ask` reads them, in place of all 32.
+    /// Compares the base with its weights packed to this many bits, as `ask` reads them, and not in full precision.
     #[arg(long, requires = "compare")]
     bits: Option<Bits>,
 }

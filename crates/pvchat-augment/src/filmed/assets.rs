@@ -276,8 +276,11 @@ fn skin(frame: &RgbImage, face: &[f32; 4]) -> [f32; 3] {
     })
 }
 
-/// How blurred a person is: the standard deviation of the blur as a share of the width of the face, so that it does not depend on
-/// the size of the picture. A step that a Gaussian has blurred has a second derivative that is 0.8 of the first by the deviation.
+/// How blurred a person is: the standard deviation of a Gaussian as a share of the width of the face, so that it does not depend on
+/// the size of the picture.
+///
+/// Across a step that such a blur with the deviation `s` in pixels has softened, the second derivative sums up to `0.8 / s` times the
+/// first, whatever the height of the step; differences over two pixels are twice the first.
 pub(super) fn blur(frame: &RgbImage, matte: &GrayImage, face: &[f32; 4]) -> f32 {
     /// A weaker change, in levels over two pixels, is noise.
     const LEAST: f32 = 6.0;
@@ -296,7 +299,7 @@ pub(super) fn blur(frame: &RgbImage, matte: &GrayImage, face: &[f32; 4]) -> f32 
             changes.push((gradient, second));
         }
     }
-    // The strongest edges: what of them is high and what is wide does not matter.
+    // Only the strongest edges count: weak ones are shading, which says nothing about the blur.
     let place = changes.len() * 49 / 50;
     let strong = match changes.is_empty() {
         true => LEAST,

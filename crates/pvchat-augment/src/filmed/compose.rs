@@ -14,7 +14,7 @@ pub(super) struct Composed {
     pub(super) matte: GrayImage,
 }
 
-/// The blur of a picture that is shrunk, in pixels.
+/// The blur that sampling leaves in any picture, as a standard deviation in pixels.
 const LEAST_BLUR: f32 = 0.5;
 /// A figure is softened at most so often: that makes a blur of three pixels.
 const MOST_PASSES: f32 = 18.0;
@@ -95,8 +95,8 @@ impl Window {
         window
     }
 
-    /// How blurred a figure with a face of that width is when this square fills a picture of `side` pixels: the standard deviation in
-    /// pixels of that picture, which sampling itself blurs.
+    /// How blurred a figure with a face of this width (in pixels of its footage) is when this square fills a picture of `side` pixels:
+    /// the standard deviation in pixels of that picture.
     fn blur(&self, figure: &Figure, face: f32, side: usize) -> f32 {
         (figure.blur * face * side as f32 / self.side).max(LEAST_BLUR)
     }
@@ -167,7 +167,7 @@ struct Layer<'a> {
     target: [f32; 2],
     mirror: bool,
     light: [f32; 3],
-    /// The least blur, in pixels of the made picture.
+    /// The least blur, as a standard deviation in pixels of the made picture.
     blur: f32,
 }
 

@@ -463,7 +463,7 @@ fn dropped(html: &mut String, manifest: &Manifest) -> Result<()> {
     html.push_str(
         "<p class=\"faint\">Clips that were made and that the identity gate refused; others were drawn in their place.</p>\n",
     );
-    begin_table(html, "Clips that were dropped", &["looks like", "was to show", "how", "in", "#similarity", "why"])?;
+    begin_table(html, "Clips that were dropped", &["frames", "was to show", "how", "in", "#similarity", "why"])?;
     for dropped in &manifest.dropped {
         let who = match (dropped.positive, dropped.present.as_slice()) {
             (true, []) => manifest.subject.bare().to_string(),
