@@ -1,6 +1,11 @@
 //! The file of answers, and the tables that are made from it.
 
-use std::{fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    fs::{self, File, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use pvchat::{
     augment::exchange::Making,
@@ -38,6 +43,40 @@ pub struct Row {
     pub made: Vec<(Making, bool, f32)>,
     pub seconds: f64,
     pub last_loss: f32,
+    /// Whether the self-check refused what was learned, so that the answers are those of nobody in particular.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refused: bool,
+}
+
+/// The file that answers are added to.
+pub struct AnswerFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl AnswerFile {
+    /// Opens the file, or makes it. What a killed program left of a line is ended, so that it spoils no other.
+    pub fn open(path: &Path) -> Outcome<Self> {
+        let left = fs::read(path).is_ok_and(|text| text.last().is_some_and(|last| *last != b'\n'));
+        let file = OpenOptions::new().create(true).append(true).open(path).map_err(at(path))?;
+        let mut opened = Self { path: path.into(), file };
+        if left {
+            opened.write("\n")?;
+        }
+        Ok(opened)
+    }
+
+    /// Adds answers, and says how many of them are right.
+    pub fn add(&mut self, row: &Row) -> Outcome<()> {
+        let one = std::slice::from_ref(row);
+        eprintln!("{} {}: {}{}", row.character, row.way, score(one, threshold(one)), if row.refused { ", refused" } else { "" });
+        self.write(&format!("{}\n", serde_json::to_string(row)?))
+    }
+
+    fn write(&mut self, text: &str) -> Outcome<()> {
+        self.file.write_all(text.as_bytes()).map_err(at(&self.path))?;
+        Ok(())
+    }
 }
 
 /// The answers so far; none when there is no file.
@@ -50,9 +89,21 @@ pub fn rows(file: &Path) -> Outcome<Vec<Row>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(at(file)(error).into()),
     };
-    // A line that was being written when the program was killed.
-    let whole = text.lines().filter(|line| line.ends_with('}'));
-    whole.map(|line| Ok(serde_json::from_str(line)?)).collect()
+    // The last line was being written when the program was killed; where some of a group were written, all are computed again, and
+    // the later answers count.
+    let whole = text.lines().filter_map(|line| serde_json::from_str::<Row>(line).ok());
+    let mut rows: Vec<Row> = Vec::new();
+    let mut places = BTreeMap::new();
+    for row in whole {
+        match places.entry((row.way.clone(), row.exam, row.character, row.seed)) {
+            Entry::Vacant(place) => {
+                place.insert(rows.len());
+                rows.push(row);
+            }
+            Entry::Occupied(place) => rows[*place.get()] = row,
+        }
+    }
+    Ok(rows)
 }
 
 /// Answers about the clips of the examination, yes above `threshold`.
@@ -72,10 +123,10 @@ fn answers(rows: &[Row], threshold: f32) -> Vec<ExistenceAnswer> {
         .collect()
 }
 
-/// The row of the same character, of the same seed of training where there is one.
+/// The row of the same character and the same seed of training; of the only seed where a way has one, because nothing is trained.
 fn same<'r>(rows: &'r [Row], row: &Row) -> Option<&'r Row> {
-    let of = || rows.iter().filter(|other| other.character == row.character);
-    of().find(|other| other.seed == row.seed).or_else(|| of().next())
+    let has_seeds = rows.iter().any(|other| other.seed != rows[0].seed);
+    rows.iter().find(|other| other.character == row.character && (other.seed == row.seed || !has_seeds))
 }
 
 /// Where yes begins: at even odds for probabilities; for cosines where it is best for these very answers, which favours them.
@@ -126,6 +177,7 @@ pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<()> {
         "look-alikes 1",
         "random",
         "balanced [95 %]",
+        "refused",
         "seconds",
     ]);
     let mut made = Table::new(["way", "made with the character", "made look-alikes", "made strangers"]);
@@ -135,10 +187,11 @@ pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<()> {
         let estimate = balanced_estimate(&answers(&rows, at), RESAMPLES, &mut stream);
         let [positives, two, one, random] = shares(&rows, at);
         let seconds = rows.iter().map(|row| row.seconds).sum::<f64>() / rows.len() as f64;
-        let seeds = rows.iter().map(|row| row.seed).collect::<std::collections::BTreeSet<_>>().len();
+        let seeds = rows.iter().map(|row| row.seed).collect::<BTreeSet<_>>().len();
         let count = format!("{} x {seeds}", rows.len() / seeds.max(1));
         let seconds = if seconds > 0.0 { format!("{seconds:.0}") } else { "-".into() };
-        main.row([(*way).to_string(), count, positives, two, one, random, with_interval(estimate), seconds]);
+        let refused = rows.iter().filter(|row| row.refused).count().to_string();
+        main.row([(*way).to_string(), count, positives, two, one, random, with_interval(estimate), refused, seconds]);
         let share = |wanted: fn(Making, bool) -> bool, yes: bool| {
             let of: Vec<f32> =
                 rows.iter().flat_map(|row| &row.made).filter(|made| wanted(made.0, made.1)).map(|made| made.2).collect();

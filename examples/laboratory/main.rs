@@ -10,9 +10,9 @@ mod seen;
 mod settings;
 mod variants;
 
-use std::{error::Error, fs::OpenOptions, io::Write, ops::ControlFlow, path::Path, process::ExitCode, time::Instant};
+use std::{error::Error, ops::ControlFlow, path::Path, process::ExitCode, time::Instant};
 
-use answers::{ANOTHERS, DESCRIBED, POOLED, READ_OUTS, Row, ZEROED, rows, score, table, threshold};
+use answers::{ANOTHERS, AnswerFile, DESCRIBED, POOLED, READ_OUTS, Row, ZEROED, rows, table};
 use clap::Parser;
 use image::{RgbImage, imageops};
 use made::{about, gated, made_stream, made_with};
@@ -32,7 +32,7 @@ use pvchat::{
     model::{sight::Sight, vilm::Vilm},
     nn::device::default_device,
 };
-use pvchat_examples::{at, controls::zeroed, examination::Outcome, exit_code, progress::bar};
+use pvchat_examples::{controls::zeroed, examination::Outcome, exit_code, progress::bar};
 use seen::{cosine, pooled, read_outs};
 use settings::{Arguments, Command, Data, Learning, Mode, learned, options};
 use variants::{USUAL, Variant};
@@ -146,17 +146,7 @@ impl Laboratory {
         let has = |way: &str, character: usize, seed: u64| {
             done.iter().any(|row| row.way == way && row.exam == arguments.exam && row.character == character && row.seed == seed)
         };
-        let mut file = OpenOptions::new().create(true).append(true).open(&arguments.answers).map_err(at(&arguments.answers))?;
-        let mut write = |row: &Row| -> Outcome<()> {
-            eprintln!(
-                "{} {}: {}",
-                row.character,
-                row.way,
-                score(std::slice::from_ref(row), threshold(std::slice::from_ref(row)))
-            );
-            writeln!(file, "{}", serde_json::to_string(row)?)?;
-            Ok(())
-        };
+        let mut file = AnswerFile::open(&arguments.answers)?;
         for number in 0..arguments.characters {
             let ways: Vec<(Mode, u64)> =
                 learning.trains.iter().flat_map(|mode| (0..learning.seeds).map(move |seed| (*mode, seed))).collect();
@@ -171,7 +161,7 @@ impl Laboratory {
             let examination = self.examination(&pvchat, (arguments.exam, number), &character)?;
             if plain {
                 for row in self.without_learning(&pvchat, &examination, &reference)? {
-                    write(&row)?;
+                    file.add(&row)?;
                 }
             }
             if open.is_empty() {
@@ -190,9 +180,9 @@ impl Laboratory {
                     &options(mode, learning, seed, &USUAL),
                     &format!("character {number}, {way}"),
                 )?;
-                let Some((subject, last)) = learned else { continue };
+                let Learned { subject, losses, refused } = learned;
                 let seconds = making + started.elapsed().as_secs_f64();
-                let last_loss = mean_of_last(&last, 20);
+                let last_loss = mean_of_last(&losses, 20);
                 let row = |way: String, subject: &Subject| -> Outcome<Row> {
                     let clips = examination.asked(|seen| Ok(pvchat.presence(subject, seen)?))?;
                     let made: Outcome<Vec<(Making, bool, f32)>> = new
@@ -201,10 +191,11 @@ impl Laboratory {
                             Ok((made.making, made.present, rounded(pvchat.presence(subject, &pvchat.see(&made.frames)?)?)))
                         })
                         .collect();
-                    Ok(Row { way, exam: arguments.exam, character: number, seed, clips, made: made?, seconds, last_loss })
+                    let (exam, character) = (arguments.exam, number);
+                    Ok(Row { way, exam, character, seed, clips, made: made?, seconds, last_loss, refused })
                 };
-                write(&row(way.clone(), &subject)?)?;
-                write(&row(format!("{way}{ZEROED}"), &zeroed(&subject)?)?)?;
+                file.add(&row(way.clone(), &subject)?)?;
+                file.add(&row(format!("{way}{ZEROED}"), &zeroed(&subject)?)?)?;
             }
         }
         Ok(())
@@ -295,7 +286,7 @@ impl Laboratory {
         let pvchat = Pvchat::new(Vilm::open(&arguments.base, &default_device()?)?, Box::new(Nobody));
         let mode = *learning.trains.first().ok_or("say what is trained")?;
         let way = format!("{}, on a bridge of {founders} others", learned(Mode::Tokens, own));
-        let mut file = OpenOptions::new().create(true).append(true).open(&arguments.answers).map_err(at(&arguments.answers))?;
+        let mut file = AnswerFile::open(&arguments.answers)?;
         for seed in 0..learning.seeds {
             let bridge = self.bridge(&pvchat, arguments, (learning, mode, seed), (founders, founders_exam))?;
             let merged = Pvchat::new(pvchat.vilm().merged(&bridge)?, Box::new(Nobody));
@@ -313,18 +304,16 @@ impl Laboratory {
                 let started = Instant::now();
                 let what = format!("character {number}, {way}");
                 let learned = learned_alone(&merged, &shots[0], &options(Mode::Tokens, own, seed, &USUAL), &what)?;
-                let Some((subject, last)) = learned else { continue };
+                let Learned { subject, losses, refused } = learned;
                 let seconds = making + started.elapsed().as_secs_f64();
-                let last_loss = mean_of_last(&last, 40);
+                let last_loss = mean_of_last(&losses, 40);
                 let none = zeroed(&subject)?;
                 let controls = [(ZEROED, Some(&none)), (ANOTHERS, before.as_ref())];
                 for (what, subject) in [("", Some(&subject))].into_iter().chain(controls) {
                     let Some(subject) = subject else { continue };
                     let clips = examination.asked(|seen| Ok(merged.presence(subject, seen)?))?;
                     let (way, exam, character) = (format!("{way}{what}"), arguments.exam, number);
-                    let row = Row { way, exam, character, seed, clips, made: Vec::new(), seconds, last_loss };
-                    eprintln!("{character} {}: {}", row.way, score(std::slice::from_ref(&row), 0.5));
-                    writeln!(file, "{}", serde_json::to_string(&row)?)?;
+                    file.add(&Row { way, exam, character, seed, clips, made: Vec::new(), seconds, last_loss, refused })?;
                 }
                 before = Some(subject);
             }
@@ -358,7 +347,7 @@ impl Laboratory {
     fn together(&self, arguments: &Arguments, learning: &Learning, group: usize, variants: &[Variant]) -> Outcome<()> {
         let vilm = Vilm::open(&arguments.base, &default_device()?)?;
         let pvchat = Pvchat::new(vilm, Box::new(Nobody));
-        let mut file = OpenOptions::new().create(true).append(true).open(&arguments.answers).map_err(at(&arguments.answers))?;
+        let mut file = AnswerFile::open(&arguments.answers)?;
         let numbers: Vec<usize> = (0..arguments.characters).collect();
         let way = |(mode, variant): (Mode, &Variant)| {
             format!("{}, {group} people with one bridge{}", learned(mode, learning), variant.name)
@@ -387,20 +376,21 @@ impl Laboratory {
                 let started = Instant::now();
                 let way = way((mode, variant));
                 eprintln!("{numbers:?}, seed {seed}: {way}");
-                let pvchat = Pvchat::new(variant.base(pvchat.vilm())?, Box::new(Nobody));
+                let pvchat = Pvchat::new(variant.base(pvchat.vilm(), seed)?, Box::new(Nobody));
                 let learned = learned_together(&pvchat, &names, &own, &options(mode, learning, seed, variant));
-                let Ok((subjects, last)) = learned.inspect_err(|error| eprintln!("{way}: {error}")) else { continue };
+                let (subjects, losses, refused) = match learned {
+                    Ok((subjects, losses)) => (subjects, losses, false),
+                    Err(error) => (refused(&pvchat, &names, seed, &way, error)?, Vec::new(), true),
+                };
                 let seconds = (making + started.elapsed().as_secs_f64()) / numbers.len() as f64;
-                let last_loss = mean_of_last(&last, 40);
+                let last_loss = mean_of_last(&losses, 40);
                 for (place, examination) in examinations.iter().enumerate() {
                     let others = &subjects[(place + 1) % subjects.len()];
                     let (mine, none) = (&subjects[place], zeroed(&subjects[place])?);
                     for (what, subject) in [("", mine), (ZEROED, &none), (ANOTHERS, others)] {
                         let clips = examination.asked(|seen| Ok(pvchat.presence(subject, seen)?))?;
                         let (way, exam, character) = (format!("{way}{what}"), arguments.exam, examination.number);
-                        let row = Row { way, exam, character, seed, clips, made: Vec::new(), seconds, last_loss };
-                        eprintln!("{character} {}: {}", row.way, score(std::slice::from_ref(&row), 0.5));
-                        writeln!(file, "{}", serde_json::to_string(&row)?)?;
+                        file.add(&Row { way, exam, character, seed, clips, made: Vec::new(), seconds, last_loss, refused })?;
                     }
                 }
             }
@@ -420,6 +410,7 @@ impl Laboratory {
             made: Vec::new(),
             seconds: 0.0,
             last_loss: 0.0,
+            refused: false,
         };
         let seen = pvchat.see(reference)?;
         let view = pvchat.vilm().with_subjects(&[]);
@@ -454,13 +445,31 @@ struct Group {
     characters: Vec<Character>,
 }
 
-/// Learns one character and returns it with the losses of all steps; nothing, and a line that says so, if the self-check refuses
-/// it.
-fn learned_alone(pvchat: &Pvchat, shots: &[Shot], options: &LearnOptions, what: &str) -> Outcome<Option<(Subject, Vec<f32>)>> {
+/// A character that was learned.
+struct Learned {
+    subject: Subject,
+    /// Of all steps.
+    losses: Vec<f32>,
+    refused: bool,
+}
+
+/// What is left where the self-check refuses what was learned of people: nobody in particular. Leaving them out would count only
+/// those who were learned well.
+fn refused(pvchat: &Pvchat, names: &[SubjectName], seed: u64, what: &str, error: pvchat::Error) -> Outcome<Vec<Subject>> {
+    if !matches!(error, pvchat::Error::NotLearned { .. }) {
+        return Err(error.into());
+    }
+    eprintln!("{what}: {error}");
+    names.iter().map(|name| Ok(pvchat.vilm().blank_subject(name, &SeededStream::new(seed))?)).collect()
+}
+
+/// Learns one character.
+fn learned_alone(pvchat: &Pvchat, shots: &[Shot], options: &LearnOptions, what: &str) -> Outcome<Learned> {
     let bar = bar("learning", options.training.steps());
     bar.set_message(what.to_string());
     let mut losses = Vec::new();
-    let learned = pvchat.learn_from(shots, &"Aa".parse()?, options, |event| {
+    let name: SubjectName = "Aa".parse()?;
+    let learned = pvchat.learn_from(shots, &name, options, |event| {
         if let LearnEvent::Training(progress) = event {
             bar.set_position(progress.step as u64);
             losses.push(progress.loss);
@@ -469,10 +478,10 @@ fn learned_alone(pvchat: &Pvchat, shots: &[Shot], options: &LearnOptions, what: 
     });
     bar.finish_and_clear();
     match learned {
-        Ok(learned) => Ok(Some((learned.subject, losses))),
+        Ok(learned) => Ok(Learned { subject: learned.subject, losses, refused: false }),
         Err(error) => {
-            eprintln!("{what}: {error}");
-            Ok(None)
+            let subject = refused(pvchat, &[name], options.seed, what, error)?.swap_remove(0);
+            Ok(Learned { subject, losses, refused: true })
         }
     }
 }
@@ -483,7 +492,7 @@ fn learned_together(
     names: &[SubjectName],
     own: &[Vec<Shot>],
     options: &LearnOptions,
-) -> Outcome<(Vec<Subject>, Vec<f32>)> {
+) -> Result<(Vec<Subject>, Vec<f32>), pvchat::Error> {
     let shots: Vec<Vec<Shot>> = (0..own.len()).map(|person| about(person, own, names)).collect();
     let people: Vec<(&SubjectName, &[Shot])> = names.iter().zip(shots.iter().map(Vec::as_slice)).collect();
     let bar = bar("learning", options.training.steps());

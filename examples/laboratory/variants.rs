@@ -4,7 +4,10 @@ use clap::ValueEnum;
 use pvchat::{
     data::random::SeededStream,
     model::{bridge::Bridge, vilm::Vilm},
-    nn::moh::{MohAttention, Routing},
+    nn::{
+        init::normal,
+        moh::{MohAttention, Routing},
+    },
     train::objective::ObjectiveConfig,
 };
 use pvchat_examples::examination::Outcome;
@@ -18,6 +21,8 @@ pub enum Vary {
     Objective,
     /// Personal query tokens: 4, 8, 32.
     Tokens,
+    /// Where personal tokens start: at the mean of the word rows with noise, as published, in place of the base's own.
+    Start,
 }
 
 /// A change of the method.
@@ -34,6 +39,7 @@ enum Change {
     Nothing,
     Routing(Routing),
     Tokens(usize),
+    Start,
 }
 
 /// The method as it is.
@@ -59,6 +65,7 @@ impl Vary {
                 },
             ],
             Self::Tokens => vec![tokens(", 4 tokens", 4), tokens(", 8 tokens", 8), tokens(", 32 tokens", 32)],
+            Self::Start => vec![Variant { name: ", tokens from the mean of the word rows", base: Change::Start, ..USUAL }],
         }
     }
 }
@@ -66,14 +73,16 @@ impl Vary {
 /// Deviation of the weights of new routers: the gates of heads start within a quarter of one, so that dense attention and ReMoH
 /// start alike.
 const ROUTER_DEVIATION: f32 = 0.02;
+/// Deviation of the noise around the mean of the word rows.
+const START_DEVIATION: f32 = 0.02;
 
 impl Variant {
-    /// The base that is learned on; everything but what is varied are its own weights.
-    pub fn base(&self, base: &Vilm) -> Outcome<Vilm> {
+    /// The base that is learned on with a seed; everything but what is varied are its own weights.
+    pub fn base(&self, base: &Vilm, seed: u64) -> Outcome<Vilm> {
         let mut config = base.config().clone();
         let sizes = config.answer.qformer_mut().ok_or("this base has no Q-Former")?;
         match self.base {
-            Change::Nothing => {}
+            Change::Nothing | Change::Start => {}
             Change::Routing(routing) => {
                 (sizes.qformer.routing, sizes.qformer.initial_deviation) = (routing, ROUTER_DEVIATION);
             }
@@ -84,6 +93,13 @@ impl Variant {
         if let (Bridge::QFormer(own), Bridge::QFormer(fresh)) = (&mut parameters.answer.bridge, fresh.answer.bridge) {
             match self.base {
                 Change::Nothing => {}
+                Change::Start => {
+                    let rows = parameters.answer.lm.embed_tokens.weight.val().mean_dim(0).unsqueeze_dim::<3>(0);
+                    own.personal_query_tokens = own.personal_query_tokens.clone().map(|tokens| {
+                        let mut stream = SeededStream::new(seed).derive("start");
+                        rows + normal(&mut stream, tokens.dims(), START_DEVIATION, base.device())
+                    });
+                }
                 Change::Tokens(_) => own.personal_query_tokens = fresh.personal_query_tokens,
                 Change::Routing(_) => {
                     for (own, fresh) in own.qformer.encoder.layer.iter_mut().zip(fresh.qformer.encoder.layer) {

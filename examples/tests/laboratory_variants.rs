@@ -44,7 +44,7 @@ fn states(vilm: &Vilm) -> Vec<f32> {
 fn routing_changes_and_the_projections_stay() {
     let base = base();
     let made: Vec<(Variant, Vilm)> =
-        Vary::Routing.variants().into_iter().map(|variant| (variant, variant.base(&base).unwrap())).collect();
+        Vary::Routing.variants().into_iter().map(|variant| (variant, variant.base(&base, 0).unwrap())).collect();
     let routing = [Routing::Dense, Routing::TopK { shared: 4, active: 2 }, Routing::Relu { shared: 4, rescale: true }];
     for ((variant, vilm), routing) in made.iter().zip(routing) {
         assert_eq!(vilm.config().answer.qformer().unwrap().qformer.routing, routing, "{}", variant.name);
@@ -67,13 +67,13 @@ fn routing_changes_and_the_projections_stay() {
 fn tokens_are_as_many_as_named_and_the_usual_base_is_untouched() {
     let base = base();
     for (variant, count) in Vary::Tokens.variants().into_iter().zip([4, 8, 32]) {
-        let made = variant.base(&base).unwrap();
+        let made = variant.base(&base, 0).unwrap();
         let blank = made.blank_subject(&"Aa".parse().unwrap(), &pvchat::data::random::SeededStream::new(0)).unwrap();
         let tensors = pvchat::Subject::tensors(&[blank], made.device()).unwrap();
         assert_eq!(tensors.tokens.dims(), [1, 1, count, 128]);
         assert_eq!(states(&made), states(&base));
     }
-    let usual = USUAL.base(&base).unwrap();
+    let usual = USUAL.base(&base, 0).unwrap();
     assert_eq!((usual.fingerprint(), states(&usual)), (base.fingerprint(), states(&base)));
 }
 
@@ -84,4 +84,21 @@ fn the_objective_loses_what_is_named() {
     let full = pvchat::train::objective::ObjectiveConfig::straight_through();
     let [no_spr, no_hae, neither] = [0, 1, 2].map(|place| (Vary::Objective.variants()[place].objective)(full.clone()));
     assert!(no_spr != full && no_hae != full && no_spr != no_hae && neither != no_spr && neither != no_hae);
+}
+
+#[test]
+fn tokens_start_near_the_mean_of_the_word_rows_and_elsewhere_with_another_seed() {
+    let base = base();
+    let variant = Vary::Start.variants()[0];
+    let tokens = |seed: u64| {
+        let made = variant.base(&base, seed).unwrap();
+        assert_eq!(states(&made), states(&base));
+        numbers(made.parameters().answer.bridge.personal_tokens())
+    };
+    let (one, again, other) = (tokens(0), tokens(0), tokens(1));
+    assert!(one == again && one != other);
+    let mean = numbers(base.parameters().answer.lm.embed_tokens.weight.val().mean_dim(0));
+    let away = one.chunks(mean.len()).flat_map(|token| token.iter().zip(&mean).map(|(token, mean)| (token - mean).powi(2)));
+    let deviation = (away.sum::<f32>() / one.len() as f32).sqrt();
+    assert!((0.018..0.022).contains(&deviation), "{deviation}");
 }
