@@ -513,6 +513,13 @@ fn an_archive_is_indexed_once_and_searched() {
     let other = home.run(&["find", "Aa", &folder, "--embedder", "dlib"]);
     assert!(other.code == Some(3) || other.err.contains("models get"), "{other:?}");
     let index = home.path().join("archive/pvchat.index");
+    // A folder of other footage, or one that is not there at the moment, does not empty it.
+    fs::create_dir(home.path().join("unmounted")).unwrap();
+    let before = fs::read(&index).unwrap();
+    let other = home.run(&["index", "unmounted", "--index", &text(&index)]);
+    other.ends_with(3);
+    assert!(other.err.contains("none of its 5 files is in unmounted") && other.err.contains("delete the index"), "{other:?}");
+    assert_eq!(before, fs::read(&index).unwrap());
     #[cfg(unix)]
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&index.metadata().unwrap().permissions()) & 0o77, 0);
     home.run(&["index", &folder, "--delete"]).ends_with(0);

@@ -86,7 +86,7 @@ impl People {
     /// change since the last time is not looked at again; a clip is in the index as a whole or not at all. Links are not followed.
     ///
     /// # Errors
-    /// [`Error::Io`] for a folder that cannot be read, [`Error::People`] for the index, [`Error::Stopped`] when the observer stops
+    /// [`Error::Io`] for a folder that cannot be read, [`Error::People`] for the index, also for one of other footage, [`Error::Stopped`] when the observer stops
     /// it: the files that are done stay. Files that cannot be read are no error, see [`Indexed::failed`].
     pub fn index(
         &self,
@@ -100,6 +100,26 @@ impl People {
         })?;
         let mut report = Indexed::default();
         let gone: Vec<String> = index.files().map(|file| file.name.clone()).filter(|name| !files.contains_key(name)).collect();
+        // Files that were renamed are the same size and age.
+        let state = |path: &Path| {
+            let about = fs::metadata(path)?;
+            let modified = about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+            Ok::<_, std::io::Error>((about.len(), modified.map_or(0, |time| time.as_nanos() as u64)))
+        };
+        let was_renamed = || {
+            let now: BTreeSet<(u64, u64)> = files.values().filter_map(|path| state(path).ok()).collect();
+            index.files().any(|file| now.contains(&(file.bytes, file.modified)))
+        };
+        if !gone.is_empty() && gone.len() == index.files().len() && !was_renamed() {
+            return Err(pvchat_people::Error::File {
+                file: index.path().into(),
+                problem: format!("is of other footage: none of its {} files is in {}", gone.len(), folder.display()),
+                remedy: "name the folder that was indexed, or another file for the index of this one; where that footage is gone, delete \
+                         the index"
+                    .into(),
+            }
+            .into());
+        }
         for name in &gone {
             report.removed += usize::from(index.remove(name)?);
         }
@@ -108,15 +128,13 @@ impl People {
         let known: BTreeMap<String, (u64, u64)> =
             counted.map(|(_, file)| (file.name.clone(), (file.bytes, file.modified))).collect();
         for (done, (name, path)) in files.iter().enumerate() {
-            let about = match fs::metadata(path) {
-                Ok(about) => about,
+            let (bytes, modified) = match state(path) {
+                Ok(state) => state,
                 Err(error) => {
                     report.failed.push((name.clone(), error.to_string()));
                     continue;
                 }
             };
-            let modified = about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-            let (bytes, modified) = (about.len(), modified.map_or(0, |time| time.as_nanos() as u64));
             if known.get(name) == Some(&(bytes, modified)) {
                 report.unchanged += 1;
                 continue;
