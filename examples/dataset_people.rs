@@ -73,7 +73,7 @@ fn run() -> Outcome<()> {
     }
     let clips = files_in(&corpus, &["mp4", "mkv", "webm", "mov"])?;
     println!(
-        "clip\tperson\tseconds\tlooks used\teyes closed\tnearest other\tpositives kept\tleast\tnegatives kept\texchanged kept\tbackground\tseams\tmaking from the seams"
+        "clip\tperson\tseconds\tlooks used\teyes closed\tnearest other\tpositives kept\tleast\tnegatives kept\texchanged kept\tbackground\tseams\tmaking from the seams\tstrangers from the seams"
     );
     let progress = bar("making datasets", clips.len());
     // One folder for all: who was seen in the corpus is kept there.
@@ -171,6 +171,7 @@ fn row(made: &Made) -> String {
         guessed(manifest.blind.background),
         guessed(manifest.blind.seams),
         manifest.blind.making.map_or_else(String::new, guessed),
+        manifest.blind.strangers.map_or_else(String::new, |accuracy| format!("{accuracy:.2}")),
     ]
     .join("\t")
 }

@@ -15,14 +15,14 @@ use image::{GrayImage, RgbImage};
 use pvchat_augment::{
     Error, Failure,
     filmed::{
-        DatasetOptions, Describe, Eyes, Generators, Half, KnownFiles, KnownPerson, Made, Making, Manifest, ModelUsed, NOT_NEEDED,
-        PersonSeen, Refine, Request, ShownClip, Spared, Thresholds, make, verify,
+        Blind, DatasetOptions, Describe, Eyes, Generators, Half, KnownFile, KnownFiles, KnownPerson, Made, Making, Manifest,
+        ModelUsed, NOT_NEEDED, PersonSeen, Refine, Request, ShownClip, Spared, Thresholds, make, verify,
     },
     generator::{Fault, Generator, prompts},
 };
 use pvchat_data::{Dataset, QaKind, SubjectName, random::SeededStream};
 use pvchat_video::{Quality, VideoWriter};
-use support::{ByColour, RATE, World, colour, content, embedding, film, filmed_in, request, same, small, wall};
+use support::{ByColour, RATE, World, colour, content, described_by, embedding, film, filmed_in, request, same, small, wall};
 
 #[allow(dead_code, reason = "its own main is that of the example")]
 #[path = "../../../examples/generators/reference_generator.rs"]
@@ -69,7 +69,6 @@ fn a_dataset_is_made_in_the_published_files_and_leaks_nothing() {
         let bare = manifest.clips.iter().filter(|clip| clip.positive == positive && clip.making == Making::Untouched).count();
         assert!(bare > 0);
     }
-    assert!(manifest.blind.background.is_chance() && manifest.blind.seams.is_chance(), "{:?}", manifest.blind);
 
     let folder = world.out("data");
     let verified = verify(&folder).unwrap();
@@ -142,12 +141,28 @@ fn one_thread_and_three_give_the_same_bytes() {
     same(&world.out("1"), &world.out("3"));
 }
 
+/// One dataset of 32 clips has more than chance one time in twenty; the mean of several shows a leak.
+#[test]
+fn neither_the_background_nor_the_seams_say_who_is_there() {
+    let world = World::new(7);
+    let blinds = (0..6).map(|seed| world.make(&format!("{seed}"), &DatasetOptions { seed, ..small() }).unwrap().manifest.blind);
+    let blinds: Vec<Blind> = blinds.collect();
+    for guess in [|blind: &Blind| blind.background, |blind: &Blind| blind.seams] {
+        let mean = blinds.iter().map(|blind| guess(blind).accuracy).sum::<f64>() / blinds.len() as f64;
+        let above = blinds.iter().filter(|blind| !guess(blind).is_chance()).count();
+        assert!(mean < 0.62 && above <= 1, "{mean}, {above} of {blinds:?}");
+    }
+}
+
 #[test]
 fn the_counts_of_the_paper_give_its_1455_questions() {
     struct Says;
     impl Describe for Says {
         fn name(&self) -> String {
             "says".into()
+        }
+        fn model(&self) -> ModelUsed {
+            described_by(self)
         }
         fn describe(&mut self, _: &ShownClip<'_>, _: QaKind, _: &str, subject: &str) -> Result<Option<String>, Failure> {
             Ok(Some(format!("{subject} is there.")))
@@ -307,6 +322,9 @@ fn positives_are_described_and_sentences_without_the_person_are_left_out() {
         fn name(&self) -> String {
             "says".into()
         }
+        fn model(&self) -> ModelUsed {
+            described_by(self)
+        }
         fn describe(&mut self, clip: &ShownClip<'_>, _: QaKind, _: &str, subject: &str) -> Result<Option<String>, Failure> {
             self.0 += 1;
             assert!(clip.person.width() <= clip.frames[0].width() && clip.frames.len() == 6);
@@ -344,6 +362,9 @@ fn descriptions_are_rewritten_where_the_facts_stay_and_emotion_is_a_fifth_kind()
     impl Describe for Says {
         fn name(&self) -> String {
             "says".into()
+        }
+        fn model(&self) -> ModelUsed {
+            described_by(self)
         }
         fn describe(&mut self, _: &ShownClip<'_>, _: QaKind, question: &str, subject: &str) -> Result<Option<String>, Failure> {
             let end = if question.contains("wear") { "he is dressed in red" } else { "he waves" };
@@ -397,7 +418,10 @@ fn files_that_an_index_knows_are_looked_at_only_where_clips_may_be_made_of_them(
     }
     let people: Vec<Vec<f32>> = (0..=7).map(|stranger| embedding(40.0 * stranger as f32)).collect();
     let (long, short) = ([(0.0, 4.9)], [(0.0, 0.3)]);
-    let person = |number: usize, moments| vec![KnownPerson { embedding: &people[number], moments, good_faces: 9 }];
+    let person = |number: usize, moments| KnownFile {
+        people: vec![KnownPerson { embedding: &people[number], moments, good_faces: 9 }],
+        unclear: 0,
+    };
     let mut known: KnownFiles<'_> = (1..=7).map(|number| (format!("s{number}.mp4"), person(number, &long[..]))).collect();
     known.insert("alike.mp4".into(), person(0, &long[..]));
     known.insert("short.mp4".into(), person(4, &short[..]));
@@ -769,7 +793,8 @@ fn a_generator_that_fails_ends_the_run_and_what_it_made_before_is_used() {
     assert!(error.to_string().contains("the generator text ended with") && error.to_string().contains("out of luck"), "{error}");
     assert!(matches!(error, Error::Generator { fault, .. } if matches!(*fault, Fault::Failed { .. })));
     assert_eq!(fs::read_dir(world.out("parts/clips")).unwrap().count(), 0);
-    assert_eq!(fs::read_dir(world.out("parts/work/running")).unwrap().count(), 0);
+    let mut running = fs::read_dir(world.out("parts/work/running")).unwrap();
+    assert!(running.all(|process| fs::read_dir(process.unwrap().path()).unwrap().count() == 0));
     fs::remove_file(&fails).unwrap();
     world.generate("parts", &list).unwrap();
     assert_eq!((whole, world.asked()), (3, 3));

@@ -7,11 +7,11 @@ use std::{ops::ControlFlow, path::Path};
 use image::{GrayImage, RgbImage, imageops};
 use pvchat_augment::{
     Error, Failure,
-    filmed::{DatasetOptions, Eyes, FaceSeen, Half, ModelUsed, PersonSeen, Request, Stage, Thresholds, make},
+    filmed::{DatasetOptions, Eyes, FaceSeen, Half, ModelUsed, PersonClip, PersonSeen, Request, Stage, Thresholds, make},
 };
 use pvchat_data::SubjectName;
 use pvchat_video::{Quality, VideoReader, VideoWriter};
-use support::{ByColour, RATE, World, content, embedding, filmed_in, request, same, small};
+use support::{ByColour, RATE, World, content, embedding, film, film_parts, filmed_in, request, same, small};
 
 /// Sees as [`ByColour`] does, and then changes what was seen.
 struct Changed<F>(F);
@@ -163,4 +163,36 @@ fn a_full_disk_is_told_and_leaves_nothing_half_written() {
     // With room again, the same ends in the same bytes.
     world.make("killed", &small()).unwrap();
     same(&world.out("whole"), &world.out("killed"));
+}
+
+/// A large corpus takes hours to look at.
+#[test]
+fn what_is_wrong_with_the_clip_is_said_before_the_corpus_is_looked_at() {
+    let world = World::new(4);
+    film(&world.clip(), Some(0.0), 0, 4);
+    let mut steps = Vec::new();
+    let error = world
+        .make_with(&world.out("data"), &small(), None, &mut |progress| {
+            steps.push((progress.stage, progress.done, progress.total));
+            ControlFlow::Continue(())
+        })
+        .unwrap_err();
+    assert!(matches!(error, Error::TooShort { .. }), "{error}");
+    assert_eq!(steps.last(), Some(&(Stage::Looking, 1, 1)), "{steps:?}");
+}
+
+#[test]
+fn somebody_who_comes_late_is_looked_for_there() {
+    let world = World::new(4);
+    let empty = 70 * RATE as usize;
+    film_parts(&world.clip(), &[(None, 0, empty), (Some(0.0), 0, 60)]);
+    let (name, template, clip, corpus): (SubjectName, _, _, _) =
+        ("Aa".parse().unwrap(), embedding(0.0), world.clip(), world.corpus());
+    let make = |from: f64| {
+        let (people, out) = ([PersonClip { name: &name, clip: &clip, from, template: &template }], world.out("data"));
+        make(&Request { out: &out, ..request(&people, &corpus) }, &ByColour, None, &mut |_| ControlFlow::Continue(()))
+    };
+    assert!(matches!(make(0.0).unwrap_err(), Error::PoorSubject { .. }));
+    let made = make(70.0).unwrap();
+    assert!(made.manifest.spans.iter().all(|(_, span)| span[0] >= 70.0), "{:?}", made.manifest.spans);
 }

@@ -30,7 +30,8 @@ fn make_several(
             (name.parse().unwrap(), world.folder.path().join(format!("{}.mp4", name.to_lowercase())), embedding(*degrees))
         })
         .collect();
-    let people: Vec<PersonClip<'_>> = all.iter().map(|(name, clip, template)| PersonClip { name, clip, template }).collect();
+    let people: Vec<PersonClip<'_>> =
+        all.iter().map(|(name, clip, template)| PersonClip { name, clip, from: 0.0, template }).collect();
     let (corpus, out, options) = (world.corpus(), world.out(out), DatasetOptions { size, ..small() });
     make(&Request { out: &out, options: &options, ..request(&people, &corpus) }, &ByColour, None, observe)
 }
@@ -190,7 +191,7 @@ fn people_who_cannot_be_in_one_dataset_are_refused_by_name() {
     let (names, templates): ([SubjectName; 2], _) =
         (["Aa".parse().unwrap(), "Bb".parse().unwrap()], [embedding(0.0), embedding(200.0)]);
     let (clip, corpus) = (world.clip(), world.corpus());
-    let people = [0, 1].map(|number| PersonClip { name: &names[number], clip: &clip, template: &templates[number] });
+    let people = [0, 1].map(|number| PersonClip { name: &names[number], clip: &clip, from: 0.0, template: &templates[number] });
     let generators = Generators { list: &generator, age: None, gender: None };
     let error = make(&Request { out: &world.out("data"), generators, ..request(&people, &corpus) }, &ByColour, None, &mut |_| {
         ControlFlow::Continue(())

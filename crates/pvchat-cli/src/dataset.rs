@@ -255,6 +255,8 @@ struct MadeBody<'a> {
     seams: Guess,
     /// The control.
     making: Option<Guess>,
+    /// Another control: how well the seams say which of the strangers is seen, on average.
+    strangers: Option<f64>,
     drawn: usize,
     seconds: Vec<(&'static str, f64)>,
     /// Clips that one core composes and writes in a second.
@@ -485,6 +487,7 @@ impl MakeArguments {
             background: manifest.blind.background,
             seams: manifest.blind.seams,
             making: manifest.blind.making,
+            strangers: manifest.blind.strangers,
             drawn: made.drawn,
             seconds,
             per_core: (made.drawn > 0).then(|| words::millis(made.drawn as f64 / made.composing.max(1e-9))),
@@ -524,6 +527,9 @@ impl MakeArguments {
                 guessed(background),
                 guessed(seams)
             ));
+        }
+        if let Some(strangers) = body.strangers {
+            lines.push(format!("Control: which of the strangers is seen, guessed from the seams: {strangers:.2} on average."));
         }
         if let Some(making) = &body.making {
             lines.push(format!("Control: which clips are only cropped, guessed from the seams: {}.", guessed(making)));

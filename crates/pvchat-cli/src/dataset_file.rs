@@ -60,6 +60,12 @@ impl Source {
         Ok(Self { file, names, dataset })
     }
 
+    /// The file with the clips for testing that belongs to it, if there is one.
+    pub fn test_file(&self) -> Option<PathBuf> {
+        let name = format!("{}test.json", self.file.file_stem()?.to_str()?);
+        Some(self.file.with_file_name(name)).filter(|file| file.is_file())
+    }
+
     /// Refuses a dataset whose file the person cannot be learned from; everything that is wrong is said, with its clips too.
     pub fn check_file(&self, name: &SubjectName, output: &Output) -> Outcome<()> {
         match self.dataset.problems_of(name).is_empty() {

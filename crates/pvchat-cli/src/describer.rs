@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Instant};
 
 use clap::ValueEnum;
 use pvchat::{
-    BaseDescriber, BaseFolder, Describer, Error, LearnedAnswer, Pictures, Pvchat, SubjectFolder, SubjectName,
+    BaseDescriber, BaseFolder, BaseUsed, Describer, Error, LearnedAnswer, Pictures, Pvchat, SubjectFolder, SubjectName,
     nn::{device, packed::Precision},
     train::personal::Trains,
 };
@@ -228,6 +228,20 @@ impl LazyBase {
 impl Describer for LazyBase {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn used(&mut self) -> pvchat::Result<BaseUsed> {
+        let folder = self.folder.path().file_name().unwrap_or_default().to_string_lossy();
+        let (name, licence) = match &self.listed {
+            Some(Listed { known, .. }) => (known.name.as_str(), known.licence.clone()),
+            None => (folder.as_ref(), "the user's own".into()),
+        };
+        let bits = match self.bits {
+            Bits::Sixteen => "",
+            Bits::Eight => " in 8 bits",
+            Bits::Four => " in 4 bits",
+        };
+        Ok(BaseUsed { id: format!("{name} {}{bits}", self.folder.fingerprint()?), licence })
     }
 
     fn frames(&self) -> usize {

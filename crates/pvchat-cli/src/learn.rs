@@ -7,7 +7,7 @@ use std::{
 };
 
 use pvchat::{
-    Error, LearnOptions, LearnedFrom, Shot, SubjectFolder, SubjectName,
+    Error, LearnOptions, LearnedFrom, Pvchat, Shot, Subject, SubjectFolder, SubjectName,
     train::personal::{LearnConfig, Trains},
 };
 use serde::Serialize;
@@ -24,7 +24,7 @@ use crate::{
     folders::make_private,
     interrupt::Stoppable,
     output::Output,
-    progress::LearnBars,
+    progress::{LearnBars, spinner},
     words,
 };
 
@@ -174,6 +174,14 @@ impl Arguments {
                 }
                 Err(error) => return Err(failure(error, &name)),
             };
+            let judging = Instant::now();
+            let tested = match source.test_file() {
+                Some(file) => tested(&pvchat, &learned.subject, (&file, base.folder().frames()), &output)?,
+                None => None,
+            };
+            if tested.is_some() {
+                took.push(("judging clips for testing", words::millis(judging.elapsed().as_secs_f64())));
+            }
             let body = LearnedBody {
                 name: name.bare(),
                 file: &source.file,
@@ -182,6 +190,7 @@ impl Arguments {
                 trains: options.training.trains,
                 clips: [true, false].map(|present| shots.iter().filter(|shot| shot.present == present).count()),
                 right: right(&learned, &shots),
+                tested,
                 kept_learned: learned.report.kept_learned,
                 steps: learned.report.steps.len(),
                 seconds: took,
@@ -288,6 +297,34 @@ fn right(learned: &LearnedFrom, shots: &[Shot]) -> Option<[f64; 2]> {
     enough.then(|| [learned.report.before, learned.report.after].map(|check| f64::from(check.balanced_accuracy)))
 }
 
+/// Clips that were judged rightly, and all.
+#[derive(Clone, Copy, Default, Serialize)]
+struct Tested {
+    with: [usize; 2],
+    without: [usize; 2],
+}
+
+/// Judges the clips for testing, of which nothing was learned; nothing but a note where they cannot be used.
+fn tested(pvchat: &Pvchat, subject: &Subject, (file, frames): (&Path, usize), output: &Output) -> Outcome<Option<Tested>> {
+    let shots = match Shot::from_dataset(file, &subject.info.name, frames) {
+        Ok(shots) => shots,
+        Err(error) => {
+            output.note(words::clean(&format!("the clips for testing are not judged: {}", Error::from(error))));
+            return Ok(None);
+        }
+    };
+    let spinner = spinner(output, format!("judging {} for testing", words::count(shots.len(), "clip")));
+    let mut tested = Tested::default();
+    for shot in &shots {
+        let is_seen = pvchat.presence(subject, &pvchat.see_shot(shot)?)? > 0.5;
+        let [right, all] = if shot.present { &mut tested.with } else { &mut tested.without };
+        *right += usize::from(is_seen == shot.present);
+        *all += 1;
+    }
+    spinner.finish_and_clear();
+    Ok(Some(tested))
+}
+
 #[derive(Serialize)]
 struct LearnedBody<'a> {
     name: &'a str,
@@ -301,6 +338,8 @@ struct LearnedBody<'a> {
     clips: [usize; 2],
     /// Shares of right answers on clips held back, before and after training; nothing where none of a kind were.
     right: Option<[f64; 2]>,
+    /// What was judged rightly of the clips for testing, if there are any.
+    tested: Option<Tested>,
     kept_learned: bool,
     steps: usize,
     seconds: Vec<(&'static str, f64)>,
@@ -319,8 +358,14 @@ impl LearnedBody<'_> {
             }
             None => "Fewer than four clips of a kind: none were held back, so nobody knows how well it was learned.".into(),
         };
+        let tested = self.tested.map_or_else(String::new, |Tested { with, without }| {
+            format!(
+                "\nRight on clips for testing, which it did not learn from: {} of {} with {name}, {} of {} of others.",
+                with[0], with[1], without[0], without[1]
+            )
+        });
         format!(
-            "{name} learned on {} from {ours} clips with {name} and {theirs} of others, in {}.\n{right}\nTook {:.0} s: \
+            "{name} learned on {} from {ours} clips with {name} and {theirs} of others, in {}.\n{right}{tested}\nTook {:.0} s: \
              {}{memory}.\nKept in {}.",
             self.base,
             words::count(self.steps, "step"),

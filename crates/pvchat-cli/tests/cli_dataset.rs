@@ -347,6 +347,11 @@ fn of_several_people_one_is_chosen_and_nobody_is_no_person() {
     let boxed = clips_of(&["--box", "0,0,351,287"]);
     assert!(numbered.contains(&boxed));
     assert_eq!(clips_of(&["--box", "352,0,703,287"]), numbered[usize::from(boxed == numbered[0])]);
+    let second =
+        run.json()["candidates"].as_array().unwrap().iter().find(|candidate| candidate["number"] == 2).unwrap()["box"].clone();
+    let middle = |begin: &str, end: &str| (second[begin].as_f64().unwrap() + second[end].as_f64().unwrap()) / 2.0;
+    let at = format!("{},{}", middle("left", "right"), middle("top", "bottom"));
+    assert_eq!(clips_of(&["--at", &at]), numbered[1]);
 }
 
 #[test]

@@ -89,15 +89,23 @@ fn asked(home: &Home, clip: &str, question: &str) -> (Run, Value) {
 #[test]
 fn somebody_is_learned_listed_asked_renamed_and_forgotten() {
     let home = home(30);
+    let data = home.path().join("aa-data");
+    fs::copy(data.join("<Aa>.json"), data.join("<Aa>test.json")).unwrap();
     let run = home.run(&[&LEARN[..], &["--json"]].concat());
     run.ends_with(0);
     let learned = run.json();
+    let tested = |kind: &str| [0, 1].map(|place| learned["tested"][kind][place].as_u64().unwrap());
+    assert!(tested("with")[0] >= 7 && tested("without")[0] >= 7, "{learned}");
+    assert_eq!((tested("with")[1], tested("without")[1]), (8, 8));
     assert_eq!((&learned["kind"], &learned["name"], &learned["base"]), (&"learned".into(), &"Aa".into(), &"tiny".into()));
     assert_eq!((&learned["clips"], &learned["steps"]), (&serde_json::json!([8, 8]), &90.into()));
     let right = learned["right"].as_array().unwrap();
     assert!(right[1].as_f64().unwrap() > 0.9, "{learned}");
     let stages: Vec<&str> = learned["seconds"].as_array().unwrap().iter().map(|stage| stage[0].as_str().unwrap()).collect();
-    assert_eq!(stages, ["reading clips", "opening the base", "encoding every clip once", "training"]);
+    assert_eq!(
+        stages,
+        ["reading clips", "opening the base", "encoding every clip once", "training", "judging clips for testing"]
+    );
     assert!(run.err.contains("encoding every clip once") && run.err.contains("training"), "{run:?}");
     let file = subject(&home, "Aa");
     assert!(file.is_file() && !file.with_file_name("Aa.learning").exists());
@@ -313,10 +321,13 @@ fn of_a_dataset_of_several_people_each_is_learned_resumed_and_refused_alone() {
     for home in [&unbroken, &broken] {
         two_people(&home.path().join("two-data"), false);
     }
+    fs::write(unbroken.path().join("two-data/<Aa>_<Bb>test.json"), "no JSON").unwrap();
     let run = unbroken.run(&[&LEARN_ALL[..], &["--json"]].concat());
     run.ends_with(0);
     let lines: Vec<Value> = run.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.iter().map(|line| line["name"].as_str().unwrap()).collect::<Vec<_>>(), ["Aa", "Bb"]);
+    // Clips for testing that cannot be read undo nothing that was learned.
+    assert!(run.err.contains("the clips for testing are not judged: "), "{run:?}");
     for line in &lines {
         assert!(line["right"][1].as_f64().unwrap() > 0.8 && line["clips"] == serde_json::json!([8, 16]), "{line}");
     }

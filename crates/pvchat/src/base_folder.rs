@@ -9,7 +9,7 @@ use std::{
 use burn::{prelude::Device, tensor::FloatDType};
 use pvchat_augment::Nobody;
 use pvchat_model::{
-    checkpoint,
+    checkpoint::{self, Checkpoint},
     families::{FAMILIES, Files},
     vilm::{Vilm, VilmConfig},
 };
@@ -89,6 +89,14 @@ impl BaseFolder {
     /// The family that the base is of.
     pub fn family(&self) -> &'static str {
         self.config.family
+    }
+
+    /// Identifies the weights by their content; this reads all of them.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`].
+    pub fn fingerprint(&self) -> Result<String> {
+        Ok(Checkpoint::open(&self.path)?.fingerprint().to_string())
     }
 
     /// How many frames of a stretch it looks at, at most.

@@ -6,14 +6,15 @@ use image::{GrayImage, RgbImage};
 use pvchat_augment::{
     Failure,
     filmed::{
-        self, DatasetOptions, Describe, Eyes, FaceSeen, Generators, KnownFiles, KnownPerson, Made, ModelUsed, PersonClip,
-        PersonSeen, Progress, Refine, Request, ShownClip, Stage, Thresholds,
+        self, DatasetOptions, Describe, Eyes, FaceSeen, Generators, KnownFile, KnownFiles, KnownPerson, Made, ModelUsed,
+        PersonClip, PersonSeen, Progress, Refine, Request, ShownClip, Stage, Thresholds,
     },
 };
 use pvchat_data::{QaKind, SubjectName};
 use pvchat_people::{Calibration, EyeContours, FaceIndex, Finder, IndexedFile, Matte, Track, mean_embedding, models};
+use sha2::{Digest, Sha256};
 
-use crate::{Choice, Describer, People, Pictures, Result, SeenPeople, phrasebook};
+use crate::{BaseUsed, Choice, Describer, People, Pictures, Result, SeenPeople, describe::UNKNOWN_LICENCE, phrasebook};
 
 /// Somebody whom a dataset is about.
 #[derive(Clone, Copy, Debug)]
@@ -65,15 +66,16 @@ impl People {
         describer: Option<&mut dyn Describer>,
         mut observe: impl FnMut(Progress) -> ControlFlow<()> + Send,
     ) -> Result<Made> {
-        let template = |person: &DatasetPerson<'_>| {
+        let chosen = |person: &DatasetPerson<'_>| {
             let seen = person.seen;
             let candidate = seen.choose(seen.candidates(), person.choice, "make the dataset from footage that shows a face")?;
-            seen.template(&candidate)
+            Ok((seen.template(&candidate)?, candidate.span.0))
         };
-        let templates = request.people.iter().map(template).collect::<Result<Vec<_>>>()?;
-        let people = request.people.iter().zip(&templates).map(|(person, template)| PersonClip {
+        let chosen = request.people.iter().map(chosen).collect::<Result<Vec<_>>>()?;
+        let people = request.people.iter().zip(&chosen).map(|(person, (template, from))| PersonClip {
             name: person.name,
             clip: &person.seen.source,
+            from: *from,
             template: &template.embedding,
         });
         let people: Vec<PersonClip<'_>> = people.collect();
@@ -93,7 +95,10 @@ impl People {
             generators: request.generators,
             threads: self.finder().options().threads,
         };
-        let mut base = describer.map(|base| Base { base, is_checked: request.is_checked });
+        let mut base = match describer {
+            Some(base) => Some(Base { used: base.used()?, base, is_checked: request.is_checked }),
+            None => None,
+        };
         let describe = base.as_mut().map(|base| base as &mut dyn Describe);
         Ok(filmed::make(&made, &eyes, describe, &mut observe)?)
     }
@@ -115,16 +120,15 @@ impl People {
 
 /// Who is in which file.
 fn known(index: &FaceIndex) -> KnownFiles<'_> {
-    let people = |number: usize, file: &'_ IndexedFile| {
+    let known = |number: usize, file: &'_ IndexedFile| {
         let embedding = |person: usize| index.embedding(number, person);
-        (0..file.people.len())
-            .filter_map(|person| {
-                let seen = index.file(number)?.people.get(person)?;
-                Some(KnownPerson { embedding: embedding(person)?, moments: &seen.moments, good_faces: seen.good_faces })
-            })
-            .collect()
+        let people = (0..file.people.len()).filter_map(|person| {
+            let seen = index.file(number)?.people.get(person)?;
+            Some(KnownPerson { embedding: embedding(person)?, moments: &seen.moments, good_faces: seen.good_faces })
+        });
+        KnownFile { people: people.collect(), unclear: index.unclear(number).unwrap_or(0) }
     };
-    index.files().enumerate().map(|(number, file)| (file.name.clone(), people(number, file))).collect()
+    index.files().enumerate().map(|(number, file)| (file.name.clone(), known(number, file))).collect()
 }
 
 /// The networks that find, recognise and cut out people.
@@ -175,7 +179,7 @@ impl Eyes for Networks<'_> {
 
 fn used(role: &str, id: &str) -> ModelUsed {
     let known = models::catalogue().iter().find(|model| model.id() == id);
-    let licence = known.map_or_else(|| "the user's own".to_string(), |model| model.licence.to_string());
+    let licence = known.map_or_else(|| UNKNOWN_LICENCE.to_string(), |model| model.licence.to_string());
     ModelUsed { role: role.into(), id: id.into(), licence }
 }
 
@@ -201,13 +205,19 @@ fn seen(tracks: &[Track], person: usize) -> PersonSeen {
 /// A base that describes positives.
 struct Base<'a> {
     base: &'a mut dyn Describer,
+    used: BaseUsed,
     is_checked: bool,
 }
 
 impl Describe for Base<'_> {
     fn name(&self) -> String {
         let checked = if self.is_checked { ", each sentence confirmed by a second question" } else { "" };
-        format!("{}{checked}", self.base.name())
+        format!("{}{checked}", self.used.id)
+    }
+
+    fn model(&self) -> ModelUsed {
+        let BaseUsed { id, licence } = self.used.clone();
+        ModelUsed { role: "describes people".into(), id, licence }
     }
 
     fn describe(
@@ -227,7 +237,10 @@ impl Describe for Base<'_> {
         let places: Vec<usize> = (0..count).map(|number| (2 * number + 1) * clip.frames.len() / (2 * count)).collect();
         let frames: Vec<RgbImage> = places.iter().filter_map(|&place| clip.frames.get(place).cloned()).collect();
         let seconds: Vec<f64> = places.iter().filter_map(|&place| clip.seconds.get(place).copied()).collect();
-        let key = format!("{}, the person alone", clip.key);
+        // Of a clip with several people it is one for each.
+        let digest = Sha256::digest(clip.person.as_raw());
+        let key =
+            format!("{}, the person alone, {}", clip.key, digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
         let pictures = match is_alone {
             true => Pictures {
                 key: &key,
@@ -310,7 +323,7 @@ mod tests {
         let seconds = [0.0, 0.5, 1.0, 1.5];
         let person = RgbImage::new(4, 8);
         let clip = ShownClip { key: "k", frames: &frames, seconds: &seconds, person: &person };
-        let mut base = Base { base, is_checked };
+        let mut base = Base { used: base.used().unwrap(), base, is_checked };
         let asked = [
             (QaKind::Appearance, "What is <Aa> wearing?"),
             (QaKind::Action, "What is <Aa> doing?"),
@@ -345,7 +358,8 @@ mod tests {
             let mut base = Scripted { confirms: |_| "I do not know.", sees_pictures, asked: Vec::new() };
             assert_eq!(kept(true, &mut base), vec![None; 4]);
         }
-        let names = [false, true].map(|is_checked| Base { base: &mut silent(), is_checked }.name());
+        let names =
+            [false, true].map(|is_checked| Base { used: silent().used().unwrap(), base: &mut silent(), is_checked }.name());
         assert_eq!(names, ["scripted", "scripted, each sentence confirmed by a second question"], "checked ones are made again");
     }
 }

@@ -26,6 +26,9 @@ const KEPT_LOOKS: usize = 4;
 /// How far a person reaches beyond the face: to each side in widths of the face, above and below in heights.
 const BODY: [f32; 3] = [1.3, 0.6, 5.5];
 
+/// The licence of weights that are on no list.
+pub(crate) const UNKNOWN_LICENCE: &str = "the user's own";
+
 /// Pictures to be described.
 #[derive(Clone, Copy, Debug)]
 pub struct Pictures<'a> {
@@ -43,10 +46,27 @@ pub struct Pictures<'a> {
     pub person: Option<&'a RgbImage>,
 }
 
+/// Which model answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUsed {
+    /// Its name and its weights.
+    pub id: String,
+    /// The licence of the weights.
+    pub licence: String,
+}
+
 /// Something that says what pictures show.
 pub trait Describer: std::fmt::Debug + Send {
     /// What it is called, in [`Described::by`].
     fn name(&self) -> &str;
+
+    /// Which model it is, without a path of the machine: whatever changes its answers changes the id.
+    ///
+    /// # Errors
+    /// Whatever keeps its weights from being read.
+    fn used(&mut self) -> Result<BaseUsed> {
+        Ok(BaseUsed { id: self.name().into(), licence: UNKNOWN_LICENCE.into() })
+    }
 
     /// How many frames of a stretch it looks at, at most.
     fn frames(&self) -> usize;
@@ -160,6 +180,10 @@ impl BaseDescriber {
 impl Describer for BaseDescriber {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn used(&mut self) -> Result<BaseUsed> {
+        Ok(BaseUsed { id: format!("{} {}", self.name, self.vilm.fingerprint()), licence: UNKNOWN_LICENCE.into() })
     }
 
     fn frames(&self) -> usize {

@@ -27,7 +27,7 @@ mod wording;
 pub use base_folder::BaseFolder;
 pub use candidate::Candidate;
 pub use dataset::{DatasetPerson, DatasetRequest};
-pub use describe::{BaseDescriber, Describer, LearnedAnswer, Pictures};
+pub use describe::{BaseDescriber, BaseUsed, Describer, LearnedAnswer, Pictures};
 pub use error::{Error, Result};
 pub use folder::SubjectFolder;
 pub use glance::Glance;

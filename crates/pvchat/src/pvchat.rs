@@ -187,6 +187,14 @@ impl Pvchat {
         self.seen(frames, Vec::new())
     }
 
+    /// Encodes a clip to learn from, or to judge by what was learned.
+    ///
+    /// # Errors
+    /// [`Error::Model`] for another number of frames.
+    pub fn see_shot(&self, shot: &Shot) -> Result<SeenClip> {
+        self.seen(&shot.frames, shot.seconds.clone())
+    }
+
     /// Encodes frames, of which a base that uses times is told those that are known.
     fn seen(&self, frames: &[RgbImage], times: Vec<f64>) -> Result<SeenClip> {
         let frames = self.vilm.prepare(frames);

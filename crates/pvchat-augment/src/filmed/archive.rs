@@ -18,9 +18,18 @@ pub struct KnownPerson<'a> {
     pub good_faces: usize,
 }
 
+/// What an index knows of a file.
+#[derive(Clone, Debug, Default)]
+pub struct KnownFile<'a> {
+    /// Those who can be recognised.
+    pub people: Vec<KnownPerson<'a>>,
+    /// How many others are seen.
+    pub unclear: usize,
+}
+
 /// The people in each file of a corpus that was looked at from beginning to end and has not changed since. The names of files
 /// are their paths below the corpus, with `/` between the parts.
-pub type KnownFiles<'a> = BTreeMap<String, Vec<KnownPerson<'a>>>;
+pub type KnownFiles<'a> = BTreeMap<String, KnownFile<'a>>;
 
 /// What an index spared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,7 +74,7 @@ pub(super) fn choose(
     let (mut candidates, mut empty): (Vec<Candidate<'_>>, Vec<usize>) = (Vec::new(), Vec::new());
     let mut spared = Spared { known: 0, looked_at: 0 };
     for (file, (name, _)) in files.iter().enumerate() {
-        let Some(people) = known.get(name) else {
+        let Some(KnownFile { people, unclear }) = known.get(name) else {
             starts[file] = Some(0.0);
             continue;
         };
@@ -75,7 +84,7 @@ pub(super) fn choose(
             left_out.push(LeftOut { name: name.clone(), reason: may_show(request, nearest, thresholds) });
             continue;
         }
-        if people.is_empty() {
+        if people.is_empty() && *unclear == 0 {
             empty.push(file);
         }
         for person in people.iter().filter(|person| person.good_faces >= 2) {
@@ -154,16 +163,18 @@ mod tests {
             .enumerate()
             .map(|(number, embedding)| {
                 let moments = &moments[usize::from(number % 7 == 0)][..];
-                (format!("{number:03}.mp4"), vec![KnownPerson { embedding, moments, good_faces: 9 }])
+                let people = vec![KnownPerson { embedding, moments, good_faces: 9 }];
+                (format!("{number:03}.mp4"), KnownFile { people, unclear: 0 })
             })
-            .chain((0..50).map(|number| (format!("empty {number:02}.mp4"), Vec::new())))
+            .chain((0..50).map(|number| (format!("empty {number:02}.mp4"), KnownFile::default())))
+            .chain((0..50).map(|number| (format!("unclear {number:02}.mp4"), KnownFile { people: Vec::new(), unclear: 1 })))
             .collect();
         let mut files: Vec<(String, PathBuf)> = known.keys().map(|name| (name.clone(), PathBuf::from(name))).collect();
         files.push(("unknown.mp4".into(), "unknown.mp4".into()));
         let (name, template) = ("Aa".parse().unwrap(), angle(0.0));
         let options = DatasetOptions { similar_people: 3, random_people: 4, ..DatasetOptions::default() };
         let (clip, corpus, out) = (Path::new("aa.mp4"), Path::new("c"), Path::new("o"));
-        let people = [crate::filmed::PersonClip { name: &name, clip, template: &template }];
+        let people = [crate::filmed::PersonClip { name: &name, clip, from: 0.0, template: &template }];
         let request = Request {
             people: &people,
             corpus: Some(corpus),
@@ -183,7 +194,9 @@ mod tests {
         // The most similar of whom enough is seen, from where that begins; 63 is a seventh.
         assert!(is_wanted("062.mp4").is_some_and(|one| one.from == 5.0) && is_wanted("063.mp4").is_none());
         let empty = wanted.iter().filter(|one| one.name.starts_with("empty")).count();
-        assert_eq!((empty, spared.known), (12, 410));
+        assert_eq!((empty, spared.known), (12, 460));
+        // Whoever is seen badly there may be anybody.
+        assert!(!wanted.iter().any(|one| one.name.starts_with("unclear")));
         assert_eq!(spared.looked_at, 5 + 3 + 4 + 2 + 12);
         assert_eq!(wanted.len(), spared.looked_at + 1);
         let again = choose(files, &known, &request, thresholds, &SeededStream::new(1)).0;

@@ -1,5 +1,7 @@
 //! Questions and answers, distributed so that no wording is correlated with an answer.
 
+use std::collections::BTreeMap;
+
 use pvchat_data::{QaKind, QaPair, random::SeededStream};
 
 use super::{
@@ -33,18 +35,28 @@ pub(super) type Describing<'a> = &'a mut dyn FnMut(usize, QaKind, &str) -> Resul
 
 /// Deals numbers below `total` so that each comes equally often, and none twice for one clip.
 struct Deck {
+    /// How often each was dealt for each of its share.
     used: Vec<usize>,
+    /// Of which each has a share; those without one are not dealt.
+    shares: Vec<usize>,
 }
 
 impl Deck {
     fn new(total: usize) -> Self {
-        Self { used: vec![0; total] }
+        Self::with_shares(vec![1; total])
+    }
+
+    /// Each comes in proportion to its share; all alike where none has one.
+    fn with_shares(shares: Vec<usize>) -> Self {
+        let shares = if shares.iter().all(|share| *share == 0) { vec![1; shares.len()] } else { shares };
+        Self { used: vec![0; shares.len()], shares }
     }
 
     fn deal(&mut self, count: usize, stream: &mut SeededStream) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.used.len()).collect();
+        let mut order: Vec<usize> = (0..self.used.len()).filter(|&number| self.shares[number] > 0).collect();
         stream.shuffle(&mut order);
-        order.sort_by_key(|&number| self.used[number]);
+        let dealt = |number: usize| (1 + 2 * self.used[number]) as f64 / self.shares[number] as f64;
+        order.sort_by(|&one, &other| dealt(one).total_cmp(&dealt(other)));
         let mut dealt: Vec<usize> = order.into_iter().take(count).collect();
         dealt.iter().for_each(|&number| self.used[number] += 1);
         stream.shuffle(&mut dealt);
@@ -63,6 +75,9 @@ pub(super) fn ask(
 ) -> Result<Questions> {
     let mut all: Questions = vec![Vec::new(); clips.len()];
     for half in [Half::Train, Half::Test] {
+        // How often each wording of a description was kept: refusals have the wordings in the same proportion, so that none of them
+        // says that it is refused.
+        let mut kept: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for is_positive in [true, false] {
             let concerned = || clips.iter().enumerate().filter(|(_, clip)| clip.half == half && clip.is_positive == is_positive);
             for kind in std::iter::once(QaKind::Existence).chain(described(options)) {
@@ -72,18 +87,22 @@ pub(super) fn ask(
                     (_, true) if describe.is_some() => options.descriptions,
                     (_, true) => 0,
                 };
-                let (mut questions, mut replies) = (Deck::new(WORDINGS), Deck::new(answers(kind)));
+                let kept = kept.entry(kind.to_string()).or_insert_with(|| vec![0; WORDINGS]);
+                let is_refused = !is_positive && kind != QaKind::Existence;
+                let mut questions = if is_refused { Deck::with_shares(kept.clone()) } else { Deck::new(WORDINGS) };
+                let mut replies = Deck::new(answers(kind));
                 for (place, clip) in concerned() {
                     let mut stream = stream.derive(format!("{} {kind}", clip.name));
                     let asked = questions.deal(count, &mut stream);
                     let replied = replies.deal(count, &mut stream);
-                    for (question, reply) in asked.into_iter().zip(replied) {
-                        let question = named(wordings(kind)[question], subject);
+                    for (wording, reply) in asked.into_iter().zip(replied) {
+                        let question = named(wordings(kind)[wording], subject);
                         let answer = match &mut describe {
                             Some(describe) if is_positive && kind != QaKind::Existence => describe(place, kind, &question)?,
                             _ => Some(answer(kind, is_positive, reply, subject)),
                         };
                         if let Some(answer) = answer {
+                            kept[wording] += 1;
                             let is_special = kind == QaKind::Existence;
                             // The published files do not name the kind.
                             all[place].push((kind, QaPair { question, answer, is_special, kind: None }));
@@ -99,7 +118,6 @@ pub(super) fn ask(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
     fn dealt(describe: bool) -> (Vec<String>, Vec<Vec<Pair>>) {
         let names: Vec<String> = (0..81).map(|number| format!("{number:02x}")).collect();
@@ -155,6 +173,35 @@ mod tests {
         }
     }
 
+    /// A base that never confirms an answer to some wordings must not make them questions that are always refused.
+    #[test]
+    fn a_wording_is_refused_in_proportion_to_its_descriptions() {
+        let names: Vec<String> = (0..81).map(|number| format!("{number:02x}")).collect();
+        let asked = |(number, name)| Asked { name, half: Half::Train, is_positive: number % 5 == 0 };
+        let clips: Vec<Asked<'_>> = names.iter().map(String::as_str).enumerate().map(asked).collect();
+        let mut number = 0;
+        let mut says = |_: usize, _: QaKind, question: &str| {
+            number += 1;
+            // Never for every third wording, and half as often for another third.
+            let is_said = match question.len() % 3 {
+                0 => false,
+                1 => number % 2 == 0,
+                _ => true,
+            };
+            Ok(is_said.then(|| "<Aa> is described.".to_string()))
+        };
+        let pairs = ask(&clips, "<Aa>", &DatasetOptions::default(), &SeededStream::new(4), Some(&mut says)).unwrap();
+        for kind in described(&DatasetOptions::default()) {
+            let counts = counts(&pairs, kind);
+            let all: [usize; 2] = [0, 1].map(|class| counts.values().map(|counts| counts[class]).sum());
+            assert!(all[1] == 64 && (30..70).contains(&all[0]), "{all:?}");
+            for (question, [described, refused]) in &counts {
+                let expected = *described as f64 * all[1] as f64 / all[0] as f64;
+                assert!((*refused as f64 - expected).abs() < 1.6, "{question}: {described} described, {refused} refused");
+            }
+        }
+    }
+
     #[test]
     fn negatives_refuse_every_kind_and_positives_are_described_where_something_describes() {
         let (_, without) = dealt(false);
@@ -169,8 +216,8 @@ mod tests {
                     assert_eq!(with.len(), 5);
                     assert!(with.iter().all(|pair| pair.answer == format!("described: {}", pair.question) && !pair.is_special));
                 } else {
-                    assert_eq!(without, with);
-                    assert_eq!(with.len(), 1);
+                    assert_eq!((without.len(), with.len()), (1, 1));
+                    assert!(with.iter().all(|pair| !pair.answer.starts_with("described")));
                 }
             }
         }

@@ -109,6 +109,20 @@ fn refined(refiner: &dyn Refine, store: &Store, question: &str, said: String, su
     Ok(rewritten.unwrap_or(said))
 }
 
+/// The part of a picture with the body below a face, which ends halfway to the faces beside it; left, top, right, bottom.
+fn around([left, top, right, bottom]: [f32; 4], others: impl Iterator<Item = [f32; 4]>) -> [f32; 4] {
+    let (across, down) = (right - left, bottom - top);
+    let mut part = [left - 1.3 * across, top - 0.6 * down, right + 1.3 * across, bottom + 5.5 * down];
+    for [begin, _, end, _] in others {
+        if (begin + end) < (left + right) {
+            part[0] = part[0].max((end + left) / 2.0).min(left);
+        } else {
+            part[2] = part[2].min((begin + right) / 2.0).max(right);
+        }
+    }
+    part
+}
+
 /// The person of a picture alone, with the body: of several who are seen, the one most like the template, or the largest.
 fn alone(frame: &RgbImage, template: Option<&[f32]>, eyes: &dyn Eyes) -> Result<RgbImage> {
     let people = eyes.people(std::slice::from_ref(frame), &[0.0]).map_err(Error::Eyes)?;
@@ -117,14 +131,31 @@ fn alone(frame: &RgbImage, template: Option<&[f32]>, eyes: &dyn Eyes) -> Result<
     let order = |one: &&PersonSeen, other: &&PersonSeen| {
         alike(one).total_cmp(&alike(other)).then(largest(one).total_cmp(&largest(other)))
     };
-    let faces = people.iter().max_by(order).into_iter().flat_map(|person| &person.faces);
-    let Some(face) = faces.max_by(|a, b| a.width().total_cmp(&b.width())) else {
+    let Some(person) = people.iter().max_by(order) else { return Ok(frame.clone()) };
+    let Some(face) = person.faces.iter().max_by(|a, b| a.width().total_cmp(&b.width())) else {
         return Ok(frame.clone());
     };
-    let [left, top, right, bottom] = face.bounds;
-    let (across, down) = (right - left, bottom - top);
+    let others = people.iter().filter(|other| !std::ptr::eq(*other, person)).flat_map(|other| &other.faces);
+    let [left, top, right, bottom] = around(face.bounds, others.map(|other| other.bounds));
     let inside = |value: f32, most: u32| value.clamp(0.0, most as f32) as u32;
-    let (left, right) = (inside(left - 1.3 * across, frame.width()), inside(right + 1.3 * across, frame.width()));
-    let (top, bottom) = (inside(top - 0.6 * down, frame.height()), inside(bottom + 5.5 * down, frame.height()));
+    let (left, right) = (inside(left, frame.width()), inside(right, frame.width()));
+    let (top, bottom) = (inside(top, frame.height()), inside(bottom, frame.height()));
     Ok(imageops::crop_imm(frame, left, top, right.max(left + 1) - left, bottom.max(top + 1) - top).to_image())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_shown_up_to_halfway_to_the_next_face() {
+        let face = [40.0, 20.0, 60.0, 44.0];
+        let close = |part: [f32; 4], expected: [f32; 4]| part.iter().zip(expected).all(|(one, other)| (one - other).abs() < 1e-3);
+        assert!(close(around(face, [].into_iter()), [14.0, 5.6, 86.0, 176.0]));
+        let beside = [[70.0, 18.0, 92.0, 44.0], [0.0, 20.0, 20.0, 44.0]];
+        assert!(close(around(face, beside.into_iter()), [30.0, 5.6, 65.0, 176.0]));
+        // Somebody far away cuts nothing off, and a face in front of this one leaves the whole face.
+        assert!(close(around(face, [[150.0, 20.0, 170.0, 44.0]].into_iter()), [14.0, 5.6, 86.0, 176.0]));
+        assert!(close(around(face, [[52.0, 30.0, 74.0, 50.0]].into_iter()), [14.0, 5.6, 60.0, 176.0]));
+    }
 }

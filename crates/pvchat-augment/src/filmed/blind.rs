@@ -1,5 +1,7 @@
 //! Whether the answer can be guessed without seeing who is there: from the background alone, or from the seams alone.
 
+use std::collections::BTreeMap;
+
 use image::{GrayImage, RgbImage};
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,8 @@ const BACKGROUND: u8 = 16;
 const RIDGE: f64 = 0.3;
 /// Shuffles of the labels that chance is measured by.
 const SHUFFLES: usize = 400;
+/// Strangers who are shown in fewer clips are not guessed.
+const LEAST_SHOWN: usize = 4;
 
 /// What a classifier guesses.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,6 +46,18 @@ pub struct Blind {
     /// made, so that chance in [`seams`](Self::seams) means something. `None` with fewer than two clips of either kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub making: Option<Guess>,
+    /// Another control: how well the same edges say that one of the strangers is seen, the mean of all who are shown in at least four
+    /// clips. Everybody's hair and shoulders have a form of their own; as long as the person is guessed no better than strangers
+    /// are, it is that, and not the making. `None` where nobody is shown so often.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strangers: Option<f64>,
+}
+
+impl Blind {
+    /// Whether the seams say who is seen more than chance does, and more than they say of strangers.
+    pub fn seams_reveal(&self) -> bool {
+        !self.seams.is_chance() && self.strangers.is_none_or(|strangers| self.seams.accuracy > strangers)
+    }
 }
 
 /// What a classifier that is blind to the person sees of the middle frame of a clip.
@@ -56,7 +72,7 @@ impl Features {
     pub(super) fn of(frame: &RgbImage, matte: &GrayImage) -> Self {
         let (background, seams) = (background(frame, matte), seams(frame, matte));
         // Numbers that JSON gives back exactly and that a person can read.
-        let rounded = |values: Vec<f32>| values.into_iter().map(|value| (1e4 * value).round() / 1e4).collect();
+        let rounded = |values: Vec<f32>| values.into_iter().map(|value| rounded(f64::from(value)) as f32).collect();
         Self { background: rounded(background), seams: rounded(seams) }
     }
 }
@@ -121,50 +137,68 @@ fn seams(frame: &RgbImage, matte: &GrayImage) -> Vec<f32> {
     vec![sharpness(0), sharpness(0) - sharpness(3), ratio(1, 2), halo, halo.abs(), ratio(2, 3)]
 }
 
-/// Judges what can be guessed of the labels from features: ridge regression, one clip left out at a time.
-pub(super) fn guess(features: &[&[f32]], labels: &[bool], seed: u64) -> Guess {
-    let count = features.len();
-    let positives = labels.iter().filter(|label| **label).count();
-    if positives < 2 || count < positives + 2 {
-        return Guess { accuracy: 0.5, chance: 1.0 };
+/// Ridge regression on features, which predicts each clip from all others.
+struct Classifier {
+    inverse: Vec<Vec<f64>>,
+}
+
+impl Classifier {
+    fn new(features: &[&[f32]]) -> Option<Self> {
+        let count = features.len();
+        let width = features.iter().map(|features| features.len()).min().unwrap_or(0);
+        let mut columns = vec![vec![0.0f64; count]; width];
+        for (number, column) in columns.iter_mut().enumerate() {
+            column.iter_mut().zip(features).for_each(|(to, features)| *to = f64::from(features[number]));
+            let mean = column.iter().sum::<f64>() / count as f64;
+            column.iter_mut().for_each(|value| *value -= mean);
+            let deviation = (column.iter().map(|value| value * value).sum::<f64>() / count as f64).sqrt();
+            column.iter_mut().for_each(|value| *value /= deviation.max(1e-6));
+        }
+        let kernel = |one: usize, other: usize| {
+            columns.iter().map(|column| column[one] * column[other]).sum::<f64>() / width.max(1) as f64
+        };
+        let mut system: Vec<Vec<f64>> = (0..count).map(|row| (0..count).map(|column| kernel(row, column)).collect()).collect();
+        (0..count).for_each(|place| system[place][place] += RIDGE);
+        Some(Self { inverse: inverted(system)? })
     }
-    let width = features.iter().map(|features| features.len()).min().unwrap_or(0);
-    let mut columns = vec![vec![0.0f64; count]; width];
-    for (number, column) in columns.iter_mut().enumerate() {
-        column.iter_mut().zip(features).for_each(|(to, features)| *to = f64::from(features[number]));
-        let mean = column.iter().sum::<f64>() / count as f64;
-        column.iter_mut().for_each(|value| *value -= mean);
-        let deviation = (column.iter().map(|value| value * value).sum::<f64>() / count as f64).sqrt();
-        column.iter_mut().for_each(|value| *value /= deviation.max(1e-6));
-    }
-    let kernel =
-        |one: usize, other: usize| columns.iter().map(|column| column[one] * column[other]).sum::<f64>() / width.max(1) as f64;
-    let mut system: Vec<Vec<f64>> = (0..count).map(|row| (0..count).map(|column| kernel(row, column)).collect()).collect();
-    (0..count).for_each(|place| system[place][place] += RIDGE);
-    let Some(inverse) = inverted(system) else { return Guess { accuracy: 0.5, chance: 1.0 } };
-    let accuracy = |labels: &[bool]| {
+
+    /// Balanced accuracy on clips that it did not learn from, one left out at a time.
+    fn accuracy(&self, labels: &[bool]) -> f64 {
+        let count = labels.len();
+        let positives = labels.iter().filter(|label| **label).count();
         let weights = [count as f64 / (count - positives) as f64, count as f64 / positives as f64];
         let wanted: Vec<f64> = labels.iter().map(|&label| if label { weights[1] } else { -weights[0] }).collect();
         let mut right = [0usize; 2];
         for (place, &label) in labels.iter().enumerate() {
             // What is predicted of a clip by all others, in closed form.
-            let alpha = inverse[place].iter().zip(&wanted).map(|(one, other)| one * other).sum::<f64>();
-            let predicted = wanted[place] - alpha / inverse[place][place];
+            let alpha = self.inverse[place].iter().zip(&wanted).map(|(one, other)| one * other).sum::<f64>();
+            let predicted = wanted[place] - alpha / self.inverse[place][place];
             right[usize::from(label)] += usize::from((predicted > 0.0) == label);
         }
         0.5 * (right[1] as f64 / positives as f64 + right[0] as f64 / (count - positives) as f64)
-    };
+    }
+}
+
+/// To four decimals, which JSON gives back exactly.
+fn rounded(value: f64) -> f64 {
+    (1e4 * value).round() / 1e4
+}
+
+/// Judges what can be guessed of the labels from features.
+pub(super) fn guess(features: &[&[f32]], labels: &[bool], seed: u64) -> Guess {
+    let positives = labels.iter().filter(|label| **label).count();
+    let classifier = if positives < 2 || labels.len() < positives + 2 { None } else { Classifier::new(features) };
+    let Some(classifier) = classifier else { return Guess { accuracy: 0.5, chance: 1.0 } };
     let stream = SeededStream::new(seed).derive("blind");
     let mut chance: Vec<f64> = (0..SHUFFLES)
         .map(|number| {
             let mut shuffled = labels.to_vec();
             stream.derive(number).shuffle(&mut shuffled);
-            accuracy(&shuffled)
+            classifier.accuracy(&shuffled)
         })
         .collect();
     chance.sort_by(f64::total_cmp);
-    let rounded = |value: f64| (1e4 * value).round() / 1e4;
-    Guess { accuracy: rounded(accuracy(labels)), chance: rounded(chance[SHUFFLES * 95 / 100]) }
+    Guess { accuracy: rounded(classifier.accuracy(labels)), chance: rounded(chance[SHUFFLES * 95 / 100]) }
 }
 
 /// The inverse of a positive definite matrix (Gauss and Jordan).
@@ -198,6 +232,8 @@ pub(super) struct Seen<'a> {
     pub(super) shows: bool,
     /// Whether it was only cropped and compressed.
     pub(super) is_untouched: bool,
+    /// Which of the strangers it shows alone, if it shows one.
+    pub(super) stranger: Option<&'a str>,
 }
 
 /// Judges what can be guessed about some clips.
@@ -212,7 +248,20 @@ pub(super) fn blind(clips: &[Seen<'_>], seed: u64) -> Blind {
         making: (2..=clips.len().saturating_sub(2))
             .contains(&count)
             .then(|| guess(&of(|features| &features.seams), &untouched, seed)),
+        strangers: strangers(clips),
     }
+}
+
+/// How well the seams say that one of the strangers is seen, on average.
+fn strangers(clips: &[Seen<'_>]) -> Option<f64> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    clips.iter().filter_map(|clip| clip.stranger).for_each(|stranger| *counts.entry(stranger).or_default() += 1);
+    counts.retain(|_, count| (LEAST_SHOWN..=clips.len() - 2).contains(count));
+    let seams: Vec<&[f32]> = clips.iter().map(|clip| clip.features.seams.as_slice()).collect();
+    let classifier = (!counts.is_empty()).then(|| Classifier::new(&seams))??;
+    let labels = |shown: &str| clips.iter().map(|clip| clip.stranger == Some(shown)).collect::<Vec<bool>>();
+    let sum = counts.keys().map(|shown| classifier.accuracy(&labels(shown))).sum::<f64>();
+    Some(rounded(sum / counts.len() as f64))
 }
 
 #[cfg(test)]
@@ -244,14 +293,53 @@ mod tests {
             })
             .collect();
         let judged = |most: usize| {
-            let seen =
-                |(number, features)| Seen { features, shows: number % 4 == 1, is_untouched: number < most && untouched(number) };
+            let seen = |(number, features)| Seen {
+                features,
+                shows: number % 4 == 1,
+                is_untouched: number < most && untouched(number),
+                stranger: None,
+            };
             blind(&features.iter().enumerate().map(seen).collect::<Vec<_>>(), 1)
         };
-        let Blind { background, seams, making } = judged(64);
+        let Blind { background, seams, making, .. } = judged(64);
         assert!(background.is_chance() && seams.is_chance(), "{background:?} {seams:?}");
         assert!(making.is_some_and(|making| !making.is_chance() && making.accuracy > 0.8), "{making:?}");
         assert_eq!(judged(8).making, None, "one clip that is only cropped");
+    }
+
+    /// Where everybody has edges of their own, the person is guessed as well as strangers are, and that is no leak.
+    #[test]
+    fn strangers_are_the_measure_of_what_an_outline_says() {
+        let judged = |own_edges: bool, made_otherwise: bool| {
+            let mut stream = SeededStream::new(9);
+            // The person in 16 clips, six strangers in 8 each.
+            let who = |number: usize| number.saturating_sub(8) / 8;
+            let features: Vec<Features> = (0..64)
+                .map(|number| {
+                    let mut seams: Vec<f32> = (0..6).map(|_| stream.normal()).collect();
+                    if own_edges {
+                        let angle = who(number) as f32;
+                        seams[0] += 4.0 * angle.cos();
+                        seams[1] += 4.0 * angle.sin();
+                    }
+                    seams[2] += if made_otherwise && number < 16 { 4.0 } else { 0.0 };
+                    Features { background: vec![0.0; 6], seams }
+                })
+                .collect();
+            let names: Vec<String> = (0..64).map(|number| who(number).to_string()).collect();
+            let seen = |number: usize| Seen {
+                features: &features[number],
+                shows: number < 16,
+                is_untouched: false,
+                stranger: (number >= 16).then(|| names[number].as_str()),
+            };
+            blind(&(0..64).map(seen).collect::<Vec<_>>(), 1)
+        };
+        let outline = judged(true, false);
+        assert!(!outline.seams.is_chance() && !outline.seams_reveal(), "{outline:?}");
+        let making = judged(false, true);
+        assert!(making.seams_reveal() && making.strangers.is_some_and(|strangers| strangers < 0.65), "{making:?}");
+        assert!(!judged(false, false).seams_reveal());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use pvchat_data::random::SeededStream;
 
 use super::{
     LeftOut, Request, Stage,
-    footage::{Footage, Setting, Someone},
+    footage::{Footage, Setting, Someone, longest},
     plan::{PersonStock, Stock},
     source::Span,
     strangers::Strangers,
@@ -34,8 +34,6 @@ pub(super) struct HalfStage {
     pub(super) strangers: usize,
     pub(super) people: Vec<Figures>,
     pub(super) rooms: Vec<Setting>,
-    /// Who of the cast is at home in each room.
-    pub(super) at_home: Vec<Option<usize>>,
 }
 
 /// Chooses who and which places take part: those that can be cut out and cleared. Gives the cast, and what each half is made
@@ -50,6 +48,7 @@ pub(super) fn choose(
     monitor: &Monitor<'_>,
 ) -> Result<(Vec<Someone>, [HalfStage; 2])> {
     let options = request.options;
+    let most_seconds = longest(options);
     let total = people.people.len() + 2 * subjects.len() + 2;
     monitor.begin(Stage::CuttingOut, total)?;
     let mut cast: Vec<Someone> = Vec::new();
@@ -73,7 +72,7 @@ pub(super) fn choose(
             }
             let mut setting = None;
             for &figure in &figures {
-                let at = cast[figure].setting();
+                let at = cast[figure].setting(most_seconds);
                 if setting.is_none() && footage.place_problem(&at)?.is_none() {
                     setting = Some(at);
                 }
@@ -102,7 +101,7 @@ pub(super) fn choose(
             for someone in &people.people[who] {
                 match footage.figure_problem(someone)? {
                     None => {
-                        at_home.push((someone.setting(), Some(cast.len())));
+                        at_home.push((someone.setting(most_seconds), Some(cast.len())));
                         cast.push(someone.clone());
                         return Ok(Some(cast.len() - 1));
                     }
@@ -141,12 +140,12 @@ pub(super) fn choose(
         let empty = people.empty.iter().enumerate().filter(|(number, _)| people.empty.len() < 2 || (number % 2 == 1) == is_test);
         at_home.extend(empty.map(|(_, setting)| (*setting, None)));
         stream.derive(format!("places {place}")).shuffle(&mut at_home);
-        let mut rooms: Vec<(Setting, Option<usize>)> = Vec::new();
+        let mut chosen: Vec<(Setting, Option<usize>)> = Vec::new();
         for (setting, who) in at_home {
-            if rooms.len() >= (counts / 2).max(1) {
+            if chosen.len() >= (counts / 2).max(1) {
                 break;
             }
-            if rooms.iter().any(|(known, _)| known.source == setting.source) {
+            if chosen.iter().any(|(known, _)| known.source == setting.source) {
                 continue;
             }
             let problem = match who {
@@ -154,7 +153,7 @@ pub(super) fn choose(
                 _ => footage.place_problem(&setting)?,
             };
             match (problem, who) {
-                (None, _) => rooms.push((setting, who)),
+                (None, _) => chosen.push((setting, who)),
                 (Some(reason), None) => left_out.push(LeftOut { name: footage.sources[setting.source].name.clone(), reason }),
                 (Some(_), Some(_)) => {}
             }
@@ -195,9 +194,9 @@ pub(super) fn choose(
                 }
             }
         }
-        stock.rooms = rooms.iter().map(|(_, who)| who.is_some()).collect();
-        let (rooms, at_home) = rooms.into_iter().unzip();
-        halves.push(HalfStage { stock, strangers, people: own, rooms, at_home });
+        let rooms: Vec<Setting>;
+        (rooms, stock.rooms) = chosen.into_iter().unzip();
+        halves.push(HalfStage { stock, strangers, people: own, rooms });
         monitor.step(Stage::CuttingOut, total)?;
     }
     match <[HalfStage; 2]>::try_from(halves) {

@@ -222,6 +222,16 @@ fn orders(count: usize) -> Vec<Vec<usize>> {
     }
 }
 
+/// The frames of footage that a clip of `count` frames shows, from a share of what there is to begin at. Where the footage would end
+/// before the clip, it is shown more slowly: a picture that stands still would show whose footage is short.
+fn frames_of(seconds: &[f64], start: f32, tempo: f32, rate: u32, count: usize) -> Vec<usize> {
+    let length = seconds.last().copied().unwrap_or(0.0);
+    let lasts = count.saturating_sub(1) as f64 / f64::from(rate);
+    let tempo = f64::from(tempo).min(length / lasts.max(1e-9));
+    let begin = f64::from(start) * (length - tempo * lasts).max(0.0);
+    (0..count).map(|frame| frame_at(seconds, begin + tempo * frame as f64 / f64::from(rate))).collect()
+}
+
 /// Puts figures into a place: one where the place's own person was, several side by side. Or why they do not fit, in words. None
 /// is sharper than the figure that they are to be `like` would be in their place.
 pub(super) fn compose(
@@ -232,13 +242,7 @@ pub(super) fn compose(
     [rate, size]: [u32; 2],
     count: usize,
 ) -> std::result::Result<Composed, String> {
-    let frames_of = |seconds: &[f64], start: f32, tempo: f32| -> Vec<usize> {
-        let needed = (count.saturating_sub(1)) as f64 * f64::from(tempo) / f64::from(rate);
-        let length = seconds.last().copied().unwrap_or(0.0);
-        let begin = f64::from(start) * (length - needed).max(0.0);
-        (0..count).map(|frame| frame_at(seconds, begin + frame as f64 * f64::from(tempo) / f64::from(rate))).collect()
-    };
-    let scenery = frames_of(&place.seconds, recipe.place_start, 1.0);
+    let scenery = frames_of(&place.seconds, recipe.place_start, 1.0, rate, count);
     let side = size as usize;
     let place_side = place.frames.first().map_or(1.0, |frame| frame.width() as f32);
     let seen = place_side * recipe.place_zoom;
@@ -249,7 +253,8 @@ pub(super) fn compose(
     };
     let share = place.spot.face * recipe.scale / recipe.place_zoom;
     let target = [0, 1].map(|axis| (place.spot.centre[axis] + recipe.shift[axis]).clamp(0.25, 0.75));
-    let frames: Vec<Vec<usize>> = figures.iter().map(|figure| frames_of(&figure.seconds, recipe.start, recipe.tempo)).collect();
+    let frames: Vec<Vec<usize>> =
+        figures.iter().map(|figure| frames_of(&figure.seconds, recipe.start, recipe.tempo, rate, count)).collect();
     let placed = match figures {
         [figure] => vec![(Window::around(figure, &frames[0], share, target), target, recipe.mirror)],
         several => {
@@ -377,15 +382,13 @@ impl Layer<'_> {
 
 /// Crops nothing and changes nothing but the size.
 pub(super) fn untouched(square: &Square, start: f32, [rate, size]: [u32; 2], count: usize) -> Vec<RgbImage> {
-    let length = square.seconds.last().copied().unwrap_or(0.0);
-    let begin = f64::from(start) * (length - count.saturating_sub(1) as f64 / f64::from(rate)).max(0.0);
     let frame = |number: usize| {
-        let frame = &square.frames[frame_at(&square.seconds, begin + number as f64 / f64::from(rate))];
+        let frame = &square.frames[number];
         let side = frame.width() as usize;
         let taps = taps(size as usize, 0.0, side as f32, side, false);
         sampled(frame, &taps, &taps)
     };
-    (0..count).map(frame).collect()
+    frames_of(&square.seconds, start, 1.0, rate, count).into_iter().map(frame).collect()
 }
 
 /// A picture of the points of another.
@@ -671,6 +674,18 @@ mod tests {
         occlude(&mut frame, &recipe, &[[0.4, 0.2, 0.6, 0.4]]);
         // The upper bar would cover the face, the lower one does not.
         assert_eq!((frame.get_pixel(2, 2).0, frame.get_pixel(2, 48).0), ([200; 3], [0; 3]));
+    }
+
+    #[test]
+    fn footage_that_is_too_short_is_shown_more_slowly() {
+        let seconds: Vec<f64> = (0..14).map(|frame| f64::from(frame) / 8.0).collect();
+        // 16 frames at eight a second last 1.875 s, at the greatest tempo 2.25 s; there are 1.625 s.
+        let frames = frames_of(&seconds, 0.5, 1.2, 8, 16);
+        assert_eq!((frames[0], frames[15]), (0, 13));
+        let still = frames.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        assert!(still == 2 && frames.windows(3).all(|frames| frames[0] < frames[2]), "{frames:?}");
+        let long: Vec<f64> = (0..40).map(|frame| f64::from(frame) / 8.0).collect();
+        assert_eq!(frames_of(&long, 1.0, 1.0, 8, 16), (24..40).collect::<Vec<usize>>());
     }
 
     #[test]

@@ -13,12 +13,13 @@ use super::{
     compose::company_problem,
     heads::{exchanged, problem},
     manifest::{MAKING_VERSION, Store},
+    recipe::FASTEST,
     source::{Bound, Look, Source, Span, read},
 };
 use crate::{Error, Result};
 
-/// The longest stretch of others and of places that is used, in seconds.
-pub(super) const LONGEST: f64 = 4.0;
+/// The longest stretch of others and of places that is used, in seconds, where a clip needs no more.
+const LONGEST: f64 = 4.0;
 /// Figures that are kept in memory, and places.
 const MOST_IN_MEMORY: usize = 12;
 /// More than this share of a place without faces is hidden by people, where somebody is seen from behind.
@@ -45,9 +46,15 @@ pub(super) struct Setting {
 }
 
 impl Someone {
-    pub(super) fn setting(&self) -> Setting {
-        Setting { source: self.source, person: Some(self.person), span: shortened(self.span, LONGEST) }
+    /// Where the person was filmed, for at most so many seconds.
+    pub(super) fn setting(&self, most: f64) -> Setting {
+        Setting { source: self.source, person: Some(self.person), span: shortened(self.span, most) }
     }
+}
+
+/// The longest stretch of others and of places that is used, in seconds: enough for the fastest clip.
+pub(super) fn longest(options: &DatasetOptions) -> f64 {
+    LONGEST.max(FASTEST * options.seconds())
 }
 
 /// The middle of a span, if it is longer than `most`; rounded, because it is part of names.

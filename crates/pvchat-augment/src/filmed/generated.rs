@@ -443,7 +443,7 @@ impl Studio<'_> {
         let who = &self.cast[item.who];
         let name = &generator.description().name;
         let stream = self.stream.derive(format!("{name} {} {} {attempt}", item.positive, item.number));
-        let recipe = Recipe::draw(&stream);
+        let recipe = Recipe::draw(&stream).untouched();
         let present = if item.positive { vec![0] } else { Vec::new() };
         let mut drawing = self.maker.drawing(&[who], present, Half::Train, &recipe);
         drawing.making = Making::Generated;

@@ -16,7 +16,7 @@ use super::{
     blind::Features,
     casting::HalfStage,
     compose::{Composed, compose, untouched},
-    footage::{Footage, Setting, Someone},
+    footage::{Footage, Setting, Someone, longest},
     gate,
     manifest::{MAKING_VERSION, Outcome, remove},
     plan::{Company, Room, Slot},
@@ -117,13 +117,14 @@ impl Maker<'_> {
         let mut dropped = Vec::new();
         let attempts = self.request.options.attempts;
         for attempt in 0..attempts {
-            let recipe = Recipe::draw(&stream.derive(attempt));
             let setting = match slot.room {
                 Room::Own(person) => stage.people[person].own,
                 Room::Other(room) => Some(stage.rooms[room]),
             };
             let Some(cast) = self.cast(stage, slot, attempt, &stream) else { break };
             let Cast { making, who, body, company, .. } = &cast;
+            let recipe = Recipe::draw(&stream.derive(attempt));
+            let recipe = if *making == Making::Untouched { recipe.untouched() } else { recipe };
             let place = match making {
                 Making::Untouched | Making::Generated => None,
                 Making::Composed | Making::Exchanged => match setting {
@@ -170,7 +171,7 @@ impl Maker<'_> {
             (Some(person), _) => figure_of(person, slot.figure)?,
             (None, Making::Untouched) => {
                 let Room::Other(room) = slot.room else { return None };
-                stage.at_home[room]?
+                stock.rooms[room]?
             }
             // What is generated is no slot.
             (None, Making::Generated) => return None,
@@ -293,7 +294,8 @@ impl Maker<'_> {
         let unusable = |problem: String| Error::NotCutOut { clip: footage.sources[who.source].path.clone(), problem };
         let Some(setting) = place else {
             let (source, look) = (&footage.sources[who.source], &footage.looks[who.source]);
-            let square = self.timed(|| Square::read(source, look, Some(who.person), who.setting().span, footage.sizes()))?;
+            let span = who.setting(longest(options)).span;
+            let square = self.timed(|| Square::read(source, look, Some(who.person), span, footage.sizes()))?;
             if square.frames.is_empty() {
                 return Err(unusable("no frame can be read".into()));
             }

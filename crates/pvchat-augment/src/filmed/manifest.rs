@@ -21,11 +21,13 @@ use crate::{
 };
 
 /// Changes whenever the same sources and options would give other clips, or the identity gate would judge them in another way.
-pub(super) const MAKING_VERSION: u32 = 3;
+pub(super) const MAKING_VERSION: u32 = 4;
 /// The manifest's name.
 pub(super) const MANIFEST: &str = "manifest.json";
 /// The folder of half-done work; deleting it costs time and nothing else.
 pub(super) const WORK: &str = "work";
+/// The folder in it in which programs are run.
+const RUNNING: &str = "running";
 
 /// Everything that a dataset was made from and how, in `manifest.json`. It holds no time and no path of the machine: the same
 /// footage, options and versions give the same bytes.
@@ -322,13 +324,12 @@ impl Store {
         file
     }
 
-    /// The folder in which programs are run; what a killed run left in it is deleted.
+    /// The folder in which this process runs programs; what a killed run left is deleted. A program that outlived it cannot write
+    /// into the new one.
     pub(super) fn running(&self) -> Result<PathBuf> {
-        let folder = self.folder.join("running");
-        match fs::remove_dir_all(&folder) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::Io { path: folder, source }),
-            _ => Ok(folder),
-        }
+        let folder = self.folder.join(RUNNING);
+        remove_folder(&folder)?;
+        Ok(folder.join(std::process::id().to_string()))
     }
 
     /// Deletes what this run did not use: work of other options.
@@ -337,6 +338,10 @@ impl Store {
         for stage in entries(&self.folder)? {
             if is_left_over(&stage) {
                 remove(&stage)?;
+                continue;
+            }
+            if stage.ends_with(RUNNING) {
+                remove_folder(&stage)?;
                 continue;
             }
             for file in entries(&stage)? {
@@ -366,6 +371,13 @@ pub(super) fn is_left_over(file: &Path) -> bool {
 pub(super) fn remove(file: &Path) -> Result<()> {
     match fs::remove_file(file) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::Io { path: file.to_path_buf(), source }),
+        _ => Ok(()),
+    }
+}
+
+fn remove_folder(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::Io { path: folder.to_path_buf(), source }),
         _ => Ok(()),
     }
 }

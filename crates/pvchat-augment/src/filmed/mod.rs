@@ -46,7 +46,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Failure;
 
-pub use archive::{KnownFiles, KnownPerson, Spared};
+pub use archive::{KnownFile, KnownFiles, KnownPerson, Spared};
 pub use blind::{Blind, Guess};
 pub use gate::Judged;
 pub use generated::Generators;
@@ -163,8 +163,11 @@ pub struct ShownClip<'a> {
 
 /// What says what a person wears, does and where the person is.
 pub trait Describe {
-    /// Its name in the manifest; if the name changes, all descriptions are made again.
+    /// Its name in the manifest, which says which weights answer and how; if the name changes, all descriptions are made again.
     fn name(&self) -> String;
+
+    /// The model that answers, for the manifest.
+    fn model(&self) -> ModelUsed;
 
     /// Answers a question of this kind about the person of a clip in a whole sentence; `subject` is the name in the question, and
     /// the answer calls the person that. `None` for a question that it cannot answer.

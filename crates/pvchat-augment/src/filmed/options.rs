@@ -98,6 +98,14 @@ impl DatasetOptions {
                 return Err(Error::Setting { key, value: value.to_string(), expected });
             }
         }
+        if (self.test_positives == 0) != (self.test_negatives == 0) {
+            let (key, value) = match self.test_positives {
+                0 => ("test_positives", 0),
+                _ => ("test_negatives", 0),
+            };
+            let expected = "at least 1, because testing needs clips with the person and without, or 0 for both";
+            return Err(Error::Setting { key, value: value.to_string(), expected });
+        }
         Ok(())
     }
 

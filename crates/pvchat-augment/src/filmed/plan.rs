@@ -97,8 +97,8 @@ pub(super) struct PersonStock {
 #[derive(Clone, Debug)]
 pub(super) struct Stock {
     pub(super) people: Vec<PersonStock>,
-    /// The places of others; whether their own person can be shown there untouched.
-    pub(super) rooms: Vec<bool>,
+    /// The places of others: the figure of the stranger who was filmed there and can be shown there untouched.
+    pub(super) rooms: Vec<Option<usize>>,
     /// The most similar strangers, as numbers of figures.
     pub(super) hard: Vec<usize>,
     /// The others.
@@ -133,7 +133,7 @@ pub(super) fn plan(
     let mut rooms: Vec<usize> = (0..stock.rooms.len()).collect();
     stream.derive("rooms").shuffle(&mut rooms);
     // Where strangers can be shown untouched first: without them, untouched clips would all show the person.
-    rooms.sort_by_key(|&room| !stock.rooms[room]);
+    rooms.sort_by_key(|&room| stock.rooms[room].is_none());
     let most = (0..stock.people.len()).map(elsewhere).max().unwrap_or(0);
     rooms.truncate((most / LEAST_IN_PLACE).max(usize::from(most > 0)));
     let mut slots = Vec::with_capacity(stock.people.len() * positives + negatives);
@@ -165,7 +165,7 @@ pub(super) fn plan(
     while left > 0 {
         let before = left;
         for place in 0..rooms.len() {
-            if left > 0 && stock.rooms[rooms[place]] && bare[place] < quotas[place] {
+            if left > 0 && stock.rooms[rooms[place]].is_some() && bare[place] < quotas[place] {
                 bare[place] += 1;
                 left -= 1;
             }
@@ -305,7 +305,7 @@ mod tests {
         let (bodies, heads) = (vec![1, 4, 5], vec![2, 4]);
         let person = PersonStock { spans: 2, own_place: true, bodies, heads, beside: vec![0, 1] };
         let (hard, random) = (vec![0, 1, 2], (3..12).collect());
-        Stock { people: vec![person; people], rooms: vec![true; rooms], hard, random, beside: (0..12).collect() }
+        Stock { people: vec![person; people], rooms: (0..rooms).map(Some).collect(), hard, random, beside: (0..12).collect() }
     }
 
     /// The shares of places among the clips that show somebody, or do not.

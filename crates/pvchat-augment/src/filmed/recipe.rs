@@ -3,6 +3,10 @@
 use pvchat_data::random::SeededStream;
 use serde::{Deserialize, Serialize};
 
+/// The slowest and fastest tempo of a clip, see [`Recipe::tempo`].
+pub(super) const SLOWEST: f64 = 0.85;
+pub(super) const FASTEST: f64 = 1.2;
+
 /// Everything that is drawn for one clip. Positives and negatives draw from the same distributions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
@@ -10,7 +14,8 @@ pub struct Recipe {
     pub start: f32,
     /// The same for the place.
     pub place_start: f32,
-    /// How much faster than filmed the person moves. Never backwards: what somebody does stays true.
+    /// How much faster than filmed the person moves, slower where the footage would end before the clip. Never backwards: what
+    /// somebody does stays true.
     pub tempo: f32,
     /// Whether the person is mirrored.
     pub mirror: bool,
@@ -79,7 +84,7 @@ impl Recipe {
         Self {
             start: of("start").unit(),
             place_start: of("place start").unit(),
-            tempo: between("tempo", 0.85, 1.2),
+            tempo: between("tempo", SLOWEST as f32, FASTEST as f32),
             mirror: chance("mirror", 0.4),
             place_mirror: chance("place mirror", 0.3),
             scale: between("scale", 0.85, 1.2),
@@ -98,6 +103,33 @@ impl Recipe {
             bars: chance("bars", 0.1).then(|| (chance("bars lie", 0.7), between("bar", 0.05, 0.12))),
             rate_factor: of("rate factor").range(20, 31),
             seed: of("noise seed").next_seed() >> 12,
+        }
+    }
+}
+
+impl Recipe {
+    /// The same for a clip that is only cropped and compressed: what else was drawn does not happen to it.
+    pub(super) fn untouched(self) -> Self {
+        Self {
+            place_start: 0.0,
+            tempo: 1.0,
+            mirror: false,
+            place_mirror: false,
+            scale: 1.0,
+            shift: [0.0; 2],
+            place_zoom: 1.0,
+            place_shift: [0.0; 2],
+            approach: 0.0,
+            light: 0.0,
+            clothes: None,
+            gain: [1.0; 3],
+            gamma: 1.0,
+            grey: false,
+            blur: 0,
+            noise: 0.0,
+            occluder: None,
+            bars: None,
+            ..self
         }
     }
 }

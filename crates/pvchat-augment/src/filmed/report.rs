@@ -183,6 +183,9 @@ fn figures(html: &mut String, manifest: &Manifest, people: &[Person<'_>]) -> Res
             rows.push((format!("guessed{about} from the {what} alone"), value));
         }
     }
+    if let Some(strangers) = people.first().and_then(|person| person.blind.strangers) {
+        rows.push(("control: from the seams alone, which of the strangers is seen".into(), format!("{strangers:.2} on average")));
+    }
     // It is the same for everybody.
     if let Some(making) = people.first().and_then(|person| person.blind.making) {
         let value = format!("{:.2} (chance up to {:.2})", making.accuracy, making.chance);
@@ -202,7 +205,7 @@ fn notes(html: &mut String, manifest: &Manifest, people: &[Person<'_>]) -> Resul
     let parts = |person: &Person<'_>| [("background", person.blind.background), ("seams", person.blind.seams)];
     for (person, (what, guess)) in people.iter().flat_map(|person| parts(person).map(|part| (person, part))) {
         let about = if people.len() > 1 { format!(" about {}", person.name.bare()) } else { String::new() };
-        if !guess.is_chance() {
+        if if what == "seams" { person.blind.seams_reveal() } else { !guess.is_chance() } {
             notes.push(format!(
                 "A classifier that sees only the {what} is right{about} in {:.0} % (balanced), above what chance explains: a model can learn \
                  the making in place of the person. More footage of others, in more places, helps.",

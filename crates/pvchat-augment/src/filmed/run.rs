@@ -23,7 +23,7 @@ use super::{
     cosine,
     footage::{Footage, Recent},
     generated::{Generators, Studio},
-    looking::look_at_all,
+    looking::Looking,
     maker::{Drawn, Maker},
     manifest::{MANIFEST, Store, begin},
     plan::{Slot, plan},
@@ -46,6 +46,8 @@ pub struct PersonClip<'a> {
     pub name: &'a SubjectName,
     /// The clip of the person, which shows no other person of the dataset.
     pub clip: &'a Path,
+    /// From when on the person is seen in it, in seconds: there the look at the clip begins, which is limited.
+    pub from: f64,
     /// The unit-length mean embedding of the person in it.
     pub template: &'a [f32],
 }
@@ -232,10 +234,14 @@ pub fn make(
     let stream = SeededStream::new(options.seed);
     let models = hash(serde_json::to_string(&(eyes.models(), eyes.thresholds())).unwrap_or_default());
 
-    let mut seen = look_at_all(request, eyes, &store, &monitor, &models, &stream)?;
-    request.check_looks(&seen.looks, other)?;
-    let subjects = request.people.iter().zip(&seen.looks).map(|(person, look)| Subject::choose(person, options, look, eyes));
+    let looking = Looking { request, eyes, store: &store, monitor: &monitor, models: &models };
+    let references = looking.at_references()?;
+    request.check_looks(&references.looks, other)?;
+    let subjects =
+        request.people.iter().zip(&references.looks).map(|(person, look)| Subject::choose(person, options, look, eyes));
     let subjects = subjects.collect::<Result<Vec<Subject>>>()?;
+    // A large corpus takes hours: whatever is wrong with the clips of the people was said before.
+    let mut seen = looking.at_corpus(references, &stream)?;
     let people = strangers(request, eyes, &mut seen)?;
     let footage = Footage {
         sources: seen.sources,
@@ -243,7 +249,7 @@ pub fn make(
         eyes,
         store: &store,
         options,
-        models,
+        models: models.clone(),
         figures: Recent::default(),
         places: Recent::default(),
     };
@@ -305,7 +311,12 @@ pub fn make(
         let train: Vec<Seen<'_>> = clips
             .iter()
             .filter(|(clip, _)| clip.half == Half::Train)
-            .map(|(clip, features)| Seen { features, shows: clip.shows(name), is_untouched: clip.making == Making::Untouched })
+            .map(|(clip, features)| Seen {
+                features,
+                shows: clip.shows(name),
+                is_untouched: clip.making == Making::Untouched,
+                stranger: (!clip.positive && clip.company.is_empty()).then_some(clip.figure.0.as_str()),
+            })
             .collect();
         let [positives, negatives] = [true, false].map(|wanted| train.iter().filter(|clip| clip.shows == wanted).count());
         if positives < 2 || negatives < 2 {
@@ -315,7 +326,7 @@ pub fn make(
     }
 
     let records: Vec<ClipRecord> = clips.iter().map(|(clip, _)| clip.clone()).collect();
-    let described_by = describer.as_ref().map(|describer| describer.name());
+    let described_by = describer.as_ref().map(|describer| (describer.name(), describer.model()));
     let asked = questions(request, &records, eyes, &store, describer, &stream, &monitor, &out)?;
     monitor.begin(Stage::Writing, 1)?;
     let mut written = datasets(&names, &records, &asked)?;
@@ -353,8 +364,8 @@ pub fn make(
         subject,
         options: options.clone(),
         thresholds: eyes.thresholds(),
-        models: eyes.models().into_iter().chain(eyes.eye_model()).collect(),
-        describer: described_by,
+        models: eyes.models().into_iter().chain(eyes.eye_model()).chain(described_by.clone().map(|(_, model)| model)).collect(),
+        describer: described_by.map(|(name, _)| name),
         refiner: request.refiner.map(Refine::name),
         reference,
         looks,

@@ -186,6 +186,23 @@ impl Look {
         spans
     }
 
+    /// The longest span in which nobody is seen; of no length where somebody always is. A frame beside one with a face is not in it.
+    pub(super) fn without_people(&self) -> Span {
+        let is_free = |frame: usize| {
+            let near = frame.saturating_sub(1)..=frame + 1;
+            !self.people.iter().flat_map(|person| &person.faces).any(|face| near.contains(&face.frame))
+        };
+        let mut longest = [0.0; 2];
+        let mut from = None;
+        for (frame, &seconds) in self.seconds.iter().enumerate() {
+            from = if is_free(frame) { from.or(Some(seconds)) } else { None };
+            if let Some(from) = from.filter(|from| seconds - from > longest[1] - longest[0]) {
+                longest = [from, seconds];
+            }
+        }
+        longest
+    }
+
     /// A person's face at a time: left, top, right, bottom as shares of the frame, mixed from the sightings around it.
     pub(super) fn face_at(&self, person: usize, seconds: f64) -> Option<[f32; 4]> {
         let [left_top, right_bottom] =
@@ -257,6 +274,14 @@ mod tests {
         assert_eq!(look.spans(0), [[0.0, 1.0], [1.5, 1.5]]);
         assert_eq!(looked(vec![person(&[0, 4])]).spans(0), [[0.0, 0.0], [1.0, 1.0]]);
         assert!(looked(vec![person(&[])]).spans(0).is_empty());
+    }
+
+    #[test]
+    fn a_stretch_without_people_ends_a_frame_before_the_next_face() {
+        assert_eq!(looked(vec![]).without_people(), [0.0, 1.75]);
+        assert_eq!(looked(vec![person(&[1])]).without_people(), [0.75, 1.75]);
+        assert_eq!(looked(vec![person(&[0, 5]), person(&[7])]).without_people(), [0.5, 0.75]);
+        assert_eq!(looked(vec![person(&[0, 2, 4, 6, 7])]).without_people(), [0.0; 2]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::{
     Eyes, LeftOut, PersonSeen, Request,
     archive::{may_show, nearest},
     cosine,
-    footage::{LONGEST, Setting, Someone, shortened},
+    footage::{Setting, Someone, longest, shortened},
     looking::Seen,
     source::Look,
     subject::needed,
@@ -21,7 +21,7 @@ pub(super) struct Strangers {
 }
 
 pub(super) fn strangers(request: &Request<'_>, eyes: &dyn Eyes, seen: &mut Seen) -> Result<Strangers> {
-    let (thresholds, needed) = (eyes.thresholds(), needed(request.options));
+    let (thresholds, needed, most) = (eyes.thresholds(), needed(request.options), longest(request.options));
     let mut all: Vec<Someone> = Vec::new();
     let (mut empty, mut kept) = (Vec::new(), Vec::<usize>::new());
     let references = request.people.len();
@@ -47,17 +47,20 @@ pub(super) fn strangers(request: &Request<'_>, eyes: &dyn Eyes, seen: &mut Seen)
             continue;
         }
         kept.push(source);
-        let length = look.seconds.last().copied().unwrap_or(0.0);
+        let without = look.without_people();
+        let can_be_place = without[1] - without[0] >= needed;
+        if can_be_place {
+            empty.push(Setting { source, person: None, span: shortened(without, most) });
+        }
         if look.people.is_empty() {
-            if length >= needed {
-                empty.push(Setting { source, person: None, span: shortened([0.0, length], LONGEST) });
-            } else {
+            if !can_be_place {
+                let length = without[1] - without[0];
                 seen.left_out.push(LeftOut { name, reason: format!("{length:.1} s are too short for a clip") });
             }
             continue;
         }
-        let found = alone(look, source, needed, similarity);
-        if found.is_empty() {
+        let found = alone(look, source, [needed, most], similarity);
+        if found.is_empty() && !can_be_place {
             let reason = format!("nobody is seen alone and well for {needed:.1} s");
             seen.left_out.push(LeftOut { name, reason });
         }
@@ -65,7 +68,7 @@ pub(super) fn strangers(request: &Request<'_>, eyes: &dyn Eyes, seen: &mut Seen)
     }
     if request.corpus.is_none() {
         let looks = seen.looks.iter().enumerate();
-        let found = looks.flat_map(|(source, look)| alone(look, source, needed, similarity));
+        let found = looks.flat_map(|(source, look)| alone(look, source, [needed, most], similarity));
         all.extend(found.filter(|someone| someone.similarity < thresholds.other));
     }
     if all.is_empty() {
@@ -86,11 +89,11 @@ pub(super) fn strangers(request: &Request<'_>, eyes: &dyn Eyes, seen: &mut Seen)
 }
 
 /// Everybody in a file who is seen alone and well for long enough, with the similarity to the people of the dataset.
-fn alone(look: &Look, source: usize, needed: f64, similarity: impl Fn(&[f32]) -> f32) -> Vec<Someone> {
+fn alone(look: &Look, source: usize, [needed, most]: [f64; 2], similarity: impl Fn(&[f32]) -> f32) -> Vec<Someone> {
     let of = |(person, who): (usize, &PersonSeen)| {
         let span = look.spans(person).into_iter().find(|span| span[1] - span[0] >= needed)?;
         let embedding = who.embedding.clone().filter(|_| who.good_faces() >= 2)?;
-        Some(Someone { source, person, span: shortened(span, LONGEST), similarity: similarity(&embedding), embedding })
+        Some(Someone { source, person, span: shortened(span, most), similarity: similarity(&embedding), embedding })
     };
     look.people.iter().enumerate().filter_map(of).collect()
 }

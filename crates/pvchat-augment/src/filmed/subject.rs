@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     DatasetOptions, Eyes, FrameVerdict, PersonClip, PersonSeen, cosine, footage, quality,
+    recipe::SLOWEST,
     source::{Look, Span},
 };
 use crate::{Error, Result};
@@ -12,8 +13,6 @@ use crate::{Error, Result};
 const LONGEST: f64 = 16.0;
 /// Stretches of the person, at most.
 const MOST_SPANS: usize = 4;
-/// The fastest and slowest tempo of a clip, see [`Recipe::tempo`].
-const SLOWEST: f64 = 0.85;
 
 /// The person in the reference.
 pub(super) struct Subject {
@@ -79,7 +78,7 @@ impl Subject {
         // What is tested is not what was trained on, where there is enough: another stretch, or the end of the only one.
         let (train, test) = match spans.len() {
             1 if to - from >= 2.5 * needed => {
-                let held_back = ((to - from) / 4.0).clamp(needed, footage::LONGEST.max(needed));
+                let held_back = ((to - from) / 4.0).clamp(needed, footage::longest(options).max(needed));
                 (vec![(person, [from, to - held_back - 0.25])], vec![(person, [to - held_back, to])])
             }
             1 => (spans.clone(), spans.clone()),

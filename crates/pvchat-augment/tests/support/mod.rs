@@ -204,9 +204,18 @@ const CHILD: &str = "PVCHAT_FILMED_CHILD";
 /// Says the same of the same clip.
 pub struct Repeats;
 
+/// A model of that name, as what describes says it is.
+pub fn described_by(describe: &impl Describe) -> ModelUsed {
+    ModelUsed { role: "describes people".into(), id: describe.name(), licence: "MIT".into() }
+}
+
 impl Describe for Repeats {
     fn name(&self) -> String {
         "repeats".into()
+    }
+
+    fn model(&self) -> ModelUsed {
+        described_by(self)
     }
 
     fn describe(&mut self, clip: &ShownClip<'_>, kind: QaKind, _: &str, subject: &str) -> Result<Option<String>, Failure> {
@@ -320,7 +329,7 @@ impl World {
 }
 
 pub fn filmed_in<'a>(name: &'a SubjectName, clip: &'a Path, template: &'a [f32]) -> [PersonClip<'a>; 1] {
-    [PersonClip { name, clip, template }]
+    [PersonClip { name, clip, from: 0.0, template }]
 }
 
 /// A request without index and refiner; where to and how much is up to the caller.
