@@ -12,6 +12,7 @@ use pvchat::{
     data::random::SeededStream,
     eval::{
         accuracy::{ClipClass, ExistenceAnswer, ExistenceScore, balanced_difference, balanced_estimate},
+        controls::{ControlCheck, Verdict},
         presence::Presence,
         table::{Table, fraction, with_interval},
     },
@@ -154,8 +155,9 @@ fn shares(rows: &[Row], threshold: f32) -> [String; 4] {
     })
 }
 
-/// The tables of an examination, and paired differences from the way `against`.
-pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<()> {
+/// The tables of an examination, paired differences from the way `against`, and of each way of learning whether it beats every
+/// control; these come back.
+pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<Vec<(String, Verdict)>> {
     let all: Vec<&Row> = all.iter().filter(|row| row.exam == exam).collect();
     let mut ways: Vec<&str> = Vec::new();
     for row in &all {
@@ -221,13 +223,15 @@ pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<()> {
     ];
     columns.extend(against.map(|way| format!("against `{way}` [95 %]")));
     let mut differences = Table::new(columns.iter().map(String::as_str));
+    let mut verdicts = Vec::new();
     let is_control = |way: &str| way.ends_with(ZEROED) || way.ends_with(ANOTHERS);
     for way in ways.iter().filter(|way| way.starts_with("learned") && !is_control(way)) {
         let rows = of(way);
         let mut cells = vec![(*way).to_string()];
         let controls = [ZEROED, ANOTHERS].map(|control| format!("{way}{control}"));
-        for baseline in [DESCRIBED, POOLED, READ_OUTS].into_iter().chain(controls.iter().map(String::as_str)).chain(against) {
-            let its = of(baseline);
+        let mut checks = Vec::new();
+        for name in [DESCRIBED, POOLED, READ_OUTS].into_iter().chain(controls.iter().map(String::as_str)).chain(against) {
+            let its = of(name);
             if its.is_empty() {
                 cells.push("-".into());
                 continue;
@@ -236,13 +240,22 @@ pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<()> {
             let both = rows.iter().filter_map(|row| Some((same(&its, row)?.clone(), row.clone())));
             let (baseline, own): (Vec<Row>, Vec<Row>) = both.unzip();
             let [baseline, own] = [answers(&baseline, threshold(&its)), answers(&own, 0.5)];
-            let difference = balanced_difference(&baseline, &own, RESAMPLES, &mut stream);
-            cells.push(with_interval(difference?));
+            let margin = balanced_difference(&baseline, &own, RESAMPLES, &mut stream)?;
+            cells.push(with_interval(margin));
+            // The read-outs see a person as no user can, and another way of learning is no control.
+            if [DESCRIBED, POOLED].contains(&name) || is_control(name) {
+                checks.push(ControlCheck {
+                    control: name.strip_prefix(*way).unwrap_or(name).trim_start_matches(", ").into(),
+                    margin,
+                });
+            }
         }
         differences.row(cells);
+        verdicts.push(((*way).to_string(), Verdict { checks }));
     }
     if !differences.is_empty() {
         println!("{}", differences.to_markdown());
     }
-    Ok(())
+    verdicts.iter().for_each(|(way, verdict)| println!("{way}: {verdict}"));
+    Ok(verdicts)
 }

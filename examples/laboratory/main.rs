@@ -21,18 +21,21 @@ use pvchat::{
     augment::{
         Nobody,
         exchange::{ExchangeConfig, Exchanged, Making, Strangers},
-        questions::{self, Aspect},
     },
     data::random::SeededStream,
     miniature::{
         corpus::{self, empty_scenes},
         exam::{self, Cast, Character, Counts},
-        words,
     },
     model::{sight::Sight, vilm::Vilm},
     nn::device::default_device,
 };
-use pvchat_examples::{controls::zeroed, examination::Outcome, exit_code, progress::bar};
+use pvchat_examples::{
+    controls::{Description, zeroed},
+    examination::Outcome,
+    exit_code,
+    progress::bar,
+};
 use seen::{cosine, pooled, read_outs};
 use settings::{Arguments, Command, Data, Learning, Mode, learned, options};
 use variants::{USUAL, Variant};
@@ -75,7 +78,13 @@ fn run(arguments: &Arguments) -> Outcome<()> {
             };
             Laboratory::new()?.newcomers(arguments, learning, &own, (*founders, *founders_exam))
         }
-        Command::Table { against } => table(&rows(&arguments.answers)?, arguments.exam, against.as_deref()),
+        Command::Table { against, controls } => {
+            let verdicts = table(&rows(&arguments.answers)?, arguments.exam, against.as_deref())?;
+            match verdicts.iter().find(|(_, verdict)| *controls && !verdict.passed()) {
+                Some((way, verdict)) => Err(format!("{way}: {verdict}").into()),
+                None => Ok(()),
+            }
+        }
     }
 }
 
@@ -413,16 +422,8 @@ impl Laboratory {
             refused: false,
         };
         let seen = pvchat.see(reference)?;
-        let view = pvchat.vilm().with_subjects(&[]);
-        let ask = |clip: &SeenClip, question: &str| -> Outcome<String> {
-            let reading = view.read(&clip.memory, &[])?;
-            Ok(view.generate(&reading, question, &view.default_options(), |_| ControlFlow::Continue(()))?.text)
-        };
-        let said = ask(&seen, &questions::question(Aspect::Face, 0, questions::GENERIC_SUBJECTS[0]))?;
-        let features: Vec<String> =
-            said.trim_start_matches("the person has a ").trim_end_matches(" .").split(" , ").map(str::to_string).collect();
-        let question = questions::question(Aspect::Existence, 0, &words::someone(&features));
-        let described = examination.asked(|clip| Ok(if ask(clip, &question)?.starts_with("yes") { 1.0 } else { 0.0 }))?;
+        let description = Description::of(pvchat, &seen)?;
+        let described = examination.asked(|clip| Ok(f32::from(u8::from(description.is_in(pvchat, clip)?))))?;
         let start = pvchat.vilm().blank_subject(&"Aa".parse::<SubjectName>()?, &SeededStream::new(0))?;
         let blank = examination.asked(|clip| Ok(pvchat.presence(&start, clip)?))?;
         let mut rows = vec![row(DESCRIBED, described), row("before learning", blank)];

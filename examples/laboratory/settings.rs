@@ -22,7 +22,7 @@ pub struct Arguments {
     /// Characters of the examination.
     #[arg(long, default_value_t = 8, global = true)]
     pub characters: usize,
-    /// Seed of the characters: 2026 for trying things out, 2028 for the final figures.
+    /// Seed of the characters: 2026 for trying things out, 2029 for the final figures.
     #[arg(long, default_value_t = 2026, global = true)]
     pub exam: u64,
     /// Made clips to learn a character from, half with the character and half without.
@@ -82,6 +82,10 @@ pub enum Command {
         /// Also the paired differences from the way of this name.
         #[arg(long, value_name = "WAY")]
         against: Option<String>,
+        /// Fails when a way of learning does not clearly beat every control: the description in the prompt, the cosine of pooled
+        /// features, its tokens zeroed, another's tokens.
+        #[arg(long)]
+        controls: bool,
     },
 }
 

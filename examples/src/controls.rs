@@ -1,12 +1,15 @@
 //! Controls of an examination: what is answered without the clip, without the person, or about somebody else. If a control does
 //! as well as a learned subject, the figures measure something else.
 
+use std::ops::ControlFlow;
+
 use image::{Rgb, RgbImage};
 use pvchat::{
     Pvchat, SeenClip, Subject, SubjectName,
     augment::questions::{self, Aspect},
     data::random::SeededStream,
     eval::accuracy::ExistenceAnswer,
+    miniature::words,
     model::personal::PersonalTensors,
     nn::device::default_device,
 };
@@ -31,6 +34,7 @@ pub fn controls(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject])
         ("another subject's name", another_name(pvchat, candidates, subjects, &others)?),
         ("no video", existence(pvchat, &blind(pvchat, candidates)?, subjects)?),
         ("question only", question_only(pvchat, candidates, subjects)?),
+        ("a description in the prompt", described(pvchat, candidates)?),
     ]
     .map(|(name, answers)| (format!("control: {name}"), answers))
     .into())
@@ -98,6 +102,45 @@ fn question_only(pvchat: &Pvchat, candidates: &[Candidate], subjects: &[Subject]
     };
     let guesses = subjects.iter().map(guess).collect::<Outcome<Vec<f32>>>()?;
     answered(candidates, &guesses, |guess, _| Ok(*guess))
+}
+
+/// What the base says about the face in a clip, in a question in place of a name: what anybody can do who learns nothing.
+pub struct Description {
+    question: String,
+}
+
+impl Description {
+    /// The description of the person in a reference clip.
+    ///
+    /// # Errors
+    /// What asking reports.
+    pub fn of(pvchat: &Pvchat, reference: &SeenClip) -> Outcome<Self> {
+        let question = questions::question(Aspect::Face, 0, questions::GENERIC_SUBJECTS[0]);
+        let said = Self::asked(pvchat, reference, &question)?;
+        let features: Vec<String> =
+            said.trim_start_matches("the person has a ").trim_end_matches(" .").split(" , ").map(str::to_string).collect();
+        Ok(Self { question: questions::question(Aspect::Existence, 0, &words::someone(&features)) })
+    }
+
+    /// Whether the base says that somebody like that is in a clip.
+    ///
+    /// # Errors
+    /// What asking reports.
+    pub fn is_in(&self, pvchat: &Pvchat, clip: &SeenClip) -> Outcome<bool> {
+        Ok(Self::asked(pvchat, clip, &self.question)?.starts_with("yes"))
+    }
+
+    fn asked(pvchat: &Pvchat, clip: &SeenClip, question: &str) -> Outcome<String> {
+        let view = pvchat.vilm().with_subjects(&[]);
+        let reading = view.read(&clip.memory, &[])?;
+        Ok(view.generate(&reading, question, &view.default_options(), |_| ControlFlow::Continue(()))?.text)
+    }
+}
+
+fn described(pvchat: &Pvchat, candidates: &[Candidate]) -> Outcome<Vec<ExistenceAnswer>> {
+    let descriptions =
+        candidates.iter().map(|one| Description::of(pvchat, &one.reference)).collect::<Outcome<Vec<Description>>>()?;
+    answered(candidates, &descriptions, |description, seen| Ok(f32::from(u8::from(description.is_in(pvchat, seen)?))))
 }
 
 /// Subjects whose parameters are noise.

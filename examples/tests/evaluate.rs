@@ -61,6 +61,7 @@ fn what_does_not_beat_every_control_fails_with_their_names() {
         "another subject's name",
         "no video",
         "question only",
+        "a description in the prompt",
     ];
     for control in controls {
         for text in [&said, &error] {

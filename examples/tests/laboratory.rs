@@ -1,0 +1,77 @@
+//! The machinery of every claim of the laboratory, with two characters and few steps: what it says then is not of interest.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+/// Cargo builds examples together with tests and puts them beside the folder of these.
+fn program() -> PathBuf {
+    let folder = std::env::current_exe().unwrap().parent().and_then(Path::parent).unwrap().join("examples");
+    let program = folder.join(format!("laboratory{}", std::env::consts::EXE_SUFFIX));
+    assert!(program.exists(), "{} is not built; run `cargo build --examples` with the same options", program.display());
+    program
+}
+
+const FEW: [&str; 6] = ["--image-steps", "1", "--clip-steps", "2", "--batch", "8"];
+
+fn laboratory(answers: &Path, arguments: &[&str]) -> Output {
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/plain");
+    let mut program = Command::new(program());
+    program.arg("--base").arg(base).arg("--answers").arg(answers).args(["--characters", "2", "--clips", "24"]).args(arguments);
+    program.output().unwrap()
+}
+
+fn lines(file: &Path) -> Vec<serde_json::Value> {
+    fs::read_to_string(file).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn people_are_learned_alone_and_together_and_every_control_can_fail_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let answers = folder.path().join("answers.jsonl");
+    let run = |arguments: &[&str]| {
+        let output = laboratory(&answers, arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    run(&[&["together", "--group", "2"][..], &FEW].concat());
+    let together = lines(&answers);
+    assert_eq!(together.len(), 2 * 3, "each character with own, zeroed and another's tokens");
+    run(&[&["learn", "--data", "random"][..], &FEW].concat());
+    let all = lines(&answers);
+    assert_eq!(all.len(), together.len() + 2 * (4 + 2), "four ways without learning, learned and zeroed");
+    assert!(all.iter().all(|row| row["clips"].as_array().unwrap().len() == 80));
+    // What is there is not computed again.
+    run(&[&["learn", "--data", "random"][..], &FEW].concat());
+    assert_eq!(lines(&answers).len(), all.len());
+
+    let table = run(&["table"]);
+    for way in ["the base's description in the prompt", "before learning", "cosine of the mean of the grid's tokens"] {
+        assert!(table.contains(way), "{table}");
+    }
+    // Three steps teach nothing, and then nothing is beaten.
+    let output = laboratory(&answers, &["table", "--controls"]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{error}");
+    let controls = [
+        "the base's description in the prompt",
+        "cosine of the mean of the grid's tokens",
+        "tokens and rows zeroed",
+        "another's tokens and rows",
+    ];
+    let failed = table.lines().find(|line| line.contains("2 people with one bridge: FAILED: not clearly better than ")).unwrap();
+    assert!(controls.iter().filter(|control| failed.contains(**control)).count() >= 3, "{failed}");
+    assert!(error.contains("FAILED: not clearly better than "), "{error}");
+}
+
+/// The published answers are those of people who were learned, and they beat every control.
+#[test]
+fn the_answers_that_are_kept_pass_every_control() {
+    let answers = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/plain/answers.jsonl");
+    let output = laboratory(&answers, &["--exam", "2029", "table", "--controls"]);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("4 people with one bridge: passed: every control is beaten"), "{said}");
+}
