@@ -361,3 +361,33 @@ impl EncoderPretraining {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pvchat_nn::device::default_device;
+
+    use super::*;
+    use crate::words::DESCRIBED_ATTRIBUTES;
+
+    /// Which attributes are labels at all, and whether any two clips are said to show one person.
+    fn told(supervision: Supervision) -> (Vec<usize>, bool) {
+        let scenes = draw_scenes(8, supervision, &mut SeededStream::new(3));
+        let batch = EncoderBatch::render(&scenes, &supervision.encoder(), &default_device().unwrap());
+        let sums: Vec<f32> = batch.identity_targets.sum_dim(0).into_data().iter::<f32>().collect();
+        let mut offset = 0;
+        let has_labels = |size: &usize| {
+            offset += size;
+            sums[offset - size..offset].iter().sum::<f32>() > 0.0
+        };
+        let labelled: Vec<bool> = ATTRIBUTE_SIZES.iter().map(has_labels).collect();
+        let labels = (0..labelled.len()).filter(|&attribute| labelled[attribute]).collect();
+        (labels, batch.same_pairs > 0.0)
+    }
+
+    #[test]
+    fn a_base_that_describes_is_told_nothing_about_who_anybody_is() {
+        assert_eq!(told(Supervision::Descriptions), (DESCRIBED_ATTRIBUTES.to_vec(), false));
+        assert_eq!(told(Supervision::People), ((0..ATTRIBUTE_SIZES.len()).collect(), true));
+        assert_eq!(Supervision::Descriptions.encoder().identity_width, None);
+    }
+}
