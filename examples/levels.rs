@@ -11,7 +11,7 @@ use pvchat::{
     augment::ClipKind,
     data::random::SeededStream,
     eval::{
-        accuracy::{ExistenceScore, balanced_difference, balanced_estimate},
+        accuracy::{ExistenceAnswer, ExistenceScore, balanced_difference, balanced_estimate},
         bootstrap::Resampler,
         curve::{Judgement, calibrate, curve, equal_error},
         table::{Table, fraction, with_interval},
@@ -50,6 +50,9 @@ struct Arguments {
     /// How to learn, as JSON (the fields of `LearnOptions`, those left out as usual), in place of `LearnOptions::other_looks`.
     #[arg(long, value_name = "FILE", requires = "learn")]
     options: Option<PathBuf>,
+    /// Seeds of learning; with several, each is a replicate, and intervals are over characters.
+    #[arg(long, default_value_t = 1, requires = "learn")]
+    seeds: u64,
     /// Levels to learn for, by their names as in `another-style`; all of them without any.
     #[arg(long, value_name = "LEVEL", value_parser = level, value_delimiter = ',', requires = "learn")]
     only: Vec<Level>,
@@ -130,19 +133,25 @@ fn learning(pvchat: &Pvchat, arguments: &Arguments, name: &SubjectName) -> Outco
         "random",
     ];
     let (mut table, mut stream) = (Table::new(columns), SeededStream::new(arguments.exam).derive("levels"));
-    let mut people = LearnedPeople { pvchat, name, options, learned: Vec::new() };
+    let mut people = LearnedPeople { pvchat, name, options, learned: Vec::new(), refused: 0 };
     let levels = if arguments.only.is_empty() { &Level::ALL[..] } else { &arguments.only };
     let progress = bar("levels", levels.len());
     for &level in levels {
         let mut candidates = Exam { characters: arguments.characters, seed: arguments.exam, level }.candidates(pvchat)?;
         accept(&mut candidates);
         let before = existence(pvchat, &candidates, &enrolled(pvchat, &candidates, name)?)?;
-        let subjects = candidates.iter().map(|one| people.learned(one)).collect::<Outcome<Vec<[Subject; 2]>>>()?;
         let mut cells = vec![level.name().to_string(), with_interval(balanced_estimate(&before, RESAMPLES, &mut stream))];
+        let before: Vec<ExistenceAnswer> = (0..arguments.seeds).flat_map(|_| before.clone()).collect();
+        let mut all = [Vec::new(), Vec::new()];
+        for seed in 0..arguments.seeds {
+            let subjects = candidates.iter().map(|one| people.learned(one, seed)).collect::<Outcome<Vec<[Subject; 2]>>>()?;
+            for (checked, answers) in all.iter_mut().enumerate() {
+                let subjects: Vec<Subject> = subjects.iter().map(|both| both[checked].clone()).collect();
+                answers.extend(existence(pvchat, &candidates, &subjects)?);
+            }
+        }
         let mut score = ExistenceScore::default();
-        for checked in [0, 1] {
-            let subjects: Vec<Subject> = subjects.iter().map(|both| both[checked].clone()).collect();
-            let after = existence(pvchat, &candidates, &subjects)?;
+        for after in all {
             cells.push(with_interval(balanced_estimate(&after, RESAMPLES, &mut stream)));
             cells.push(with_interval(balanced_difference(&before, &after, RESAMPLES, &mut stream)?));
             score = ExistenceScore::of(&after);
@@ -156,23 +165,27 @@ fn learning(pvchat: &Pvchat, arguments: &Arguments, name: &SubjectName) -> Outco
     let kept = people.learned.iter().filter(|one| one.kept).count();
     let seconds: f64 = people.learned.iter().map(|one| one.seconds).sum();
     println!(
-        "learned {} times in {:.0} s each; what was learned was kept {kept} times",
+        "learned {} times in {:.0} s each; what was learned was kept {kept} times, refused and enrolled in place of it {} times",
         people.learned.len(),
-        seconds / people.learned.len().max(1) as f64
+        seconds / people.learned.len().max(1) as f64,
+        people.refused
     );
     Ok(())
 }
 
-/// Characters, each learned once from a reference: most levels share it.
+/// Characters, each learned once from a reference with a seed: most levels share it.
 struct LearnedPeople<'a> {
     pvchat: &'a Pvchat,
     name: &'a SubjectName,
     options: LearnOptions,
     learned: Vec<LearnedPerson>,
+    /// How often the self-check refused what was learned; the program then says to enrol.
+    refused: usize,
 }
 
 struct LearnedPerson {
     reference: Vec<RgbImage>,
+    seed: u64,
     /// What is kept, and what was learned.
     subjects: [Subject; 2],
     kept: bool,
@@ -181,13 +194,25 @@ struct LearnedPerson {
 
 impl LearnedPeople<'_> {
     /// What `pvchat learn` would keep of a character, and what was learned.
-    fn learned(&mut self, candidate: &Candidate) -> Outcome<[Subject; 2]> {
+    fn learned(&mut self, candidate: &Candidate, seed: u64) -> Outcome<[Subject; 2]> {
         let reference = &candidate.reference.frames;
-        if let Some(known) = self.learned.iter().find(|known| known.reference == *reference) {
+        if let Some(known) = self.learned.iter().find(|known| known.reference == *reference && known.seed == seed) {
             return Ok(known.subjects.clone());
         }
         let started = Instant::now();
-        let learned = self.pvchat.learn(&candidate.reference, self.name, &self.options, |_| ControlFlow::Continue(()))?;
+        let options = LearnOptions { seed: self.options.seed + seed, ..self.options.clone() };
+        let learned = match self.pvchat.learn(&candidate.reference, self.name, &options, |_| ControlFlow::Continue(())) {
+            Ok(learned) => learned,
+            Err(pvchat::Error::NotLearned { .. }) => {
+                self.refused += 1;
+                let enrolled = self.pvchat.enrol(&candidate.reference, self.name)?;
+                let (subjects, seconds) = ([enrolled.clone(), enrolled], started.elapsed().as_secs_f64());
+                let reference = reference.clone();
+                self.learned.push(LearnedPerson { reference, seed, subjects: subjects.clone(), kept: false, seconds });
+                return Ok(subjects);
+            }
+            Err(error) => return Err(error.into()),
+        };
         let (report, clips) = (learned.report, learned.set.clips.len());
         let accuracy = |checks: [SelfCheck; 2]| checks.map(|check| format!("{:.3}", check.balanced_accuracy)).join(" to ");
         eprintln!(
@@ -198,6 +223,7 @@ impl LearnedPeople<'_> {
         let subjects = [learned.subject.clone(), report.learned.first().cloned().unwrap_or(learned.subject)];
         self.learned.push(LearnedPerson {
             reference: reference.clone(),
+            seed,
             subjects: subjects.clone(),
             kept: report.kept_learned,
             seconds: started.elapsed().as_secs_f64(),
