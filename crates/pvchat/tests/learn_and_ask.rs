@@ -66,6 +66,27 @@ fn remembered_people_are_recognised_and_described_without_any_token() {
     assert!(right >= 14 && described >= 14, "{right} and {described} of 16");
 }
 
+/// Learning for other looks makes clips with exchanged heads and judges by frames of the reference that nothing was made of.
+#[test]
+fn learning_for_other_looks_is_judged_by_frames_that_nothing_was_made_of() {
+    let (person, stranger, mut stream) = people(205);
+    let reference = clip(&[person], &mut stream);
+    let usual = LearnOptions::other_looks();
+    let training = LearnConfig { image_steps: 2, clip_steps: 6, batch: 8, ..usual.training.clone() };
+    let learn = |exchanged: usize| {
+        let options = LearnOptions { exchanged, training: training.clone(), ..usual.clone() };
+        pvchat().learn(&reference, &name("Aa"), &options, |_| ControlFlow::Continue(())).unwrap()
+    };
+    let (with, without) = (learn(40), learn(0));
+    assert!(without.report.real.is_none());
+    let real = with.report.real.unwrap();
+    assert!(real.iter().all(|check| check.balanced_accuracy > 0.7), "{real:?}");
+    assert!(with.set.clips.len() >= without.set.clips.len() + 30, "{} and {}", with.set.clips.len(), without.set.clips.len());
+    for (who, present) in [(person, true), (stranger, false)] {
+        assert_eq!(pvchat().presence(&with.subject, &clip(&[who], &mut stream)).unwrap() > 0.5, present);
+    }
+}
+
 #[test]
 fn the_place_is_told_and_an_absent_subject_is_refused() {
     let (person, stranger, mut stream) = people(200);
