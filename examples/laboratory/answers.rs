@@ -30,6 +30,8 @@ pub const READ_OUTS: &str = "cosine of the read-outs of people";
 pub const ZEROED: &str = ", tokens and rows zeroed";
 /// The same with the tokens and rows of another character of the group in their place.
 pub const ANOTHERS: &str = ", another's tokens and rows";
+/// What the ways are called that learn several people at once.
+pub const BRIDGE: &str = "people with one bridge";
 
 /// All answers of one way about one character.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -90,8 +92,8 @@ pub fn rows(file: &Path) -> Outcome<Vec<Row>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(at(file)(error).into()),
     };
-    // The last line was being written when the program was killed; where some of a group were written, all are computed again, and
-    // the later answers count.
+    // The last line was being written when the program was killed; where only some ways of a character were written, all are computed
+    // again, and the later answers count.
     let whole = text.lines().filter_map(|line| serde_json::from_str::<Row>(line).ok());
     let mut rows: Vec<Row> = Vec::new();
     let mut places = BTreeMap::new();
@@ -232,6 +234,16 @@ pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<Vec<(Stri
         let mut checks = Vec::new();
         for name in [DESCRIBED, POOLED, READ_OUTS].into_iter().chain(controls.iter().map(String::as_str)).chain(against) {
             let its = of(name);
+            let has_all = rows.iter().all(|row| same(&its, row).is_some());
+            let is_wanted = match name.ends_with(ANOTHERS) {
+                // One person alone has nobody to exchange tokens with.
+                true => way.contains(BRIDGE),
+                false => [DESCRIBED, POOLED].contains(&name) || name.ends_with(ZEROED),
+            };
+            let control = name.strip_prefix(*way).unwrap_or(name).trim_start_matches(", ");
+            if is_wanted && !has_all {
+                checks.push(ControlCheck { control: format!("{control} (not measured)"), margin: None });
+            }
             if its.is_empty() {
                 cells.push("-".into());
                 continue;
@@ -243,11 +255,8 @@ pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<Vec<(Stri
             let margin = balanced_difference(&baseline, &own, RESAMPLES, &mut stream)?;
             cells.push(with_interval(margin));
             // The read-outs see a person as no user can, and another way of learning is no control.
-            if [DESCRIBED, POOLED].contains(&name) || is_control(name) {
-                checks.push(ControlCheck {
-                    control: name.strip_prefix(*way).unwrap_or(name).trim_start_matches(", ").into(),
-                    margin,
-                });
+            if has_all && (is_wanted || is_control(name)) {
+                checks.push(ControlCheck { control: control.into(), margin });
             }
         }
         differences.row(cells);

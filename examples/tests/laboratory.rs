@@ -62,7 +62,21 @@ fn people_are_learned_alone_and_together_and_every_control_can_fail_the_run() {
         "another's tokens and rows",
     ];
     let failed = table.lines().find(|line| line.contains("2 people with one bridge: FAILED: not clearly better than ")).unwrap();
-    assert!(controls.iter().filter(|control| failed.contains(**control)).count() >= 3, "{failed}");
+    assert!(!failed.contains("not measured"), "{failed}");
+    // Each of the four is compared with.
+    let compared = table.lines().filter(|line| line.contains("2 people with one bridge ")).last().unwrap();
+    assert_eq!(compared.matches('[').count(), 5, "{compared}");
+    // A control that a killed run did not come to is one that is not beaten.
+    for control in controls {
+        let rest: Vec<String> =
+            all.iter().filter(|row| !row["way"].as_str().unwrap().ends_with(control)).map(ToString::to_string).collect();
+        let fewer = folder.path().join("fewer.jsonl");
+        fs::write(&fewer, rest.join("\n") + "\n").unwrap();
+        let table = String::from_utf8(laboratory(&fewer, &["table"]).stdout).unwrap();
+        assert!(table.lines().any(|line| line.contains(&format!("{control} (not measured)"))), "{control}: {table}");
+    }
+    let nothing = laboratory(&folder.path().join("nothing.jsonl"), &["table", "--controls"]);
+    assert!(!nothing.status.success());
     assert!(error.contains("FAILED: not clearly better than "), "{error}");
 }
 

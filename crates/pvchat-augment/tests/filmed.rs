@@ -141,9 +141,10 @@ fn one_thread_and_three_give_the_same_bytes() {
     same(&world.out("1"), &world.out("3"));
 }
 
-/// One dataset of 32 clips has more than chance one time in twenty; the mean of several shows a leak.
+/// One dataset of 32 clips has more than chance one time in twenty; the mean of several shows a gross leak. A slight one takes larger
+/// datasets of real people: docs/dataset.md, "Other people".
 #[test]
-fn neither_the_background_nor_the_seams_say_who_is_there() {
+fn neither_the_background_nor_the_seams_grossly_say_who_is_there() {
     let world = World::new(7);
     let blinds = (0..6).map(|seed| world.make(&format!("{seed}"), &DatasetOptions { seed, ..small() }).unwrap().manifest.blind);
     let blinds: Vec<Blind> = blinds.collect();

@@ -62,8 +62,10 @@ impl Source {
 
     /// The file with the clips for testing that belongs to it, if there is one.
     pub fn test_file(&self) -> Option<PathBuf> {
-        let name = format!("{}test.json", self.file.file_stem()?.to_str()?);
-        Some(self.file.with_file_name(name)).filter(|file| file.is_file())
+        let stem = self.file.file_stem()?.to_str()?;
+        // The published files of several people have a line before the word, those of one do not.
+        let names = [format!("{stem}test.json"), format!("{stem}_test.json")];
+        names.into_iter().map(|name| self.file.with_file_name(name)).find(|file| file.is_file())
     }
 
     /// Refuses a dataset whose file the person cannot be learned from; everything that is wrong is said, with its clips too.

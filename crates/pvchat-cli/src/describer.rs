@@ -231,17 +231,13 @@ impl Describer for LazyBase {
     }
 
     fn used(&mut self) -> pvchat::Result<BaseUsed> {
-        let folder = self.folder.path().file_name().unwrap_or_default().to_string_lossy();
-        let (name, licence) = match &self.listed {
-            Some(Listed { known, .. }) => (known.name.as_str(), known.licence.clone()),
-            None => (folder.as_ref(), "the user's own".into()),
-        };
+        let licence = self.listed.as_ref().map_or_else(|| "the user's own".into(), |listed| listed.known.licence.clone());
         let bits = match self.bits {
             Bits::Sixteen => "",
             Bits::Eight => " in 8 bits",
             Bits::Four => " in 4 bits",
         };
-        Ok(BaseUsed { id: format!("{name} {}{bits}", self.folder.fingerprint()?), licence })
+        Ok(BaseUsed { id: format!("{} {}{bits}", self.key, self.folder.fingerprint()?), licence })
     }
 
     fn frames(&self) -> usize {

@@ -176,7 +176,7 @@ impl Arguments {
             };
             let judging = Instant::now();
             let tested = match source.test_file() {
-                Some(file) => tested(&pvchat, &learned.subject, (&file, base.folder().frames()), &output)?,
+                Some(file) => tested(&pvchat, &learned.subject, (&file, base.folder().frames()), &stoppable, &output),
                 None => None,
             };
             if tested.is_some() {
@@ -304,25 +304,30 @@ struct Tested {
     without: [usize; 2],
 }
 
-/// Judges the clips for testing, of which nothing was learned; nothing but a note where they cannot be used.
-fn tested(pvchat: &Pvchat, subject: &Subject, (file, frames): (&Path, usize), output: &Output) -> Outcome<Option<Tested>> {
-    let shots = match Shot::from_dataset(file, &subject.info.name, frames) {
-        Ok(shots) => shots,
-        Err(error) => {
-            output.note(words::clean(&format!("the clips for testing are not judged: {}", Error::from(error))));
-            return Ok(None);
+/// Judges the clips for testing, of which nothing was learned, until the user interrupts; nothing but a note where they cannot be
+/// used.
+fn tested(
+    pvchat: &Pvchat,
+    subject: &Subject,
+    (file, frames): (&Path, usize),
+    stoppable: &Stoppable,
+    output: &Output,
+) -> Option<Tested> {
+    let judge = || -> pvchat::Result<Tested> {
+        let shots = Shot::for_testing(file, &subject.info.name, frames)?;
+        let spinner = spinner(output, format!("judging {} for testing", words::count(shots.len(), "clip")));
+        let mut tested = Tested::default();
+        for shot in shots.iter().take_while(|_| !stoppable.is_stopped()) {
+            let is_seen = pvchat.presence(subject, &pvchat.see_shot(shot)?)? > 0.5;
+            let [right, all] = if shot.present { &mut tested.with } else { &mut tested.without };
+            *right += usize::from(is_seen == shot.present);
+            *all += 1;
         }
+        spinner.finish_and_clear();
+        Ok(tested)
     };
-    let spinner = spinner(output, format!("judging {} for testing", words::count(shots.len(), "clip")));
-    let mut tested = Tested::default();
-    for shot in &shots {
-        let is_seen = pvchat.presence(subject, &pvchat.see_shot(shot)?)? > 0.5;
-        let [right, all] = if shot.present { &mut tested.with } else { &mut tested.without };
-        *right += usize::from(is_seen == shot.present);
-        *all += 1;
-    }
-    spinner.finish_and_clear();
-    Ok(Some(tested))
+    // The person is learned and kept, whatever becomes of this.
+    judge().inspect_err(|error| output.note(words::clean(&format!("the clips for testing are not judged: {error}")))).ok()
 }
 
 #[derive(Serialize)]

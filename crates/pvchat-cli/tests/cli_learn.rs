@@ -90,13 +90,16 @@ fn asked(home: &Home, clip: &str, question: &str) -> (Run, Value) {
 fn somebody_is_learned_listed_asked_renamed_and_forgotten() {
     let home = home(30);
     let data = home.path().join("aa-data");
-    fs::copy(data.join("<Aa>.json"), data.join("<Aa>test.json")).unwrap();
+    // A file for testing may hold one kind.
+    let mut test = Dataset::read(&data.join("<Aa>.json")).unwrap();
+    test.videos.retain(|video| video.is_positive());
+    test.write(&data.join("<Aa>test.json")).unwrap();
     let run = home.run(&[&LEARN[..], &["--json"]].concat());
     run.ends_with(0);
     let learned = run.json();
     let tested = |kind: &str| [0, 1].map(|place| learned["tested"][kind][place].as_u64().unwrap());
-    assert!(tested("with")[0] >= 7 && tested("without")[0] >= 7, "{learned}");
-    assert_eq!((tested("with")[1], tested("without")[1]), (8, 8));
+    assert!(tested("with")[0] >= 7, "{learned}");
+    assert_eq!((tested("with")[1], tested("without")), (8, [0, 0]));
     assert_eq!((&learned["kind"], &learned["name"], &learned["base"]), (&"learned".into(), &"Aa".into(), &"tiny".into()));
     assert_eq!((&learned["clips"], &learned["steps"]), (&serde_json::json!([8, 8]), &90.into()));
     let right = learned["right"].as_array().unwrap();
@@ -321,7 +324,7 @@ fn of_a_dataset_of_several_people_each_is_learned_resumed_and_refused_alone() {
     for home in [&unbroken, &broken] {
         two_people(&home.path().join("two-data"), false);
     }
-    fs::write(unbroken.path().join("two-data/<Aa>_<Bb>test.json"), "no JSON").unwrap();
+    fs::write(unbroken.path().join("two-data/<Aa>_<Bb>_test.json"), "no JSON").unwrap();
     let run = unbroken.run(&[&LEARN_ALL[..], &["--json"]].concat());
     run.ends_with(0);
     let lines: Vec<Value> = run.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -3,7 +3,7 @@
 use std::path::{Component, Path};
 
 use pvchat_augment::filmed::existence;
-use pvchat_data::{Dataset, QaPair, SubjectName, Video};
+use pvchat_data::{Dataset, Problem, QaPair, SubjectName, Video};
 use pvchat_video::Clip;
 
 use crate::{Error, Result, Shot};
@@ -20,8 +20,22 @@ impl Shot {
     /// [`Dataset::problems_of`] finds in the clips of the subject (both kinds have to be there), paths that leave the folder, files
     /// that are no videos.
     pub fn from_dataset(file: &Path, subject: &SubjectName, frames: usize) -> Result<Vec<Self>> {
+        Self::read(file, subject, frames, |_| true)
+    }
+
+    /// The clips of a dataset that are only judged: as [`from_dataset`](Self::from_dataset), also of one kind.
+    ///
+    /// # Errors
+    /// As [`from_dataset`](Self::from_dataset).
+    pub fn for_testing(file: &Path, subject: &SubjectName, frames: usize) -> Result<Vec<Self>> {
+        Self::read(file, subject, frames, |problem| !problem.concerns_balance())
+    }
+
+    /// Reads clips and refuses them for problems that count.
+    fn read(file: &Path, subject: &SubjectName, frames: usize, counts: fn(&Problem) -> bool) -> Result<Vec<Self>> {
         let mut dataset = Dataset::read(file)?;
-        let mut problems: Vec<String> = dataset.problems_of(subject).iter().map(ToString::to_string).collect();
+        let found = dataset.problems_of(subject);
+        let mut problems: Vec<String> = found.iter().filter(|problem| counts(problem)).map(ToString::to_string).collect();
         dataset.videos.retain(|video| video.subjects.contains(subject));
         if dataset.videos.is_empty() {
             problems = vec![format!("no clip in it is about {subject}")];

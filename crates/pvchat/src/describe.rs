@@ -183,7 +183,8 @@ impl Describer for BaseDescriber {
     }
 
     fn used(&mut self) -> Result<BaseUsed> {
-        Ok(BaseUsed { id: format!("{} {}", self.name, self.vilm.fingerprint()), licence: UNKNOWN_LICENCE.into() })
+        let precision = self.precision().map(|precision| format!(" in {precision:?}")).unwrap_or_default();
+        Ok(BaseUsed { id: format!("{} {}{precision}", self.name, self.vilm.fingerprint()), licence: UNKNOWN_LICENCE.into() })
     }
 
     fn frames(&self) -> usize {

@@ -66,9 +66,9 @@ fn remembered_people_are_recognised_and_described_without_any_token() {
     assert!(right >= 14 && described >= 14, "{right} and {described} of 16");
 }
 
-/// Learning for other looks makes clips with exchanged heads and judges by frames of the reference that nothing was made of.
+/// Learning for other looks makes clips with exchanged heads and judges by untouched frames of the reference too.
 #[test]
-fn learning_for_other_looks_is_judged_by_frames_that_nothing_was_made_of() {
+fn learning_for_other_looks_is_judged_by_untouched_frames_too() {
     let (person, stranger, mut stream) = people(205);
     let reference = clip(&[person], &mut stream);
     let usual = LearnOptions::other_looks();

@@ -37,7 +37,7 @@ pub(super) type Describing<'a> = &'a mut dyn FnMut(usize, QaKind, &str) -> Resul
 struct Deck {
     /// How often each was dealt for each of its share.
     used: Vec<usize>,
-    /// Of which each has a share; those without one are not dealt.
+    /// Of which each has a share; those without one are dealt only where there are too few others.
     shares: Vec<usize>,
 }
 
@@ -53,10 +53,14 @@ impl Deck {
     }
 
     fn deal(&mut self, count: usize, stream: &mut SeededStream) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.used.len()).filter(|&number| self.shares[number] > 0).collect();
+        let mut order: Vec<usize> = (0..self.used.len()).collect();
         stream.shuffle(&mut order);
-        let dealt = |number: usize| (1 + 2 * self.used[number]) as f64 / self.shares[number] as f64;
-        order.sort_by(|&one, &other| dealt(one).total_cmp(&dealt(other)));
+        let dealt =
+            |number: usize| (self.shares[number] == 0, (1 + 2 * self.used[number]) as f64 / self.shares[number].max(1) as f64);
+        order.sort_by(|&one, &other| {
+            let (one, other) = (dealt(one), dealt(other));
+            one.0.cmp(&other.0).then(one.1.total_cmp(&other.1))
+        });
         let mut dealt: Vec<usize> = order.into_iter().take(count).collect();
         dealt.iter().for_each(|&number| self.used[number] += 1);
         stream.shuffle(&mut dealt);

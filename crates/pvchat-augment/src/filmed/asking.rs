@@ -91,7 +91,7 @@ pub(super) fn questions(
 
 /// A sentence as the refiner rewrote it; as it was, where every attempt says something else.
 fn refined(refiner: &dyn Refine, store: &Store, question: &str, said: String, subject: &str) -> Result<String> {
-    let key = format!("{} {subject} {question} {said}", refiner.name());
+    let key = format!("{MAKING_VERSION} {} {subject} {question} {said}", refiner.name());
     let rewritten = store.get(
         "refined",
         &key,

@@ -47,8 +47,8 @@ pub struct Blind {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub making: Option<Guess>,
     /// Another control: how well the same edges say that one of the strangers is seen, the mean of all who are shown in at least four
-    /// clips. Everybody's hair and shoulders have a form of their own; as long as the person is guessed no better than strangers
-    /// are, it is that, and not the making. `None` where nobody is shown so often.
+    /// clips. Everybody's hair and shoulders have a form of their own, which edges show however a clip is made; a making that differs
+    /// makes the person easier to guess than strangers are. `None` where fewer than two strangers are shown so often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strangers: Option<f64>,
 }
@@ -233,7 +233,7 @@ pub(super) struct Seen<'a> {
     /// Whether it was only cropped and compressed.
     pub(super) is_untouched: bool,
     /// Which of the strangers it shows alone, if it shows one.
-    pub(super) stranger: Option<&'a str>,
+    pub(super) stranger: Option<String>,
 }
 
 /// Judges what can be guessed about some clips.
@@ -255,11 +255,12 @@ pub(super) fn blind(clips: &[Seen<'_>], seed: u64) -> Blind {
 /// How well the seams say that one of the strangers is seen, on average.
 fn strangers(clips: &[Seen<'_>]) -> Option<f64> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    clips.iter().filter_map(|clip| clip.stranger).for_each(|stranger| *counts.entry(stranger).or_default() += 1);
+    clips.iter().filter_map(|clip| clip.stranger.as_deref()).for_each(|stranger| *counts.entry(stranger).or_default() += 1);
     counts.retain(|_, count| (LEAST_SHOWN..=clips.len() - 2).contains(count));
     let seams: Vec<&[f32]> = clips.iter().map(|clip| clip.features.seams.as_slice()).collect();
-    let classifier = (!counts.is_empty()).then(|| Classifier::new(&seams))??;
-    let labels = |shown: &str| clips.iter().map(|clip| clip.stranger == Some(shown)).collect::<Vec<bool>>();
+    // One stranger alone is whoever is not the person.
+    let classifier = (counts.len() > 1).then(|| Classifier::new(&seams))??;
+    let labels = |shown: &str| clips.iter().map(|clip| clip.stranger.as_deref() == Some(shown)).collect::<Vec<bool>>();
     let sum = counts.keys().map(|shown| classifier.accuracy(&labels(shown))).sum::<f64>();
     Some(rounded(sum / counts.len() as f64))
 }
@@ -310,7 +311,7 @@ mod tests {
     /// Where everybody has edges of their own, the person is guessed as well as strangers are, and that is no leak.
     #[test]
     fn strangers_are_the_measure_of_what_an_outline_says() {
-        let judged = |own_edges: bool, made_otherwise: bool| {
+        let judged = |own_edges: bool, made_otherwise: bool, is_alone: bool| {
             let mut stream = SeededStream::new(9);
             // The person in 16 clips, six strangers in 8 each.
             let who = |number: usize| number.saturating_sub(8) / 8;
@@ -331,15 +332,20 @@ mod tests {
                 features: &features[number],
                 shows: number < 16,
                 is_untouched: false,
-                stranger: (number >= 16).then(|| names[number].as_str()),
+                stranger: (number >= 16).then(|| if is_alone { "0".into() } else { names[number].clone() }),
             };
             blind(&(0..64).map(seen).collect::<Vec<_>>(), 1)
         };
-        let outline = judged(true, false);
+        let outline = judged(true, false, false);
         assert!(!outline.seams.is_chance() && !outline.seams_reveal(), "{outline:?}");
-        let making = judged(false, true);
+        let making = judged(false, true, false);
         assert!(making.seams_reveal() && making.strangers.is_some_and(|strangers| strangers < 0.65), "{making:?}");
-        assert!(!judged(false, false).seams_reveal());
+        let both = judged(true, true, false);
+        assert!(both.seams_reveal(), "{both:?}");
+        assert!(!judged(false, false, false).seams_reveal());
+        // Whoever is the only stranger is guessed as well as the person, always.
+        let alone = judged(false, true, true);
+        assert!(alone.strangers.is_none() && alone.seams_reveal(), "{alone:?}");
     }
 
     #[test]

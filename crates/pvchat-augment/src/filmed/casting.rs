@@ -9,7 +9,7 @@ use super::{
     source::Span,
     strangers::Strangers,
     subject::Subject,
-    workers::Monitor,
+    workers::{Monitor, in_parallel},
 };
 use crate::{Error, Result};
 
@@ -85,6 +85,13 @@ pub(super) fn choose(
     // Every stranger who is held back for testing is one that training does not see.
     let hold_back = people.people.len() >= LEAST_STRANGERS && options.test_negatives > 0;
     let is_held_back = |number: usize| hold_back && number % HELD_BACK == HELD_BACK / 2;
+    // Side by side, those who will be asked for below, one after the other, unless others before them cannot be cut out.
+    let cut_ahead = |strangers: &[usize]| {
+        in_parallel(strangers, request.threads, |&who| {
+            monitor.wait(Stage::CuttingOut, total)?;
+            people.people[who].first().map_or(Ok(None), |someone| footage.figure_problem(someone))
+        })
+    };
     let mut halves: Vec<HalfStage> = Vec::new();
     for (place, own) in own.into_iter().enumerate() {
         let is_test = place == 1;
@@ -119,6 +126,7 @@ pub(super) fn choose(
             Ok(None)
         };
         let mut random = Vec::new();
+        cut_ahead(&pool[..most[0].min(pool.len())])?;
         for who in std::mem::take(&mut pool) {
             if stock.hard.len() < most[0] {
                 stock.hard.extend(take(who, &mut cast)?);
@@ -128,6 +136,7 @@ pub(super) fn choose(
             }
         }
         stream.derive(format!("strangers {place}")).shuffle(&mut random);
+        cut_ahead(&random[..most[1].min(random.len())])?;
         for who in random {
             if stock.random.len() < most[1] {
                 stock.random.extend(take(who, &mut cast)?);
@@ -137,12 +146,23 @@ pub(super) fn choose(
         if stock.hard.is_empty() && stock.random.is_empty() && !is_test {
             return Err(request.nobody_else(footage.sources.len() - subjects.len(), left_out, &problem));
         }
-        let empty = people.empty.iter().enumerate().filter(|(number, _)| people.empty.len() < 2 || (number % 2 == 1) == is_test);
-        at_home.extend(empty.map(|(_, setting)| (*setting, None)));
+        // A stretch without people of a stranger's footage goes where the stranger goes, so that testing shows other places.
+        let whose = |setting: &Setting| {
+            people.people.iter().position(|known| known.iter().any(|someone| someone.source == setting.source))
+        };
+        let is_here = |(number, setting): &(usize, &Setting)| match whose(setting) {
+            Some(who) => !hold_back || is_held_back(who) == is_test,
+            None => people.empty.len() < 2 || (number % 2 == 1) == is_test,
+        };
+        at_home.extend(people.empty.iter().enumerate().filter(is_here).map(|(_, setting)| (*setting, None)));
         stream.derive(format!("places {place}")).shuffle(&mut at_home);
+        let most_rooms = (counts / 2).max(1);
+        let clear_ahead: Vec<Setting> =
+            at_home.iter().take(most_rooms).filter(|(_, who)| who.is_some()).map(|(at, _)| *at).collect();
+        in_parallel(&clear_ahead, request.threads, |setting| footage.place_problem(setting))?;
         let mut chosen: Vec<(Setting, Option<usize>)> = Vec::new();
         for (setting, who) in at_home {
-            if chosen.len() >= (counts / 2).max(1) {
+            if chosen.len() >= most_rooms {
                 break;
             }
             if chosen.iter().any(|(known, _)| known.source == setting.source) {
@@ -169,13 +189,15 @@ pub(super) fn choose(
             };
             if options.exchanged > 0 {
                 let figure = &cast[figures[0]];
-                for stranger in strangers_of(&stock) {
-                    if footage.exchange_problem(figure, &cast[stranger])?.is_none() {
-                        person.bodies.push(stranger);
-                    }
-                    if footage.exchange_problem(&cast[stranger], figure)?.is_none() {
-                        person.heads.push(stranger);
-                    }
+                let strangers = strangers_of(&stock);
+                let fit = in_parallel(&strangers, request.threads, |&stranger| {
+                    monitor.wait(Stage::CuttingOut, total)?;
+                    let fits = |head, body| Ok::<_, Error>(footage.exchange_problem(head, body)?.is_none());
+                    Ok([fits(figure, &cast[stranger])?, fits(&cast[stranger], figure)?])
+                })?;
+                for (stranger, [body, head]) in strangers.into_iter().zip(fit) {
+                    person.bodies.extend(body.then_some(stranger));
+                    person.heads.extend(head.then_some(stranger));
                 }
             }
             if subjects.len() > 1 {

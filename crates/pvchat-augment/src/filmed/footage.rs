@@ -209,9 +209,8 @@ impl Footage<'_> {
 
     /// Whether somebody is in footage without faces.
     pub(super) fn hides_somebody(&self, setting: &Setting) -> Result<bool> {
-        let from = setting.span[0];
         let mut hidden = 0.0f32;
-        read(&self.sources[setting.source].path, 1.0, [from, from + 0.5], Bound::Shortest(self.options.size), |frame, _| {
+        read(&self.sources[setting.source].path, 1.0, setting.span, Bound::Shortest(self.options.size), |frame, _| {
             let matte = self.eyes.matte(&frame).map_err(Error::Eyes)?;
             hidden = hidden.max(matte.iter().filter(|value| **value >= 128).count() as f32 / matte.len().max(1) as f32);
             Ok(())

@@ -350,7 +350,7 @@ impl Studio<'_> {
                 })
                 .collect();
             let mut go_on = || self.monitor.wait(Stage::Generating, total);
-            let run = generator.run(&orders, &shape, &store.running()?, &mut go_on)?;
+            let run = generator.run(&orders, &shape, &store.running(), &mut go_on)?;
             for (&place, file) in batch.iter().zip(&run.files) {
                 let bytes = fs::read(file).map_err(|source| Error::Io { path: file.clone(), source })?;
                 let product = Product { provenance: run.provenance.clone(), sha256: hash(&bytes) };

@@ -324,12 +324,12 @@ impl Store {
         file
     }
 
-    /// The folder in which this process runs programs; what a killed run left is deleted. A program that outlived it cannot write
-    /// into the new one.
-    pub(super) fn running(&self) -> Result<PathBuf> {
+    /// The folder in which this process runs programs; what a killed run left is deleted, as far as a program that outlived it
+    /// lets that happen. It cannot write into the new one.
+    pub(super) fn running(&self) -> PathBuf {
         let folder = self.folder.join(RUNNING);
-        remove_folder(&folder)?;
-        Ok(folder.join(std::process::id().to_string()))
+        let _ = fs::remove_dir_all(&folder);
+        folder.join(std::process::id().to_string())
     }
 
     /// Deletes what this run did not use: work of other options.
@@ -341,7 +341,7 @@ impl Store {
                 continue;
             }
             if stage.ends_with(RUNNING) {
-                remove_folder(&stage)?;
+                let _ = fs::remove_dir_all(&stage);
                 continue;
             }
             for file in entries(&stage)? {
@@ -371,13 +371,6 @@ pub(super) fn is_left_over(file: &Path) -> bool {
 pub(super) fn remove(file: &Path) -> Result<()> {
     match fs::remove_file(file) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::Io { path: file.to_path_buf(), source }),
-        _ => Ok(()),
-    }
-}
-
-fn remove_folder(folder: &Path) -> Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(Error::Io { path: folder.to_path_buf(), source }),
         _ => Ok(()),
     }
 }

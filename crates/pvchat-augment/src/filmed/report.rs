@@ -205,7 +205,8 @@ fn notes(html: &mut String, manifest: &Manifest, people: &[Person<'_>]) -> Resul
     let parts = |person: &Person<'_>| [("background", person.blind.background), ("seams", person.blind.seams)];
     for (person, (what, guess)) in people.iter().flat_map(|person| parts(person).map(|part| (person, part))) {
         let about = if people.len() > 1 { format!(" about {}", person.name.bare()) } else { String::new() };
-        if if what == "seams" { person.blind.seams_reveal() } else { !guess.is_chance() } {
+        let says_who = if what == "seams" { person.blind.seams_reveal() } else { !guess.is_chance() };
+        if says_who {
             notes.push(format!(
                 "A classifier that sees only the {what} is right{about} in {:.0} % (balanced), above what chance explains: a model can learn \
                  the making in place of the person. More footage of others, in more places, helps.",

@@ -315,7 +315,7 @@ pub fn make(
                 features,
                 shows: clip.shows(name),
                 is_untouched: clip.making == Making::Untouched,
-                stranger: (!clip.positive && clip.company.is_empty()).then_some(clip.figure.0.as_str()),
+                stranger: (!clip.positive && clip.company.is_empty()).then(|| format!("{:?}", clip.figure)),
             })
             .collect();
         let [positives, negatives] = [true, false].map(|wanted| train.iter().filter(|clip| clip.shows == wanted).count());
@@ -344,7 +344,10 @@ pub fn make(
             seen.left_out.push(LeftOut { name: source.name.clone(), reason: NOT_NEEDED.into() });
         }
     }
+    // What is used in one way may be no use in another.
+    seen.left_out.retain(|left_out| !used.contains(&left_out.name));
     seen.left_out.sort_by(|one, other| one.name.cmp(&other.name));
+    seen.left_out.dedup_by(|one, other| one.name == other.name);
     let mut people: Vec<PersonRecord> = Vec::with_capacity(names.len());
     for (number, (subject, blind)) in subjects.iter().zip(blinds).enumerate() {
         let spans = halves.into_iter().zip(&stages);

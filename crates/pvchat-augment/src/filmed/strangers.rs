@@ -48,7 +48,9 @@ pub(super) fn strangers(request: &Request<'_>, eyes: &dyn Eyes, seen: &mut Seen)
         }
         kept.push(source);
         let without = look.without_people();
-        let can_be_place = without[1] - without[0] >= needed;
+        // Whoever is seen badly may be anybody, also where no face is found.
+        let is_clear = look.people.iter().all(|person| person.embedding.is_some());
+        let can_be_place = is_clear && without[1] - without[0] >= needed;
         if can_be_place {
             empty.push(Setting { source, person: None, span: shortened(without, most) });
         }
