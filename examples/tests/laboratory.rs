@@ -64,7 +64,7 @@ fn people_are_learned_alone_and_together_and_every_control_can_fail_the_run() {
     let failed = table.lines().find(|line| line.contains("2 people with one bridge: FAILED: not clearly better than ")).unwrap();
     assert!(!failed.contains("not measured"), "{failed}");
     // Each of the four is compared with.
-    let compared = table.lines().filter(|line| line.contains("2 people with one bridge ")).last().unwrap();
+    let compared = table.lines().rfind(|line| line.contains("2 people with one bridge ")).unwrap();
     assert_eq!(compared.matches('[').count(), 5, "{compared}");
     // A control that a killed run did not come to is one that is not beaten.
     for control in controls {
