@@ -46,7 +46,7 @@ pub(super) struct Setting {
 }
 
 impl Someone {
-    /// Where the person was filmed, for at most so many seconds.
+    /// Where the person was filmed; the stretch is cut to at most `most` seconds.
     pub(super) fn setting(&self, most: f64) -> Setting {
         Setting { source: self.source, person: Some(self.person), span: shortened(self.span, most) }
     }

@@ -32,7 +32,7 @@ pub(super) struct Looking<'a> {
 }
 
 impl Looking<'_> {
-    /// Who is in a file from a time on, for at most so many seconds.
+    /// Who is in a file: `most` seconds of it are looked at, beginning at `from` seconds.
     fn seen(&self, source: &Source, from: f64, most: f64) -> Result<Look> {
         let eye_model = self.eyes.eye_model().map(|model| model.id).unwrap_or_default();
         let key = format!("{MAKING_VERSION} {} {eye_model} {} {from:.3} {most}", self.models, source.sha256);
