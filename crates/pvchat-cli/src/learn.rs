@@ -315,7 +315,6 @@ fn tested(
 ) -> Option<Tested> {
     let judge = || -> pvchat::Result<Tested> {
         let shots = Shot::for_testing(file, &subject.info.name, frames)?;
-        let spinner = spinner(output, format!("judging {} for testing", words::count(shots.len(), "clip")));
         let mut tested = Tested::default();
         for shot in shots.iter().take_while(|_| !stoppable.is_stopped()) {
             let is_seen = pvchat.presence(subject, &pvchat.see_shot(shot)?)? > 0.5;
@@ -323,11 +322,13 @@ fn tested(
             *right += usize::from(is_seen == shot.present);
             *all += 1;
         }
-        spinner.finish_and_clear();
         Ok(tested)
     };
+    let spinner = spinner(output, "judging the clips for testing");
+    let judged = judge();
+    spinner.finish_and_clear();
     // The person is learned and kept, whatever becomes of this.
-    judge().inspect_err(|error| output.note(words::clean(&format!("the clips for testing are not judged: {error}")))).ok()
+    judged.inspect_err(|error| output.note(words::clean(&format!("the clips for testing are not judged: {error}")))).ok()
 }
 
 #[derive(Serialize)]
