@@ -21,6 +21,8 @@ use pvchat::{
 use pvchat_examples::{at, examination::Outcome};
 use serde::{Deserialize, Serialize};
 
+use crate::curve::{self, Point};
+
 /// Resamples of intervals.
 const RESAMPLES: usize = 2000;
 pub const DESCRIBED: &str = "the base's description in the prompt";
@@ -49,6 +51,9 @@ pub struct Row {
     /// Whether the self-check refused what was learned, so that the answers are those of nobody in particular.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refused: bool,
+    /// How learning went; nothing for controls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curve: Vec<Point>,
 }
 
 /// The file that answers are added to.
@@ -184,6 +189,7 @@ pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<Vec<(Stri
         "refused",
         "seconds",
     ]);
+    let mut curves = curve::header();
     let mut made = Table::new(["way", "made with the character", "made look-alikes", "made strangers"]);
     for way in &ways {
         let rows = of(way);
@@ -196,6 +202,8 @@ pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<Vec<(Stri
         let seconds = if seconds > 0.0 { format!("{seconds:.0}") } else { "-".into() };
         let refused = rows.iter().filter(|row| row.refused).count().to_string();
         main.row([(*way).to_string(), count, positives, two, one, random, with_interval(estimate), refused, seconds]);
+        let with: Vec<&[Point]> = rows.iter().map(|row| row.curve.as_slice()).filter(|curve| !curve.is_empty()).collect();
+        curve::table(way, &with, &mut curves);
         let share = |wanted: fn(Making, bool) -> bool, yes: bool| {
             let of: Vec<f32> =
                 rows.iter().flat_map(|row| &row.made).filter(|made| wanted(made.0, made.1)).map(|made| made.2).collect();
@@ -214,6 +222,9 @@ pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<Vec<(Stri
     println!("{}", main.to_markdown());
     if !made.is_empty() {
         println!("Newly made clips, shares right:\n\n{}", made.to_markdown());
+    }
+    if !curves.is_empty() {
+        println!("Loss and norms of gradients while learning, means of every tenth of the run:\n\n{}", curves.to_markdown());
     }
     let mut columns = vec![
         "way".to_string(),

@@ -5,6 +5,7 @@
 //! which `table` makes the tables; answers that are already in the file are not computed again.
 
 mod answers;
+mod curve;
 mod made;
 mod seen;
 mod settings;
@@ -14,6 +15,7 @@ use std::{error::Error, ops::ControlFlow, path::Path, process::ExitCode, time::I
 
 use answers::{ANOTHERS, AnswerFile, BRIDGE, DESCRIBED, POOLED, READ_OUTS, Row, ZEROED, rows, table};
 use clap::Parser;
+use curve::Steps;
 use image::{RgbImage, imageops};
 use made::{about, gated, made_stream, made_with};
 use pvchat::{
@@ -192,10 +194,10 @@ impl Laboratory {
                     &options(mode, learning, seed, &USUAL),
                     &format!("character {number}, {way}"),
                 )?;
-                let Learned { subject, losses, refused } = learned;
+                let Learned { subject, steps, refused } = learned;
                 let seconds = making + started.elapsed().as_secs_f64();
-                let last_loss = mean_of_last(&losses, 20);
-                let row = |way: String, subject: &Subject| -> Outcome<Row> {
+                let last_loss = steps.last_loss(20);
+                let row = |way: String, subject: &Subject, curve| -> Outcome<Row> {
                     let clips = examination.asked(|seen| Ok(pvchat.presence(subject, seen)?))?;
                     let made: Outcome<Vec<(Making, bool, f32)>> = new
                         .iter()
@@ -204,10 +206,10 @@ impl Laboratory {
                         })
                         .collect();
                     let (exam, character) = (arguments.exam, number);
-                    Ok(Row { way, exam, character, seed, clips, made: made?, seconds, last_loss, refused })
+                    Ok(Row { way, exam, character, seed, clips, made: made?, seconds, last_loss, refused, curve })
                 };
-                file.add(&row(way.clone(), &subject)?)?;
-                file.add(&row(format!("{way}{ZEROED}"), &zeroed(&subject)?)?)?;
+                file.add(&row(way.clone(), &subject, steps.curve())?)?;
+                file.add(&row(format!("{way}{ZEROED}"), &zeroed(&subject)?, Vec::new())?)?;
             }
         }
         Ok(())
@@ -317,16 +319,17 @@ impl Laboratory {
                 let started = Instant::now();
                 let what = format!("character {number}, {way}");
                 let learned = learned_alone(&merged, &shots[0], &options(Mode::Tokens, own, seed, &USUAL), &what)?;
-                let Learned { subject, losses, refused } = learned;
+                let Learned { subject, steps, refused } = learned;
                 let seconds = making + started.elapsed().as_secs_f64();
-                let last_loss = mean_of_last(&losses, 40);
+                let last_loss = steps.last_loss(40);
                 let none = zeroed(&subject)?;
                 let controls = [(ZEROED, Some(&none)), (ANOTHERS, before.as_ref())];
                 for (what, subject) in [("", Some(&subject))].into_iter().chain(controls) {
                     let Some(subject) = subject else { continue };
                     let clips = examination.asked(|seen| Ok(merged.presence(subject, seen)?))?;
                     let (way, exam, character) = (format!("{way}{what}"), arguments.exam, number);
-                    file.add(&Row { way, exam, character, seed, clips, made: Vec::new(), seconds, last_loss, refused })?;
+                    let curve = if what.is_empty() { steps.curve() } else { Vec::new() };
+                    file.add(&Row { way, exam, character, seed, clips, made: Vec::new(), seconds, last_loss, refused, curve })?;
                 }
                 before = Some(subject);
             }
@@ -389,19 +392,31 @@ impl Laboratory {
                 eprintln!("{numbers:?}, seed {seed}: {way}");
                 let pvchat = Pvchat::new(variant.base(pvchat.vilm(), seed)?, Box::new(Nobody));
                 let learned = learned_together(&pvchat, &names, &own, &options(mode, learning, seed, variant));
-                let (subjects, losses, refused) = match learned {
-                    Ok((subjects, losses)) => (subjects, losses, false),
-                    Err(error) => (refused(&pvchat, &names, seed, &way, error)?, Vec::new(), true),
+                let (subjects, steps, refused) = match learned {
+                    Ok((subjects, steps)) => (subjects, steps, false),
+                    Err(error) => (refused(&pvchat, &names, seed, &way, error)?, Steps::default(), true),
                 };
                 let seconds = (making + started.elapsed().as_secs_f64()) / numbers.len() as f64;
-                let last_loss = mean_of_last(&losses, 40);
+                let last_loss = steps.last_loss(40);
                 for (place, examination) in examinations.iter().enumerate() {
                     let others = &subjects[(place + 1) % subjects.len()];
                     let (mine, none) = (&subjects[place], zeroed(&subjects[place])?);
                     for (what, subject) in [("", mine), (ZEROED, &none), (ANOTHERS, others)] {
                         let clips = examination.asked(|seen| Ok(pvchat.presence(subject, seen)?))?;
                         let (way, exam, character) = (format!("{way}{what}"), arguments.exam, examination.number);
-                        file.add(&Row { way, exam, character, seed, clips, made: Vec::new(), seconds, last_loss, refused })?;
+                        let curve = if what.is_empty() { steps.curve() } else { Vec::new() };
+                        file.add(&Row {
+                            way,
+                            exam,
+                            character,
+                            seed,
+                            clips,
+                            made: Vec::new(),
+                            seconds,
+                            last_loss,
+                            refused,
+                            curve,
+                        })?;
                     }
                 }
             }
@@ -422,6 +437,7 @@ impl Laboratory {
             seconds: 0.0,
             last_loss: 0.0,
             refused: false,
+            curve: Vec::new(),
         };
         let seen = pvchat.see(reference)?;
         let description = Description::of(pvchat, &seen)?;
@@ -451,8 +467,7 @@ struct Group {
 /// A character that was learned.
 struct Learned {
     subject: Subject,
-    /// Of all steps.
-    losses: Vec<f32>,
+    steps: Steps,
     refused: bool,
 }
 
@@ -470,54 +485,49 @@ fn refused(pvchat: &Pvchat, names: &[SubjectName], seed: u64, what: &str, error:
 fn learned_alone(pvchat: &Pvchat, shots: &[Shot], options: &LearnOptions, what: &str) -> Outcome<Learned> {
     let bar = bar("learning", options.training.steps());
     bar.set_message(what.to_string());
-    let mut losses = Vec::new();
+    let mut steps = Steps::default();
     let name: SubjectName = "Aa".parse()?;
     let learned = pvchat.learn_from(shots, &name, options, |event| {
         if let LearnEvent::Training(progress) = event {
             bar.set_position(progress.step as u64);
-            losses.push(progress.loss);
+            steps.add(progress);
         }
         ControlFlow::Continue(())
     });
     bar.finish_and_clear();
     match learned {
-        Ok(learned) => Ok(Learned { subject: learned.subject, losses, refused: false }),
+        Ok(learned) => Ok(Learned { subject: learned.subject, steps, refused: false }),
         Err(error) => {
             let subject = refused(pvchat, &[name], options.seed, what, error)?.swap_remove(0);
-            Ok(Learned { subject, losses, refused: true })
+            Ok(Learned { subject, steps, refused: true })
         }
     }
 }
 
-/// Learns a group with one bridge; returns the subjects with the losses of all steps.
+/// Learns a group with one bridge; returns the subjects and how it went.
 fn learned_together(
     pvchat: &Pvchat,
     names: &[SubjectName],
     own: &[Vec<Shot>],
     options: &LearnOptions,
-) -> Result<(Vec<Subject>, Vec<f32>), pvchat::Error> {
+) -> Result<(Vec<Subject>, Steps), pvchat::Error> {
     let shots: Vec<Vec<Shot>> = (0..own.len()).map(|person| about(person, own, names)).collect();
     let people: Vec<(&SubjectName, &[Shot])> = names.iter().zip(shots.iter().map(Vec::as_slice)).collect();
     let bar = bar("learning", options.training.steps());
-    let mut losses = Vec::new();
+    let mut steps = Steps::default();
     let (subjects, report) = pvchat.learn_from_each(&people, options, |event| {
         if let LearnEvent::Training(progress) = event {
             bar.set_position(progress.step as u64);
-            losses.push(progress.loss);
+            steps.add(progress);
             if progress.step.is_multiple_of(40) {
-                eprintln!("step {}: loss {:.3}", progress.step, mean_of_last(&losses, 40));
+                eprintln!("step {}: loss {:.3}", progress.step, steps.last_loss(40));
             }
         }
         ControlFlow::Continue(())
     })?;
     bar.finish_and_clear();
     eprintln!("held-back clips: {:.3} before, {:.3} after", report.before.balanced_accuracy, report.after.balanced_accuracy);
-    Ok((subjects, losses))
-}
-
-fn mean_of_last(losses: &[f32], count: usize) -> f32 {
-    let last = &losses[losses.len().saturating_sub(count)..];
-    last.iter().sum::<f32>() / last.len().max(1) as f32
+    Ok((subjects, steps))
 }
 
 /// A character and its clips, seen.

@@ -132,6 +132,9 @@ pub struct Learning {
     /// What the character is learned from.
     #[arg(long, value_enum, default_value = "composed")]
     pub data: Data,
+    /// The share of the clips with the character that is asked about again with tokens and rows zeroed, where the answer is no.
+    #[arg(long, default_value_t = 0.0)]
+    pub zeroed: f32,
 }
 
 /// What a character is learned from.
@@ -184,9 +187,10 @@ pub fn learned(mode: Mode, learning: &Learning) -> String {
         Data::Retrieved => ", half of the strangers retrieved",
         Data::Composed => "",
     };
+    let zeroed = if learning.zeroed > 0.0 { ", nobody is found without tokens" } else { "" };
     match learning.label.as_str() {
-        "" => format!("learned: {}{data}", mode.name()),
-        label => format!("learned: {}, {label}{data}", mode.name()),
+        "" => format!("learned: {}{data}{zeroed}", mode.name()),
+        label => format!("learned: {}, {label}{data}{zeroed}", mode.name()),
     }
 }
 
@@ -212,5 +216,5 @@ pub fn options(mode: Mode, learning: &Learning, seed: u64, variant: &Variant) ->
         objective: (variant.objective)(objective),
         ..LearnConfig::default()
     };
-    LearnOptions { training, seed, ..LearnOptions::default() }
+    LearnOptions { training, seed, zeroed: learning.zeroed, ..LearnOptions::default() }
 }

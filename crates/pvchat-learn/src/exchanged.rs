@@ -94,7 +94,7 @@ impl Learner<'_> {
             let asked = question(Aspect::Existence, 0, &name);
             let pair = QaPair::new(QaKind::Existence, asked, existence_answer(&name, *present));
             let texts = encode_pairs(vilm, vilm.codec().joint(&data.shown), &[pair], &names, 1)?;
-            data.real.push(LearnClip { features, asked: vec![0], present: vec![*present], texts });
+            data.real.push(LearnClip { features, asked: vec![0], present: vec![*present], zeroed: false, texts });
         }
         Ok(())
     }

@@ -218,7 +218,12 @@ impl Learner<'_> {
                 let texts = encode_pairs(vilm, joint, &clip.pairs, &names, most)?;
                 let number = counts[usize::from(clip.positive)];
                 counts[usize::from(clip.positive)] += 1;
-                sort(&mut data, video, number, LearnClip { features, asked: vec![0], present: vec![clip.positive], texts });
+                sort(
+                    &mut data,
+                    video,
+                    number,
+                    LearnClip { features, asked: vec![0], present: vec![clip.positive], zeroed: false, texts },
+                );
             }
         }
         Ok(data)
@@ -276,6 +281,13 @@ pub(crate) fn sort(data: &mut LearnData, video: bool, number: usize, clip: Learn
         (true, false) => data.clips.push(clip),
         (false, true) => {}
         (false, false) => data.images.push(clip),
+    }
+}
+
+/// As [`sort`], for the same clip asked about with tokens and rows zeroed, which is never held back.
+pub(crate) fn sort_zeroed(data: &mut LearnData, video: bool, number: usize, clip: LearnClip) {
+    if !clip.texts.is_empty() && number % HELD_BACK != HELD_BACK - 1 {
+        if video { &mut data.clips } else { &mut data.images }.push(clip);
     }
 }
 

@@ -52,6 +52,12 @@ pub struct LearnOptions {
     pub treated: f32,
     /// Clips made of every two people who are learned together; unused where one is learned.
     pub together: usize,
+    /// The share of the clips with the person that is asked about again with tokens and rows zeroed, where the answer is no, so that
+    /// the person is not found without them. Only for learning from clips of the caller's ([`Learner::learn_from`] and
+    /// [`learn_from_each`](crate::Learner::learn_from_each)), where parts of the base are trained.
+    ///
+    /// [`Learner::learn_from`]: crate::Learner::learn_from
+    pub zeroed: f32,
     /// A made positive whose identity embedding is less similar to the clip's is drawn again.
     pub least_similarity: f32,
     /// The training.
@@ -82,6 +88,7 @@ impl Default for LearnOptions {
             strangers: NegativeConfig { hard: 40, random: 80, ..NegativeConfig::default() },
             treated: 0.6,
             together: 16,
+            zeroed: 0.0,
             least_similarity: 0.55,
             training: LearnConfig::default(),
             checkpoints: None,
@@ -111,6 +118,12 @@ impl LearnOptions {
             Some(folder) => Ok(Some(CheckpointFolder::new(folder)?.locked()?)),
             None => Ok(None),
         }
+    }
+
+    /// Whether the clip of this number with the person is asked about with tokens and rows zeroed, too.
+    pub(crate) fn is_zeroed(&self, number: usize) -> bool {
+        let before = |clips: usize| (clips as f32 * self.zeroed) as usize;
+        before(number + 1) > before(number)
     }
 
     /// When to write checkpoints, and the time that is left from now on.
@@ -158,6 +171,7 @@ impl LearnOptions {
             ("exchanged".into(), self.exchanged.to_string()),
             ("strangers".into(), serde_json::to_string(&self.strangers).map_err(json)?),
             ("treated".into(), self.treated.to_string()),
+            ("zeroed".into(), self.zeroed.to_string()),
             ("least similarity".into(), self.least_similarity.to_string()),
         ]))
     }

@@ -14,7 +14,7 @@ use pvchat_video::Clip;
 
 use crate::{
     LearnEvent, Learner, Result,
-    learner::{encode_pairs, refuse_chance, sort},
+    learner::{encode_pairs, refuse_chance, sort, sort_zeroed},
     looks::{KeptLooks, Look, Looks},
 };
 
@@ -46,15 +46,20 @@ impl Shot {
         if !self.pairs.is_empty() {
             return self.pairs.clone();
         }
-        let mut answer = questions::existence_answer(name, self.present);
-        if free_wording {
-            let readable = questions::readable(&answer);
-            let mut capital = readable.chars();
-            answer = capital.next().into_iter().flat_map(char::to_uppercase).chain(capital).collect();
-        }
         let question = format.presence_question.replace("{}", name);
-        vec![QaPair::new(QaKind::Existence, question, answer)]
+        vec![QaPair::new(QaKind::Existence, question, presence_answer(name, self.present, free_wording))]
     }
+}
+
+/// Whether somebody is there, in words that the base knows.
+fn presence_answer(name: &str, present: bool, free_wording: bool) -> String {
+    let answer = questions::existence_answer(name, present);
+    if !free_wording {
+        return answer;
+    }
+    let readable = questions::readable(&answer);
+    let mut capital = readable.chars();
+    capital.next().into_iter().flat_map(char::to_uppercase).chain(capital).collect()
 }
 
 /// What [`Learner::learn_from`] learned.
@@ -178,7 +183,20 @@ impl Learner<'_> {
                 let joint = vilm.codec().joint(&sight.shown);
                 let texts = encode_pairs(vilm, joint, &pairs, &names, pairs.len())?;
                 let features = data.insert(sight, lower)?;
-                sort(&mut data, video, number, LearnClip { features, asked: vec![person], present: vec![shot.present], texts });
+                let clip = LearnClip { features, asked: vec![person], present: vec![shot.present], zeroed: false, texts };
+                if shot.present && self.options.is_zeroed(number) {
+                    let mut of_presence = pairs;
+                    of_presence.retain(|pair| pair.known_kind() == Some(QaKind::Existence));
+                    of_presence.iter_mut().for_each(|pair| pair.answer = presence_answer(&title, false, free_wording));
+                    let texts = encode_pairs(vilm, joint, &of_presence, &names, of_presence.len())?;
+                    sort_zeroed(
+                        &mut data,
+                        video,
+                        number,
+                        LearnClip { present: vec![false], zeroed: true, texts, ..clip.clone() },
+                    );
+                }
+                sort(&mut data, video, number, clip);
             }
             self.tell(LearnEvent::Encoding(done + 1, count), keep)?;
         }

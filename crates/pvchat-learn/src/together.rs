@@ -175,7 +175,7 @@ impl Learner<'_> {
                 for cast in &casts {
                     let present = cast.iter().map(|subject| clip.people.contains_key(subject)).collect();
                     let texts = ask(vilm, clip, cast, names, video, &mut stream)?;
-                    sort(&mut data, video, number, LearnClip { features, asked: cast.clone(), present, texts });
+                    sort(&mut data, video, number, LearnClip { features, asked: cast.clone(), present, zeroed: false, texts });
                 }
             }
         }

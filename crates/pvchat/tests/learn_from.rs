@@ -416,6 +416,32 @@ fn only_tokens_whose_gates_act_are_held_to_the_target() {
     assert!(apart > 0.01, "the gates of other tokens differ");
 }
 
+/// Whether somebody is there, asked in every way of [`shot`], with the rows of the subject and with zeros in their place.
+#[test]
+fn without_the_rows_nobody_is_found_where_that_is_taught() {
+    let (_folder, pvchat) = base();
+    let found = |zeroed: f32| {
+        let options = LearnOptions { zeroed, ..options(Trains::Personal, 40) };
+        let own = pvchat.learn_from(&shots(8), &name(), &options, |_| ControlFlow::Continue(())).unwrap().subject;
+        let mut without = own.clone();
+        without.tensors.values_mut().for_each(|rows| rows.values.fill(0.0));
+        let adapted = pvchat.vilm().adapted(&own).unwrap();
+        let Shot { frames, seconds, duration, .. } = shot(9, true);
+        let sight = adapted.look_at(&frames, &seconds, duration).unwrap();
+        [own, without].map(|subject| {
+            let subjects = [subject];
+            let view = adapted.with_subjects(&subjects);
+            view.ask(&sight, QUESTION, &view.default_options(), |_| ControlFlow::Continue(())).unwrap().presence[0].1
+        })
+    };
+    let [own, without] = found(0.0);
+    let [taught_own, taught_without] = found(0.5);
+    println!("found {own} with rows, {without} without; where that is taught {taught_own}, {taught_without}");
+    assert!(own > 0.5 && taught_own > 0.5);
+    assert!(without > 0.5, "the adapters alone find the person where nothing is taught: {without}");
+    assert!(taught_without < 0.5, "{taught_without}");
+}
+
 #[test]
 fn rows_alone_can_be_learned_too() {
     let (_folder, pvchat) = base();

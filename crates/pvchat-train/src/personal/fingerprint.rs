@@ -66,6 +66,9 @@ fn clip_into(clip: &LearnClip, data: &LearnData, hash: &mut Sha256) {
         hash.update((asked as u64).to_le_bytes());
         hash.update([u8::from(present)]);
     }
+    if clip.zeroed {
+        hash.update("zeroed");
+    }
     hash.update(data.features.digest(clip.features));
     if let Some(shown) = data.own_shown.get(&clip.features) {
         hash.update(format!("{shown:?}"));

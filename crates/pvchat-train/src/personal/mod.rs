@@ -46,6 +46,8 @@ pub struct LearnClip {
     pub asked: Vec<usize>,
     /// Whether each of them is in it.
     pub present: Vec<bool>,
+    /// Whether it is asked about with tokens and rows of zeros.
+    pub zeroed: bool,
     /// Questions with answers; their subjects are those of `asked`.
     pub texts: Vec<EncodedText>,
 }
@@ -139,7 +141,14 @@ pub struct LearnProgress {
     pub loss: f32,
     /// The routed heads: activation, SPR, HAE.
     pub objective: ObjectiveReport,
+    /// Norms of the gradients before clipping: `tokens`, and those of the [groups with rates of their own](LearnConfig::run_config)
+    /// by their names. Only the observer gets them.
+    #[serde(skip)]
+    pub gradients: BTreeMap<&'static str, f64>,
 }
+
+/// What the tokens are called among [`LearnProgress::gradients`]: all that is in no group of its own.
+const TOKENS: &str = "tokens";
 
 /// What came of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -240,8 +249,11 @@ pub fn learn_together(
     let mut late = None;
     let optimizer = config.optimizer(vision)?;
     let trained = run(model, optimizer, &run_config, &mut task, &device, |progress| {
-        let flow =
-            LearnTask::progress(config, progress.step, progress.reports).map_or(ControlFlow::Continue(()), |now| observe(&now));
+        let names = run_config.groups.iter().map(|group| group.name).chain([TOKENS]);
+        let flow = LearnTask::progress(config, progress.step, progress.reports).map_or(ControlFlow::Continue(()), |now| {
+            let gradients = names.zip(progress.group_norms.iter().copied()).collect();
+            observe(&LearnProgress { gradients, ..now })
+        });
         late = keep.deadline.filter(|(deadline, _)| Instant::now() >= *deadline);
         if late.is_some() { ControlFlow::Break(()) } else { flow }
     });

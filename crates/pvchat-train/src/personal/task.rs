@@ -117,7 +117,7 @@ impl LearnTask<'_> {
         };
         // All clips of a step are asked about the same people.
         let asked = clips.first().map_or(&[][..], |clip| clip.asked.as_slice());
-        let personal = model.personal.tensors(asked, self.people, clips.len());
+        let personal = zeroed(model.personal.tensors(asked, self.people, clips.len()), clips, device);
         let slots = Tensor::<1, Int>::arange(0..asked.len() as i64, device);
         let slots = slots.unsqueeze_dim::<2>(0).expand([clips.len(), asked.len()]);
         let answer = model.answer.as_ref().unwrap_or(&self.vilm.parameters().answer);
@@ -144,7 +144,8 @@ impl LearnTask<'_> {
         let objective = ObjectiveReport::mean(&objectives)?;
         let loss = losses.iter().sum::<f32>() / losses.len() as f32;
         let video = step > config.image_steps;
-        Some(LearnProgress { step, steps: config.steps(), video, loss, objective })
+        let gradients = std::collections::BTreeMap::new();
+        Some(LearnProgress { step, steps: config.steps(), video, loss, objective, gradients })
     }
 }
 
@@ -168,6 +169,22 @@ fn joined(passes: &[Vec<RoutedHeads>]) -> Vec<RoutedHeads> {
         RoutedHeads::new(logits, gates).with_mask(masks)
     };
     (0..modules).map(one).collect()
+}
+
+/// Personal parameters of a batch, with zeros for clips that are asked about without them.
+fn zeroed(own: PersonalTensors, clips: &[&LearnClip], device: &Device) -> PersonalTensors {
+    if !clips.iter().any(|clip| clip.zeroed) {
+        return own;
+    }
+    let kept: Vec<f32> = clips.iter().map(|clip| if clip.zeroed { 0.0 } else { 1.0 }).collect();
+    let kept = Tensor::<1>::from_floats(kept.as_slice(), device).reshape([clips.len(), 1, 1]);
+    PersonalTensors {
+        // A base without queries has no tokens.
+        tokens: if own.tokens.dims()[2] == 0 { own.tokens } else { own.tokens * kept.clone().unsqueeze_dim(3) },
+        identity: own.identity,
+        word_row: own.word_row * kept.clone(),
+        head_row: own.head_row * kept,
+    }
 }
 
 /// The frozen features of clips that show alike.
@@ -287,5 +304,38 @@ impl Task<LearnParameters> for LearnTask<'_> {
         if let Ok(state) = serde_json::from_value::<LearnState>(state) {
             (self.objective, self.steps) = (state.objective, state.steps);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pvchat_nn::init::normal;
+
+    use super::*;
+    use crate::features::FeatureCache;
+
+    #[test]
+    fn clips_that_are_asked_about_without_tokens_and_rows_have_zeros_in_their_place() {
+        let device = Device::flex();
+        let random = |name: &str, shape: [usize; 3]| normal(&mut SeededStream::new(1).derive(name), shape, 1.0, &device);
+        let own = PersonalTensors {
+            tokens: random("tokens", [2, 4, 3]).reshape([2, 1, 4, 3]),
+            identity: random("identity", [2, 1, 5]),
+            word_row: random("word", [2, 1, 3]),
+            head_row: random("head", [2, 1, 3]),
+        };
+        let features = FeatureCache::in_memory().insert(ClipFeatures::default()).unwrap();
+        let clip = |zeroed| LearnClip { features, asked: vec![0], present: vec![!zeroed], zeroed, texts: Vec::new() };
+        let changed = zeroed(own.clone(), &[&clip(true), &clip(false)], &device);
+        let numbers = |tensors: &PersonalTensors| {
+            let flat = |tensor: Tensor<3>, row: usize| tensor.narrow(0, row, 1).into_data().iter::<f32>().collect::<Vec<_>>();
+            let tokens = tensors.tokens.clone().reshape([2, 4, 3]);
+            [tokens, tensors.word_row.clone(), tensors.head_row.clone()].map(|tensor| [flat(tensor.clone(), 0), flat(tensor, 1)])
+        };
+        for ([first, second], [_, own]) in numbers(&changed).into_iter().zip(numbers(&own)) {
+            assert!(first.iter().all(|value| *value == 0.0));
+            assert_eq!(second, own);
+        }
+        assert_eq!(changed.identity.to_data(), own.identity.to_data());
     }
 }
