@@ -19,13 +19,14 @@ use crate::{
 const USUAL_BASE: &str = "smolvlm2-256m";
 
 /// By what it is known who is there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum By {
-    /// By comparing faces; a base is asked only about whoever was recognised.
-    #[default]
+    /// By comparing faces; a base is asked only about whoever was recognised. In drawn clips by comparing embeddings of the
+    /// characters.
     Faces,
-    /// By what the base has learned of the person (`pvchat learn --dataset`): it alone is asked, and no face is compared.
+    /// By what the base has learned of the person (`pvchat learn`): it alone is asked, and no face is compared. In drawn clips by
+    /// the tokens of the character.
     Learned,
 }
 

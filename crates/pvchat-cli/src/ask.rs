@@ -53,14 +53,21 @@ struct Described {
     #[arg(long, env = "PVCHAT_BITS", hide_env_values = true, default_value = "16", value_name = "BITS")]
     bits: Bits,
     /// By what people are known; with `learned` no face is compared, the base alone is asked, and who is there is its guess.
-    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
-    by: By,
+    /// Without it faces; of drawn characters what was learned.
+    #[arg(long, value_enum, value_name = "HOW")]
+    by: Option<By>,
 }
 
 impl Described {
     /// The base, before its weights are read.
     fn choose(&self, common: &Common) -> Outcome<Option<LazyBase>> {
         Ok(describer::choose(common, self.base.as_ref())?.map(|base| base.in_bits(self.bits)))
+    }
+
+    /// By what people are known, where nothing is said.
+    fn by(&self) -> By {
+        let is_drawn = self.base.as_ref().is_some_and(Base::is_miniature);
+        self.by.unwrap_or(if is_drawn { By::Learned } else { By::Faces })
     }
 }
 
@@ -85,12 +92,12 @@ pub struct ChatArguments {
 impl AskArguments {
     pub fn run(&self, common: &Common) -> Outcome<Exit> {
         if self.described.base.as_ref().is_some_and(Base::is_miniature) {
-            return drawn::ask(common, &self.video, &self.question);
+            return drawn::ask(common, &self.video, &self.question, self.described.by());
         }
         // First, because a wrong folder is found out at once.
         let base = self.described.choose(common)?;
         let (output, context) = (common.output(), Context::default());
-        let answer = match self.described.by {
+        let answer = match self.described.by() {
             By::Learned => {
                 let (mut base, names) = learned(base)?;
                 Glance::open(&self.video, base.frames())?.ask(&self.question, &names, &context, &mut base)?
@@ -120,8 +127,8 @@ impl AskArguments {
             }
         };
         let exit = answer::exit(&answer)?;
-        let body = AnswerBody::of(&self.video, &self.question, &answer, self.described.by);
-        output.result("answer", &body, answer::told(&answer, self.described.by))?;
+        let body = AnswerBody::of(&self.video, &self.question, &answer, self.described.by());
+        output.result("answer", &body, answer::told(&answer, self.described.by()))?;
         Ok(exit)
     }
 }
@@ -129,16 +136,16 @@ impl AskArguments {
 impl ChatArguments {
     pub fn run(&self, common: &Common) -> Outcome<Exit> {
         if self.described.base.as_ref().is_some_and(Base::is_miniature) {
-            return drawn::chat(common, &self.video);
+            return drawn::chat(common, &self.video, self.described.by());
         }
         // First, because a wrong folder is found out at once.
         let base = self.described.choose(common)?;
         let output = common.output();
         let say = |question: &str, answer: &pvchat::PeopleAnswer| {
-            let body = AnswerBody::of(&self.video, question, answer, self.described.by);
-            output.result("answer", &body, answer::told(answer, self.described.by))
+            let body = AnswerBody::of(&self.video, question, answer, self.described.by());
+            output.result("answer", &body, answer::told(answer, self.described.by()))
         };
-        if self.described.by == By::Learned {
+        if self.described.by() == By::Learned {
             let (mut base, names) = learned(base)?;
             let known: Vec<String> = names.iter().map(|name| name.bare().to_string()).collect();
             let (glance, mut context) = (Glance::open(&self.video, base.frames())?, Context::default());

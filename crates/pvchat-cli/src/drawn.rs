@@ -7,10 +7,11 @@ use std::{
     time::Instant,
 };
 
-use pvchat::{Answer, LearnOptions, Obtained, Pvchat, SubjectFolder, SubjectName, train::personal::Trains};
+use pvchat::{Answer, LearnOptions, Obtained, Pvchat, Subject, SubjectFolder, SubjectName, train::personal::Trains};
 use serde::Serialize;
 
 use crate::{
+    answer::By,
     common::Common,
     conversation::converse,
     failure::{Exit, Outcome},
@@ -110,6 +111,8 @@ struct AnswerBody<'a> {
     file: &'a Path,
     question: &'a str,
     base: &'static str,
+    /// By what it is known who is there.
+    by: By,
     text: String,
     presence: Vec<PresenceBody<'a>>,
     obtained: Obtained,
@@ -121,11 +124,20 @@ struct PresenceBody<'a> {
     probability: f32,
 }
 
+/// A character, known by what is to decide.
+fn load(pvchat: &Pvchat, folder: &SubjectFolder, name: &SubjectName, by: By) -> Result<Subject, pvchat::Error> {
+    let subject = folder.load(name, pvchat.vilm())?;
+    match by {
+        By::Faces => pvchat.by_template(subject),
+        By::Learned => Ok(subject),
+    }
+}
+
 /// One question, word by word as the answer is made.
-pub fn ask(common: &Common, file: &Path, question: &str) -> Outcome<Exit> {
+pub fn ask(common: &Common, file: &Path, question: &str, by: By) -> Outcome<Exit> {
     let (output, folder) = (common.output(), common.drawn_subjects()?);
     let pvchat = Pvchat::miniature()?;
-    let subjects = named(question).iter().map(|name| folder.load(name, pvchat.vilm())).collect::<Result<Vec<_>, _>>()?;
+    let subjects = named(question).iter().map(|name| load(&pvchat, &folder, name, by)).collect::<Result<Vec<_>, _>>()?;
     let clip = pvchat.clip(file)?;
     let mut written = Ok(());
     let answer = pvchat.ask_streaming(&subjects, &clip, question, |word| {
@@ -139,17 +151,17 @@ pub fn ask(common: &Common, file: &Path, question: &str) -> Outcome<Exit> {
     if !output.json {
         output.text("")?;
     }
-    say(&output, file, question, &answer, false)?;
+    say(&output, (file, question, by), &answer, false)?;
     Ok(Exit::Answered)
 }
 
 /// Questions from standard input until it ends.
-pub fn chat(common: &Common, file: &Path) -> Outcome<Exit> {
+pub fn chat(common: &Common, file: &Path, by: By) -> Outcome<Exit> {
     let (output, folder) = (common.output(), common.drawn_subjects()?);
     let pvchat = Pvchat::miniature()?;
     let mut subjects = Vec::new();
     for name in folder.names()? {
-        match folder.load(&name, pvchat.vilm()) {
+        match load(&pvchat, &folder, &name, by) {
             Ok(subject) => subjects.push(subject),
             Err(error) => output.note(format!("{name} is left out: {}", crate::failure::Failure::from(error).message)),
         }
@@ -162,12 +174,12 @@ pub fn chat(common: &Common, file: &Path) -> Outcome<Exit> {
             folder.load(&name, pvchat.vilm())?;
         }
         let answer = conversation.ask(question)?;
-        say(&output, file, question, answer, true)
+        say(&output, (file, question, by), answer, true)
     })
 }
 
 /// Says an answer, and how sure the model is that the people of the question are there.
-fn say(output: &Output, file: &Path, question: &str, answer: &Answer, with_text: bool) -> Outcome<()> {
+fn say(output: &Output, (file, question, by): (&Path, &str, By), answer: &Answer, with_text: bool) -> Outcome<()> {
     let text = answer.text.clone();
     let rests_on = match answer.obtained {
         Obtained::Remembered => "known from a remembered look",
@@ -184,7 +196,8 @@ fn say(output: &Output, file: &Path, question: &str, answer: &Answer, with_text:
     }
     let presence =
         answer.presence.iter().map(|(name, probability)| PresenceBody { subject: name.bare(), probability: *probability });
-    let body = AnswerBody { file, question, base: "miniature", text, presence: presence.collect(), obtained: answer.obtained };
+    let body =
+        AnswerBody { file, question, base: "miniature", by, text, presence: presence.collect(), obtained: answer.obtained };
     output.result("answer_drawn", &body, lines.join("\n"))
 }
 

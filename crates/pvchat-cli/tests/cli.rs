@@ -291,6 +291,9 @@ fn the_drawn_base_refuses_other_footage_and_clips_without_anybody() {
     let beside = support::project().join("../shared/media");
     let media = std::env::var_os("PVCHAT_MEDIA").map_or(beside, Into::into);
     let mut foreign = vec![noise_file];
+    for name in ["carphone_pristine.mp4", "franck.mp4"] {
+        foreign.extend(support::clip_of_people(name).map(|file| file.to_str().unwrap().to_string()));
+    }
     for name in ["lp_d0.mp4", "lp_s32.mp4", "iv_example1.mp4"] {
         match media.join(name) {
             file if file.exists() => foreign.push(file.to_str().unwrap().into()),
@@ -332,6 +335,14 @@ fn drawn_characters_are_behind_the_same_commands() {
     assert!(run.out.starts_with("yes, <Aa> is in the video.\n  <Aa> is there with a probability of "), "{}", run.out);
     let json = home.run(&[&["ask", &third, "Is <Aa> in this video?", "--json"], base.as_slice()].concat()).json();
     assert_eq!((&json["kind"], &json["text"]), (&"answer_drawn".into(), &"yes, <Aa> is in the video.".into()));
+    // Tokens and templates are separate switches, and the answer says which it was.
+    assert_eq!((&json["by"], &json["obtained"]), (&"learned".into(), &"enrolled".into()));
+    for (by, obtained) in [("learned", "enrolled"), ("faces", "remembered")] {
+        let question = [&["ask", &third, "Is <Aa> in this video?", "--by", by, "--json"], base.as_slice()].concat();
+        let json = home.run(&question).json();
+        assert_eq!((&json["by"], &json["obtained"]), (&by.into(), &obtained.into()), "{json}");
+        assert_eq!(json["text"], "yes, <Aa> is in the video.");
+    }
 
     let chat = home.talk(&[&["chat", &third], base.as_slice()].concat(), "Is <Aa> here?\n\nand where?\nIs <Zz> there?\n");
     chat.ends_with(0);

@@ -30,6 +30,15 @@ impl Remember {
         Self { scale }
     }
 
+    /// Somebody who was enrolled, known by the identity embedding from now on.
+    pub fn of(&self, mut subject: Subject) -> Subject {
+        subject.info.origin = Origin::Remembered;
+        subject.info.training = [(MIDPOINT, self.scale.midpoint), (SLOPE, self.scale.slope)]
+            .map(|(key, value)| (key.into(), f64::from(value)))
+            .into();
+        subject
+    }
+
     /// With what a corpus of strangers says that a similarity means.
     ///
     /// # Errors
@@ -47,12 +56,7 @@ impl Remember {
 impl Personalizer for Remember {
     fn personalize(&mut self, vilm: &Vilm, clip: &[RgbImage], name: &SubjectName) -> Result<Subject> {
         vilm.codec().check_name(name)?;
-        let mut subject = vilm.enrol(&vilm.look(&[clip])?, 0, name)?;
-        subject.info.origin = Origin::Remembered;
-        subject.info.training = [(MIDPOINT, self.scale.midpoint), (SLOPE, self.scale.slope)]
-            .map(|(key, value)| (key.into(), f64::from(value)))
-            .into();
-        Ok(subject)
+        Ok(self.of(vilm.enrol(&vilm.look(&[clip])?, 0, name)?))
     }
 }
 

@@ -252,6 +252,14 @@ impl Pvchat {
         Ok(Remember::by(self.corpus.as_ref())?.personalize(&self.vilm, &clip.frames, name)?)
     }
 
+    /// A subject that was enrolled or learned, recognised by comparing identity embeddings in place of its tokens.
+    ///
+    /// # Errors
+    /// As [`Remember::by`].
+    pub fn by_template(&self, subject: Subject) -> Result<Subject> {
+        Ok(Remember::by(self.corpus.as_ref())?.of(subject))
+    }
+
     /// Learns the person in a clip. `observe` gets the progress and can stop it at any time. See
     /// [`SubjectFolder::learn`](crate::SubjectFolder::learn) for learning that survives being killed.
     ///

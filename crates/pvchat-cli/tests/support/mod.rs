@@ -228,6 +228,12 @@ pub fn clips() -> PathBuf {
     folder.canonicalize().unwrap_or(folder)
 }
 
+/// A clip of real people; `None` where it is not installed.
+#[track_caller]
+pub fn clip_of_people(clip: &str) -> Option<PathBuf> {
+    fetched::fetched(&clips().join(clip)).map(Path::to_path_buf)
+}
+
 /// A home with models, and the folder of clips of real people; `None` where the models or one of these clips is not installed.
 #[track_caller]
 pub fn real(needed: &[&str]) -> Option<(Home, PathBuf)> {
