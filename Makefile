@@ -14,7 +14,7 @@
 #   make package     every crate as crates.io would get it, in target/package
 #   make deny        licences, sources and known faults of the dependencies, by cargo-deny
 #   make bench       Criterion benchmarks
-#   make tables      the tables of docs/results.md that train many bases and subjects (hours; resumes where it was stopped)
+#   make tables      the tables of docs/results.md and docs/laboratory.md (a night; resumes where it was stopped)
 #   make moh-benchmarks  the attention kernels beside others: docs/moh-benchmarks.md (a quarter of an hour)
 #   make smolvlm-benchmarks  SmolVLM2 beside PyTorch: docs/smolvlm2-benchmarks.md (LARGER=: without the larger sizes)
 #   make random-bases  bases of the published sizes with random weights: written, asked, learned on (SIZES="256m 500m paper")
@@ -137,14 +137,14 @@ deny:
 bench: setup
 	$(CARGO) bench $(filter-out --release,$(CARGO_FLAGS)) --bench '*' -- --noplot $(BENCH_ARGS)
 
-# Each table is a file in target/tables, made once for the shipped base; bases that were trained before are not trained again.
-# TABLE_BUDGET and TABLE_SEEDS make them smaller or larger. The allocator's setting as for miniature.
-TABLES := $(addprefix $(TARGET)/tables/,routing objective tokens matching forms rates data looks start learned-objective levels \
-	laboratory laboratory-parts laboratory-data)
+# Each table is a file in target/tables, made once for the shipped base, with the seconds that it took; what was trained or answered
+# before is not computed again. TABLE_SEEDS and TABLE_CHARACTERS make the laboratory's smaller. The allocator's setting as for miniature.
+TABLES := $(addprefix $(TARGET)/tables/,examination levels other-looks encoders matching rates laboratory laboratory-parts \
+	laboratory-data newcomers)
 TABLE_SEEDS ?= 3
-TABLE_BUDGET ?= --steps 500 --groups 1000
-WITH_SEEDS = --seeds $(TABLE_SEEDS)
-WITHOUT_ANCHOR := {"training": {"learning_rate": 0.03, "identity_rate": 0.003, "anchor": 0.0}}
+TABLE_CHARACTERS ?= 20
+BEGIN = date +%s > $@.begun
+END = echo "Made in $$(( $$(date +%s) - $$(cat $@.begun) )) seconds." >> $@.part; rm $@.begun; mv $@.part $@
 
 tables: setup
 	$(CARGO) build $(CARGO_FLAGS) --examples
@@ -154,48 +154,53 @@ tables: setup
 
 $(TARGET)/tables/%.md: export MIMALLOC_PURGE_DELAY := -1
 $(TARGET)/tables/%.md: crates/pvchat-miniature/weights/model.safetensors
-	echo '$(WITHOUT_ANCHOR)' > $(TARGET)/tables/without-anchor.json
+	$(BEGIN)
 	$(TARGET)/release/examples/$(TABLE_COMMAND) > $@.part
-	mv $@.part $@
+	$(END)
 
-$(TARGET)/tables/routing.md: TABLE_COMMAND = compare_routing $(TABLE_BUDGET) $(WITH_SEEDS)
-$(TARGET)/tables/objective.md: TABLE_COMMAND = ablations objective $(TABLE_BUDGET) $(WITH_SEEDS)
-$(TARGET)/tables/tokens.md: TABLE_COMMAND = ablations tokens $(TABLE_BUDGET) $(WITH_SEEDS)
-$(TARGET)/tables/matching.md: TABLE_COMMAND = ablations matching $(TABLE_BUDGET) $(WITH_SEEDS)
-$(TARGET)/tables/forms.md: TABLE_COMMAND = ablations forms $(TABLE_BUDGET) $(WITH_SEEDS)
-$(TARGET)/tables/rates.md: TABLE_COMMAND = ablations rates $(WITH_SEEDS)
-$(TARGET)/tables/looks.md: TABLE_COMMAND = more_looks
-$(TARGET)/tables/start.md: TABLE_COMMAND = ablations start $(WITH_SEEDS)
-$(TARGET)/tables/data.md: TABLE_COMMAND = ablations data --learn $(TARGET)/tables/without-anchor.json $(WITH_SEEDS)
-$(TARGET)/tables/learned-objective.md: TABLE_COMMAND = ablations learned-objective --learn $(TARGET)/tables/without-anchor.json $(WITH_SEEDS)
-
+$(TARGET)/tables/examination.md: TABLE_COMMAND = evaluate --exam 2027 --seeds $(TABLE_SEEDS) --controls --curve $(TARGET)/tables/examination.png
 $(TARGET)/tables/levels.md: TABLE_COMMAND = levels --exam 2028
+$(TARGET)/tables/other-looks.md: TABLE_COMMAND = levels --learn --exam 2028 --seeds $(TABLE_SEEDS) \
+	--only standard,occluded,another-style,dark,weak-attributes
+$(TARGET)/tables/encoders.md: TABLE_COMMAND = ablations encoders --steps 300
+$(TARGET)/tables/matching.md: TABLE_COMMAND = ablations matching --steps 500 --groups 1000 --seeds 1
+$(TARGET)/tables/rates.md: TABLE_COMMAND = ablations rates --characters 8 --seeds 1 --exam 2026
 
 # On the base that knows nobody. Answers are kept one by one in fixtures/plain: those that are there are not computed again.
 LABORATORY := $(TARGET)/release/examples/laboratory --exam 2029
 TOGETHER := together --group 4 --seeds $(TABLE_SEEDS)
-$(TARGET)/tables/laboratory.md: LABORATORY += --characters 20
+$(TARGET)/tables/laboratory.md: LABORATORY += --characters $(TABLE_CHARACTERS)
 $(TARGET)/tables/laboratory.md: fixtures/plain/model.safetensors
-	$(LABORATORY) learn
+	$(BEGIN)
+	$(LABORATORY) learn --seeds $(TABLE_SEEDS)
 	$(LABORATORY) --clips 600 $(TOGETHER) --image-steps 16 --clip-steps 640
 	$(LABORATORY) table > $@.part
-	mv $@.part $@
+	$(END)
 
 $(TARGET)/tables/laboratory-parts.md: LABORATORY += --clips 600 --answers fixtures/plain/parts.jsonl
 $(TARGET)/tables/laboratory-parts.md: TOGETHER += --image-steps 8 --clip-steps 320 --label "320 steps"
 $(TARGET)/tables/laboratory-parts.md: fixtures/plain/model.safetensors
-	$(LABORATORY) --characters 8 $(TOGETHER) --vary objective,routing,tokens
-	$(LABORATORY) --characters 20 $(TOGETHER) --trains personal,bridge,vision
+	$(BEGIN)
+	$(LABORATORY) --characters 4 $(TOGETHER) --vary objective,routing,tokens,start
 	$(LABORATORY) table --against "learned: Q-Former too, 320 steps, 4 people with one bridge" > $@.part
-	mv $@.part $@
+	$(END)
 
 $(TARGET)/tables/laboratory-data.md: LABORATORY += --characters 6 --clips 480 --answers fixtures/plain/data.jsonl
 $(TARGET)/tables/laboratory-data.md: fixtures/plain/model.safetensors
+	$(BEGIN)
 	for data in random retrieved composed; do \
 		$(LABORATORY) learn --seeds $(TABLE_SEEDS) --image-steps 10 --clip-steps 120 --label "120 steps" --data $$data; \
 	done
 	$(LABORATORY) table --against "learned: Q-Former too, 120 steps" > $@.part
-	mv $@.part $@
+	$(END)
+
+$(TARGET)/tables/newcomers.md: LABORATORY := $(TARGET)/release/examples/laboratory --exam 2026 --characters 6 --clips 400 \
+	--answers $(TARGET)/tables/newcomers.jsonl
+$(TARGET)/tables/newcomers.md: fixtures/plain/model.safetensors
+	$(BEGIN)
+	$(LABORATORY) newcomers --image-steps 16 --clip-steps 1600
+	$(LABORATORY) table > $@.part
+	$(END)
 
 # A folder of its own, because candle changes the features of some dependencies. Without PYTHON (one that has torch) the
 # module is not set beside PyTorch. BENCH_ARGS, for Criterion, measures a part of it again.

@@ -1,13 +1,12 @@
-//! The paper's ablations at miniature scale, one command per table: number of personal tokens, SPR and HAE switched off one by
-//! one, how fast subjects are learned, and what from; and the differences between the miniature and the paper. It uses characters
-//! that the base has never seen, several seeds, and paired intervals.
+//! Parts of the shipped base, changed one at a time, a table per command: the encoder's form, how tokens find their person, and how
+//! fast subjects are learned. The paper's own ablations are in the program `laboratory`, on a base that knows nobody.
 
 use std::{error::Error, ops::ControlFlow, path::PathBuf, process::ExitCode, time::Instant};
 
 use burn::module::Module;
 use clap::{Args, Parser, Subcommand};
 use pvchat::{
-    LearnOptions, Pvchat, Start, Subject, SubjectName,
+    LearnOptions, Pvchat, Subject, SubjectName,
     data::random::SeededStream,
     eval::{
         accuracy::{ExistenceAnswer, balanced_difference, balanced_estimate},
@@ -18,17 +17,9 @@ use pvchat::{
         level::Level,
         pretrain::{encoder_run::EncoderRun, encoder_task::evaluate},
     },
-    model::{
-        families::miniature::MiniatureEncoderConfig,
-        personal::Matching,
-        qformer::{Activation, NormPlacement},
-        subject::TOKENS,
-    },
-    nn::{device::default_device, moh::Routing},
-    train::{
-        objective::ObjectiveConfig,
-        personal::{LearnConfig, Trains},
-    },
+    model::{families::miniature::MiniatureEncoderConfig, personal::Matching, subject::TOKENS},
+    nn::device::default_device,
+    train::personal::LearnConfig,
 };
 use pvchat_examples::{
     at,
@@ -41,7 +32,7 @@ use pvchat_examples::{
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Prints one table of the paper's ablations.
+/// Prints a table about parts of the shipped base.
 #[derive(Parser)]
 struct Arguments {
     #[command(subcommand)]
@@ -50,16 +41,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Ablation {
-    /// 4, 8, 16 and 32 personal tokens: bases of their own on the shipped encoder.
-    Tokens(Budget),
-    /// SPR and HAE on and off: bases of their own on the shipped encoder.
-    Objective(Budget),
-    /// SPR and HAE on and off while subjects are learned on the shipped base, routers, adapters and Q-Former included.
-    LearnedObjective(Learning),
     /// How fast tokens, rows and identity are learned, and how strongly they are held where they started.
     Rates(Learning),
-    /// The Q-Former's departures from the published form, one by one and together: bases of their own on the shipped encoder.
-    Forms(Budget),
     /// How personal tokens learn who is in the clip: bases of their own on the shipped encoder.
     Matching(Budget),
     /// The encoder's departures from the published form: encoders of their own, judged by what they read off unseen clips.
@@ -71,10 +54,6 @@ enum Ablation {
         #[arg(long, default_value_t = 1)]
         seeds: u64,
     },
-    /// Learning from one look and from noise, the paper's start.
-    Start(Learning),
-    /// What subjects are learned from: with and without made positives, similar and random strangers.
-    Data(Learning),
 }
 
 /// How subjects are learned. What is examined is always what was learned: the self-check that falls back to enrolment is left out.
@@ -100,34 +79,6 @@ fn main() -> ExitCode {
 
 fn run() -> Outcome<()> {
     match Arguments::parse().table {
-        Ablation::Tokens(budget) => {
-            let with = |personal_tokens| Design { personal_tokens, ..Design::default() };
-            compare(&[("16 tokens", with(16)), ("4 tokens", with(4)), ("8 tokens", with(8)), ("32 tokens", with(32))], &budget)
-        }
-        Ablation::Objective(budget) => {
-            let designs = objectives(&Design::default().objective);
-            compare(&designs.map(|(name, objective)| (name, Design { objective, ..Design::default() })), &budget)
-        }
-        Ablation::Forms(budget) => {
-            let shipped = Design::default();
-            let post = Design { norm: NormPlacement::Post, ..shipped.clone() };
-            let gelu = Design { activation: Activation::Gelu, ..shipped.clone() };
-            let untied = Design { tie_key_to_query: false, ..shipped.clone() };
-            let released = Design { routing: Routing::Relu { shared: 4, rescale: false }, ..shipped.clone() };
-            let published =
-                Design { norm: NormPlacement::Post, activation: Activation::Gelu, tie_key_to_query: false, ..released.clone() };
-            compare(
-                &[
-                    ("as shipped", shipped),
-                    ("norms behind the sums", post),
-                    ("GELU", gelu),
-                    ("keys not tied to queries", untied),
-                    ("gates not rescaled", released),
-                    ("all four: the published form", published),
-                ],
-                &budget,
-            )
-        }
         Ablation::Matching(budget) => {
             let by = |matching| Design { matching, ..Design::default() };
             compare(
@@ -140,16 +91,6 @@ fn run() -> Outcome<()> {
             )
         }
         Ablation::Encoders { steps, seeds } => encoders(steps, seeds),
-        Ablation::LearnedObjective(learning) => {
-            let mut options = learning.options()?;
-            options.training.trains = Trains::PersonalAndBridge;
-            let with = |objective| {
-                let training = LearnConfig { objective, ..options.training.clone() };
-                LearnOptions { training, ..options.clone() }
-            };
-            let rows = objectives(&options.training.objective);
-            learning.compare(&rows.map(|(name, objective)| (name, with(objective))))
-        }
         Ablation::Rates(learning) => {
             let options = learning.options()?;
             let with = |learning_rate: f64, identity_rate: f64, anchor: f64| {
@@ -163,37 +104,6 @@ fn run() -> Outcome<()> {
                 ("rate 3e-2, no anchor", with(3e-2, 0.0, 0.0)),
                 ("rate 1e-1, no anchor", with(1e-1, 0.0, 0.0)),
                 ("rate 3e-2, identity 3e-3, no anchor", with(3e-2, 3e-3, 0.0)),
-            ])
-        }
-        Ablation::Start(learning) => {
-            let options = learning.options()?;
-            let from = |start, learning_rate, times: usize| {
-                let mut options = LearnOptions { start, ..options.clone() };
-                let training = &mut options.training;
-                (training.learning_rate, training.anchor) = (learning_rate, 0.0);
-                (training.image_steps, training.clip_steps) = (times * training.image_steps, times * training.clip_steps);
-                options
-            };
-            learning.compare(&[
-                ("from the look, rate 3e-2", from(Start::Look, 3e-2, 1)),
-                ("from noise, rate 3e-2", from(Start::Noise, 3e-2, 1)),
-                ("from noise, rate 1e-1, 4 times the steps", from(Start::Noise, 1e-1, 4)),
-            ])
-        }
-        Ablation::Data(learning) => {
-            let options = learning.options()?;
-            let with = |positives: usize, hard: usize, random: usize| {
-                let mut options = LearnOptions { positives, ..options.clone() };
-                (options.negatives.hard, options.negatives.random) = (hard, random);
-                options
-            };
-            learning.compare(&[
-                ("31 positives, 24 similar, 8 random strangers", with(31, 24, 8)),
-                ("31 positives only", with(31, 0, 0)),
-                ("the clip alone, 32 random strangers", with(0, 0, 32)),
-                ("the clip alone, 24 similar, 8 random strangers", with(0, 24, 8)),
-                ("31 positives, 32 random strangers", with(31, 0, 32)),
-                ("31 positives, 32 similar strangers", with(31, 32, 0)),
             ])
         }
     }
@@ -246,15 +156,6 @@ fn encoders(steps: usize, seeds: u64) -> Outcome<()> {
         println!("{}", table.to_markdown());
     }
     Ok(())
-}
-
-fn objectives(full: &ObjectiveConfig) -> [(&'static str, ObjectiveConfig); 4] {
-    [
-        ("SPR and HAE", full.clone()),
-        ("without SPR", full.clone().without_sparsity()),
-        ("without HAE", full.clone().without_hae()),
-        ("without both", full.clone().without_sparsity().without_hae()),
-    ]
 }
 
 impl Learning {

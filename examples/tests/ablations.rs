@@ -1,4 +1,4 @@
-//! The program `compare_routing`: a comparison that was made is not made again, whatever ended it.
+//! Comparisons of bases: a comparison that was made is not made again, whatever ended it.
 
 use std::{
     fs,
@@ -9,9 +9,9 @@ use std::{
 /// Cargo builds examples together with tests and puts them beside the folder of these.
 fn compare(folder: &Path) -> String {
     let programs = std::env::current_exe().unwrap().parent().and_then(Path::parent).unwrap().join("examples");
-    let program = programs.join(format!("compare_routing{}", std::env::consts::EXE_SUFFIX));
+    let program = programs.join(format!("ablations{}", std::env::consts::EXE_SUFFIX));
     assert!(program.exists(), "{} is not built; run `cargo build --examples` with the same options", program.display());
-    let small = ["--steps", "2", "--groups", "12", "--seeds", "1", "--characters", "1", "--folder"];
+    let small = ["matching", "--steps", "2", "--groups", "12", "--seeds", "1", "--characters", "1", "--folder"];
     let output = Command::new(program).args(small).arg(folder).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -21,7 +21,7 @@ fn compare(folder: &Path) -> String {
 fn what_is_done_is_not_done_again() {
     let folder = tempfile::tempdir().unwrap();
     let table = compare(folder.path());
-    assert!(["ReMoH", "top-k", "dense"].iter().all(|name| table.contains(name)), "{table}");
+    assert!(["products", "cosine", "attention"].iter().all(|name| table.contains(name)), "{table}");
     let runs: Vec<PathBuf> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(runs.len(), 3, "a folder for every base: {runs:?}");
     let figures = |run: &PathBuf| run.join("exam-2027-of-1.json");
