@@ -3,11 +3,21 @@
 #[allow(dead_code)]
 #[path = "../laboratory/answers.rs"]
 mod answers;
+#[allow(dead_code)]
+#[path = "../laboratory/curve.rs"]
+mod curve;
 
 use std::{fs, io::Write};
 
 use answers::{AnswerFile, Row, rows};
-use pvchat::miniature::exam::Cast;
+use curve::Steps;
+use pvchat::{
+    miniature::exam::Cast,
+    train::{
+        objective::{ObjectiveConfig, ObjectiveReport},
+        personal::LearnProgress,
+    },
+};
 
 fn row(way: &str, character: usize, presence: f32) -> Row {
     let clips = vec![(Cast::Positive, presence), (Cast::Random, 0.0)];
@@ -21,6 +31,7 @@ fn row(way: &str, character: usize, presence: f32) -> Row {
         seconds: 1.0,
         last_loss: 0.1,
         refused: presence < 0.5,
+        curve: Vec::new(),
     }
 }
 
@@ -57,4 +68,22 @@ fn a_row_from_before_refusals_were_noted_is_read() {
     let mut refused = AnswerFile::open(&path).unwrap();
     refused.add(&row("learned", 1, 0.1)).unwrap();
     assert!(rows(&path).unwrap()[1].refused);
+}
+
+#[test]
+fn a_curve_has_the_means_of_the_parts_of_a_run() {
+    let ObjectiveConfig { mode, sparsity, .. } = ObjectiveConfig::default();
+    let nothing = ObjectiveReport { mode, sparsity, modules: Vec::new() };
+    let mut steps = Steps::default();
+    for step in 1..=24 {
+        let gradients = [("tokens", step as f64), ("rows", 2.0)].into();
+        let (loss, objective) = (step as f32, nothing.clone());
+        steps.add(&LearnProgress { step, steps: 24, video: true, loss, objective, gradients });
+    }
+    assert_eq!(steps.last_loss(2), 23.5);
+    let curve = steps.curve();
+    let ends: Vec<usize> = curve.iter().map(|point| point.steps).collect();
+    assert_eq!(ends, [3, 6, 9, 12, 15, 18, 21, 24]);
+    assert_eq!((curve[1].loss, curve[1].gradients["tokens"], curve[1].gradients["rows"]), (5.0, 5.0, 2.0));
+    assert!(Steps::default().curve().is_empty());
 }

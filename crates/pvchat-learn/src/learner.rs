@@ -284,11 +284,12 @@ pub(crate) fn sort(data: &mut LearnData, video: bool, number: usize, clip: Learn
     }
 }
 
-/// As [`sort`], for the same clip asked about with tokens and rows zeroed, which is never held back.
-pub(crate) fn sort_zeroed(data: &mut LearnData, video: bool, number: usize, clip: LearnClip) {
-    if !clip.texts.is_empty() && number % HELD_BACK != HELD_BACK - 1 {
-        if video { &mut data.clips } else { &mut data.images }.push(clip);
-    }
+/// Whether the `number`-th clip with the person is asked about with tokens and rows zeroed, too: that share of the clips that are
+/// trained on, and none that is held back.
+pub(crate) fn is_zeroed(share: f32, number: usize) -> bool {
+    let trained = number - number / HELD_BACK;
+    let before = |clips: usize| (clips as f32 * share) as usize;
+    number % HELD_BACK != HELD_BACK - 1 && before(trained + 1) > before(trained)
 }
 
 /// Describes "the person" of made clips in the words of the frozen base, for the name to be put in
@@ -351,6 +352,15 @@ mod tests {
     use pvchat_model::sight::{Shown, Sight};
 
     use super::*;
+
+    #[test]
+    fn every_share_of_the_clips_that_are_trained_on_is_asked_about_without_tokens() {
+        for (share, wanted) in [(0.0, 0), (0.25, 18), (0.5, 37), (1.0, 75)] {
+            let zeroed: Vec<usize> = (0..100).filter(|number| is_zeroed(share, *number)).collect();
+            assert_eq!(zeroed.len(), wanted, "of 75 clips that are trained on, {share}: {zeroed:?}");
+            assert!(zeroed.iter().all(|number| number % HELD_BACK != HELD_BACK - 1));
+        }
+    }
 
     #[test]
     fn a_base_that_embeds_nobody_gives_no_identities() {

@@ -52,7 +52,7 @@ pub struct LearnOptions {
     pub treated: f32,
     /// Clips made of every two people who are learned together; unused where one is learned.
     pub together: usize,
-    /// The share of the clips with the person that is asked about again with tokens and rows zeroed, where the answer is no, so that
+    /// The share of the clips with the person that are trained on that is asked about again with tokens and rows zeroed, where the answer is no, so that
     /// the person is not found without them. Only for learning from clips of the caller's ([`Learner::learn_from`] and
     /// [`learn_from_each`](crate::Learner::learn_from_each)), where parts of the base are trained.
     ///
@@ -118,12 +118,6 @@ impl LearnOptions {
             Some(folder) => Ok(Some(CheckpointFolder::new(folder)?.locked()?)),
             None => Ok(None),
         }
-    }
-
-    /// Whether the clip of this number with the person is asked about with tokens and rows zeroed, too.
-    pub(crate) fn is_zeroed(&self, number: usize) -> bool {
-        let before = |clips: usize| (clips as f32 * self.zeroed) as usize;
-        before(number + 1) > before(number)
     }
 
     /// When to write checkpoints, and the time that is left from now on.

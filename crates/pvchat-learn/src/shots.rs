@@ -14,7 +14,7 @@ use pvchat_video::Clip;
 
 use crate::{
     LearnEvent, Learner, Result,
-    learner::{encode_pairs, refuse_chance, sort, sort_zeroed},
+    learner::{encode_pairs, is_zeroed, refuse_chance, sort},
     looks::{KeptLooks, Look, Looks},
 };
 
@@ -184,17 +184,15 @@ impl Learner<'_> {
                 let texts = encode_pairs(vilm, joint, &pairs, &names, pairs.len())?;
                 let features = data.insert(sight, lower)?;
                 let clip = LearnClip { features, asked: vec![person], present: vec![shot.present], zeroed: false, texts };
-                if shot.present && self.options.is_zeroed(number) {
+                if shot.present && is_zeroed(self.options.zeroed, number) {
                     let mut of_presence = pairs;
                     of_presence.retain(|pair| pair.known_kind() == Some(QaKind::Existence));
                     of_presence.iter_mut().for_each(|pair| pair.answer = presence_answer(&title, false, free_wording));
                     let texts = encode_pairs(vilm, joint, &of_presence, &names, of_presence.len())?;
-                    sort_zeroed(
-                        &mut data,
-                        video,
-                        number,
-                        LearnClip { present: vec![false], zeroed: true, texts, ..clip.clone() },
-                    );
+                    if !texts.is_empty() {
+                        let zeroed = LearnClip { present: vec![false], zeroed: true, texts, ..clip.clone() };
+                        sort(&mut data, video, number, zeroed);
+                    }
                 }
                 sort(&mut data, video, number, clip);
             }

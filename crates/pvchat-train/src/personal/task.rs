@@ -325,9 +325,9 @@ mod tests {
             head_row: random("head", [2, 1, 3]),
         };
         let features = FeatureCache::in_memory().insert(ClipFeatures::default()).unwrap();
-        let clip = |zeroed| LearnClip { features, asked: vec![0], present: vec![!zeroed], zeroed, texts: Vec::new() };
+        let clip = |zeroed: bool| LearnClip { features, asked: vec![0], present: vec![!zeroed], zeroed, texts: Vec::new() };
         let changed = zeroed(own.clone(), &[&clip(true), &clip(false)], &device);
-        let numbers = |tensors: &PersonalTensors| {
+        let numbers = |tensors: &PersonalTensors| -> [[Vec<f32>; 2]; 3] {
             let flat = |tensor: Tensor<3>, row: usize| tensor.narrow(0, row, 1).into_data().iter::<f32>().collect::<Vec<_>>();
             let tokens = tensors.tokens.clone().reshape([2, 4, 3]);
             [tokens, tensors.word_row.clone(), tensors.head_row.clone()].map(|tensor| [flat(tensor.clone(), 0), flat(tensor, 1)])
