@@ -30,7 +30,7 @@ use pvchat::{
     },
     train::{
         features::ClipFeatures,
-        personal::{LearnClip, LearnConfig, LearnData, LearnRun, Trains, learn},
+        personal::{AskedWith, LearnClip, LearnConfig, LearnData, LearnRun, Trains, learn},
     },
     video::{ReadOptions, SamplingPlan, VideoReader},
 };
@@ -293,7 +293,7 @@ fn encoded(pvchat: &Pvchat, folder: &Path, task: &Task, per_question: bool) -> O
     for ((clip, texts), Seen { features, token_shape, identity_shape }) in jobs.into_iter().zip(seen) {
         (data.token_shape, data.identity_shape) = (token_shape, identity_shape);
         let features = data.features.insert(features)?;
-        data.clips.push(LearnClip { features, asked: vec![0], present: vec![clip.present], zeroed: false, texts });
+        data.clips.push(LearnClip { features, asked: vec![0], present: vec![clip.present], tokens: AskedWith::Own, texts });
     }
     // Learning wants both stages; none of the steps is on images.
     data.images = data.clips.iter().take(2 * task.clips.first().map_or(1, |clip| clip.texts.len())).cloned().collect();

@@ -30,6 +30,8 @@ pub const POOLED: &str = "cosine of the mean of the grid's tokens";
 pub const READ_OUTS: &str = "cosine of the read-outs of people";
 /// What is added to the name of a way whose tokens and rows were zeroed after learning.
 pub const ZEROED: &str = ", tokens and rows zeroed";
+/// The same with those of a subject that nothing was learned of.
+pub const BLANK: &str = ", tokens and rows as before learning";
 /// The same with the tokens and rows of another character of the group in their place.
 pub const ANOTHERS: &str = ", another's tokens and rows";
 /// What the ways are called that learn several people at once.
@@ -232,16 +234,17 @@ pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<Vec<(Stri
         "against the mean of the grid [95 %]".into(),
         "against the read-outs [95 %]".into(),
         "against its tokens zeroed [95 %]".into(),
+        "against tokens as before learning [95 %]".into(),
         "against another's tokens [95 %]".into(),
     ];
     columns.extend(against.map(|way| format!("against `{way}` [95 %]")));
     let mut differences = Table::new(columns.iter().map(String::as_str));
     let mut verdicts = Vec::new();
-    let is_control = |way: &str| way.ends_with(ZEROED) || way.ends_with(ANOTHERS);
+    let is_control = |way: &str| [ZEROED, BLANK, ANOTHERS].iter().any(|control| way.ends_with(control));
     for way in ways.iter().filter(|way| way.starts_with("learned") && !is_control(way)) {
         let rows = of(way);
         let mut cells = vec![(*way).to_string()];
-        let controls = [ZEROED, ANOTHERS].map(|control| format!("{way}{control}"));
+        let controls = [ZEROED, BLANK, ANOTHERS].map(|control| format!("{way}{control}"));
         let mut checks = Vec::new();
         for name in [DESCRIBED, POOLED, READ_OUTS].into_iter().chain(controls.iter().map(String::as_str)).chain(against) {
             let its = of(name);

@@ -13,7 +13,7 @@ mod variants;
 
 use std::{error::Error, ops::ControlFlow, path::Path, process::ExitCode, time::Instant};
 
-use answers::{ANOTHERS, AnswerFile, BRIDGE, DESCRIBED, POOLED, READ_OUTS, Row, ZEROED, rows, table};
+use answers::{ANOTHERS, AnswerFile, BLANK, BRIDGE, DESCRIBED, POOLED, READ_OUTS, Row, ZEROED, rows, table};
 use clap::Parser;
 use curve::Steps;
 use image::{RgbImage, imageops};
@@ -33,7 +33,7 @@ use pvchat::{
     nn::device::default_device,
 };
 use pvchat_examples::{
-    controls::{Description, zeroed},
+    controls::{Description, with_tokens_of, zeroed},
     examination::Outcome,
     exit_code,
     progress::bar,
@@ -209,6 +209,8 @@ impl Laboratory {
                     Ok(Row { way, exam, character, seed, clips, made: made?, seconds, last_loss, refused, curve })
                 };
                 file.add(&row(way.clone(), &subject, steps.curve())?)?;
+                let blank = with_tokens_of(&subject, &blank(&pvchat)?)?;
+                file.add(&row(format!("{way}{BLANK}"), &blank, Vec::new())?)?;
                 file.add(&row(format!("{way}{ZEROED}"), &zeroed(&subject)?, Vec::new())?)?;
             }
         }
@@ -442,7 +444,7 @@ impl Laboratory {
         let seen = pvchat.see(reference)?;
         let description = Description::of(pvchat, &seen)?;
         let described = examination.asked(|clip| Ok(f32::from(u8::from(description.is_in(pvchat, clip)?))))?;
-        let start = pvchat.vilm().blank_subject(&"Aa".parse::<SubjectName>()?, &SeededStream::new(0))?;
+        let start = blank(pvchat)?;
         let blank = examination.asked(|clip| Ok(pvchat.presence(&start, clip)?))?;
         let mut rows = vec![row(DESCRIBED, described), row("before learning", blank)];
         for (way, pool) in [(POOLED, pooled as fn(&Sight) -> Vec<Vec<f32>>), (READ_OUTS, read_outs)] {
@@ -479,6 +481,11 @@ fn refused(pvchat: &Pvchat, names: &[SubjectName], seed: u64, what: &str, error:
     }
     eprintln!("{what}: {error}");
     names.iter().map(|name| Ok(pvchat.vilm().blank_subject(name, &SeededStream::new(seed))?)).collect()
+}
+
+/// A subject that nothing was learned of.
+fn blank(pvchat: &Pvchat) -> Outcome<Subject> {
+    Ok(pvchat.vilm().blank_subject(&"Aa".parse::<SubjectName>()?, &SeededStream::new(0))?)
 }
 
 /// Learns one character.

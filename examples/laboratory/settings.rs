@@ -135,6 +135,9 @@ pub struct Learning {
     /// The share of the clips with the character that is asked about again with tokens and rows zeroed, where the answer is no.
     #[arg(long, default_value_t = 0.0)]
     pub zeroed: f32,
+    /// The same with tokens and rows of nobody in particular.
+    #[arg(long, default_value_t = 0.0)]
+    pub other_tokens: f32,
 }
 
 /// What a character is learned from.
@@ -187,7 +190,11 @@ pub fn learned(mode: Mode, learning: &Learning) -> String {
         Data::Retrieved => ", half of the strangers retrieved",
         Data::Composed => "",
     };
-    let zeroed = if learning.zeroed > 0.0 { ", nobody is found without tokens" } else { "" };
+    let zeroed = match (learning.zeroed > 0.0, learning.other_tokens > 0.0) {
+        (_, true) => ", nobody is found with other tokens",
+        (true, false) => ", nobody is found without tokens",
+        (false, false) => "",
+    };
     match learning.label.as_str() {
         "" => format!("learned: {}{data}{zeroed}", mode.name()),
         label => format!("learned: {}, {label}{data}{zeroed}", mode.name()),
@@ -216,5 +223,5 @@ pub fn options(mode: Mode, learning: &Learning, seed: u64, variant: &Variant) ->
         objective: (variant.objective)(objective),
         ..LearnConfig::default()
     };
-    LearnOptions { training, seed, zeroed: learning.zeroed, ..LearnOptions::default() }
+    LearnOptions { training, seed, zeroed: learning.zeroed, other_tokens: learning.other_tokens, ..LearnOptions::default() }
 }

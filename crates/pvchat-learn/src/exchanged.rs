@@ -9,7 +9,7 @@ use pvchat_augment::{
 };
 use pvchat_data::{QaKind, QaPair, random::SeededStream};
 use pvchat_model::subject::Subject;
-use pvchat_train::personal::{LearnClip, LearnData, LearnRun};
+use pvchat_train::personal::{AskedWith, LearnClip, LearnData, LearnRun};
 
 use crate::{
     Learner, Result,
@@ -94,7 +94,7 @@ impl Learner<'_> {
             let asked = question(Aspect::Existence, 0, &name);
             let pair = QaPair::new(QaKind::Existence, asked, existence_answer(&name, *present));
             let texts = encode_pairs(vilm, vilm.codec().joint(&data.shown), &[pair], &names, 1)?;
-            data.real.push(LearnClip { features, asked: vec![0], present: vec![*present], zeroed: false, texts });
+            data.real.push(LearnClip { features, asked: vec![0], present: vec![*present], tokens: AskedWith::Own, texts });
         }
         Ok(())
     }

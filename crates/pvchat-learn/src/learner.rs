@@ -14,7 +14,7 @@ use pvchat_model::{
 use pvchat_train::{
     checkpoint::CheckpointFolder,
     features::FeatureId,
-    personal::{LearnClip, LearnConfig, LearnData, LearnProgress, LearnReport, LearnRun, SelfCheck, learn},
+    personal::{AskedWith, LearnClip, LearnConfig, LearnData, LearnProgress, LearnReport, LearnRun, SelfCheck, learn},
 };
 
 use crate::{
@@ -222,7 +222,7 @@ impl Learner<'_> {
                     &mut data,
                     video,
                     number,
-                    LearnClip { features, asked: vec![0], present: vec![clip.positive], zeroed: false, texts },
+                    LearnClip { features, asked: vec![0], present: vec![clip.positive], tokens: AskedWith::Own, texts },
                 );
             }
         }
@@ -284,9 +284,8 @@ pub(crate) fn sort(data: &mut LearnData, video: bool, number: usize, clip: Learn
     }
 }
 
-/// Whether the `number`-th clip with the person is asked about with tokens and rows zeroed, too: that share of the clips that are
-/// trained on, and none that is held back.
-pub(crate) fn is_zeroed(share: f32, number: usize) -> bool {
+/// Whether the `number`-th clip is one of a share of the clips that are trained on; those that are held back are not.
+pub(crate) fn is_in_share(share: f32, number: usize) -> bool {
     let trained = number - number / HELD_BACK;
     let before = |clips: usize| (clips as f32 * share) as usize;
     number % HELD_BACK != HELD_BACK - 1 && before(trained + 1) > before(trained)
@@ -354,11 +353,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_share_of_the_clips_that_are_trained_on_is_asked_about_without_tokens() {
+    fn a_share_of_clips_is_one_of_those_that_are_trained_on() {
         for (share, wanted) in [(0.0, 0), (0.25, 18), (0.5, 37), (1.0, 75)] {
-            let zeroed: Vec<usize> = (0..100).filter(|number| is_zeroed(share, *number)).collect();
-            assert_eq!(zeroed.len(), wanted, "of 75 clips that are trained on, {share}: {zeroed:?}");
-            assert!(zeroed.iter().all(|number| number % HELD_BACK != HELD_BACK - 1));
+            let chosen: Vec<usize> = (0..100).filter(|number| is_in_share(share, *number)).collect();
+            assert_eq!(chosen.len(), wanted, "{share} of 75 clips that are trained on: {chosen:?}");
+            assert!(chosen.iter().all(|number| number % HELD_BACK != HELD_BACK - 1));
         }
     }
 

@@ -52,12 +52,15 @@ pub struct LearnOptions {
     pub treated: f32,
     /// Clips made of every two people who are learned together; unused where one is learned.
     pub together: usize,
-    /// The share of the clips with the person that are trained on that is asked about again with tokens and rows zeroed, where the answer is no, so that
-    /// the person is not found without them. Only for learning from clips of the caller's ([`Learner::learn_from`] and
-    /// [`learn_from_each`](crate::Learner::learn_from_each)), where parts of the base are trained.
+    /// The share of the clips with the person that are trained on that is asked about again with tokens and rows zeroed, where the
+    /// answer is no, so that the person is not found without them. Only for learning from clips of the caller's
+    /// ([`Learner::learn_from`] and [`learn_from_each`](crate::Learner::learn_from_each)), where parts of the base are trained.
     ///
     /// [`Learner::learn_from`]: crate::Learner::learn_from
     pub zeroed: f32,
+    /// The same with tokens and rows of [nobody](pvchat_train::personal::AskedWith::Others), so that the person is not found with
+    /// others either.
+    pub other_tokens: f32,
     /// A made positive whose identity embedding is less similar to the clip's is drawn again.
     pub least_similarity: f32,
     /// The training.
@@ -89,6 +92,7 @@ impl Default for LearnOptions {
             treated: 0.6,
             together: 16,
             zeroed: 0.0,
+            other_tokens: 0.0,
             least_similarity: 0.55,
             training: LearnConfig::default(),
             checkpoints: None,
@@ -166,6 +170,7 @@ impl LearnOptions {
             ("strangers".into(), serde_json::to_string(&self.strangers).map_err(json)?),
             ("treated".into(), self.treated.to_string()),
             ("zeroed".into(), self.zeroed.to_string()),
+            ("other tokens".into(), self.other_tokens.to_string()),
             ("least similarity".into(), self.least_similarity.to_string()),
         ]))
     }

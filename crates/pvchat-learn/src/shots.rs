@@ -9,12 +9,12 @@ use pvchat_model::{
     subject::{Origin, Subject},
     vilm::Vilm,
 };
-use pvchat_train::personal::{LearnClip, LearnConfig, LearnData, LearnReport, LearnRun, learn, learn_together};
+use pvchat_train::personal::{AskedWith, LearnClip, LearnConfig, LearnData, LearnReport, LearnRun, learn, learn_together};
 use pvchat_video::Clip;
 
 use crate::{
     LearnEvent, Learner, Result,
-    learner::{encode_pairs, is_zeroed, refuse_chance, sort},
+    learner::{encode_pairs, is_in_share, refuse_chance, sort},
     looks::{KeptLooks, Look, Looks},
 };
 
@@ -183,15 +183,15 @@ impl Learner<'_> {
                 let joint = vilm.codec().joint(&sight.shown);
                 let texts = encode_pairs(vilm, joint, &pairs, &names, pairs.len())?;
                 let features = data.insert(sight, lower)?;
-                let clip = LearnClip { features, asked: vec![person], present: vec![shot.present], zeroed: false, texts };
-                if shot.present && is_zeroed(self.options.zeroed, number) {
-                    let mut of_presence = pairs;
-                    of_presence.retain(|pair| pair.known_kind() == Some(QaKind::Existence));
-                    of_presence.iter_mut().for_each(|pair| pair.answer = presence_answer(&title, false, free_wording));
-                    let texts = encode_pairs(vilm, joint, &of_presence, &names, of_presence.len())?;
-                    if !texts.is_empty() {
-                        let zeroed = LearnClip { present: vec![false], zeroed: true, texts, ..clip.clone() };
-                        sort(&mut data, video, number, zeroed);
+                let clip =
+                    LearnClip { features, asked: vec![person], present: vec![shot.present], tokens: AskedWith::Own, texts };
+                let mut of_presence = pairs;
+                of_presence.retain(|pair| pair.known_kind() == Some(QaKind::Existence));
+                of_presence.iter_mut().for_each(|pair| pair.answer = presence_answer(&title, false, free_wording));
+                for (share, tokens) in [(self.options.zeroed, AskedWith::Zeros), (self.options.other_tokens, AskedWith::Others)] {
+                    if shot.present && !of_presence.is_empty() && is_in_share(share, number) {
+                        let texts = encode_pairs(vilm, joint, &of_presence, &names, of_presence.len())?;
+                        sort(&mut data, video, number, LearnClip { present: vec![false], tokens, texts, ..clip.clone() });
                     }
                 }
                 sort(&mut data, video, number, clip);

@@ -11,7 +11,7 @@ use pvchat_model::{
     subject::{Origin, Subject},
     vilm::Vilm,
 };
-use pvchat_train::personal::{LearnClip, LearnConfig, LearnData, LearnReport, LearnRun, learn_together};
+use pvchat_train::personal::{AskedWith, LearnClip, LearnConfig, LearnData, LearnReport, LearnRun, learn_together};
 
 use crate::{
     Error, LearnEvent, Learner, Result,
@@ -175,7 +175,12 @@ impl Learner<'_> {
                 for cast in &casts {
                     let present = cast.iter().map(|subject| clip.people.contains_key(subject)).collect();
                     let texts = ask(vilm, clip, cast, names, video, &mut stream)?;
-                    sort(&mut data, video, number, LearnClip { features, asked: cast.clone(), present, zeroed: false, texts });
+                    sort(
+                        &mut data,
+                        video,
+                        number,
+                        LearnClip { features, asked: cast.clone(), present, tokens: AskedWith::Own, texts },
+                    );
                 }
             }
         }

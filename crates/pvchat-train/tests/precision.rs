@@ -19,7 +19,7 @@ use pvchat_train::{
     Error,
     checkpoint::CheckpointFolder,
     features::ClipFeatures,
-    personal::{LearnClip, LearnConfig, LearnData, LearnProgress, LearnRun, Trains, learn},
+    personal::{AskedWith, LearnClip, LearnConfig, LearnData, LearnProgress, LearnRun, Trains, learn},
 };
 
 /// The small published base without dropout, whose noise would hide what half precision does.
@@ -57,7 +57,7 @@ fn data(vilm: &Vilm, name: &SubjectName) -> LearnData {
             features: data.features.insert(features).unwrap(),
             asked: vec![0],
             present: vec![present],
-            zeroed: false,
+            tokens: AskedWith::Own,
             texts: vec![text],
         };
         for stage in [&mut data.images, &mut data.clips, &mut data.held_back] {

@@ -32,7 +32,7 @@ use pvchat::{
         checkpoint::CheckpointFolder,
         features::{ClipFeatures, FeatureCache},
         objective::ObjectiveConfig,
-        personal::{LearnClip, LearnConfig, LearnData, LearnRun, learn},
+        personal::{AskedWith, LearnClip, LearnConfig, LearnData, LearnRun, learn},
     },
 };
 use support::{clip, file, people, pvchat};
@@ -461,7 +461,7 @@ fn data_that_is_no_number_ends_learning_with_step_and_batch_and_the_last_checkpo
             tokens[5] = f32::NAN;
         }
         let features = features.insert(ClipFeatures { tokens, identity, lower: Vec::new() }).unwrap();
-        LearnClip { features, asked: vec![0], present: vec![present], zeroed: false, texts: vec![text] }
+        LearnClip { features, asked: vec![0], present: vec![present], tokens: AskedWith::Own, texts: vec![text] }
     };
     let shape = |dims: [usize; 3]| [dims[1], dims[2]];
     let data = LearnData {

@@ -9,7 +9,7 @@ use pvchat_model::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{LearnClip, LearnConfig, LearnData};
+use super::{AskedWith, LearnClip, LearnConfig, LearnData};
 
 /// Names and values of everything that the result depends on.
 pub(super) fn fingerprint(vilm: &Vilm, starts: &[Subject], data: &LearnData, config: &LearnConfig) -> BTreeMap<String, String> {
@@ -66,8 +66,8 @@ fn clip_into(clip: &LearnClip, data: &LearnData, hash: &mut Sha256) {
         hash.update((asked as u64).to_le_bytes());
         hash.update([u8::from(present)]);
     }
-    if clip.zeroed {
-        hash.update("zeroed");
+    if clip.tokens != AskedWith::Own {
+        hash.update(format!("{:?}", clip.tokens));
     }
     hash.update(data.features.digest(clip.features));
     if let Some(shown) = data.own_shown.get(&clip.features) {

@@ -46,10 +46,23 @@ pub struct LearnClip {
     pub asked: Vec<usize>,
     /// Whether each of them is in it.
     pub present: Vec<bool>,
-    /// Whether it is asked about with tokens and rows of zeros.
-    pub zeroed: bool,
+    /// With whose tokens and rows it is asked about.
+    pub tokens: AskedWith,
     /// Questions with answers; their subjects are those of `asked`.
     pub texts: Vec<EncodedText>,
+}
+
+/// With whose tokens and rows a clip is asked about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum AskedWith {
+    /// The own ones.
+    #[default]
+    Own,
+    /// Zeros.
+    Zeros,
+    /// Nobody's, drawn again in every step: something between the own ones with random signs and a subject that nothing was learned
+    /// of.
+    Others,
 }
 
 /// Everything to learn people from.

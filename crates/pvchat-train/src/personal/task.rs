@@ -8,7 +8,7 @@ use pvchat_model::{personal::PersonalTensors, prompt::EncodedText, sight::Sight,
 use pvchat_nn::{dropout::with_dropout, language::TokenKind, moh::Routing};
 use serde::{Deserialize, Serialize};
 
-use super::{LearnClip, LearnConfig, LearnData, LearnProgress, parameters::LearnParameters};
+use super::{AskedWith, LearnClip, LearnConfig, LearnData, LearnProgress, parameters::LearnParameters};
 use crate::{
     Error, Result,
     features::ClipFeatures,
@@ -69,7 +69,8 @@ impl LearnTask<'_> {
                 None => alike.push(vec![clip]),
             }
         }
-        let passes = alike.iter().map(|clips| self.pass(model, clips)).collect::<Result<Vec<_>>>()?;
+        let mut stream = shard.questions.derive("tokens");
+        let passes = alike.iter().map(|clips| self.pass(model, clips, &mut stream)).collect::<Result<Vec<_>>>()?;
         let (tokens, routed): (Vec<Tensor<1>>, Vec<Vec<RoutedHeads>>) = passes.into_iter().unzip();
         let (tokens, routed) = match tokens.len() {
             1 => (tokens, routed.into_iter().flatten().collect()),
@@ -104,8 +105,14 @@ impl LearnTask<'_> {
         }
     }
 
-    /// The cross entropy of every answer token of clips that show alike, and what the heads routed.
-    fn pass(&self, model: &LearnParameters, clips: &[&LearnClip]) -> Result<(Tensor<1>, Vec<RoutedHeads>)> {
+    /// The cross entropy of every answer token of clips that show alike, and what the heads routed. Tokens that are nobody's are
+    /// drawn from `stream`.
+    fn pass(
+        &self,
+        model: &LearnParameters,
+        clips: &[&LearnClip],
+        stream: &mut SeededStream,
+    ) -> Result<(Tensor<1>, Vec<RoutedHeads>)> {
         let device = self.vilm.device();
         let memory = match &model.vision_encoder {
             Some(encoder) => {
@@ -117,7 +124,8 @@ impl LearnTask<'_> {
         };
         // All clips of a step are asked about the same people.
         let asked = clips.first().map_or(&[][..], |clip| clip.asked.as_slice());
-        let personal = zeroed(model.personal.tensors(asked, self.people, clips.len()), clips, device);
+        let own = model.personal.tensors(asked, self.people, clips.len());
+        let personal = as_asked(own, &self.start, clips, stream);
         let slots = Tensor::<1, Int>::arange(0..asked.len() as i64, device);
         let slots = slots.unsqueeze_dim::<2>(0).expand([clips.len(), asked.len()]);
         let answer = model.answer.as_ref().unwrap_or(&self.vilm.parameters().answer);
@@ -171,20 +179,44 @@ fn joined(passes: &[Vec<RoutedHeads>]) -> Vec<RoutedHeads> {
     (0..modules).map(one).collect()
 }
 
-/// Personal parameters of a batch, with zeros for clips that are asked about without them.
-fn zeroed(own: PersonalTensors, clips: &[&LearnClip], device: &Device) -> PersonalTensors {
-    if !clips.iter().any(|clip| clip.zeroed) {
+/// Personal parameters of a batch, with others in the place of the own ones for clips that are asked about so.
+fn as_asked(own: PersonalTensors, start: &PersonalTensors, clips: &[&LearnClip], stream: &mut SeededStream) -> PersonalTensors {
+    if clips.iter().all(|clip| clip.tokens == AskedWith::Own) {
         return own;
     }
-    let kept: Vec<f32> = clips.iter().map(|clip| if clip.zeroed { 0.0 } else { 1.0 }).collect();
-    let kept = Tensor::<1>::from_floats(kept.as_slice(), device).reshape([clips.len(), 1, 1]);
-    PersonalTensors {
-        // A base without queries has no tokens.
-        tokens: if own.tokens.dims()[2] == 0 { own.tokens } else { own.tokens * kept.clone().unsqueeze_dim(3) },
-        identity: own.identity,
-        word_row: own.word_row * kept.clone(),
-        head_row: own.head_row * kept,
-    }
+    let mut other = |own: Tensor<4>, start: Tensor<4>, drawn: bool| {
+        let [_, subjects, count, width] = own.dims();
+        if count == 0 {
+            return own; // a base without queries has no tokens
+        }
+        let asked = subjects * count * width;
+        let values = own.to_data().iter::<f32>().collect::<Vec<_>>();
+        let new: Vec<f32> = start.narrow(1, 0, 1).into_data().iter::<f32>().collect();
+        let (mut kept, mut others) = (Vec::with_capacity(clips.len()), Vec::with_capacity(values.len()));
+        for (clip, values) in clips.iter().zip(values.chunks(asked)) {
+            kept.push(if clip.tokens == AskedWith::Own { 1.0 } else { 0.0 });
+            let share = if clip.tokens == AskedWith::Others { stream.unit() } else { 0.0 };
+            others.extend(values.iter().zip(new.iter().cycle()).map(|(value, new)| match clip.tokens {
+                AskedWith::Others => {
+                    let mut sign = || if stream.chance(0.5) { 1.0 } else { -1.0 };
+                    share * value * sign() + (1.0 - share) * if drawn { new * sign() } else { *new }
+                }
+                AskedWith::Own | AskedWith::Zeros => 0.0,
+            }));
+        }
+        let device = own.device().inner();
+        let kept = Tensor::<1>::from_floats(kept.as_slice(), &device).reshape([clips.len(), 1, 1, 1]);
+        let others = Tensor::<1>::from_floats(others.as_slice(), &device).reshape([clips.len(), subjects, count, width]);
+        own * kept + others
+    };
+    let mut rows = |own: Tensor<3>, start: &Tensor<3>| {
+        let [batch, rows, width] = own.dims();
+        other(own.unsqueeze_dim(1), start.clone().unsqueeze_dim(1), true).reshape([batch, rows, width])
+    };
+    let (word_row, head_row) = (rows(own.word_row, &start.word_row), rows(own.head_row, &start.head_row));
+    // Subjects start with the same tokens, those of the base, and with rows of noise.
+    let tokens = other(own.tokens, start.tokens.clone(), false);
+    PersonalTensors { tokens, identity: own.identity, word_row, head_row }
 }
 
 /// The frozen features of clips that show alike.
@@ -315,27 +347,43 @@ mod tests {
     use crate::features::FeatureCache;
 
     #[test]
-    fn clips_that_are_asked_about_without_tokens_and_rows_have_zeros_in_their_place() {
+    fn clips_that_are_asked_about_with_other_tokens_and_rows_have_those_and_the_others_their_own() {
         let device = Device::flex();
         let random = |name: &str, shape: [usize; 3]| normal(&mut SeededStream::new(1).derive(name), shape, 1.0, &device);
         let own = PersonalTensors {
-            tokens: random("tokens", [2, 4, 3]).reshape([2, 1, 4, 3]),
-            identity: random("identity", [2, 1, 5]),
-            word_row: random("word", [2, 1, 3]),
-            head_row: random("head", [2, 1, 3]),
+            tokens: random("tokens", [3, 4, 3]).reshape([3, 1, 4, 3]),
+            identity: random("identity", [3, 1, 5]),
+            word_row: random("word", [3, 1, 3]),
+            head_row: random("head", [3, 1, 3]),
+        };
+        let start = PersonalTensors {
+            tokens: Tensor::ones([1, 2, 4, 3], &device),
+            identity: Tensor::zeros([1, 2, 5], &device),
+            word_row: Tensor::ones([1, 2, 3], &device) * 0.5,
+            head_row: Tensor::ones([1, 2, 3], &device) * 0.5,
         };
         let features = FeatureCache::in_memory().insert(ClipFeatures::default()).unwrap();
-        let clip = |zeroed: bool| LearnClip { features, asked: vec![0], present: vec![!zeroed], zeroed, texts: Vec::new() };
-        let changed = zeroed(own.clone(), &[&clip(true), &clip(false)], &device);
-        let numbers = |tensors: &PersonalTensors| -> [[Vec<f32>; 2]; 3] {
+        let clip = |tokens| LearnClip { features, asked: vec![0], present: vec![false], tokens, texts: Vec::new() };
+        let clips = [clip(AskedWith::Zeros), clip(AskedWith::Own), clip(AskedWith::Others)];
+        let clips: Vec<&LearnClip> = clips.iter().collect();
+        let changed = |seed: u64| as_asked(own.clone(), &start, &clips, &mut SeededStream::new(seed));
+        let numbers = |tensors: &PersonalTensors| -> [[Vec<f32>; 3]; 3] {
             let flat = |tensor: Tensor<3>, row: usize| tensor.narrow(0, row, 1).into_data().iter::<f32>().collect::<Vec<_>>();
-            let tokens = tensors.tokens.clone().reshape([2, 4, 3]);
-            [tokens, tensors.word_row.clone(), tensors.head_row.clone()].map(|tensor| [flat(tensor.clone(), 0), flat(tensor, 1)])
+            let tokens = tensors.tokens.clone().reshape([3, 4, 3]);
+            [tokens, tensors.word_row.clone(), tensors.head_row.clone()]
+                .map(|tensor| [0, 1, 2].map(|row| flat(tensor.clone(), row)))
         };
-        for ([first, second], [_, own]) in numbers(&changed).into_iter().zip(numbers(&own)) {
-            assert!(first.iter().all(|value| *value == 0.0));
-            assert_eq!(second, own);
+        let again = numbers(&changed(2));
+        for (number, ([zeros, kept, others], [_, own, third])) in numbers(&changed(1)).into_iter().zip(numbers(&own)).enumerate()
+        {
+            assert!(zeros.iter().all(|value| *value == 0.0));
+            assert_eq!(kept, own);
+            assert!(others.iter().zip(&third).all(|(value, own)| value != own), "{others:?}");
+            // Between the own ones, in either sign, and the start.
+            let largest = |own: &f32| own.abs().max(1.0) + 1e-6;
+            assert!(others.iter().zip(&third).all(|(value, own)| value.abs() <= largest(own)), "{others:?}");
+            assert_ne!(others, again[number][2], "drawn again");
         }
-        assert_eq!(changed.identity.to_data(), own.identity.to_data());
+        assert_eq!(changed(1).identity.to_data(), own.identity.to_data());
     }
 }
