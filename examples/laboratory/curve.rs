@@ -1,6 +1,6 @@
 //! How a run of learning went: its loss, and the gradients that each group of parameters saw.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pvchat::{
     eval::table::{Table, fraction},
@@ -13,7 +13,12 @@ const PARTS: usize = 10;
 
 /// What every step of a run said.
 #[derive(Default)]
-pub struct Steps(Vec<(f32, BTreeMap<&'static str, f64>)>);
+pub struct Steps(Vec<Step>);
+
+struct Step {
+    loss: f32,
+    gradients: BTreeMap<&'static str, f64>,
+}
 
 /// The means over one part of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,23 +33,24 @@ pub struct Point {
 
 impl Steps {
     pub fn add(&mut self, progress: &LearnProgress) {
-        self.0.push((progress.loss, progress.gradients.clone()));
+        self.0.push(Step { loss: progress.loss, gradients: progress.gradients.clone() });
     }
 
     /// The mean loss of the last steps.
     pub fn last_loss(&self, count: usize) -> f32 {
-        mean(self.0[self.0.len().saturating_sub(count)..].iter().map(|step| step.0))
+        mean(self.0[self.0.len().saturating_sub(count)..].iter().map(|step| step.loss))
     }
 
     /// The run in a few parts.
     pub fn curve(&self) -> Vec<Point> {
         let size = self.0.len().div_ceil(PARTS).max(1);
-        let part = |(number, steps): (usize, &[(f32, BTreeMap<&'static str, f64>)])| {
-            let names = steps.iter().flat_map(|step| step.1.keys()).collect::<std::collections::BTreeSet<_>>();
-            let norm = |name: &str| rounded(mean(steps.iter().filter_map(|step| step.1.get(name)).map(|norm| *norm as f32)));
+        let part = |(number, steps): (usize, &[Step])| {
+            let names = steps.iter().flat_map(|step| step.gradients.keys()).collect::<BTreeSet<_>>();
+            let norm =
+                |name: &str| rounded(mean(steps.iter().filter_map(|step| step.gradients.get(name)).map(|norm| *norm as f32)));
             Point {
                 steps: number * size + steps.len(),
-                loss: rounded(mean(steps.iter().map(|step| step.0))),
+                loss: rounded(mean(steps.iter().map(|step| step.loss))),
                 gradients: names.into_iter().map(|name| ((*name).to_string(), norm(name))).collect(),
             }
         };
