@@ -4,7 +4,6 @@
 mod support;
 
 #[path = "../../../fixtures/fetched.rs"]
-#[allow(dead_code)] // other tests use all of it
 mod fetched;
 
 use std::{
