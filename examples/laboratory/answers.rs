@@ -135,7 +135,7 @@ fn answers(rows: &[Row], threshold: f32) -> Vec<ExistenceAnswer> {
 
 /// The row of the same character and the same seed of training; of the only seed where a way has one, because nothing is trained.
 fn same<'r>(rows: &'r [Row], row: &Row) -> Option<&'r Row> {
-    let has_seeds = rows.iter().any(|other| other.seed != rows[0].seed);
+    let has_seeds = rows.iter().any(|other| other.seed != rows[0].seed || other.way.starts_with("learned"));
     rows.iter().find(|other| other.character == row.character && (other.seed == row.seed || !has_seeds))
 }
 

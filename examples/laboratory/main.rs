@@ -367,9 +367,13 @@ impl Laboratory {
         let pvchat = Pvchat::new(vilm, Box::new(Nobody));
         let mut file = AnswerFile::open(&arguments.answers)?;
         let numbers: Vec<usize> = (0..arguments.characters).collect();
+        let group = group.max(2);
+        if !numbers.len().is_multiple_of(group) {
+            return Err(format!("{} characters are no groups of {group}; choose a multiple", numbers.len()).into());
+        }
         let way = |(mode, variant): (Mode, &Variant)| format!("{}, {group} {BRIDGE}{}", learned(mode, learning), variant.name);
         let changes = || learning.trains.iter().flat_map(|mode| variants.iter().map(move |variant| (*mode, variant)));
-        for numbers in numbers.chunks(group.max(2)) {
+        for numbers in numbers.chunks(group) {
             let done = rows(&arguments.answers)?;
             let is_done = |change: (Mode, &Variant), seed: u64| {
                 let way = format!("{}{ANOTHERS}", way(change));

@@ -80,6 +80,45 @@ fn people_are_learned_alone_and_together_and_every_control_can_fail_the_run() {
     assert!(error.contains("FAILED: not clearly better than "), "{error}");
 }
 
+/// Every part of the method that is changed, every choice of what is trained, and every kind of data.
+#[test]
+fn every_part_of_the_method_can_be_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let answers = folder.path().join("answers.jsonl");
+    let ways = |arguments: &[&str]| -> Vec<String> {
+        let output = laboratory(&answers, &[arguments, &FEW].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let own = lines(&answers).into_iter().filter(|row| row["curve"].is_array() || row["refused"] == true);
+        own.filter(|row| row["character"] == 0).map(|row| row["way"].as_str().unwrap().to_string()).collect()
+    };
+    let varied = ways(&["together", "--group", "2", "--vary", "routing,objective,tokens,start"]);
+    let changed = [
+        "bridge",
+        "dense",
+        "top-k (4 shared, 2 of 4)",
+        "ReMoH with new routers",
+        "without SPR",
+        "without HAE",
+        "without SPR and HAE",
+        "4 tokens",
+        "8 tokens",
+        "32 tokens",
+        "tokens from the mean of the word rows",
+    ];
+    for name in changed {
+        assert!(varied.iter().any(|way| way.ends_with(name)), "{name}: {varied:?}");
+    }
+    let data =
+        ["learn", "--data", "retrieved", "--trains", "tokens,personal,vision", "--zeroed", "0.25", "--other-tokens", "0.25"];
+    let learned = ways(&data);
+    for trained in ["tokens and rows", "routers and LoRA too", "upper encoder too"] {
+        let way = format!("learned: {trained}, half of the strangers retrieved, nobody is found with other tokens");
+        assert!(learned.iter().any(|other| other.starts_with(&way)), "{way}: {learned:?}");
+    }
+    let odd = laboratory(&answers, &["together", "--group", "3"]);
+    assert!(String::from_utf8_lossy(&odd.stderr).contains("2 characters are no groups of 3"), "{odd:?}");
+}
+
 /// The published answers are those of people who were learned, and they beat every control.
 #[test]
 fn the_answers_that_are_kept_pass_every_control() {

@@ -7,14 +7,14 @@ use std::{
     time::Instant,
 };
 
-use pvchat::{Answer, LearnOptions, Obtained, Pvchat, Subject, SubjectFolder, SubjectName, train::personal::Trains};
+use pvchat::{Answer, LearnOptions, Obtained, Pvchat, Subject, SubjectFolder, SubjectName};
 use serde::Serialize;
 
 use crate::{
     answer::By,
     common::Common,
     conversation::converse,
-    failure::{Exit, Outcome},
+    failure::{Exit, Failure, Outcome},
     folders::make_private,
     interrupt::Stoppable,
     learned,
@@ -55,21 +55,19 @@ pub fn enrol(common: &Common, clip: &Path, name: &SubjectName) -> Outcome<Exit> 
 }
 
 /// Learns by training.
-pub fn learn(common: &Common, file: &Path, name: &SubjectName, (seed, trains, keep_data): (u64, Trains, bool)) -> Outcome<Exit> {
+pub fn learn(common: &Common, file: &Path, name: &SubjectName, options: &LearnOptions, keep_data: bool) -> Outcome<Exit> {
     let (started, output, folder) = (Instant::now(), common.output(), common.drawn_subjects()?);
     let pvchat = Pvchat::miniature()?;
     let clip = pvchat.clip(file)?;
     make_private(folder.path())?;
-    let mut options = LearnOptions { seed, ..LearnOptions::default() };
-    options.training.trains = trains;
     let (stoppable, mut bars) = (Stoppable::begin(), LearnBars::new(&output));
-    let learned = folder.learn(&pvchat, &clip, name, &options, |event| {
+    let learned = folder.learn(&pvchat, &clip, name, options, |event| {
         bars.observe(&event);
         stoppable.flow()
     });
     bars.finish();
     let learned = learned.map_err(|error| {
-        let mut failure = crate::failure::Failure::from(error);
+        let mut failure = Failure::from(error);
         if failure.exit == Exit::Interrupted {
             failure.message = format!("stopped learning {name}; run the same command again to resume");
         }
@@ -124,6 +122,12 @@ struct PresenceBody<'a> {
     probability: f32,
 }
 
+/// Templates say of one person where it is; a sentence about two needs their tokens.
+fn by_one_alone() -> Failure {
+    let message = "--by faces answers about one character at a time; ask about each, or leave --by out";
+    Failure::refused("question", message)
+}
+
 /// A character, known by what is to decide.
 fn load(pvchat: &Pvchat, folder: &SubjectFolder, name: &SubjectName, by: By) -> Result<Subject, pvchat::Error> {
     let subject = folder.load(name, pvchat.vilm())?;
@@ -137,7 +141,11 @@ fn load(pvchat: &Pvchat, folder: &SubjectFolder, name: &SubjectName, by: By) -> 
 pub fn ask(common: &Common, file: &Path, question: &str, by: By) -> Outcome<Exit> {
     let (output, folder) = (common.output(), common.drawn_subjects()?);
     let pvchat = Pvchat::miniature()?;
-    let subjects = named(question).iter().map(|name| load(&pvchat, &folder, name, by)).collect::<Result<Vec<_>, _>>()?;
+    let names = named(question);
+    if by == By::Faces && names.len() > 1 {
+        return Err(by_one_alone());
+    }
+    let subjects = names.iter().map(|name| load(&pvchat, &folder, name, by)).collect::<Result<Vec<_>, _>>()?;
     let clip = pvchat.clip(file)?;
     let mut written = Ok(());
     let answer = pvchat.ask_streaming(&subjects, &clip, question, |word| {
@@ -163,14 +171,18 @@ pub fn chat(common: &Common, file: &Path, by: By) -> Outcome<Exit> {
     for name in folder.names()? {
         match load(&pvchat, &folder, &name, by) {
             Ok(subject) => subjects.push(subject),
-            Err(error) => output.note(format!("{name} is left out: {}", crate::failure::Failure::from(error).message)),
+            Err(error) => output.note(format!("{name} is left out: {}", Failure::from(error).message)),
         }
     }
     let clip = pvchat.clip(file)?;
     let mut conversation = pvchat.chat(&subjects, &clip);
     let known: Vec<String> = subjects.iter().map(|subject| subject.info.name.to_string()).collect();
     converse(&output, &known, |question| {
-        for name in named(question) {
+        let names = named(question);
+        if by == By::Faces && names.len() > 1 {
+            return Err(by_one_alone());
+        }
+        for name in names {
             folder.load(&name, pvchat.vilm())?;
         }
         let answer = conversation.ask(question)?;
@@ -235,7 +247,7 @@ pub fn list(folder: &SubjectFolder) -> Outcome<Vec<(SubjectName, String, PathBuf
             let alone = if subject.is_composable() { "" } else { ", to be asked about alone" };
             format!("{origin}{alone}")
         }
-        Err(error) => format!("cannot be used: {}", crate::failure::Failure::from(error).message),
+        Err(error) => format!("cannot be used: {}", Failure::from(error).message),
     };
     Ok(names.into_iter().map(|name| (name.clone(), about(&name), folder.file(&name))).chain(unfinished).collect())
 }

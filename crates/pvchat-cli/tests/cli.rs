@@ -343,6 +343,12 @@ fn drawn_characters_are_behind_the_same_commands() {
         assert_eq!((&json["by"], &json["obtained"]), (&by.into(), &obtained.into()), "{json}");
         assert_eq!(json["text"], "yes, <Aa> is in the video.");
     }
+    home.run(&[&["enrol", &first, "--name", "Dd"], base.as_slice()].concat()).ends_with(0);
+    let both = ["ask", &third, "Are <Aa> and <Dd> in this video?", "--by", "faces"];
+    let run = home.run(&[both.as_slice(), base.as_slice()].concat());
+    run.ends_with(3);
+    assert!(run.err.contains("one character at a time"), "{}", run.err);
+    home.run(&["subjects", "forget", "Dd"]).ends_with(0);
 
     let chat = home.talk(&[&["chat", &third], base.as_slice()].concat(), "Is <Aa> here?\n\nand where?\nIs <Zz> there?\n");
     chat.ends_with(0);

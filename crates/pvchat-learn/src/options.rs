@@ -30,7 +30,7 @@ pub enum Start {
     Noise,
 }
 
-/// How a person is learned; the defaults are the ones that the figures in the README were measured with.
+/// How a person is learned; the defaults are those of the figures in docs/results.md.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LearnOptions {

@@ -30,8 +30,9 @@ impl Remember {
         Self { scale }
     }
 
-    /// Somebody who was enrolled, known by the identity embedding from now on.
+    /// Somebody who was enrolled or learned, known by the identity embedding from now on; what was trained of the base is left out.
     pub fn of(&self, mut subject: Subject) -> Subject {
+        subject.adaptation = None;
         subject.info.origin = Origin::Remembered;
         subject.info.training = [(MIDPOINT, self.scale.midpoint), (SLOPE, self.scale.slope)]
             .map(|(key, value)| (key.into(), f64::from(value)))

@@ -17,7 +17,7 @@ use image::{Rgb, RgbImage};
 use serde_json::Value;
 
 use pvchat::{
-    ClipKind, Error, LearnOptions, SeenClip, SubjectFolder, SubjectName, Vilm,
+    ClipKind, Error, LearnOptions, SeenClip, Shot, SubjectFolder, SubjectName, Vilm,
     augment::ClipKinds,
     data::random::SeededStream,
     miniature::{
@@ -84,12 +84,22 @@ fn all_that_needs_a_person(clip: &SeenClip, other: &SeenClip) -> Vec<Error> {
     let (folder, options) = (tempfile::tempdir().unwrap(), LearnOptions::default());
     let subjects = SubjectFolder::new(folder.path().join("subjects"));
     let people = [(other, &second), (clip, &name)];
+    let shot = |clip: &SeenClip, present| Shot {
+        frames: clip.frames.clone(),
+        seconds: Vec::new(),
+        duration: 1.0,
+        present,
+        pairs: Vec::new(),
+    };
+    let shots = [shot(other, false), shot(clip, true)];
     let errors = vec![
         pvchat().enrol(clip, &name).unwrap_err(),
         pvchat().remember(clip, &name).unwrap_err(),
         pvchat().learn(clip, &name, &options, |_| ControlFlow::Continue(())).unwrap_err(),
         subjects.learn(pvchat(), clip, &name, &options, |_| ControlFlow::Continue(())).unwrap_err(),
         pvchat().learn_together(&people, &options, |_| ControlFlow::Continue(())).unwrap_err(),
+        pvchat().learn_from(&shots, &name, &options, |_| ControlFlow::Continue(())).unwrap_err(),
+        subjects.learn_from(pvchat(), &shots, &name, &options, |_| ControlFlow::Continue(())).unwrap_err(),
     ];
     assert!(subjects.names().unwrap().is_empty() && subjects.unfinished().unwrap().is_empty(), "something is kept");
     errors

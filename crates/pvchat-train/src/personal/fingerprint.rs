@@ -38,6 +38,7 @@ pub(super) fn fingerprint(vilm: &Vilm, starts: &[Subject], data: &LearnData, con
         ("data: images", clips(&data.images)),
         ("data: clips", clips(&data.clips)),
         ("data: held back", clips(&data.held_back)),
+        ("data: untouched", clips(&data.real)),
     ] {
         all.insert(key.into(), value);
     }
