@@ -139,8 +139,8 @@ bench: setup
 
 # Each table is a file in target/tables, made once for the shipped base, with the seconds that it took; what was trained or answered
 # before is not computed again. TABLE_SEEDS and TABLE_CHARACTERS make the laboratory's smaller. The allocator's setting as for miniature.
-TABLES := $(addprefix $(TARGET)/tables/,examination levels other-looks encoders matching rates laboratory laboratory-parts \
-	laboratory-data newcomers)
+TABLES := $(addprefix $(TARGET)/tables/,examination levels other-looks encoders matching rates laboratory laboratory-tokens \
+	laboratory-parts laboratory-data newcomers)
 TABLE_SEEDS ?= 3
 TABLE_CHARACTERS ?= 20
 BEGIN = date +%s > $@.begun
@@ -174,6 +174,15 @@ $(TARGET)/tables/laboratory.md: fixtures/plain/model.safetensors
 	$(BEGIN)
 	$(LABORATORY) learn --seeds $(TABLE_SEEDS)
 	$(LABORATORY) --clips 600 $(TOGETHER) --image-steps 16 --clip-steps 640
+	$(LABORATORY) table > $@.part
+	$(END)
+
+$(TARGET)/tables/laboratory-tokens.md: LABORATORY += --answers fixtures/plain/tokens.jsonl
+$(TARGET)/tables/laboratory-tokens.md: fixtures/plain/model.safetensors
+	$(BEGIN)
+	$(LABORATORY) --characters 4 learn --seeds $(TABLE_SEEDS) --trains personal
+	$(LABORATORY) --characters 6 learn --seeds $(TABLE_SEEDS) --zeroed 0.25
+	$(LABORATORY) --characters $(TABLE_CHARACTERS) learn --seeds $(TABLE_SEEDS) --zeroed 0.1 --other-tokens 0.25
 	$(LABORATORY) table > $@.part
 	$(END)
 
