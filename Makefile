@@ -180,7 +180,7 @@ $(TARGET)/tables/laboratory.md: fixtures/plain/model.safetensors
 $(TARGET)/tables/laboratory-tokens.md: LABORATORY += --answers fixtures/plain/tokens.jsonl
 $(TARGET)/tables/laboratory-tokens.md: fixtures/plain/model.safetensors
 	$(BEGIN)
-	$(LABORATORY) --characters 4 learn --seeds $(TABLE_SEEDS) --trains personal
+	$(LABORATORY) --characters 6 learn --seeds $(TABLE_SEEDS) --trains personal
 	$(LABORATORY) --characters 6 learn --seeds $(TABLE_SEEDS) --zeroed 0.25
 	$(LABORATORY) --characters $(TABLE_CHARACTERS) learn --seeds $(TABLE_SEEDS) --zeroed 0.1 --other-tokens 0.25
 	$(LABORATORY) table > $@.part
