@@ -157,6 +157,12 @@ impl Learner<'_> {
     /// Looks at every clip once and sorts the clips into stages and the self-check.
     fn look_at_shots(&mut self, looks: &mut Looks<'_>, people: &[(&SubjectName, &[Shot])], keep: &LearnRun) -> Result<LearnData> {
         let vilm = looks.vilm;
+        for (key, share) in [("zeroed", self.options.zeroed), ("other_tokens", self.options.other_tokens)] {
+            if !(0.0..=1.0).contains(&share) {
+                let remedy = "it is a share of the clips with the person, from 0 to 1".into();
+                return Err(pvchat_train::Error::Config { key, value: share.to_string(), remedy }.into());
+            }
+        }
         let mut data = LearnData { features: self.options.features(keep)?, ..LearnData::default() };
         let free_wording = vilm.config().family()?.free_wording;
         let kept = KeptLooks::new(keep.checkpoints.as_ref().filter(|_| sees_single_frames(vilm)));

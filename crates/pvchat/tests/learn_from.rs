@@ -438,6 +438,20 @@ fn without_the_rows_nobody_is_found_where_that_is_taught() {
 }
 
 #[test]
+fn a_share_that_is_none_is_named() {
+    let (_folder, pvchat) = base();
+    let wrong = |options: LearnOptions| {
+        pvchat.learn_from(&shots(3), &name(), &options, |_| ControlFlow::Continue(())).unwrap_err().to_string()
+    };
+    for share in [-0.1, 1.5, f32::NAN, f32::INFINITY] {
+        let error = wrong(LearnOptions { zeroed: share, ..options(Trains::Personal, 1) });
+        assert!(error.contains("`zeroed`") && error.contains(&share.to_string()) && error.contains("from 0 to 1"), "{error}");
+        let error = wrong(LearnOptions { other_tokens: share, ..options(Trains::Personal, 1) });
+        assert!(error.contains("`other_tokens`"), "{error}");
+    }
+}
+
+#[test]
 fn rows_alone_can_be_learned_too() {
     let (_folder, pvchat) = base();
     let before = digest(pvchat.vilm());

@@ -46,7 +46,7 @@ pub struct LearnClip {
     pub asked: Vec<usize>,
     /// Whether each of them is in it.
     pub present: Vec<bool>,
-    /// With whose tokens and rows it is asked about.
+    /// With whose tokens and rows a step asks about it; the self-check always asks with the own ones.
     pub tokens: AskedWith,
     /// Questions with answers; their subjects are those of `asked`.
     pub texts: Vec<EncodedText>,
