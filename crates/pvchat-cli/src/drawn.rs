@@ -34,7 +34,10 @@ struct KeptBody<'a> {
     /// Shares of right answers on clips held back, before and after training.
     #[serde(skip_serializing_if = "Option::is_none")]
     right: Option<[f64; 2]>,
-    /// Whether training bettered the first look.
+    /// The same on frames of the clip that no clip was made of, and on strangers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    untouched: Option<[f64; 2]>,
+    /// Whether what was learned is kept, and not the first look.
     #[serde(skip_serializing_if = "Option::is_none")]
     kept_learned: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,8 +51,16 @@ pub fn enrol(common: &Common, clip: &Path, name: &SubjectName) -> Outcome<Exit> 
     make_private(folder.path())?;
     let kept_in = folder.save(&subject)?;
     let text = format!("Enrolled as {name} by one look (miniature: drawn clips only), kept in {}.", words::shown(&kept_in));
-    let body =
-        KeptBody { name: name.bare(), file: clip, base: "miniature", kept_in, right: None, kept_learned: None, data: None };
+    let body = KeptBody {
+        name: name.bare(),
+        file: clip,
+        base: "miniature",
+        kept_in,
+        right: None,
+        untouched: None,
+        kept_learned: None,
+        data: None,
+    };
     common.output().result("enrolled_drawn", &body, text)?;
     Ok(Exit::Answered)
 }
@@ -84,8 +95,13 @@ pub fn learn(common: &Common, file: &Path, name: &SubjectName, options: &LearnOp
         100.0 * right[0],
         100.0 * right[1]
     );
+    let untouched = learned.report.real.map(|checks| checks.map(|check| f64::from(check.balanced_accuracy)));
+    if let Some([before, after]) = untouched {
+        let shares = format!("\nright on untouched frames and strangers: {:.0} %, {:.0} %", 100.0 * before, 100.0 * after);
+        text.push_str(&shares);
+    }
     if !learned.report.kept_learned {
-        text.push_str("\ntraining did not help, so the first look was kept");
+        text.push_str("\nthe first look was kept: training has to raise the first share and must not lower the second");
     }
     if let Some(data) = &data {
         text.push_str(&format!("\nwhat it was learned from is in {}", words::shown(data)));
@@ -96,6 +112,7 @@ pub fn learn(common: &Common, file: &Path, name: &SubjectName, options: &LearnOp
         base: "miniature",
         kept_in,
         right: Some(right),
+        untouched,
         kept_learned: Some(learned.report.kept_learned),
         data: data.map(|data| data.to_string_lossy().into_owned()),
     };

@@ -1,26 +1,17 @@
-//! Clips with a person and clips without that are made alike, a part of them looking other than the reference; and untouched clips
-//! that judge what was learned from them.
+//! Clips with a person and clips without that are made alike, a part of them looking other than the reference.
 
 use image::RgbImage;
 use pvchat_augment::{
-    Error as AugmentError, NegativeConfig, TrainingSet, choose_negatives,
+    Error as AugmentError, choose_negatives,
     exchange::{ExchangeConfig, ExchangeMaker, Exchanged, Strangers, Treatment},
-    questions::{Aspect, existence_answer, question},
 };
-use pvchat_data::{QaKind, QaPair, random::SeededStream};
+use pvchat_data::random::SeededStream;
 use pvchat_model::subject::Subject;
-use pvchat_train::personal::{AskedWith, LearnClip, LearnData, LearnRun};
 
-use crate::{
-    Learner, Result,
-    learner::{EXCHANGED, encode_pairs},
-    looks::Looks,
-};
+use crate::{Learner, Result, looks::Looks};
 
 /// The presence from which on the enrolled subject is found so clearly that a made clip stands for an untouched one.
 const CLEARLY: f32 = 0.97;
-/// Strangers of the untouched clips.
-const REAL_STRANGERS: usize = 8;
 
 impl Learner<'_> {
     /// Clips, every second one with the person of `clip`; none where nobody stands out in it. Those with the person in which the
@@ -56,46 +47,12 @@ impl Learner<'_> {
     }
 
     /// The clips of the corpus whose heads and bodies are used: of one person each.
-    fn strangers(&self, reference: &[f32], stream: &SeededStream) -> Result<Vec<usize>> {
+    pub(crate) fn strangers(&self, reference: &[f32], stream: &SeededStream) -> Result<Vec<usize>> {
         let chosen = choose_negatives(reference, self.corpus, &self.options.strangers, &mut stream.derive("strangers"))?;
         Ok(chosen.into_iter().map(|one| one.clip).filter(|&clip| self.corpus.people(clip).len() == 1).collect())
     }
 
-    fn stranger(&self, clip: usize) -> Result<Vec<RgbImage>> {
+    pub(crate) fn stranger(&self, clip: usize) -> Result<Vec<RgbImage>> {
         Ok(self.corpus.frames(clip).map_err(|source| AugmentError::Corpus { clip, source })?)
-    }
-
-    /// Puts untouched clips into the data: each of these frames of the reference by itself, and strangers' clips that nothing was
-    /// made of.
-    pub(crate) fn add_real(
-        &mut self,
-        looks: &mut Looks<'_>,
-        (set, frames): (&TrainingSet, &[RgbImage]),
-        reference: &[f32],
-        data: &mut LearnData,
-        (stream, keep): (&SeededStream, &LearnRun),
-    ) -> Result<()> {
-        let vilm = looks.vilm;
-        let mut used: Vec<usize> = set.clips.iter().filter_map(|clip| clip.origin.corpus_clip()).collect();
-        used.extend(self.strangers(reference, &stream.derive(EXCHANGED))?);
-        let counts = NegativeConfig { hard: used.len() + REAL_STRANGERS, random: 0, ..self.options.negatives.clone() };
-        let strangers = choose_negatives(reference, self.corpus, &counts, &mut stream.derive("real strangers"))?;
-        let strangers = strangers.iter().map(|one| one.clip).filter(|clip| !used.contains(clip)).take(REAL_STRANGERS);
-        let mut clips: Vec<(Vec<RgbImage>, bool)> =
-            frames.iter().map(|frame| (vec![frame.clone(); vilm.frames()], true)).collect();
-        for clip in strangers {
-            clips.push((self.stranger(clip)?, false));
-        }
-        let frames: Vec<&[RgbImage]> = clips.iter().map(|(frames, _)| frames.as_slice()).collect();
-        let mut done = (0, frames.len());
-        let seen = self.see(looks, &frames, data, &mut done, keep)?;
-        let (name, names) = (set.subject.to_string(), [set.subject.clone()]);
-        for (features, (_, present)) in seen.into_iter().zip(&clips) {
-            let asked = question(Aspect::Existence, 0, &name);
-            let pair = QaPair::new(QaKind::Existence, asked, existence_answer(&name, *present));
-            let texts = encode_pairs(vilm, vilm.codec().joint(&data.shown), &[pair], &names, 1)?;
-            data.real.push(LearnClip { features, asked: vec![0], present: vec![*present], tokens: AskedWith::Own, texts });
-        }
-        Ok(())
     }
 }

@@ -20,6 +20,7 @@ use pvchat_train::{
 use crate::{
     Error, LearnOptions, Result, Start,
     looks::{ENCODED_AT_ONCE, Look, Looks},
+    untouched::Untouched,
 };
 
 /// A way from one prepared clip to a subject.
@@ -58,7 +59,7 @@ pub enum LearnEvent<'a> {
 /// A learned subject and how it came about.
 #[derive(Clone, Debug)]
 pub struct Learned {
-    /// The subject, enrolled or learned: the one that did better on the held-out clips.
+    /// The subject: the learned one where it did better on the held-out clips and no worse on untouched ones, else the enrolled one.
     pub subject: Subject,
     /// The training.
     pub report: LearnReport,
@@ -92,7 +93,7 @@ impl Personalizer for Learner<'_> {
 const DESCRIBED: usize = 16;
 /// One in this many clips is held back for the self-check.
 const HELD_BACK: usize = 4;
-/// One in this many frames of the reference is held back, where clips with exchanged heads are made.
+/// One in this many frames of the reference is held back from all making, for the self-check.
 const HELD_BACK_FRAMES: usize = 4;
 /// What clips with exchanged heads are drawn from.
 pub(crate) const EXCHANGED: &str = "exchanged";
@@ -104,8 +105,8 @@ pub(crate) struct Material {
     pub(crate) maker: PositiveMaker,
     pub(crate) set: TrainingSet,
     pub(crate) rejected: usize,
-    /// Frames of the clip that nothing was made of.
-    held_back: Vec<RgbImage>,
+    /// Frames of the clip that no clip was made of; the look saw the whole clip.
+    pub(crate) held_back: Vec<RgbImage>,
 }
 
 impl Learner<'_> {
@@ -121,12 +122,10 @@ impl Learner<'_> {
         let stream = SeededStream::new(self.options.seed).derive("learn");
         let exchanged = self.options.exchanged;
         let mut looks = Looks::new(vilm, self.options.training.trains.trains_vision());
-        let Material { enrolled, reference, set, rejected, held_back, .. } =
-            self.material(&mut looks, clip, name, (&stream, exchanged), &keep)?;
-        let mut data = self.encode(&mut looks, &set, &keep)?;
-        if exchanged > 0 {
-            self.add_real(&mut looks, (&set, &held_back), &reference, &mut data, (&stream, &keep))?;
-        }
+        let material = self.material(&mut looks, clip, name, (&stream, exchanged), &keep)?;
+        let untouched = self.untouched(std::slice::from_ref(&material), vilm.frames(), exchanged > 0, &stream)?;
+        let mut data = self.encode(&mut looks, &material.set, untouched, &keep)?;
+        let Material { enrolled, set, rejected, .. } = material;
         data.source = self.options.source(clip)?;
         let start = match self.options.start {
             Start::Look => enrolled.clone(),
@@ -167,7 +166,7 @@ impl Learner<'_> {
         let reference = identities(&memory).swap_remove(0);
 
         self.tell(LearnEvent::MakingPositives, keep)?;
-        let (made_of, held_back) = if exchanged > 0 { held_back_frames(clip) } else { (clip.to_vec(), Vec::new()) };
+        let (made_of, held_back) = held_back_frames(clip);
         let maker = PositiveMaker::new(&made_of, self.scenes, self.options.variation.clone())?;
         let positives = maker.positives(self.options.positives, &mut stream.derive("positives"), |positives| {
             let clips: Vec<&[RgbImage]> = positives.iter().map(|positive| positive.frames.as_slice()).collect();
@@ -202,12 +201,12 @@ impl Learner<'_> {
     }
 
     /// Encodes all clips once and sorts them into stages and the self-check.
-    fn encode(&mut self, looks: &mut Looks<'_>, set: &TrainingSet, keep: &LearnRun) -> Result<LearnData> {
+    fn encode(&mut self, looks: &mut Looks<'_>, set: &TrainingSet, untouched: Untouched, keep: &LearnRun) -> Result<LearnData> {
         let vilm = looks.vilm;
         let still = set.still();
         let mut data = LearnData { features: self.options.features(keep)?, ..LearnData::default() };
         let names = [set.subject.clone()];
-        let mut done = (0, set.clips.len() + still.clips.len());
+        let mut done = (0, set.clips.len() + still.clips.len() + untouched.clips.len());
         for (video, clips) in [(false, &still.clips), (true, &set.clips)] {
             let mut counts = [0; 2];
             let most = clips.iter().map(|clip| clip.pairs.len()).max().unwrap_or(0);
@@ -226,6 +225,9 @@ impl Learner<'_> {
                 );
             }
         }
+        let frames: Vec<&[RgbImage]> = untouched.clips.iter().map(Vec::as_slice).collect();
+        let seen = self.see(looks, &frames, &mut data, &mut done, keep)?;
+        untouched.ask(vilm, seen, &names, &mut data)?;
         Ok(data)
     }
 
@@ -252,12 +254,13 @@ impl Learner<'_> {
     }
 }
 
-/// The frames that clips are made of, as many as the clip has, and those that are held back.
+/// The frames that clips are made of, as many as the clip has, and those that are held back: of a still picture none.
 fn held_back_frames(clip: &[RgbImage]) -> (Vec<RgbImage>, Vec<RgbImage>) {
     let (made_of, held_back): (Vec<usize>, Vec<usize>) =
         (0..clip.len()).partition(|at| at % HELD_BACK_FRAMES != HELD_BACK_FRAMES - 1);
-    let stretched = (0..clip.len()).map(|at| clip[made_of[at * made_of.len() / clip.len()]].clone()).collect();
-    (stretched, held_back.into_iter().map(|at| clip[at].clone()).collect())
+    let stretched: Vec<RgbImage> = (0..clip.len()).map(|at| clip[made_of[at * made_of.len() / clip.len()]].clone()).collect();
+    let held_back = held_back.into_iter().map(|at| clip[at].clone()).filter(|frame| !stretched.contains(frame)).collect();
+    (stretched, held_back)
 }
 
 /// Balanced accuracy of guessing.
@@ -359,6 +362,17 @@ mod tests {
             assert_eq!(chosen.len(), wanted, "{share} of 75 clips that are trained on: {chosen:?}");
             assert!(chosen.iter().all(|number| number % HELD_BACK != HELD_BACK - 1));
         }
+    }
+
+    #[test]
+    fn every_fourth_frame_is_held_back_unless_it_is_among_the_others() {
+        let clip: Vec<RgbImage> = (0..8).map(|value| RgbImage::from_pixel(2, 2, image::Rgb([value; 3]))).collect();
+        let values = |frames: &[RgbImage]| frames.iter().map(|frame| frame.as_raw()[0]).collect::<Vec<u8>>();
+        let (made_of, held_back) = held_back_frames(&clip);
+        assert_eq!((values(&made_of), values(&held_back)), (vec![0, 0, 1, 2, 4, 4, 5, 6], vec![3, 7]));
+        let (made_of, held_back) = held_back_frames(&vec![clip[5].clone(); 8]);
+        assert_eq!((made_of.len(), held_back.len()), (8, 0), "a still picture");
+        assert_eq!(held_back_frames(&clip[..1]).0, &clip[..1]);
     }
 
     #[test]

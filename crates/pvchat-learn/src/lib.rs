@@ -11,6 +11,7 @@ pub mod remember;
 mod shots;
 mod together;
 mod unfinished;
+mod untouched;
 
 pub use error::{Error, Result};
 pub use folders::LearningFolders;

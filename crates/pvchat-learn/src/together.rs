@@ -17,13 +17,14 @@ use crate::{
     Error, LearnEvent, Learner, Result,
     learner::{Material, cosine, refuse_chance, sort},
     looks::Looks,
+    untouched::Untouched,
 };
 
 /// People who were learned together, and how it came about.
 #[derive(Clone, Debug)]
 pub struct LearnedTogether {
-    /// The subjects in the order in which they were given: all enrolled or all learned: those that did better on the held-out
-    /// clips. They can be asked about together or alone.
+    /// The subjects in the order in which they were given: all learned where these did better on the held-out clips and no worse
+    /// on untouched ones, else all enrolled. They can be asked about together or alone.
     pub subjects: Vec<Subject>,
     /// The training.
     pub report: LearnReport,
@@ -82,7 +83,8 @@ impl Learner<'_> {
             }
         }
         let together = clips.len() - alone;
-        let mut data = self.encode_together(&mut looks, &clips, &names, &stream, &keep)?;
+        let untouched = self.untouched(&material, vilm.frames(), false, &stream)?;
+        let mut data = self.encode_together(&mut looks, (&clips, untouched), &names, &stream, &keep)?;
         for (number, (clip, _)) in people.iter().enumerate() {
             let source = self.options.source(*clip)?;
             data.source.extend(source.into_iter().map(|(key, value)| (format!("{key} {number}"), value)));
@@ -153,14 +155,14 @@ impl Learner<'_> {
     fn encode_together(
         &mut self,
         looks: &mut Looks<'_>,
-        clips: &[Shown],
+        (clips, untouched): (&[Shown], Untouched),
         names: &[SubjectName],
         stream: &SeededStream,
         keep: &LearnRun,
     ) -> Result<LearnData> {
         let (vilm, casts) = (looks.vilm, casts(names.len()));
         let mut data = LearnData { features: self.options.features(keep)?, ..LearnData::default() };
-        let mut done = (0, 2 * clips.len());
+        let mut done = (0, 2 * clips.len() + untouched.clips.len());
         for video in [false, true] {
             let stills: Vec<Vec<RgbImage>>;
             let frames: Vec<&[RgbImage]> = if video {
@@ -184,6 +186,9 @@ impl Learner<'_> {
                 }
             }
         }
+        let frames: Vec<&[RgbImage]> = untouched.clips.iter().map(Vec::as_slice).collect();
+        let seen = self.see(looks, &frames, &mut data, &mut done, keep)?;
+        untouched.ask(vilm, seen, names, &mut data)?;
         Ok(data)
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn begun_with(differences: &[Difference]) -> String {
     .map(|(_, words)| words.to_string())
     .collect();
     let seed_given = of("data: seed");
-    let made = ["data: reference clip", "data: images", "data: clips", "data: held back"];
+    let made = ["data: reference clip", "data: images", "data: clips", "data: held back", "data: untouched"];
     let options: Vec<String> = differences
         .iter()
         .filter(|difference| !made.iter().any(|key| difference.key.starts_with(key)))
@@ -74,6 +74,7 @@ mod tests {
         let clip = [
             difference("data: clips", "8 clips, 00ff", "8 clips, ff00"),
             difference("data: reference clip", "0123", "4567"),
+            difference("data: untouched", "10 clips, 00ff", "10 clips, ff00"),
             difference("enrolled form", "89", "ab"),
         ];
         assert_eq!(begun_with(&clip), "another clip");

@@ -110,11 +110,11 @@ fn killed_runs_end_where_undisturbed_ones_do(trains: Trains, kills: usize) {
     let (mut killed, mut resumed, mut finished, mut run) = (0, 0, 0, 0);
     while killed < kills || finished == 0 {
         let own = folder.path().join(format!("run-{run}"));
-        // Events: 2 of data making, 4 of encoding, 14 steps; resumed runs have fewer. Every second kill comes after the first
+        // Events: 2 of data making, 6 of encoding, 14 steps; resumed runs have fewer. Every second kill comes after the first
         // steps, so that there is always a checkpoint to go on from somewhere.
         let events = match killed {
             _ if killed == kills => usize::MAX,
-            even if even.is_multiple_of(2) => 8 + stream.below(7),
+            even if even.is_multiple_of(2) => 10 + stream.below(7),
             _ => 1 + stream.below(14),
         };
         let moment = Duration::from_micros(stream.below(30_000) as u64);

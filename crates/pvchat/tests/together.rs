@@ -71,6 +71,7 @@ fn two_people_learned_in_one_run_can_be_interrupted_and_asked_about_together_and
     assert!(resumed.subjects == whole.subjects && resumed.report.learned == whole.report.learned, "resumed is not the same");
     assert_eq!(resumed.report.after, whole.report.after);
     assert_eq!((whole.report.steps.len(), whole.together), (12, 3));
+    assert!(whole.report.real.is_some_and(|[before, _]| before.balanced_accuracy > 0.8), "{:?}", whole.report.real);
     assert!(!folder.path().join("Aa+Bb.learning").exists(), "checkpoints go when the subjects are there");
     assert_eq!(subjects.names().unwrap(), [first.clone(), second.clone()]);
 

@@ -74,7 +74,7 @@ pub struct LearnData {
     pub clips: Vec<LearnClip>,
     /// Clips for the self-check, never trained on.
     pub held_back: Vec<LearnClip>,
-    /// Untouched clips for the self-check, never trained on, and nothing that was trained on was made of them.
+    /// Untouched clips for the self-check, never trained on, and no clip that is trained on was made of them.
     pub real: Vec<LearnClip>,
     /// The frozen encoder's output for all of them.
     pub features: FeatureCache,
