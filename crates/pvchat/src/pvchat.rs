@@ -116,6 +116,29 @@ fn check(kind: ClipKind, path: PathBuf, frames: usize, needs_person: bool) -> Re
     }
 }
 
+/// Whether a picture is of one colour but for noise: an evenly lit wall, or nothing but black.
+fn is_surface(picture: &RgbImage) -> bool {
+    /// Values of a colour between the darkest and the brightest pixels of a surface.
+    const NOISE: u8 = 12;
+    /// One in this many pixels may be darker, and one brighter.
+    const FEW: u32 = 200;
+    let mut counts = [[0u32; 256]; 3];
+    picture.pixels().for_each(|pixel| (0..3).for_each(|colour| counts[colour][usize::from(pixel[colour])] += 1));
+    let few = picture.width() * picture.height() / FEW;
+    counts.iter().all(|counts| {
+        // The first value beyond those of the few pixels that may lie outside.
+        fn end(mut values: impl Iterator<Item = u8>, counts: &[u32; 256], few: u32) -> u8 {
+            let mut passed = 0;
+            let is_beyond = |value: &u8| {
+                passed += counts[usize::from(*value)];
+                passed > few
+            };
+            values.find(is_beyond).unwrap_or(0)
+        }
+        end((0..=255).rev(), counts, few).saturating_sub(end(0..=255, counts, few)) <= NOISE
+    })
+}
+
 impl Pvchat {
     /// The embedded miniature on the [default device](device::default_device): the one that `BURN_DEVICE` names, or the
     /// first backend that is compiled in (the CPU, unless features say otherwise).
@@ -292,7 +315,8 @@ impl Pvchat {
     /// Learns a person from clips of the caller's, with the person and without, on any base; see [`Learner::learn_from`].
     ///
     /// # Errors
-    /// As [`Learner::learn_from`].
+    /// [`Error::NobodyFound`] and [`Error::ForeignClip`] for a clip of the person that shows nobody, as far as the base can tell, and
+    /// for one that the base was not made for; else as [`Learner::learn_from`].
     pub fn learn_from(
         &self,
         shots: &[Shot],
@@ -307,7 +331,7 @@ impl Pvchat {
     /// Learns several people with what is trained of the base in common; see [`Learner::learn_from_each`].
     ///
     /// # Errors
-    /// As [`Learner::learn_from_each`].
+    /// As [`learn_from`](Self::learn_from) and [`Learner::learn_from_each`].
     pub fn learn_from_each(
         &self,
         people: &[(&SubjectName, &[Shot])],
@@ -322,11 +346,23 @@ impl Pvchat {
     /// Refuses clips to learn from that the base was not made for, and such with nobody in them where the person should be.
     pub(crate) fn check_shots(&self, shots: &[Shot]) -> Result<()> {
         // Only a base that knows people says what a clip shows, and looking twice costs it little.
-        if self.vilm.config().vision.identity_width().is_some() {
-            for (number, shot) in shots.iter().enumerate() {
-                let path = PathBuf::from(format!("clip {} of those given", number + 1));
+        let knows_people = self.vilm.config().vision.identity_width().is_some();
+        for (number, shot) in shots.iter().enumerate() {
+            let path = PathBuf::from(format!("clip {} of those given", number + 1));
+            let mut kind = ClipKind::Unknown;
+            if knows_people {
                 let frames = self.vilm.prepare(&shot.frames);
-                check(self.kind(&self.vilm.look(&[&frames])?), path, frames.len(), shot.present)?;
+                kind = self.kind(&self.vilm.look(&[&frames])?);
+                check(kind, path.clone(), frames.len(), shot.present)?;
+            }
+            let is_unknown = kind == ClipKind::Unknown && shot.present && !shot.frames.is_empty();
+            if is_unknown && shot.frames.iter().all(is_surface) {
+                return Err(Error::NobodyFound {
+                    path,
+                    frames: shot.frames.len(),
+                    seen: "a plain surface",
+                    remedy: "use clips that show the person".into(),
+                });
             }
         }
         Ok(())

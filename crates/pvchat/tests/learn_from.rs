@@ -25,7 +25,7 @@ use pvchat::{
         prelude::*,
         tensor::{DType, FloatDType, Tolerance},
     },
-    data::{QaKind, QaPair},
+    data::{QaKind, QaPair, random::SeededStream},
     model::{
         sight::{Shown, Sight},
         subject::{HEAD_ROWS, Subject, WORD_ROWS},
@@ -36,7 +36,7 @@ use pvchat::{
     },
     train::{
         objective::ObjectiveConfig,
-        personal::{AdaptationConfig, LearnConfig, Trains},
+        personal::{AdaptationConfig, AskedWith, LearnClip, LearnConfig, LearnData, LearnRun, Trains, learn},
     },
 };
 use sha2::{Digest, Sha256};
@@ -437,6 +437,32 @@ fn without_the_rows_nobody_is_found_where_that_is_taught() {
     assert_eq!(found(0.5), [true, false]);
 }
 
+/// Learning judges the held-back clips better; untouched clips that say the contrary refuse it all the same.
+#[test]
+fn what_judges_untouched_clips_worse_is_not_kept() {
+    let (_folder, pvchat) = base();
+    let vilm = pvchat.vilm();
+    let mut data = LearnData::default();
+    for Shot { frames, seconds, duration, present, pairs } in shots(8) {
+        let sight = vilm.look_at(&frames, &seconds, duration).unwrap();
+        let joint = vilm.codec().joint(&sight.shown);
+        let texts = vec![vilm.codec().encode_joined(joint, &pairs[0].question, Some(&pairs[0].answer), &[name()]).unwrap()];
+        let features = data.insert(sight, None).unwrap();
+        let clip = LearnClip { features, asked: vec![0], present: vec![present], tokens: AskedWith::Own, texts };
+        for clips in [&mut data.images, &mut data.clips, &mut data.held_back] {
+            clips.push(clip.clone());
+        }
+        data.real.push(LearnClip { present: vec![!present], ..clip });
+    }
+    let start = vilm.blank_subject(&name(), &SeededStream::new(5)).unwrap();
+    let config = options(Trains::Personal, 40).training;
+    let (kept, report) = learn(vilm, &start, &data, &config, &LearnRun::default(), |_| ControlFlow::Continue(())).unwrap();
+    assert!(report.after.balanced_accuracy > report.before.balanced_accuracy, "{:?} to {:?}", report.before, report.after);
+    let [before, after] = report.real.unwrap();
+    assert!(after.balanced_accuracy < before.balanced_accuracy, "{before:?} to {after:?}");
+    assert!(!report.kept_learned && kept.values(WORD_ROWS) == start.values(WORD_ROWS));
+}
+
 #[test]
 fn a_share_that_is_none_is_named() {
     let (_folder, pvchat) = base();
@@ -460,6 +486,31 @@ fn rows_alone_can_be_learned_too() {
     assert!(learned.subject.is_composable());
     let losses: Vec<f32> = learned.report.steps[10..].iter().map(|step| step.loss).collect();
     assert!(mean(&losses[15..]) < 0.97 * mean(&losses[..5]), "{losses:?}");
+}
+
+#[test]
+fn nobody_is_learned_from_clips_of_a_wall_or_of_nothing() {
+    let (_folder, pvchat) = base();
+    let noise = |x: u32, y: u32| (x * 7 + y * 13) as u8 % 5;
+    for (what, value) in [("a white wall", 240), ("black frames", 0)] {
+        let mut shots = shots(3);
+        // As the first after one that shows the person.
+        shots[2].frames.iter_mut().for_each(|frame| {
+            *frame = RgbImage::from_fn(40, 30, |x, y| Rgb([value + noise(x, y), value + noise(y, x), value]));
+            frame.put_pixel(3, 4, Rgb([120; 3]));
+        });
+        let error = pvchat.learn_from(&shots, &name(), &options(Trains::Personal, 4), |_| ControlFlow::Continue(())).unwrap_err();
+        assert!(matches!(error, Error::NobodyFound { frames: 2, .. }), "{what}: {error:?}");
+        let text = error.to_string();
+        assert!(text.contains("clip 3 of those given") && text.contains("a plain surface"), "{what}: {text}");
+        // Of a clip without the person it says nothing.
+        shots[2].present = false;
+        shots[3].present = true;
+        shots[2].pairs.clear();
+        shots[3].pairs.clear();
+        let error = pvchat.learn_from(&shots, &name(), &options(Trains::Personal, 1), |_| ControlFlow::Break(())).unwrap_err();
+        assert!(matches!(error, Error::Train(pvchat::train::Error::Stopped { .. })), "{what}: {error:?}");
+    }
 }
 
 #[test]
