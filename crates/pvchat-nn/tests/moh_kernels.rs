@@ -9,6 +9,8 @@ use pvchat_nn::moh::{
 
 /// Largest difference, in parts of the largest number of the reference (or of one, if that is larger).
 const TOLERANCE: f32 = 1e-5;
+/// Largest error of an output or a gradient where scores are large, in parts of one and its size.
+const GRADIENT: f64 = 2e-4;
 
 /// Random inputs of one attention; scales are zero with probability `1 - activation`, or for whole heads.
 struct Case {
@@ -169,7 +171,18 @@ fn sharp(seed: u64, [apart, common]: [f32; 2], keys: usize) -> Case {
     Case { sizes, key_sizes, q, k, v, scales, hidden: None, hidden_pairs: None, slope, causal: false, dtype: DType::F32 }
 }
 
-/// The largest score, and output and gradients of an attention without masks, in f64.
+/// The same with masks that leave every row the first key.
+fn masked(mut case: Case, seed: u64, causal: bool) -> Case {
+    let ([batch, _, tokens, _], [_, _, keys, _]) = (case.sizes, case.key_sizes);
+    let mut stream = SeededStream::new(seed).derive("masks");
+    let mut drawn = |rows: usize| (0..rows * keys).map(|at| at % keys > 0 && stream.chance(0.3)).collect::<Vec<bool>>();
+    case.hidden = Some(TensorData::new(drawn(batch), [batch, keys]));
+    case.hidden_pairs = Some(TensorData::new(drawn(batch * tokens), [batch, tokens, keys]));
+    case.causal = causal;
+    case
+}
+
+/// The largest score, and output and gradients of an attention of one sequence, in f64.
 fn exact(case: &Case) -> (f64, Vec<Vec<f64>>) {
     let wide = |data: &TensorData| data.iter::<f64>().collect::<Vec<f64>>();
     let [q, k, v, slope] = [&case.q, &case.k, &case.v, &case.slope].map(wide);
@@ -178,6 +191,13 @@ fn exact(case: &Case) -> (f64, Vec<Vec<f64>>) {
     let factor = (width as f64).sqrt().recip();
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let add = |to: &mut [f64], times: f64, from: &[f64]| to.iter_mut().zip(from).for_each(|(to, from)| *to += times * from);
+    let flags = |data: &Option<TensorData>| data.as_ref().map(|data| data.iter::<bool>().collect::<Vec<bool>>());
+    let (hidden, hidden_pairs) = (flags(&case.hidden), flags(&case.hidden_pairs));
+    let is_seen = |token: usize, key: usize| {
+        let is_hidden = |flags: &Option<Vec<bool>>, at: usize| flags.as_ref().is_some_and(|flags| flags[at]);
+        let is_later = case.causal && key > token + keys - tokens;
+        !(is_later || is_hidden(&hidden, key) || is_hidden(&hidden_pairs, token * keys + key))
+    };
     let zeros = |like: &Vec<f64>| vec![0.0; like.len()];
     let (mut output, mut dq, mut dk, mut dv, mut ds) = (zeros(&q), zeros(&q), zeros(&k), zeros(&v), zeros(&scales));
     let mut largest = 0.0f64;
@@ -185,7 +205,9 @@ fn exact(case: &Case) -> (f64, Vec<Vec<f64>>) {
         let place = row * width..(row + 1) * width;
         let first = row / tokens / (heads / key_heads) * keys;
         let of = |key: usize| (first + key) * width..(first + key + 1) * width;
-        let mut weights: Vec<f64> = (0..keys).map(|key| factor * dot(&q[place.clone()], &k[of(key)])).collect();
+        let score = |key: usize| factor * dot(&q[place.clone()], &k[of(key)]);
+        let mut weights: Vec<f64> =
+            (0..keys).map(|key| if is_seen(row % tokens, key) { score(key) } else { f64::NEG_INFINITY }).collect();
         let maximum = weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         largest = largest.max(maximum);
         weights.iter_mut().for_each(|weight| *weight = (*weight - maximum).exp());
@@ -211,7 +233,7 @@ fn exact(case: &Case) -> (f64, Vec<Vec<f64>>) {
 #[test]
 fn large_scores_lose_no_digits() {
     let device = Device::flex().autodiff();
-    let cases = [
+    let sizes = [
         ([50.0, 0.0], 90),
         ([120.0, 0.0], 700),
         ([200.0, 0.0], 256),
@@ -221,8 +243,13 @@ fn large_scores_lose_no_digits() {
         ([20.0, 500.0], 900),
         ([100.0, 400.0], 300),
     ];
-    for (seed, (size, keys)) in cases.into_iter().enumerate() {
-        let case = sharp(seed as u64, size, keys);
+    let cases = sizes.into_iter().enumerate().flat_map(|(seed, (size, keys))| {
+        let plain = || sharp(seed as u64, size, keys);
+        // A causal row sees the keys up to its own, of which there have to be some.
+        let with_masks = (keys >= 130).then(|| [false, true].map(|causal| masked(plain(), seed as u64, causal)));
+        std::iter::once(plain()).chain(with_masks.into_iter().flatten()).map(move |case| (keys, case))
+    });
+    for (keys, case) in cases {
         let (largest, expected) = exact(&case);
         assert!(largest >= 50.0, "{largest}");
         let ((plain, _), (found, _)) = (case.run(&device, true), case.run(&device, false));
@@ -236,8 +263,84 @@ fn large_scores_lose_no_digits() {
             let (found, plain) = (worst(&found[index]), worst(&plain[index]));
             // What queries have in common multiplies the rests of rows without a heavy key, in the gradients of the keys only.
             let limit = if what == "k" { 3.0 * plain } else { 1.2 * plain + 1e-6 };
-            assert!(found <= limit, "scores to {largest:.0}, {keys} keys, {what}: {found:.1e}, plain {plain:.1e}");
+            let masks = (case.hidden.is_some(), case.causal);
+            assert!(
+                found <= limit,
+                "scores to {largest:.0}, {keys} keys, masks {masks:?}, {what}: {found:.1e}, plain {plain:.1e}"
+            );
+            assert!(found <= GRADIENT, "scores to {largest:.0}, {keys} keys, masks {masks:?}, {what}: {found:.1e}");
         }
+    }
+}
+
+#[test]
+fn a_module_keeps_the_digits_of_its_query_weights_at_large_scores() {
+    let device = Device::flex().autodiff();
+    const TOKENS: usize = 130;
+    const KEYS: usize = 300;
+    const HEADS: usize = 4;
+    const HEAD: usize = 8;
+    const WIDTH: usize = HEADS * HEAD;
+    for (seed, deviation) in [0.6f32, 1.0, 1.5].into_iter().enumerate() {
+        let mut config = MohAttentionConfig::new(WIDTH, HEADS, Routing::Relu { shared: 2, rescale: true }).with_key_heads(2);
+        config.initial_deviation = deviation;
+        let mut module = config.init(&SeededStream::new(seed as u64), &device).unwrap();
+        // Gates about one, so that only scores are large.
+        let router = &mut module.router_alpha.as_mut().unwrap().router;
+        router.weight = router.weight.clone().map(|weight| weight * 0.05);
+        let mut stream = SeededStream::new(seed as u64).derive("inputs");
+        let mut drawn = |shape: [usize; 3]| pvchat_nn::init::normal(&mut stream, shape, 1.0, &device);
+        let (x, memory, slope) = (drawn([1, TOKENS, WIDTH]), drawn([1, KEYS, WIDTH]), drawn([1, TOKENS, WIDTH]));
+        let output = module.forward(x.clone(), memory.clone(), View::default()).unwrap();
+        assert_ne!(output.kernel, Kernel::Reference);
+        let gradients = (output.context * slope.clone()).sum().backward();
+        let found = numbers(module.query.weight.val().grad(&gradients).unwrap());
+
+        let heads = |rows: Tensor<3>| {
+            let [_, count, width] = rows.dims();
+            rows.reshape([1, count, width / HEAD, HEAD]).swap_dims(1, 2).into_data()
+        };
+        let gates = module.gates(x.clone()).unwrap();
+        let (gate, alpha) = (numbers(gates.gates), numbers(gates.alpha));
+        let scale = |head: usize, token: usize| match head.checked_sub(2) {
+            None => 2.0 * alpha[token * 2],
+            Some(routed) => 2.0 * alpha[token * 2 + 1] * gate[token * 2 + routed],
+        };
+        let scales = (0..HEADS * TOKENS).map(|row| scale(row / TOKENS, row % TOKENS)).collect::<Vec<f32>>();
+        let case = Case {
+            sizes: [1, HEADS, TOKENS, HEAD],
+            key_sizes: [1, 2, KEYS, HEAD],
+            q: heads(module.query.forward(x.clone())),
+            k: heads(module.key.forward(memory.clone())),
+            v: heads(module.value.forward(memory)),
+            scales: Some(TensorData::new(scales, [1, HEADS, TOKENS])),
+            hidden: None,
+            hidden_pairs: None,
+            slope: heads(slope),
+            causal: false,
+            dtype: DType::F32,
+        };
+        let (largest, expected) = exact(&case);
+        assert!((50.0..600.0).contains(&largest), "{largest}");
+        let (plain, _) = case.run(&device, true);
+        let plain: Vec<f64> = plain[1].iter().map(|slope| f64::from(*slope)).collect();
+        let rows = numbers(x);
+        let of_weights = |of_queries: &[f64], place: usize| -> f64 {
+            let (input, column) = (place / WIDTH, place % WIDTH);
+            let of_query = |token: usize| of_queries[(column / HEAD * TOKENS + token) * HEAD + column % HEAD];
+            (0..TOKENS).map(|token| f64::from(rows[token * WIDTH + input]) * of_query(token)).sum()
+        };
+        let mut worst = [0.0f64; 2];
+        for (place, found) in found.iter().enumerate() {
+            let exact = of_weights(&expected[1], place);
+            for (worst, found) in worst.iter_mut().zip([f64::from(*found), of_weights(&plain, place)]) {
+                *worst = worst.max((found - exact).abs() / (1.0 + exact.abs()));
+            }
+        }
+        // Scores are sums that f32 rounds: of plain attention too.
+        let [found, plain] = worst;
+        println!("scores to {largest:.0}: {found:.1e}, plain {plain:.1e}");
+        assert!(found <= 1.5 * plain + 1e-5, "scores to {largest:.0}: {found:.1e}, plain {plain:.1e}");
     }
 }
 

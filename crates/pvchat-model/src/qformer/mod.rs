@@ -174,3 +174,53 @@ fn check(what: &'static str, found: &Tensor<3>, expected: [usize; 3]) -> Result<
     }
     Err(Error::Shape { what, found: found.dims().to_vec(), expected: format!("{expected:?} without empty axes") })
 }
+
+#[cfg(test)]
+mod tests {
+    use pvchat_data::random::SeededStream;
+    use pvchat_nn::{dropout::with_dropout, init, moh::Routing};
+
+    use super::*;
+
+    #[test]
+    fn every_rate_of_dropout_acts_in_training_passes_and_nowhere_else() {
+        let device = Device::flex();
+        let stream = SeededStream::new(4);
+        let states = |rates: DropoutRates, training: Option<u64>| -> Vec<f32> {
+            let config = QFormerConfig {
+                hidden: 16,
+                layers: 2,
+                heads: 4,
+                intermediate: 24,
+                encoder_width: 12,
+                routed_from_layer: 1,
+                routing: Routing::Relu { shared: 2, rescale: false },
+                vocabulary: None,
+                initial_deviation: 0.3,
+                dropout: rates,
+                ..QFormerConfig::full()
+            };
+            let qformer = config.init(&stream, &device).unwrap();
+            let input = |label, shape| init::normal(&mut stream.derive(label), shape, 1.0, &device);
+            let pass = || qformer.forward(input("queries", [3, 5, 16]), input("memory", [3, 7, 12]), None).unwrap().query_states;
+            let output = match training {
+                Some(seed) => with_dropout(SeededStream::new(seed), pass),
+                None => pass(),
+            };
+            output.into_data().iter::<f32>().collect()
+        };
+        let none = states(DropoutRates::default(), None);
+        assert_eq!(none, states(DropoutRates::default(), Some(1)), "nothing is dropped by default");
+        let all = [
+            DropoutRates { hidden: 0.3, ..DropoutRates::default() },
+            DropoutRates { attention: 0.3, ..DropoutRates::default() },
+            DropoutRates { path: 0.6, ..DropoutRates::default() },
+        ];
+        for rates in all {
+            assert_eq!(none, states(rates, None), "{rates:?} acts outside of a training pass");
+            let dropped = states(rates, Some(1));
+            assert_ne!(none, dropped, "{rates:?} does not act");
+            assert_eq!(dropped, states(rates, Some(1)), "{rates:?}: the stream decides");
+        }
+    }
+}

@@ -35,6 +35,20 @@ pub fn is_there(file: &str) -> bool {
     true
 }
 
+/// The names, without ending, of the safetensors files whose names begin so, in order; `prefix` may begin with a folder.
+pub fn names_that_begin(prefix: &str) -> Vec<String> {
+    let path = directory().join(prefix);
+    let (folder, first) = (path.parent().unwrap(), path.file_name().unwrap().to_str().unwrap());
+    let inside = prefix.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+    let Ok(files) = std::fs::read_dir(folder) else { return Vec::new() };
+    let names = files.filter_map(|file| file.unwrap().file_name().into_string().ok());
+    let wanted =
+        names.filter_map(|name| name.strip_suffix(".safetensors").filter(|name| name.starts_with(first)).map(str::to_string));
+    let mut found: Vec<String> = wanted.map(|name| format!("{inside}{name}")).collect();
+    found.sort();
+    found
+}
+
 /// Every backend on the processor that is compiled in; where `PVCHAT_TEST_DEVICE` names one, only that one.
 pub fn devices() -> Vec<(&'static str, Device)> {
     let wanted = std::env::var("PVCHAT_TEST_DEVICE").ok();

@@ -1,7 +1,7 @@
 //! `learning/learning_release*` and `learning/learning_paper*`: eight steps of learning a person, in two stages, as the released
 //! code does it and as the paper describes it.
 //!
-//! A directory named by `PVCHAT_GOLDEN` holds such files; `fixtures/golden` may have none, and then there is nothing to follow.
+//! `fixtures/golden` holds those with large rates; a directory named by `PVCHAT_GOLDEN` may hold others.
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
@@ -41,7 +41,7 @@ use pvchat_train::{
 };
 use serde_json::Value;
 
-use crate::support::{GRADIENT, Golden, VALUE, assert_all_close, devices, directory, own_directory};
+use crate::support::{GRADIENT, Golden, VALUE, assert_all_close, devices, directory, names_that_begin};
 
 /// A file, and the base that it starts from.
 struct Trajectory {
@@ -297,7 +297,7 @@ impl Trajectory {
 
     /// Whether the learning rates are larger than those of the release.
     fn is_fast(&self) -> bool {
-        self.name.ends_with("_fast")
+        self.name.contains("_fast")
     }
 
     /// What the encoder of `model` makes of clips: all frames, or the first one again and again.
@@ -495,10 +495,8 @@ impl Task<LearnParameters> for Steps<'_> {
 
 /// Every file there is whose name begins so, on every backend.
 fn follow_all(kind: &str) {
-    let names: Vec<String> = ["", "_fast"].map(|suffix| format!("learning/learning_{kind}{suffix}")).into();
-    let found: Vec<String> = names.into_iter().filter(|name| directory().join(format!("{name}.safetensors")).exists()).collect();
-    let is_own = directory() == own_directory();
-    assert!(is_own || !found.is_empty(), "no learning/learning_{kind}*.safetensors in {}", directory().display());
+    let found = names_that_begin(&format!("learning/learning_{kind}"));
+    assert!(!found.is_empty(), "no learning/learning_{kind}*.safetensors in {}", directory().display());
     for name in found {
         for (backend, device) in devices() {
             let trajectory = Trajectory::open(name.clone(), &device);
