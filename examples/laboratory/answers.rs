@@ -26,6 +26,8 @@ use crate::curve::{self, Point};
 /// Resamples of intervals.
 const RESAMPLES: usize = 2000;
 pub const DESCRIBED: &str = "the base's description in the prompt";
+/// Added to a way's name where its threshold is fitted to the same answers.
+const FITTED: &str = ", yes where it is best";
 pub const POOLED: &str = "cosine of the mean of the grid's tokens";
 pub const READ_OUTS: &str = "cosine of the read-outs of people";
 /// What is added to the name of a way whose tokens and rows were zeroed after learning.
@@ -34,11 +36,14 @@ pub const ZEROED: &str = ", tokens and rows zeroed";
 pub const BLANK: &str = ", tokens and rows as before learning";
 /// The same with the tokens and rows of another character of the group in their place.
 pub const ANOTHERS: &str = ", another's tokens and rows";
+/// The same with the tokens alone, or the rows alone, of another character of the group.
+pub const ANOTHERS_TOKENS: &str = ", another's tokens with the own rows";
+pub const ANOTHERS_ROWS: &str = ", another's rows with the own tokens";
 /// What the ways are called that learn several people at once.
 pub const BRIDGE: &str = "people with one bridge";
 
 /// All answers of one way about one character.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Row {
     pub way: String,
     pub exam: u64,
@@ -56,6 +61,27 @@ pub struct Row {
     /// How learning went; nothing for controls.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub curve: Vec<Point>,
+    /// What distinguishes the base, the clips and the settings of learning from others; nothing in answers from before it was noted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub settings: String,
+}
+
+/// Whether there are answers of a way of learning about a character of an examination, with a seed.
+///
+/// # Errors
+/// When these are of other settings.
+pub fn is_there(rows: &[Row], way: &str, of: (u64, usize, u64), settings: &str) -> Outcome<bool> {
+    let Some(row) = rows.iter().find(|row| row.way == way && (row.exam, row.character, row.seed) == of) else { return Ok(false) };
+    // Answers from before settings were noted have none.
+    if row.settings.is_empty() || row.settings == settings {
+        return Ok(true);
+    }
+    let ((exam, character, seed), found) = (of, &row.settings);
+    Err(format!(
+        "the answers of `{way}` about character {character} of {exam}, seed {seed}, are of another base or of other settings \
+         ({found}, now {settings}); name these with --label, or give another file with --answers"
+    )
+    .into())
 }
 
 /// The file that answers are added to.
@@ -139,14 +165,24 @@ fn same<'r>(rows: &'r [Row], row: &Row) -> Option<&'r Row> {
     rows.iter().find(|other| other.character == row.character && (other.seed == row.seed || !has_seeds))
 }
 
-/// Where yes begins: at even odds for probabilities; for cosines where it is best for these very answers, which favours them.
+/// Where yes begins: at even odds for probabilities, and [where it is best](fitted_threshold) for cosines.
 pub fn threshold(rows: &[Row]) -> f32 {
-    if !rows.iter().any(|row| row.way.starts_with("cosine")) {
-        return 0.5;
-    }
-    let candidates = (0..200).map(|step| step as f32 / 100.0 - 1.0);
+    if rows.iter().any(|row| row.way.starts_with("cosine")) { fitted_threshold(rows) } else { 0.5 }
+}
+
+/// Where yes begins so that these very answers are right most often, which favours them.
+fn fitted_threshold(rows: &[Row]) -> f32 {
+    let mut values: Vec<f32> = rows.iter().flat_map(|row| &row.clips).map(|clip| clip.1).collect();
+    values.sort_by(f32::total_cmp);
+    values.dedup();
+    // Every value that separates some answers from others, or as many of them as are tried in a second.
+    let step = values.len().div_ceil(200).max(1);
+    let candidates: Vec<f32> = match rows.iter().any(|row| row.way.starts_with("cosine")) {
+        true => (-100..100).map(|step| step as f32 / 100.0).collect(),
+        false => values.windows(2).step_by(step).map(|two| two[0] / 2.0 + two[1] / 2.0).collect(),
+    };
     let right = |threshold: f32| ExistenceScore::of(&answers(rows, threshold)).balanced().unwrap_or(0.0);
-    candidates.max_by(|one, other| right(*one).total_cmp(&right(*other))).unwrap_or(0.5)
+    candidates.into_iter().max_by(|one, other| right(*one).total_cmp(&right(*other))).unwrap_or(0.5)
 }
 
 pub fn score(rows: &[Row], threshold: f32) -> String {
@@ -179,7 +215,8 @@ pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<Vec<(Stri
         rows.sort_by_key(|row| (row.seed, row.character));
         rows
     };
-    let mut stream = SeededStream::new(1);
+    // By name, so that the intervals of one way do not depend on which others there are.
+    let stream = |way: &str| SeededStream::new(1).derive(way);
     let mut main = Table::new([
         "way",
         "characters x seeds",
@@ -193,17 +230,19 @@ pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<Vec<(Stri
     ]);
     let mut curves = curve::header();
     let mut made = Table::new(["way", "made with the character", "made look-alikes", "made strangers"]);
-    for way in &ways {
+    let shown = ways.iter().flat_map(|way| [(*way, false), (*way, true)]).filter(|(way, fitted)| !fitted || *way == DESCRIBED);
+    for (way, fitted) in shown {
         let rows = of(way);
-        let at = threshold(&rows);
-        let estimate = balanced_estimate(&answers(&rows, at), RESAMPLES, &mut stream);
+        let at = if fitted { fitted_threshold(&rows) } else { threshold(&rows) };
+        let estimate = balanced_estimate(&answers(&rows, at), RESAMPLES, &mut stream(way));
         let [positives, two, one, random] = shares(&rows, at);
         let seconds = rows.iter().map(|row| row.seconds).sum::<f64>() / rows.len() as f64;
         let seeds = rows.iter().map(|row| row.seed).collect::<BTreeSet<_>>().len();
         let count = format!("{} x {seeds}", rows.len() / seeds.max(1));
         let seconds = if seconds > 0.0 { format!("{seconds:.0}") } else { "-".into() };
         let refused = rows.iter().filter(|row| row.refused).count().to_string();
-        main.row([(*way).to_string(), count, positives, two, one, random, with_interval(estimate), refused, seconds]);
+        let name = format!("{way}{}", if fitted { FITTED } else { "" });
+        main.row([name, count, positives, two, one, random, with_interval(estimate), refused, seconds]);
         let with: Vec<&[Point]> = rows.iter().map(|row| row.curve.as_slice()).filter(|curve| !curve.is_empty()).collect();
         curve::table(way, &with, &mut curves);
         let share = |wanted: fn(Making, bool) -> bool, yes: bool| {
@@ -231,6 +270,7 @@ pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<Vec<(Stri
     let mut columns = vec![
         "way".to_string(),
         "against the description [95 %]".into(),
+        "against the description, yes where it is best [95 %]".into(),
         "against the mean of the grid [95 %]".into(),
         "against the read-outs [95 %]".into(),
         "against its tokens zeroed [95 %]".into(),
@@ -240,13 +280,16 @@ pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<Vec<(Stri
     columns.extend(against.map(|way| format!("against `{way}` [95 %]")));
     let mut differences = Table::new(columns.iter().map(String::as_str));
     let mut verdicts = Vec::new();
-    let is_control = |way: &str| [ZEROED, BLANK, ANOTHERS].iter().any(|control| way.ends_with(control));
+    let all_controls = [ZEROED, BLANK, ANOTHERS, ANOTHERS_TOKENS, ANOTHERS_ROWS];
+    let is_control = |way: &str| all_controls.iter().any(|control| way.ends_with(control));
     for way in ways.iter().filter(|way| way.starts_with("learned") && !is_control(way)) {
         let rows = of(way);
         let mut cells = vec![(*way).to_string()];
         let controls = [ZEROED, BLANK, ANOTHERS].map(|control| format!("{way}{control}"));
         let mut checks = Vec::new();
-        for name in [DESCRIBED, POOLED, READ_OUTS].into_iter().chain(controls.iter().map(String::as_str)).chain(against) {
+        let baselines = [(DESCRIBED, false), (DESCRIBED, true), (POOLED, false), (READ_OUTS, false)];
+        let others = controls.iter().map(String::as_str).chain(against).map(|name| (name, false));
+        for (name, fitted) in baselines.into_iter().chain(others) {
             let its = of(name);
             let has_all = rows.iter().all(|row| same(&its, row).is_some());
             let is_wanted = match name.ends_with(ANOTHERS) {
@@ -255,6 +298,7 @@ pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<Vec<(Stri
                 false => [DESCRIBED, POOLED].contains(&name) || name.ends_with(ZEROED),
             };
             let control = name.strip_prefix(*way).unwrap_or(name).trim_start_matches(", ");
+            let control = format!("{control}{}", if fitted { FITTED } else { "" });
             if is_wanted && !has_all {
                 checks.push(ControlCheck { control: format!("{control} (not measured)"), margin: None });
             }
@@ -265,12 +309,13 @@ pub fn table(all: &[Row], exam: u64, against: Option<&str>) -> Outcome<Vec<(Stri
             // The first newcomer has no predecessor whose tokens could be used instead.
             let both = rows.iter().filter_map(|row| Some((same(&its, row)?.clone(), row.clone())));
             let (baseline, own): (Vec<Row>, Vec<Row>) = both.unzip();
-            let [baseline, own] = [answers(&baseline, threshold(&its)), answers(&own, 0.5)];
-            let margin = balanced_difference(&baseline, &own, RESAMPLES, &mut stream)?;
+            let at = if fitted { fitted_threshold(&its) } else { threshold(&its) };
+            let [baseline, own] = [answers(&baseline, at), answers(&own, 0.5)];
+            let margin = balanced_difference(&baseline, &own, RESAMPLES, &mut stream(&format!("{way} against {name}")))?;
             cells.push(with_interval(margin));
             // The read-outs see a person as no user can, and another way of learning is no control.
             if has_all && (is_wanted || is_control(name)) {
-                checks.push(ControlCheck { control: control.into(), margin });
+                checks.push(ControlCheck { control, margin });
             }
         }
         differences.row(cells);

@@ -13,7 +13,10 @@ mod variants;
 
 use std::{error::Error, ops::ControlFlow, path::Path, process::ExitCode, time::Instant};
 
-use answers::{ANOTHERS, AnswerFile, BLANK, BRIDGE, DESCRIBED, POOLED, READ_OUTS, Row, ZEROED, rows, table};
+use answers::{
+    ANOTHERS, ANOTHERS_ROWS, ANOTHERS_TOKENS, AnswerFile, BLANK, BRIDGE, DESCRIBED, POOLED, READ_OUTS, Row, ZEROED, is_there,
+    rows, table,
+};
 use clap::Parser;
 use curve::Steps;
 use image::{RgbImage, imageops};
@@ -33,13 +36,13 @@ use pvchat::{
     nn::device::default_device,
 };
 use pvchat_examples::{
-    controls::{Description, with_tokens_of, zeroed},
+    controls::{Description, with_rows_of, with_tokens_alone_of, with_tokens_of, zeroed},
     examination::Outcome,
     exit_code,
     progress::bar,
 };
 use seen::{cosine, pooled, read_outs};
-use settings::{Arguments, Command, Data, Learning, Mode, learned, options};
+use settings::{Arguments, Command, Data, Learning, Mode, digest, learned, options, short};
 use variants::{USUAL, Variant};
 
 #[global_allocator]
@@ -156,17 +159,21 @@ impl Laboratory {
     fn learn(&self, arguments: &Arguments, learning: &Learning) -> Outcome<()> {
         let pvchat = Pvchat::new(Vilm::open(&arguments.base, &default_device()?)?, Box::new(Nobody));
         let done = rows(&arguments.answers)?;
-        let has = |way: &str, character: usize, seed: u64| {
-            done.iter().any(|row| row.way == way && row.exam == arguments.exam && row.character == character && row.seed == seed)
-        };
+        let of_base = short(pvchat.vilm().fingerprint());
         let mut file = AnswerFile::open(&arguments.answers)?;
         for number in 0..arguments.characters {
-            let ways: Vec<(Mode, u64)> =
-                learning.trains.iter().flat_map(|mode| (0..learning.seeds).map(move |seed| (*mode, seed))).collect();
-            // The row that is written last says that all are there.
-            let is_open = |(mode, seed): &(Mode, u64)| !has(&format!("{}{ZEROED}", learned(*mode, learning)), number, *seed);
-            let open: Vec<(Mode, u64)> = ways.into_iter().filter(is_open).collect();
-            let plain = !has(READ_OUTS, number, 0);
+            let mut open = Vec::new();
+            for (mode, seed) in learning.trains.iter().flat_map(|mode| (0..learning.seeds).map(move |seed| (*mode, seed))) {
+                let settings = digest(pvchat.vilm(), arguments.clips, (mode, &USUAL), learning)?;
+                // The row that is written last says that all are there.
+                let last = format!("{}{ZEROED}", learned(mode, learning));
+                if !is_there(&done, &last, (arguments.exam, number, seed), &settings)? {
+                    open.push((mode, seed, settings));
+                }
+            }
+            // Nothing is trained for these, so that they are computed again where in doubt; the cosine of read-outs is written last.
+            let is_plain = |row: &Row| (row.exam, row.character) == (arguments.exam, number) && row.settings == of_base;
+            let plain = !done.iter().any(|row| row.way == READ_OUTS && is_plain(row));
             if open.is_empty() && !plain {
                 continue;
             }
@@ -185,7 +192,7 @@ impl Laboratory {
             let shots = self.shots(&pvchat, &reference, number, arguments.clips, learning)?;
             let new = self.make(&reference, ExchangeConfig::default(), NEW_CLIPS, &made_stream(number).derive("new"))?;
             let making = started.elapsed().as_secs_f64();
-            for (mode, seed) in open {
+            for (mode, seed, settings) in open {
                 let started = Instant::now();
                 let way = learned(mode, learning);
                 let learned = learned_alone(
@@ -206,7 +213,8 @@ impl Laboratory {
                         })
                         .collect();
                     let (exam, character) = (arguments.exam, number);
-                    Ok(Row { way, exam, character, seed, clips, made: made?, seconds, last_loss, refused, curve })
+                    let settings = settings.clone();
+                    Ok(Row { way, exam, character, seed, clips, made: made?, seconds, last_loss, refused, curve, settings })
                 };
                 file.add(&row(way.clone(), &subject, steps.curve())?)?;
                 let blank = with_tokens_of(&subject, &blank(&pvchat)?)?;
@@ -307,9 +315,10 @@ impl Laboratory {
             let bridge = self.bridge(&pvchat, arguments, (learning, mode, seed), (founders, founders_exam))?;
             let merged = Pvchat::new(pvchat.vilm().merged(&bridge)?, Box::new(Nobody));
             // The control needs the character before, and so all are learned again unless the last one is done.
-            let last = |row: &Row| (row.exam, row.character + 1, row.seed) == (arguments.exam, arguments.characters, seed);
-            let last_way = format!("{way}{}", if arguments.characters > 1 { ANOTHERS } else { ZEROED });
-            if rows(&arguments.answers)?.iter().any(|row| row.way == last_way && last(row)) {
+            let last = format!("{way}{}", if arguments.characters > 1 { ANOTHERS } else { ZEROED });
+            let settings = digest(merged.vilm(), arguments.clips, (Mode::Tokens, &USUAL), own)?;
+            let of_last = (arguments.exam, arguments.characters.saturating_sub(1), seed);
+            if is_there(&rows(&arguments.answers)?, &last, of_last, &settings)? {
                 continue;
             }
             let mut before: Option<Subject> = None;
@@ -331,7 +340,8 @@ impl Laboratory {
                     let clips = examination.asked(|seen| Ok(merged.presence(subject, seen)?))?;
                     let (way, exam, character) = (format!("{way}{what}"), arguments.exam, number);
                     let curve = if what.is_empty() { steps.curve() } else { Vec::new() };
-                    file.add(&Row { way, exam, character, seed, clips, made: Vec::new(), seconds, last_loss, refused, curve })?;
+                    let (made, settings) = (Vec::new(), settings.clone());
+                    file.add(&Row { way, exam, character, seed, clips, made, seconds, last_loss, refused, curve, settings })?;
                 }
                 before = Some(subject);
             }
@@ -347,7 +357,8 @@ impl Laboratory {
         (learning, mode, seed): (&Learning, Mode, u64),
         (founders, founders_exam): (usize, u64),
     ) -> Outcome<Subject> {
-        let name = format!("bridge-{founders_exam}-{founders}-{}-{}-{seed}", arguments.clips, learning.clip_steps);
+        let settings = digest(pvchat.vilm(), arguments.clips, (mode, &USUAL), learning)?;
+        let name = format!("bridge-{founders_exam}-{founders}-{settings}-{seed}");
         let path = arguments.answers.with_file_name(format!("{name}.subject.safetensors"));
         if path.exists() {
             return Ok(Subject::load(&path, pvchat.vilm().fingerprint())?);
@@ -375,13 +386,15 @@ impl Laboratory {
         let changes = || learning.trains.iter().flat_map(|mode| variants.iter().map(move |variant| (*mode, variant)));
         for numbers in numbers.chunks(group) {
             let done = rows(&arguments.answers)?;
-            let is_done = |change: (Mode, &Variant), seed: u64| {
-                let way = format!("{}{ANOTHERS}", way(change));
-                let of = |row: &&Row| (row.exam, row.seed) == (arguments.exam, seed) && row.way == way;
-                numbers.iter().all(|number| done.iter().filter(of).any(|row| row.character == *number))
-            };
-            let open = (0..learning.seeds).flat_map(|seed| changes().map(move |change| (change, seed)));
-            let open: Vec<((Mode, &Variant), u64)> = open.filter(|(change, seed)| !is_done(*change, *seed)).collect();
+            let mut open = Vec::new();
+            for (change, seed) in (0..learning.seeds).flat_map(|seed| changes().map(move |change| (change, seed))) {
+                let settings = digest(pvchat.vilm(), arguments.clips, change, learning)?;
+                let last = format!("{}{ANOTHERS}", way(change));
+                let there = |number: &usize| is_there(&done, &last, (arguments.exam, *number, seed), &settings);
+                if !numbers.iter().map(there).collect::<Outcome<Vec<bool>>>()?.into_iter().all(|there| there) {
+                    open.push((change, seed, settings));
+                }
+            }
             if open.is_empty() {
                 continue;
             }
@@ -392,7 +405,7 @@ impl Laboratory {
             for (&number, character) in numbers.iter().zip(&characters) {
                 examinations.push(self.examination(&pvchat, (arguments.exam, number), character)?);
             }
-            for ((mode, variant), seed) in open {
+            for ((mode, variant), seed, settings) in open {
                 let started = Instant::now();
                 let way = way((mode, variant));
                 eprintln!("{numbers:?}, seed {seed}: {way}");
@@ -407,22 +420,15 @@ impl Laboratory {
                 for (place, examination) in examinations.iter().enumerate() {
                     let others = &subjects[(place + 1) % subjects.len()];
                     let (mine, none) = (&subjects[place], zeroed(&subjects[place])?);
-                    for (what, subject) in [("", mine), (ZEROED, &none), (ANOTHERS, others)] {
+                    let swapped = [with_tokens_alone_of(mine, others)?, with_rows_of(mine, others)?];
+                    let controls = [(ZEROED, &none), (ANOTHERS_TOKENS, &swapped[0]), (ANOTHERS_ROWS, &swapped[1])];
+                    // The row that is written last says that all are there.
+                    for (what, subject) in [("", mine)].into_iter().chain(controls).chain([(ANOTHERS, others)]) {
                         let clips = examination.asked(|seen| Ok(pvchat.presence(subject, seen)?))?;
                         let (way, exam, character) = (format!("{way}{what}"), arguments.exam, examination.number);
                         let curve = if what.is_empty() { steps.curve() } else { Vec::new() };
-                        file.add(&Row {
-                            way,
-                            exam,
-                            character,
-                            seed,
-                            clips,
-                            made: Vec::new(),
-                            seconds,
-                            last_loss,
-                            refused,
-                            curve,
-                        })?;
+                        let (made, settings) = (Vec::new(), settings.clone());
+                        file.add(&Row { way, exam, character, seed, clips, made, seconds, last_loss, refused, curve, settings })?;
                     }
                 }
             }
@@ -433,21 +439,15 @@ impl Laboratory {
     /// What can be said without learning: by the cosine of what the frozen encoder sees, and by the base's own description of the
     /// reference in the prompt.
     fn without_learning(&self, pvchat: &Pvchat, examination: &Examination<'_>, reference: &[RgbImage]) -> Outcome<Vec<Row>> {
-        let row = |way: &str, clips| Row {
-            way: way.into(),
-            exam: examination.seed,
-            character: examination.number,
-            seed: 0,
-            clips,
-            made: Vec::new(),
-            seconds: 0.0,
-            last_loss: 0.0,
-            refused: false,
-            curve: Vec::new(),
-        };
+        let (exam, character, settings) = (examination.seed, examination.number, short(pvchat.vilm().fingerprint()));
+        let row =
+            |way: &str, clips| Row { way: way.into(), exam, character, clips, settings: settings.clone(), ..Row::default() };
         let seen = pvchat.see(reference)?;
         let description = Description::of(pvchat, &seen)?;
-        let described = examination.asked(|clip| Ok(f32::from(u8::from(description.is_in(pvchat, clip)?))))?;
+        // Not rounded: where a base nearly always says yes, a threshold may lie between numbers close to one.
+        let described = examination.clips.iter().zip(&examination.character.clips);
+        let described = described.map(|(seen, clip)| Ok((clip.cast, description.presence(pvchat, seen)?)));
+        let described = described.collect::<Outcome<Vec<(Cast, f32)>>>()?;
         let start = blank(pvchat)?;
         let blank = examination.asked(|clip| Ok(pvchat.presence(&start, clip)?))?;
         let mut rows = vec![row(DESCRIBED, described), row("before learning", blank)];

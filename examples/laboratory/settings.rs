@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pvchat::{
     LearnOptions,
+    model::vilm::Vilm,
     train::{
         objective::ObjectiveConfig,
         personal::{AdaptationConfig, LearnConfig, Trains},
     },
 };
+use pvchat_examples::examination::Outcome;
+use sha2::{Digest, Sha256};
 
 use crate::variants::{Variant, Vary};
 
@@ -82,8 +85,8 @@ pub enum Command {
         /// Also the paired differences from the way of this name.
         #[arg(long, value_name = "WAY")]
         against: Option<String>,
-        /// Fails when a way of learning does not clearly beat every control: the description in the prompt, the cosine of pooled
-        /// features, its tokens zeroed, another's tokens.
+        /// Fails when a way of learning does not clearly beat every control: the description in the prompt, also with its best
+        /// threshold, the cosine of pooled features, its tokens zeroed, another's tokens.
         #[arg(long)]
         controls: bool,
     },
@@ -199,6 +202,19 @@ pub fn learned(mode: Mode, learning: &Learning) -> String {
         "" => format!("learned: {}{data}{zeroed}", mode.name()),
         label => format!("learned: {}, {label}{data}{zeroed}", mode.name()),
     }
+}
+
+/// What distinguishes the answers of a way from those of another base, of other clips or of other settings.
+pub fn digest(base: &Vilm, clips: usize, (mode, variant): (Mode, &Variant), learning: &Learning) -> Outcome<String> {
+    let Learning { data, least_similarity, zeroed, other_tokens, .. } = learning;
+    let training = serde_json::to_string(&options(mode, learning, 0, variant).training)?;
+    let clips = format!("{clips} {data:?} {least_similarity} {zeroed} {other_tokens}");
+    Ok(short(&format!("{} {clips} {} {training}", base.fingerprint(), variant.name)))
+}
+
+/// The first twelve hexadecimal digits of a text's SHA-256.
+pub fn short(text: &str) -> String {
+    Sha256::digest(text)[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The settings of a run of learning.

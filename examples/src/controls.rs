@@ -63,6 +63,24 @@ pub fn with_tokens_of(subject: &Subject, other: &Subject) -> Outcome<Subject> {
     changed(subject, |own| PersonalTensors { identity: own.identity, ..others })
 }
 
+/// A subject with the tokens of `other` and its own rows.
+///
+/// # Errors
+/// As [`zeroed`].
+pub fn with_tokens_alone_of(subject: &Subject, other: &Subject) -> Outcome<Subject> {
+    let others = Subject::tensors(std::slice::from_ref(other), &default_device()?)?;
+    changed(subject, |own| PersonalTensors { tokens: others.tokens, ..own })
+}
+
+/// A subject with the rows of `other` and its own tokens.
+///
+/// # Errors
+/// As [`zeroed`].
+pub fn with_rows_of(subject: &Subject, other: &Subject) -> Outcome<Subject> {
+    let others = Subject::tensors(std::slice::from_ref(other), &default_device()?)?;
+    changed(subject, |own| PersonalTensors { word_row: others.word_row, head_row: others.head_row, ..own })
+}
+
 fn changed(subject: &Subject, change: impl FnOnce(PersonalTensors) -> PersonalTensors) -> Outcome<Subject> {
     let own = Subject::tensors(std::slice::from_ref(subject), &default_device()?)?;
     let changed = Subject::from_tensors(subject.info.clone(), &change(own));
@@ -116,31 +134,28 @@ impl Description {
     /// What asking reports.
     pub fn of(pvchat: &Pvchat, reference: &SeenClip) -> Outcome<Self> {
         let question = questions::question(Aspect::Face, 0, questions::GENERIC_SUBJECTS[0]);
-        let said = Self::asked(pvchat, reference, &question)?;
+        let view = pvchat.vilm().with_subjects(&[]);
+        let reading = view.read(&reference.memory, &[])?;
+        let said = view.generate(&reading, &question, &view.default_options(), |_| ControlFlow::Continue(()))?.text;
         let features: Vec<String> =
             said.trim_start_matches("the person has a ").trim_end_matches(" .").split(" , ").map(str::to_string).collect();
         Ok(Self { question: questions::question(Aspect::Existence, 0, &words::someone(&features)) })
     }
 
-    /// Whether the base says that somebody like that is in a clip.
+    /// The probability that the base gives to somebody like that being in a clip.
     ///
     /// # Errors
     /// What asking reports.
-    pub fn is_in(&self, pvchat: &Pvchat, clip: &SeenClip) -> Outcome<bool> {
-        Ok(Self::asked(pvchat, clip, &self.question)?.starts_with("yes"))
-    }
-
-    fn asked(pvchat: &Pvchat, clip: &SeenClip, question: &str) -> Outcome<String> {
+    pub fn presence(&self, pvchat: &Pvchat, clip: &SeenClip) -> Outcome<f32> {
         let view = pvchat.vilm().with_subjects(&[]);
-        let reading = view.read(&clip.memory, &[])?;
-        Ok(view.generate(&reading, question, &view.default_options(), |_| ControlFlow::Continue(()))?.text)
+        Ok(view.affirmation(&view.read(&clip.memory, &[])?, &self.question)?)
     }
 }
 
 fn described(pvchat: &Pvchat, candidates: &[Candidate]) -> Outcome<Vec<ExistenceAnswer>> {
     let descriptions =
         candidates.iter().map(|one| Description::of(pvchat, &one.reference)).collect::<Outcome<Vec<Description>>>()?;
-    answered(candidates, &descriptions, |description, seen| Ok(f32::from(u8::from(description.is_in(pvchat, seen)?))))
+    answered(candidates, &descriptions, |description, seen| description.presence(pvchat, seen))
 }
 
 /// Subjects whose parameters are noise.

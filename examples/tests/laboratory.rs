@@ -38,7 +38,7 @@ fn people_are_learned_alone_and_together_and_every_control_can_fail_the_run() {
     };
     run(&[&["together", "--group", "2"][..], &FEW].concat());
     let together = lines(&answers);
-    assert_eq!(together.len(), 2 * 3, "each character with own, zeroed and another's tokens");
+    assert_eq!(together.len(), 2 * 5, "each character with own, zeroed and another's tokens and rows, and either alone");
     run(&[&["learn", "--data", "random"][..], &FEW].concat());
     let all = lines(&answers);
     assert_eq!(all.len(), together.len() + 2 * (4 + 3), "four ways without learning; learned, as before learning and zeroed");

@@ -9,7 +9,7 @@ mod curve;
 
 use std::{fs, io::Write};
 
-use answers::{AnswerFile, Row, rows};
+use answers::{AnswerFile, Row, is_there, rows, table};
 use curve::Steps;
 use pvchat::{
     miniature::exam::Cast,
@@ -21,18 +21,7 @@ use pvchat::{
 
 fn row(way: &str, character: usize, presence: f32) -> Row {
     let clips = vec![(Cast::Positive, presence), (Cast::Random, 0.0)];
-    Row {
-        way: way.into(),
-        exam: 1,
-        character,
-        seed: 0,
-        clips,
-        made: Vec::new(),
-        seconds: 1.0,
-        last_loss: 0.1,
-        refused: presence < 0.5,
-        curve: Vec::new(),
-    }
+    Row { way: way.into(), exam: 1, character, clips, seconds: 1.0, last_loss: 0.1, refused: presence < 0.5, ..Row::default() }
 }
 
 #[test]
@@ -86,4 +75,33 @@ fn a_curve_has_the_means_of_the_parts_of_a_run() {
     assert_eq!(ends, [3, 6, 9, 12, 15, 18, 21, 24]);
     assert_eq!((curve[1].loss, curve[1].gradients["tokens"], curve[1].gradients["rows"]), (5.0, 5.0, 2.0));
     assert!(Steps::default().curve().is_empty());
+}
+
+#[test]
+fn a_description_is_also_compared_with_where_its_yes_is_best() {
+    let described = |character| {
+        let mut row = row("the base's description in the prompt", character, 0.7);
+        // It says yes too often, and knows the person all the same.
+        row.clips[1].1 = 0.6;
+        row
+    };
+    let all: Vec<Row> = (0..4).flat_map(|character| [described(character), row("learned", character, 0.9)]).collect();
+    let verdicts = table(&all, 1, None).unwrap();
+    let check = |control: &str| verdicts[0].1.checks.iter().find(|check| check.control == control).unwrap();
+    let gain = |control: &str| check(control).margin.map(|margin| margin.value);
+    assert_eq!(gain("the base's description in the prompt"), Some(0.5));
+    assert_eq!(gain("the base's description in the prompt, yes where it is best"), Some(0.0));
+    assert!(!check("the base's description in the prompt, yes where it is best").is_beaten());
+    assert!(check("the base's description in the prompt").is_beaten());
+}
+
+#[test]
+fn answers_of_other_settings_are_not_taken_for_these() {
+    let all = [Row { settings: "a1".into(), ..row("learned", 0, 0.9) }, row("learned", 1, 0.9)];
+    let there = |character, settings| is_there(&all, "learned", (1, character, 0), settings).map_err(|error| error.to_string());
+    assert_eq!(there(0, "a1"), Ok(true));
+    assert_eq!(there(1, "a1"), Ok(true), "from before settings were noted");
+    assert_eq!(there(2, "a1"), Ok(false));
+    let error = there(0, "b2").unwrap_err();
+    assert!(error.contains("`learned` about character 0") && error.contains("--label"), "{error}");
 }

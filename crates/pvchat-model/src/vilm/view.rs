@@ -186,14 +186,22 @@ impl VilmView<'_> {
             let problem = format!("is not the number of one of the {} subjects of this reading", reading.names.len());
             return Err(Error::Text { what: "subject", value: index.to_string(), problem });
         };
+        let question = self.vilm.codec.format().presence_question.replace("{}", &name.to_string());
+        self.affirmation(reading, &question)
+    }
+
+    /// The probability of "yes" against "no" as the first token of the answer to a question.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when the vocabulary lacks one of the two, [`Error::Text`] for questions that cannot be asked.
+    pub fn affirmation(&self, reading: &Reading, question: &str) -> Result<f32> {
         let codec = &self.vilm.codec;
         let choices = codec.yes_and_no()?;
-        let question = codec.format().presence_question.replace("{}", &name.to_string());
         let subjects = reading.personal.as_ref().map(|personal| (personal, reading.slots.clone()));
         let choice = self.answer_model(reading).first_token_choice(
             &reading.cache,
             codec,
-            [reading.joint, &question],
+            [reading.joint, question],
             &reading.names,
             subjects,
             &choices,
