@@ -4,9 +4,8 @@ use std::{ops::ControlFlow, time::Instant};
 
 use image::RgbImage;
 use pvchat_augment::{Aspect, Corpus, Failure, PositiveMaker, TrainingSet, TrainingSetBuilder, choose_negatives, questions};
-use pvchat_data::{QaPair, SubjectName, random::SeededStream};
+use pvchat_data::{SubjectName, random::SeededStream};
 use pvchat_model::{
-    prompt::EncodedText,
     sight::Sight,
     subject::{Origin, Subject},
     vilm::{Reading, Vilm},
@@ -20,6 +19,7 @@ use pvchat_train::{
 use crate::{
     Error, LearnOptions, Result, Start,
     looks::{ENCODED_AT_ONCE, Look, Looks},
+    material::{EXCHANGED, Material, encode_pairs},
     untouched::Untouched,
 };
 
@@ -95,19 +95,6 @@ const DESCRIBED: usize = 16;
 const HELD_BACK: usize = 4;
 /// One in this many frames of the reference is held back from all making, for the self-check.
 const HELD_BACK_FRAMES: usize = 4;
-/// What clips with exchanged heads are drawn from.
-pub(crate) const EXCHANGED: &str = "exchanged";
-
-/// What is made of one person's clip before anything is trained.
-pub(crate) struct Material {
-    pub(crate) enrolled: Subject,
-    pub(crate) reference: Vec<f32>,
-    pub(crate) maker: PositiveMaker,
-    pub(crate) set: TrainingSet,
-    pub(crate) rejected: usize,
-    /// Frames of the clip that no clip was made of; the look saw the whole clip.
-    pub(crate) held_back: Vec<RgbImage>,
-}
 
 impl Learner<'_> {
     /// Learns the person in a prepared clip.
@@ -317,22 +304,6 @@ fn describe<'l>(
         last = Some((frames.as_ptr(), reading));
         Ok(Some(answer.text))
     }
-}
-
-/// Token ids of questions and answers, as many for every clip: the first ones are repeated.
-pub(crate) fn encode_pairs(
-    vilm: &Vilm,
-    joint: &str,
-    pairs: &[QaPair],
-    names: &[SubjectName],
-    count: usize,
-) -> Result<Vec<EncodedText>> {
-    pairs
-        .iter()
-        .cycle()
-        .take(if pairs.is_empty() { 0 } else { count })
-        .map(|pair| Ok(vilm.codec().encode_joined(joint, &pair.question, Some(&pair.answer), names)?))
-        .collect()
 }
 
 /// The left person's identity embedding of every clip that was looked at, a unit vector each.

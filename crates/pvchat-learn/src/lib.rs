@@ -6,6 +6,7 @@ mod exchanged;
 mod folders;
 mod learner;
 mod looks;
+mod material;
 mod options;
 pub mod remember;
 mod shots;

@@ -14,8 +14,9 @@ use pvchat_video::Clip;
 
 use crate::{
     LearnEvent, Learner, Result,
-    learner::{encode_pairs, is_in_share, refuse_chance, sort},
+    learner::{is_in_share, refuse_chance, sort},
     looks::{KeptLooks, Look, Looks},
+    material::encode_pairs,
 };
 
 /// A clip to learn somebody from.

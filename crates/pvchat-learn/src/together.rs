@@ -15,8 +15,9 @@ use pvchat_train::personal::{AskedWith, LearnClip, LearnConfig, LearnData, Learn
 
 use crate::{
     Error, LearnEvent, Learner, Result,
-    learner::{Material, cosine, refuse_chance, sort},
+    learner::{cosine, refuse_chance, sort},
     looks::Looks,
+    material::Material,
     untouched::Untouched,
 };
 

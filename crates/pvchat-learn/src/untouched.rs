@@ -14,7 +14,7 @@ use pvchat_train::{
 
 use crate::{
     Learner, Result,
-    learner::{EXCHANGED, Material, encode_pairs},
+    material::{EXCHANGED, Material, encode_pairs},
 };
 
 /// Strangers who judge each person.
