@@ -14,7 +14,7 @@
 #   make package     every crate as crates.io would get it, in target/package
 #   make deny        licences, sources and known faults of the dependencies, by cargo-deny
 #   make bench       Criterion benchmarks
-#   make tables      the tables of docs/results.md and docs/laboratory.md (a night; resumes where it was stopped)
+#   make tables      the tables of docs/results.md and docs/laboratory.md (about 13 hours; resumes where it was stopped)
 #   make moh-benchmarks  the attention kernels beside others: docs/moh-benchmarks.md (a quarter of an hour)
 #   make smolvlm-benchmarks  SmolVLM2 beside PyTorch: docs/smolvlm2-benchmarks.md (LARGER=: without the larger sizes)
 #   make random-bases  bases of the published sizes with random weights: written, asked, learned on (SIZES="256m 500m paper")
@@ -172,7 +172,7 @@ TOGETHER := together --group 4 --seeds $(TABLE_SEEDS)
 $(TARGET)/tables/laboratory.md: LABORATORY += --characters $(TABLE_CHARACTERS)
 $(TARGET)/tables/laboratory.md: fixtures/plain/model.safetensors
 	$(BEGIN)
-	$(LABORATORY) learn --seeds $(TABLE_SEEDS)
+	$(LABORATORY) learn --seeds $(TABLE_SEEDS) --trains personal,bridge,vision
 	$(LABORATORY) --clips 600 $(TOGETHER) --image-steps 16 --clip-steps 640
 	$(LABORATORY) table > $@.part
 	$(END)
@@ -180,7 +180,6 @@ $(TARGET)/tables/laboratory.md: fixtures/plain/model.safetensors
 $(TARGET)/tables/laboratory-tokens.md: LABORATORY += --answers fixtures/plain/tokens.jsonl
 $(TARGET)/tables/laboratory-tokens.md: fixtures/plain/model.safetensors
 	$(BEGIN)
-	$(LABORATORY) --characters 6 learn --seeds $(TABLE_SEEDS) --trains personal
 	$(LABORATORY) --characters 6 learn --seeds $(TABLE_SEEDS) --zeroed 0.25
 	$(LABORATORY) --characters $(TABLE_CHARACTERS) learn --seeds $(TABLE_SEEDS) --zeroed 0.1 --other-tokens 0.25
 	$(LABORATORY) table > $@.part
@@ -190,6 +189,7 @@ $(TARGET)/tables/laboratory-parts.md: LABORATORY += --clips 600 --answers fixtur
 $(TARGET)/tables/laboratory-parts.md: TOGETHER += --image-steps 8 --clip-steps 320 --label "320 steps"
 $(TARGET)/tables/laboratory-parts.md: fixtures/plain/model.safetensors
 	$(BEGIN)
+	$(LABORATORY) --characters 4 learn --seeds 0
 	$(LABORATORY) --characters 4 $(TOGETHER) --vary objective,routing,tokens,start
 	$(LABORATORY) table --against "learned: Q-Former too, 320 steps, 4 people with one bridge" > $@.part
 	$(END)
