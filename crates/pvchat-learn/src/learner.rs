@@ -19,8 +19,7 @@ use pvchat_train::{
 use crate::{
     Error, LearnOptions, Result, Start,
     looks::{ENCODED_AT_ONCE, Look, Looks},
-    material::{EXCHANGED, Material, encode_pairs},
-    untouched::Untouched,
+    material::{EXCHANGED, Material, Untouched, encode_pairs},
 };
 
 /// A way from one prepared clip to a subject.

@@ -17,8 +17,7 @@ use crate::{
     Error, LearnEvent, Learner, Result,
     learner::{cosine, refuse_chance, sort},
     looks::Looks,
-    material::Material,
-    untouched::Untouched,
+    material::{Material, Untouched},
 };
 
 /// People who were learned together, and how it came about.

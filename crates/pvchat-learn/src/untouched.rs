@@ -1,49 +1,16 @@
 //! Clips for the self-check that no clip was made of: frames of a reference, and strangers.
 
 use image::RgbImage;
-use pvchat_augment::{
-    NegativeConfig, choose_negatives,
-    questions::{Aspect, existence_answer, question},
-};
-use pvchat_data::{QaKind, QaPair, SubjectName, random::SeededStream};
-use pvchat_model::vilm::Vilm;
-use pvchat_train::{
-    features::FeatureId,
-    personal::{AskedWith, LearnClip, LearnData},
-};
+use pvchat_augment::{NegativeConfig, choose_negatives};
+use pvchat_data::random::SeededStream;
 
 use crate::{
     Learner, Result,
-    material::{EXCHANGED, Material, encode_pairs},
+    material::{EXCHANGED, Material, Untouched},
 };
 
 /// Strangers who judge each person.
 const STRANGERS: usize = 8;
-
-/// Clips that are not trained on, and who is in them.
-#[derive(Default)]
-pub(crate) struct Untouched {
-    pub(crate) clips: Vec<Vec<RgbImage>>,
-    /// Of each clip who is asked about, by number, and whether they are there.
-    asked: Vec<Vec<(usize, bool)>>,
-}
-
-impl Untouched {
-    /// Puts the questions about the clips into the data, given their features.
-    pub(crate) fn ask(self, vilm: &Vilm, seen: Vec<FeatureId>, names: &[SubjectName], data: &mut LearnData) -> Result<()> {
-        for (features, asked) in seen.into_iter().zip(self.asked) {
-            for (number, present) in asked {
-                let name = names[number].to_string();
-                let (asked, answer) = (question(Aspect::Existence, 0, &name), existence_answer(&name, present));
-                let pair = QaPair::new(QaKind::Existence, asked, answer);
-                let texts = encode_pairs(vilm, vilm.codec().joint(&data.shown), &[pair], &names[number..=number], 1)?;
-                let (asked, present, tokens) = (vec![number], vec![present], AskedWith::Own);
-                data.real.push(LearnClip { features, asked, present, tokens, texts });
-            }
-        }
-        Ok(())
-    }
-}
 
 impl Learner<'_> {
     /// Each held-back frame as a clip of its own, asked about everybody who is learned, and for each person clips of strangers of
