@@ -175,7 +175,7 @@ fn fitted_threshold(rows: &[Row]) -> f32 {
     let mut values: Vec<f32> = rows.iter().flat_map(|row| &row.clips).map(|clip| clip.1).collect();
     values.sort_by(f32::total_cmp);
     values.dedup();
-    // Every value that separates some answers from others, or as many of them as are tried in a second.
+    // Cosines lie between -1 and 1; probabilities may all be near one of their ends, and are tried between the values that occur.
     let step = values.len().div_ceil(200).max(1);
     let candidates: Vec<f32> = match rows.iter().any(|row| row.way.starts_with("cosine")) {
         true => (-100..100).map(|step| step as f32 / 100.0).collect(),

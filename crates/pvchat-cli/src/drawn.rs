@@ -101,7 +101,10 @@ pub fn learn(common: &Common, file: &Path, name: &SubjectName, options: &LearnOp
         text.push_str(&shares);
     }
     if !learned.report.kept_learned {
-        text.push_str("\nthe first look was kept: training has to raise the first share and must not lower the second");
+        text.push_str(match untouched {
+            Some(_) => "\ntraining did not raise the first share, or lowered the second, so the first look was kept",
+            None => "\ntraining did not help, so the first look was kept",
+        });
     }
     if let Some(data) = &data {
         text.push_str(&format!("\nwhat it was learned from is in {}", words::shown(data)));

@@ -121,21 +121,12 @@ fn is_surface(picture: &RgbImage) -> bool {
     /// Values of a colour between the darkest and the brightest pixels of a surface.
     const NOISE: u8 = 12;
     /// One in this many pixels may be darker, and one brighter.
-    const FEW: u32 = 200;
-    let mut counts = [[0u32; 256]; 3];
-    picture.pixels().for_each(|pixel| (0..3).for_each(|colour| counts[colour][usize::from(pixel[colour])] += 1));
-    let few = picture.width() * picture.height() / FEW;
-    counts.iter().all(|counts| {
-        // The first value beyond those of the few pixels that may lie outside.
-        fn end(mut values: impl Iterator<Item = u8>, counts: &[u32; 256], few: u32) -> u8 {
-            let mut passed = 0;
-            let is_beyond = |value: &u8| {
-                passed += counts[usize::from(*value)];
-                passed > few
-            };
-            values.find(is_beyond).unwrap_or(0)
-        }
-        end((0..=255).rev(), counts, few).saturating_sub(end(0..=255, counts, few)) <= NOISE
+    const FEW: usize = 200;
+    (0..3).all(|colour| {
+        let mut values: Vec<u8> = picture.pixels().map(|pixel| pixel[colour]).collect();
+        values.sort_unstable();
+        let few = values.len() / FEW;
+        values.get(few).zip(values.iter().nth_back(few)).is_none_or(|(darkest, brightest)| brightest - darkest <= NOISE)
     })
 }
 
